@@ -1,0 +1,99 @@
+//! The queue of jobs, and the record of their runs.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use model::{
+    id::{JobId, ObjectId, RunId, WorkerId},
+    job::{ClaimedRun, Job, JobState, Lease, LeaseState, NewJob, PinnedInput, Run, RunOutcome, RunProgress},
+    time::Timestamp,
+};
+
+use crate::error::CatalogError;
+
+/// Which jobs to list. Everything that is given has to match.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JobFilter {
+    /// Only these.
+    pub ids: Option<Vec<JobId>>,
+    /// Only of this object.
+    pub object: Option<ObjectId>,
+    /// Only in one of these states.
+    pub states: Option<Vec<JobState>>,
+    /// At most so many, newest first.
+    pub limit: Option<u32>,
+}
+
+/// Jobs, runs and leases. Times come in as arguments: a catalog reads no clock.
+#[async_trait]
+pub trait Jobs: Send + Sync {
+    /// Queues jobs, all or none. Returns them in the order of `jobs`.
+    ///
+    /// A job that asks for exactly what a QUEUED job of the same object asks (no new `after`, not
+    /// `force` unless that one is) is not queued again: the answer holds the one that is there, and
+    /// later jobs of the same call that name it in `after` wait for that one. A job with a `due_at`
+    /// that was queued before is left out of the answer.
+    async fn submit(&self, jobs: &[NewJob], now: Timestamp) -> Result<Vec<Job>, CatalogError>;
+
+    /// Jobs, newest first.
+    async fn jobs(&self, filter: &JobFilter) -> Result<Vec<Job>, CatalogError>;
+
+    /// The time of the newest schedule-caused job of an object: [`NewJob::due_at`].
+    async fn last_due(&self, object: ObjectId) -> Result<Option<Timestamp>, CatalogError>;
+
+    /// Takes the oldest job that can run and makes or continues its run under a new lease.
+    ///
+    /// A job can run when it is QUEUED with its next attempt due, or not final with a lease that
+    /// ran out; when every job in its `after` succeeded; and when no other job of its object is
+    /// under way. A job one of whose `after` ended without success becomes UPSTREAM_FAILED here,
+    /// and so do those behind it. A continued run keeps its id and `run_seq`; its attempt grows by
+    /// one. An expired job whose attempts are used up becomes FAILED; one that was asked to stop
+    /// becomes CANCELLED. `run_seq` grows by one with each run of an object.
+    async fn claim(
+        &self,
+        worker: WorkerId,
+        now: Timestamp,
+        lease_for: Duration,
+    ) -> Result<Option<ClaimedRun>, CatalogError>;
+
+    /// Stores the input versions of the run's first attempt, and returns the stored ones on later
+    /// attempts, whatever is passed. [`CatalogError::LeaseLost`] when the lease is not ours.
+    async fn pin(&self, lease: &Lease, inputs: &[PinnedInput]) -> Result<Vec<PinnedInput>, CatalogError>;
+
+    /// Inputs pinned by an earlier attempt of the run, or none.
+    async fn pinned(&self, run: RunId) -> Result<Option<Vec<PinnedInput>>, CatalogError>;
+
+    /// Extends the lease and records the state (PLANNING, RUNNING or COMMITTING) and the progress.
+    ///
+    /// A job that was asked to stop answers [`LeaseState::StopAsked`] and is not moved to
+    /// COMMITTING; the first COMMITTING that answers [`LeaseState::Held`] ends cancellability.
+    async fn heartbeat(
+        &self,
+        lease: &Lease,
+        state: JobState,
+        progress: &RunProgress,
+        now: Timestamp,
+        lease_for: Duration,
+    ) -> Result<LeaseState, CatalogError>;
+
+    /// Records how the attempt ended and gives the lease back.
+    ///
+    /// A transient failure with attempts left makes the job QUEUED again, due after `retry_after`.
+    /// [`CatalogError::LeaseLost`] when the lease is not ours: nothing is recorded then.
+    async fn finish(&self, lease: &Lease, outcome: &RunOutcome, now: Timestamp) -> Result<(), CatalogError>;
+
+    /// Asks a job to stop. A QUEUED job is CANCELLED at once, a running one when its worker next
+    /// asks. COMMITTING or final: [`CatalogError::JobState`].
+    async fn cancel(&self, job: JobId, now: Timestamp) -> Result<Job, CatalogError>;
+
+    /// Queues a FAILED, CANCELLED or UPSTREAM_FAILED job again, with a new run and a fresh count of
+    /// attempts, together with the unsuccessful jobs that it waits for. Others:
+    /// [`CatalogError::JobState`].
+    async fn retry(&self, job: JobId, now: Timestamp) -> Result<Job, CatalogError>;
+
+    /// Runs of the given jobs, or the newest of all, newest first.
+    async fn runs(&self, jobs: Option<&[JobId]>, limit: u32) -> Result<Vec<Run>, CatalogError>;
+
+    /// Pinned inputs of the given runs, in the order of the runs.
+    async fn run_inputs(&self, runs: &[RunId]) -> Result<Vec<(RunId, PinnedInput)>, CatalogError>;
+}

@@ -1,0 +1,79 @@
+//! Schemas and the objects in them.
+
+use async_trait::async_trait;
+use model::{id::ObjectId, name::ObjectName, object::Object};
+
+use crate::error::CatalogError;
+
+/// What to do when the name is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnConflict {
+    /// [`CatalogError::ObjectExists`].
+    Fail,
+    /// Leave the existing object as it is.
+    Keep,
+    /// Take the place of the object that was read at this definition version; another version is
+    /// [`CatalogError::ObjectChanged`]. The id stays that of the existing object.
+    Replace {
+        /// The object that is to be replaced.
+        id: ObjectId,
+        /// Its definition version when it was read.
+        definition_version: i64,
+    },
+}
+
+/// What [`Objects::put_object`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// A new object is there.
+    Created,
+    /// The existing object has the new definition.
+    Replaced,
+    /// The existing object was left alone.
+    Kept,
+}
+
+/// A schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schema {
+    /// Its name.
+    pub name: String,
+    /// `COMMENT` text.
+    pub comment: Option<String>,
+}
+
+/// Names and definitions.
+#[async_trait]
+pub trait Objects: Send + Sync {
+    /// Every schema, by name. The default schema is always there.
+    async fn schemas(&self) -> Result<Vec<Schema>, CatalogError>;
+
+    /// Makes a schema. [`CatalogError::SchemaExists`] when it is there.
+    async fn create_schema(&self, schema: &Schema) -> Result<(), CatalogError>;
+
+    /// Removes a schema. With objects in it: [`CatalogError::SchemaNotEmpty`]. The default schema
+    /// cannot be removed: [`CatalogError::SchemaNotEmpty`] too.
+    async fn drop_schema(&self, name: &str) -> Result<(), CatalogError>;
+
+    /// Stores an object under its name. The schema has to exist.
+    ///
+    /// With [`OnConflict::Replace`] the stored object keeps its id, owner and creation time, and its
+    /// definition version grows by one.
+    async fn put_object(&self, object: &Object, on: OnConflict) -> Result<Put, CatalogError>;
+
+    /// Removes the object that was read at this definition version, with its jobs' waiting runs
+    /// cancelled. Its finished jobs stay for the record.
+    async fn drop_object(&self, id: ObjectId, definition_version: i64) -> Result<(), CatalogError>;
+
+    /// The named objects that exist, in one read transaction; missing names are left out.
+    async fn objects_named(&self, names: &[ObjectName]) -> Result<Vec<Object>, CatalogError>;
+
+    /// One object by its id.
+    async fn object(&self, id: ObjectId) -> Result<Option<Object>, CatalogError>;
+
+    /// Every object, by schema and name.
+    async fn objects(&self) -> Result<Vec<Object>, CatalogError>;
+
+    /// A number that grows with every change of any schema or object: equal numbers, equal answers.
+    async fn objects_version(&self) -> Result<i64, CatalogError>;
+}

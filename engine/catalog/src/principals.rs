@@ -1,0 +1,36 @@
+//! Users, as far as logging in needs them.
+
+use async_trait::async_trait;
+
+use crate::error::CatalogError;
+
+/// A stored user. The password itself is never stored.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    /// Unique name.
+    pub name: String,
+    /// Argon2 hash in its standard text form.
+    pub password_hash: String,
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("User").field("name", &self.name).field("password_hash", &"***").finish()
+    }
+}
+
+/// Users.
+#[async_trait]
+pub trait Principals: Send + Sync {
+    /// Adds a user. [`CatalogError::UserExists`] when the name is taken.
+    async fn add_user(&self, user: &User) -> Result<(), CatalogError>;
+
+    /// Sets a new password hash. `false` when there is no such user.
+    async fn set_password_hash(&self, name: &str, password_hash: &str) -> Result<bool, CatalogError>;
+
+    /// One user by name.
+    async fn user(&self, name: &str) -> Result<Option<User>, CatalogError>;
+
+    /// Whether there is any user: without one, everybody is anonymous and welcome.
+    async fn has_users(&self) -> Result<bool, CatalogError>;
+}

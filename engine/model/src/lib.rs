@@ -1,0 +1,13 @@
+//! The words of Whimbrel as types: names, ids, table and transform definitions, jobs, schedules.
+//!
+//! It exists so that every other crate agrees on them. It never does IO, never awaits and never
+//! reads a clock: time comes in as an argument.
+
+pub mod code;
+pub mod id;
+pub mod job;
+pub mod name;
+pub mod object;
+pub mod principal;
+pub mod schedule;
+pub mod time;

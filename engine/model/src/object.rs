@@ -1,0 +1,193 @@
+//! Tables, views and materialized views as the catalog keeps them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{id::ObjectId, name::ObjectName, schedule::Schedule, time::Timestamp};
+
+/// Text properties of an object (`TBLPROPERTIES`), in order of their keys.
+pub type Properties = BTreeMap<String, String>;
+
+/// What the catalog knows of one named object.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Object {
+    /// Never changes, never used again.
+    pub id: ObjectId,
+    /// How SQL names it.
+    pub name: ObjectName,
+    /// What it is.
+    pub body: ObjectBody,
+    /// `COMMENT` text.
+    pub comment: Option<String>,
+    /// `TBLPROPERTIES`.
+    pub properties: Properties,
+    /// Name of the principal who created it.
+    pub owner: String,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Counts the definitions that this object has had; 1 for the first.
+    pub definition_version: i64,
+}
+
+/// What kind of thing an object is, with what only that kind has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ObjectBody {
+    /// Data at a location.
+    Table(Table),
+    /// A stored query.
+    View(View),
+    /// A stored query whose result is kept in a Delta table: a transform.
+    MaterializedView(MaterializedView),
+}
+
+/// Data at a location that Whimbrel reads and, when it is Delta, writes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Table {
+    /// Absolute URL of the folder or file, with a trailing slash for a folder.
+    pub location: String,
+    /// How the data is stored.
+    pub format: TableFormat,
+    /// True when a `LOCATION` was given, or the data was there before: a drop never removes it
+    /// unless PURGE is said.
+    pub external: bool,
+    /// Reader options of file formats (`OPTIONS`), for example `header` of CSV.
+    pub options: Properties,
+    /// Declared primary key, for drivers that ask; not enforced.
+    pub primary_key: Vec<String>,
+}
+
+/// How the data of a table is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TableFormat {
+    /// Delta Lake.
+    Delta,
+    /// Parquet files, read only.
+    Parquet,
+    /// CSV files, read only.
+    Csv,
+    /// Newline-delimited JSON files, read only.
+    Json,
+}
+
+impl TableFormat {
+    /// The word that SQL uses.
+    #[must_use]
+    pub fn as_sql(self) -> &'static str {
+        match self {
+            Self::Delta => "DELTA",
+            Self::Parquet => "PARQUET",
+            Self::Csv => "CSV",
+            Self::Json => "JSON",
+        }
+    }
+}
+
+/// A stored query, planned anew by each statement that names it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct View {
+    /// The query, with every name fully qualified.
+    pub query: String,
+    /// The whole statement as its author wrote it.
+    pub definition: String,
+    /// Objects that the query names directly.
+    pub reads: Vec<ObjectName>,
+}
+
+/// A stored query whose result is kept in a Delta table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MaterializedView {
+    /// The query, with every name fully qualified.
+    pub query: String,
+    /// The whole statement as its author wrote it.
+    pub definition: String,
+    /// SHA-256 of the query in its normal form, in hexadecimal: same hash, same meaning.
+    pub definition_hash: String,
+    /// Objects that the query names directly.
+    pub reads: Vec<ObjectName>,
+    /// Absolute URL of the Delta table's folder, with a trailing slash.
+    pub location: String,
+    /// Columns that partition the Delta table.
+    pub partitioned_by: Vec<String>,
+    /// When it refreshes by itself.
+    pub schedule: Option<Schedule>,
+    /// Declared columns, when a column list was given: name and comment.
+    pub columns: Vec<DeclaredColumn>,
+    /// The folder and file that declare it, when it came from a folder of `.sql` files.
+    pub source_file: Option<String>,
+    /// False once its file has gone from the folder that declared it: kept, no longer refreshed.
+    pub suspended: bool,
+}
+
+/// One column of a declared column list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeclaredColumn {
+    /// Name in the result.
+    pub name: String,
+    /// Type as SQL wrote it, when one was given.
+    pub data_type: Option<String>,
+    /// NOT NULL was said.
+    pub not_null: bool,
+    /// `COMMENT` text.
+    pub comment: Option<String>,
+}
+
+impl Object {
+    /// The location of the Delta table or files behind the object; a view has none.
+    #[must_use]
+    pub fn location(&self) -> Option<&str> {
+        match &self.body {
+            ObjectBody::Table(table) => Some(&table.location),
+            ObjectBody::MaterializedView(view) => Some(&view.location),
+            ObjectBody::View(_) => None,
+        }
+    }
+
+    /// Objects whose change changes this one.
+    #[must_use]
+    pub fn reads(&self) -> &[ObjectName] {
+        match &self.body {
+            ObjectBody::Table(_) => &[],
+            ObjectBody::View(view) => &view.reads,
+            ObjectBody::MaterializedView(view) => &view.reads,
+        }
+    }
+
+    /// The kind as clients are told it: `TABLE`, `VIEW` or `MATERIALIZED VIEW`.
+    #[must_use]
+    pub fn kind(&self) -> ObjectKind {
+        match &self.body {
+            ObjectBody::Table(_) => ObjectKind::Table,
+            ObjectBody::View(_) => ObjectKind::View,
+            ObjectBody::MaterializedView(_) => ObjectKind::MaterializedView,
+        }
+    }
+}
+
+/// The kind of an object without its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ObjectKind {
+    /// See [`Table`].
+    Table,
+    /// See [`View`].
+    View,
+    /// See [`MaterializedView`].
+    MaterializedView,
+}
+
+impl ObjectKind {
+    /// Every kind, in the order in which clients list them.
+    pub const ALL: [Self; 3] = [Self::MaterializedView, Self::Table, Self::View];
+
+    /// The words that SQL and the drivers use.
+    #[must_use]
+    pub fn as_sql(self) -> &'static str {
+        match self {
+            Self::Table => "TABLE",
+            Self::View => "VIEW",
+            Self::MaterializedView => "MATERIALIZED VIEW",
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! Text to [`statement::Statement`]: the SQL that Whimbrel takes.
+pub mod statement;

@@ -1,0 +1,278 @@
+//! What a client can say, as types.
+
+use sqlparser::ast;
+
+use model::{name::ObjectName, object::{DeclaredColumn, Properties, TableFormat}, schedule::Schedule};
+
+/// One parsed statement.
+#[derive(Debug, Clone)]
+pub enum Statement {
+    /// Something that only reads: SELECT, WITH, VALUES, TABLE, set operations.
+    Query(Query),
+    /// EXPLAIN of a statement; nothing takes effect.
+    Explain {
+        /// EXPLAIN ANALYZE: run the query and show its metrics. Only queries.
+        analyze: bool,
+        /// EXPLAIN VERBOSE.
+        verbose: bool,
+        /// What to explain.
+        statement: Box<Statement>,
+    },
+    /// INSERT.
+    Insert(Insert),
+    /// CREATE SCHEMA.
+    CreateSchema { name: Vec<String>, if_not_exists: bool, comment: Option<String> },
+    /// DROP SCHEMA.
+    DropSchema { name: Vec<String>, if_exists: bool, cascade: bool },
+    /// CREATE TABLE, also AS query, also EXTERNAL.
+    CreateTable(CreateTable),
+    /// CREATE VIEW.
+    CreateView(CreateView),
+    /// CREATE MATERIALIZED VIEW.
+    CreateMaterializedView(CreateMaterializedView),
+    /// DROP TABLE, VIEW or MATERIALIZED VIEW.
+    Drop(Drop),
+    /// REFRESH MATERIALIZED VIEW.
+    Refresh(Refresh),
+    /// SHOW JOBS, DESCRIBE JOB and the rest.
+    Job(JobStatement),
+    /// SHOW and DESCRIBE of objects.
+    Show(Show),
+    /// SET key = value.
+    Set { key: String, value: String },
+}
+
+/// Parts of a name as they were written (quotes removed, unquoted parts in lower case).
+pub type NameParts = Vec<String>;
+
+/// A query, with the tables it names.
+#[derive(Debug, Clone)]
+pub struct Query {
+    /// For the planner. Names are as written; a time travel clause has become part of the name,
+    /// see [`TableUse`].
+    pub ast: Box<ast::Query>,
+    /// Each table that is named, once; names of its own CTEs are left out.
+    pub tables: Vec<TableUse>,
+    /// Placeholders, counted from 1: `?` were numbered in order of appearance.
+    pub parameters: usize,
+}
+
+/// One use of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TableUse {
+    /// The name as written, without the time travel clause.
+    pub name: NameParts,
+    /// The version that was asked for.
+    pub at: Option<TimeTravel>,
+    /// The name by which the AST refers to this use: equal to `name`, or with `@` and the time
+    /// travel appended to the last part (a name itself can never hold a `@`).
+    pub planned_name: NameParts,
+}
+
+/// VERSION AS OF or TIMESTAMP AS OF.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum TimeTravel {
+    /// A Delta version.
+    Version(i64),
+    /// The newest version committed at or before this time, as text for the planner to read.
+    Timestamp(String),
+}
+
+/// INSERT INTO or INSERT OVERWRITE.
+#[derive(Debug, Clone)]
+pub struct Insert {
+    /// Where to.
+    pub target: NameParts,
+    /// The column list, when one was given.
+    pub columns: Vec<String>,
+    /// The source: VALUES or any query.
+    pub source: Query,
+    /// OVERWRITE: all old rows go.
+    pub overwrite: bool,
+}
+
+/// CREATE TABLE in all its forms.
+#[derive(Debug, Clone)]
+pub struct CreateTable {
+    /// What to create.
+    pub name: NameParts,
+    /// IF NOT EXISTS.
+    pub if_not_exists: bool,
+    /// OR REPLACE.
+    pub or_replace: bool,
+    /// EXTERNAL was said: the data has to be there.
+    pub external: bool,
+    /// Columns, empty for AS and for external tables without a column list.
+    pub columns: Vec<Column>,
+    /// Declared primary key.
+    pub primary_key: Vec<String>,
+    /// PARTITIONED BY, names only.
+    pub partitioned_by: Vec<String>,
+    /// STORED AS or USING; `None` means Delta.
+    pub format: Option<TableFormat>,
+    /// LOCATION as written.
+    pub location: Option<String>,
+    /// OPTIONS or WITH, for readers of files.
+    pub options: Properties,
+    /// TBLPROPERTIES.
+    pub properties: Properties,
+    /// COMMENT of the table.
+    pub comment: Option<String>,
+    /// AS query.
+    pub query: Option<Query>,
+}
+
+/// A column of CREATE TABLE.
+#[derive(Debug, Clone)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its SQL type, for the planner to turn into an Arrow type.
+    pub data_type: ast::DataType,
+    /// False after NOT NULL or as part of the primary key.
+    pub nullable: bool,
+    /// `COMMENT` text.
+    pub comment: Option<String>,
+}
+
+/// CREATE VIEW.
+#[derive(Debug, Clone)]
+pub struct CreateView {
+    /// What to create.
+    pub name: NameParts,
+    /// IF NOT EXISTS.
+    pub if_not_exists: bool,
+    /// OR REPLACE.
+    pub or_replace: bool,
+    /// Names for the columns, when given.
+    pub columns: Vec<String>,
+    /// COMMENT of the view.
+    pub comment: Option<String>,
+    /// AS query.
+    pub query: Query,
+    /// The whole statement as written.
+    pub definition: String,
+}
+
+/// What CREATE does when the name is taken by an object of the same kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CreateMode {
+    /// An error.
+    Create,
+    /// Nothing.
+    IfNotExists,
+    /// CREATE OR REFRESH: the stored definition becomes this one, and a refresh is queued.
+    OrRefresh,
+    /// CREATE OR REPLACE: as OR REFRESH, and the next refresh recomputes whatever has changed.
+    OrReplace,
+}
+
+/// CREATE MATERIALIZED VIEW.
+#[derive(Debug, Clone)]
+pub struct CreateMaterializedView {
+    /// What to create.
+    pub name: NameParts,
+    /// What to do when it exists.
+    pub mode: CreateMode,
+    /// Declared columns, when given.
+    pub columns: Vec<DeclaredColumn>,
+    /// PARTITIONED BY.
+    pub partitioned_by: Vec<String>,
+    /// LOCATION as written.
+    pub location: Option<String>,
+    /// COMMENT of the view.
+    pub comment: Option<String>,
+    /// TBLPROPERTIES.
+    pub properties: Properties,
+    /// SCHEDULE.
+    pub schedule: Option<Schedule>,
+    /// AS query.
+    pub query: Query,
+    /// The whole statement as written.
+    pub definition: String,
+}
+
+/// What a DROP says it drops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DropKind {
+    /// DROP TABLE, also EXTERNAL.
+    Table,
+    /// DROP VIEW.
+    View,
+    /// DROP MATERIALIZED VIEW.
+    MaterializedView,
+}
+
+/// DROP TABLE, VIEW or MATERIALIZED VIEW.
+#[derive(Debug, Clone)]
+pub struct Drop {
+    /// What kind was said.
+    pub kind: DropKind,
+    /// What to drop.
+    pub name: NameParts,
+    /// IF EXISTS.
+    pub if_exists: bool,
+    /// PURGE: the data goes too.
+    pub purge: bool,
+}
+
+/// Which related transforms a REFRESH takes along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Along {
+    /// Only the named ones.
+    Nothing,
+    /// Those that they read, first.
+    Upstream,
+    /// Those that read them, after.
+    Downstream,
+}
+
+/// REFRESH MATERIALIZED VIEW.
+#[derive(Debug, Clone)]
+pub struct Refresh {
+    /// What to refresh.
+    pub names: Vec<NameParts>,
+    /// FULL: recompute even when nothing changed.
+    pub full: bool,
+    /// WITH UPSTREAM or DOWNSTREAM.
+    pub along: Along,
+    /// SYNC: answer when the jobs have ended.
+    pub sync: bool,
+    /// SYNC TIMEOUT, in milliseconds.
+    pub timeout_ms: Option<u64>,
+}
+
+/// Statements about jobs. Ids are as written.
+#[derive(Debug, Clone)]
+pub enum JobStatement {
+    /// SHOW JOBS [WHERE …] [LIMIT n]: rewritten into a query on `system.jobs`.
+    Show(Query),
+    /// DESCRIBE JOB id.
+    Describe { job: String },
+    /// WAIT FOR JOB id [TIMEOUT interval].
+    Wait { job: String, timeout_ms: Option<u64> },
+    /// CANCEL JOB id [REASON str].
+    Cancel { job: String, reason: Option<String> },
+    /// RETRY JOB id.
+    Retry { job: String },
+}
+
+/// Statements that show what there is.
+#[derive(Debug, Clone)]
+pub enum Show {
+    /// SHOW SCHEMAS or SHOW DATABASES.
+    Schemas,
+    /// SHOW TABLES [IN schema]; also SHOW VIEWS and SHOW MATERIALIZED VIEWS.
+    Tables { schema: Option<String>, kind: Option<DropKind> },
+    /// SHOW COLUMNS FROM t, DESCRIBE [TABLE] t.
+    Columns { name: NameParts },
+    /// SHOW CREATE TABLE, VIEW or MATERIALIZED VIEW.
+    Create { name: NameParts },
+    /// SHOW key, SHOW ALL.
+    Setting { key: Option<String> },
+}
+
+/// Reads `schema.name` from parts with a default schema; a thin, documented front of the model.
+pub fn object_name(parts: &[String], default_schema: &str) -> Result<ObjectName, model::name::NameError> {
+    ObjectName::from_parts(parts, default_schema)
+}
