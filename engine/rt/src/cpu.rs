@@ -1,0 +1,164 @@
+//! The runtime for planning and execution, apart from the one that answers the network.
+//!
+//! DataFusion's own documentation asks for it: a plan that keeps every thread busy must not delay
+//! the threads that poll sockets. Work moves over with [`CpuRuntime::spawn`] and results come back
+//! through [`CpuRuntime::stream`].
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures::{Stream, StreamExt};
+use tokio::{
+    runtime::{Builder, Handle, Runtime},
+    sync::mpsc,
+    task::JoinHandle,
+};
+
+/// A multi-threaded Tokio runtime for work that computes.
+#[derive(Clone, Debug)]
+pub struct CpuRuntime {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    handle: Handle,
+    runtime: Option<Runtime>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // A runtime must not be waited for inside another one, and its tasks belong to streams
+        // that are gone by now.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A task did not end by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum CpuTaskError {
+    /// The task panicked; the text is the panic's.
+    #[error("a worker thread panicked: {0}")]
+    Panicked(String),
+    /// The runtime is going down.
+    #[error("the server is shutting down")]
+    ShutDown,
+}
+
+impl CpuRuntime {
+    /// Starts `threads` threads (at least one).
+    pub fn new(threads: usize) -> io::Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(threads.max(1))
+            .thread_name("whimbrel-cpu")
+            // The depth of an expression decides the depth of the planner's recursion.
+            .thread_stack_size(8 << 20)
+            .enable_all()
+            .build()?;
+        let handle = runtime.handle().clone();
+        Ok(Self { inner: Arc::new(Inner { handle, runtime: Some(runtime) }) })
+    }
+
+    /// For libraries that want a handle.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.inner.handle.clone()
+    }
+
+    /// Runs a future on this runtime. Dropping the returned future aborts the work.
+    pub fn spawn<T, F>(&self, work: F) -> CpuTask<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        CpuTask { handle: self.inner.handle.spawn(work) }
+    }
+
+    /// Drives a stream on this runtime; at most `capacity` items wait for the reader.
+    ///
+    /// Dropping the returned stream aborts the work at its next await.
+    pub fn stream<T, E, S>(&self, stream: S, capacity: usize) -> CpuStream<T, E>
+    where
+        T: Send + 'static,
+        E: Send + From<CpuTaskError> + 'static,
+        S: Stream<Item = Result<T, E>> + Send + 'static,
+    {
+        let (sender, receiver) = mpsc::channel(capacity.max(1));
+        let task = self.spawn(async move {
+            let mut stream = std::pin::pin!(stream);
+            while let Some(item) = stream.next().await {
+                if sender.send(item).await.is_err() {
+                    break;
+                }
+            }
+        });
+        CpuStream { receiver, task: Some(task) }
+    }
+}
+
+/// The result of [`CpuRuntime::spawn`]; aborts the work when dropped.
+#[derive(Debug)]
+pub struct CpuTask<T> {
+    handle: JoinHandle<T>,
+}
+
+impl<T> Future for CpuTask<T> {
+    type Output = Result<T, CpuTaskError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.handle).poll(cx).map(|joined| {
+            joined.map_err(|error| match error.try_into_panic() {
+                Ok(panic) => CpuTaskError::Panicked(panic_text(panic.as_ref())),
+                Err(_) => CpuTaskError::ShutDown,
+            })
+        })
+    }
+}
+
+impl<T> Drop for CpuTask<T> {
+    fn drop(&mut self) {
+        self.handle.abort();
+    }
+}
+
+/// The result of [`CpuRuntime::stream`]; aborts the work when dropped.
+#[derive(Debug)]
+pub struct CpuStream<T, E> {
+    receiver: mpsc::Receiver<Result<T, E>>,
+    task: Option<CpuTask<()>>,
+}
+
+impl<T, E: From<CpuTaskError>> Stream for CpuStream<T, E> {
+    type Item = Result<T, E>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match self.receiver.poll_recv(cx) {
+            Poll::Ready(None) => {}
+            other => return other,
+        }
+        // The sender is gone: either the stream ended or the task died, and a dead task must not
+        // look like a complete answer.
+        let Some(task) = self.task.as_mut() else { return Poll::Ready(None) };
+        let ended = std::task::ready!(Pin::new(task).poll(cx));
+        self.task = None;
+        Poll::Ready(ended.err().map(|error| Err(error.into())))
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no text".to_owned())
+}
+
+#[cfg(test)]
+mod tests;

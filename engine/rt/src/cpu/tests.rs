@@ -1,0 +1,57 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::stream;
+
+use super::*;
+
+#[derive(Debug)]
+struct Failure(String);
+
+impl From<CpuTaskError> for Failure {
+    fn from(error: CpuTaskError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+#[tokio::test]
+async fn a_stream_arrives_whole_and_in_order() {
+    let cpu = CpuRuntime::new(2).unwrap();
+    let numbers = cpu.stream(stream::iter((0..1000).map(Ok::<_, Failure>)), 2);
+    let got: Vec<i32> = numbers.map(Result::unwrap).collect().await;
+    assert_eq!(got, (0..1000).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_panic_is_an_error_and_never_the_end_of_the_answer() {
+    let cpu = CpuRuntime::new(1).unwrap();
+    let breaking = stream::iter(0..3).map(|n| {
+        assert!(n < 2, "item {n} is bad");
+        Ok::<_, Failure>(n)
+    });
+    let got: Vec<_> = cpu.stream(breaking, 8).collect().await;
+    assert_eq!(got.len(), 3);
+    assert!(got[2].as_ref().unwrap_err().0.contains("item 2 is bad"));
+}
+
+#[tokio::test]
+async fn dropping_the_reader_ends_the_work() {
+    static DROPPED: AtomicBool = AtomicBool::new(false);
+    struct Flag;
+    impl Drop for Flag {
+        fn drop(&mut self) {
+            DROPPED.store(true, Ordering::SeqCst);
+        }
+    }
+    let cpu = CpuRuntime::new(1).unwrap();
+    let flag = Flag;
+    let endless = stream::repeat(0).map(move |n| {
+        let _keep = &flag;
+        Ok::<_, Failure>(n)
+    });
+    let mut reader = cpu.stream(endless, 1);
+    assert!(reader.next().await.is_some());
+    drop(reader);
+    while !DROPPED.load(Ordering::SeqCst) {
+        tokio::task::yield_now().await;
+    }
+}
