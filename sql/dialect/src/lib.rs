@@ -1,2 +1,22 @@
 //! Text to [`statement::Statement`]: the SQL that Whimbrel takes.
+//!
+//! It exists so that everybody who needs to know what a text says asks one parser. It knows words
+//! and names only: it never looks anything up, never plans and never does IO.
+
+mod clauses;
+mod cursor;
+mod define;
+pub mod error;
+mod jobs;
+mod parse;
+mod print;
+mod query;
+mod refused;
+mod scope;
+mod show;
 pub mod statement;
+mod tokens;
+
+pub use error::{SyntaxError, SyntaxErrorKind};
+pub use parse::{ScriptStatement, parse, parse_data_type, parse_script};
+pub use print::{normal_form, qualify};

@@ -2,7 +2,11 @@
 
 use sqlparser::ast;
 
-use model::{name::ObjectName, object::{DeclaredColumn, Properties, TableFormat}, schedule::Schedule};
+use model::{
+    name::ObjectName,
+    object::{DeclaredColumn, Properties, TableFormat},
+    schedule::Schedule,
+};
 
 /// One parsed statement.
 #[derive(Debug, Clone)]
@@ -21,9 +25,23 @@ pub enum Statement {
     /// INSERT.
     Insert(Insert),
     /// CREATE SCHEMA.
-    CreateSchema { name: Vec<String>, if_not_exists: bool, comment: Option<String> },
+    CreateSchema {
+        /// What to create: a schema, perhaps with the catalog before it.
+        name: NameParts,
+        /// IF NOT EXISTS.
+        if_not_exists: bool,
+        /// COMMENT of the schema.
+        comment: Option<String>,
+    },
     /// DROP SCHEMA.
-    DropSchema { name: Vec<String>, if_exists: bool, cascade: bool },
+    DropSchema {
+        /// What to drop: a schema, perhaps with the catalog before it.
+        name: NameParts,
+        /// IF EXISTS.
+        if_exists: bool,
+        /// CASCADE: with all that is in it.
+        cascade: bool,
+    },
     /// CREATE TABLE, also AS query, also EXTERNAL.
     CreateTable(CreateTable),
     /// CREATE VIEW.
@@ -39,7 +57,12 @@ pub enum Statement {
     /// SHOW and DESCRIBE of objects.
     Show(Show),
     /// SET key = value.
-    Set { key: String, value: String },
+    Set {
+        /// The key in lower case, its parts joined with `.`.
+        key: String,
+        /// The value as text, without quotes.
+        value: String,
+    },
 }
 
 /// Parts of a name as they were written (quotes removed, unquoted parts in lower case).
@@ -248,13 +271,29 @@ pub enum JobStatement {
     /// SHOW JOBS [WHERE …] [LIMIT n]: rewritten into a query on `system.jobs`.
     Show(Query),
     /// DESCRIBE JOB id.
-    Describe { job: String },
+    Describe {
+        /// The id.
+        job: String,
+    },
     /// WAIT FOR JOB id [TIMEOUT interval].
-    Wait { job: String, timeout_ms: Option<u64> },
+    Wait {
+        /// The id.
+        job: String,
+        /// How long to wait at most, in milliseconds.
+        timeout_ms: Option<u64>,
+    },
     /// CANCEL JOB id [REASON str].
-    Cancel { job: String, reason: Option<String> },
+    Cancel {
+        /// The id.
+        job: String,
+        /// Why, for people.
+        reason: Option<String>,
+    },
     /// RETRY JOB id.
-    Retry { job: String },
+    Retry {
+        /// The id.
+        job: String,
+    },
 }
 
 /// Statements that show what there is.
@@ -263,16 +302,33 @@ pub enum Show {
     /// SHOW SCHEMAS or SHOW DATABASES.
     Schemas,
     /// SHOW TABLES [IN schema]; also SHOW VIEWS and SHOW MATERIALIZED VIEWS.
-    Tables { schema: Option<String>, kind: Option<DropKind> },
+    Tables {
+        /// Only those of this schema.
+        schema: Option<String>,
+        /// Only this kind; all kinds when none was said.
+        kind: Option<DropKind>,
+    },
     /// SHOW COLUMNS FROM t, DESCRIBE [TABLE] t.
-    Columns { name: NameParts },
+    Columns {
+        /// The table or view.
+        name: NameParts,
+    },
     /// SHOW CREATE TABLE, VIEW or MATERIALIZED VIEW.
-    Create { name: NameParts },
+    Create {
+        /// The table or view.
+        name: NameParts,
+    },
     /// SHOW key, SHOW ALL.
-    Setting { key: Option<String> },
+    Setting {
+        /// The key in lower case; all settings when none was said.
+        key: Option<String>,
+    },
 }
 
 /// Reads `schema.name` from parts with a default schema; a thin, documented front of the model.
-pub fn object_name(parts: &[String], default_schema: &str) -> Result<ObjectName, model::name::NameError> {
+pub fn object_name(
+    parts: &[String],
+    default_schema: &str,
+) -> Result<ObjectName, model::name::NameError> {
     ObjectName::from_parts(parts, default_schema)
 }

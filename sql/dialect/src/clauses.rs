@@ -1,0 +1,325 @@
+//! What stands between the name of a new object and its `AS`: clauses in any order, each once.
+//!
+//! It exists because tables and materialized views share most of them.
+
+use model::{
+    object::{Properties, TableFormat},
+    schedule::{Schedule, ScheduleError},
+};
+use sqlparser::tokenizer::{Location, Token};
+
+use crate::{
+    cursor::Cursor,
+    error::{SyntaxError, nearest},
+    jobs::{no_unit, unit_ms},
+    statement::Column,
+};
+
+/// The object that the clauses belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of {
+    Table,
+    View,
+    MaterializedView,
+}
+
+impl Of {
+    fn words(self) -> &'static [&'static str] {
+        match self {
+            Self::Table => &[
+                "AS",
+                "PARTITIONED BY",
+                "LOCATION",
+                "TBLPROPERTIES",
+                "OPTIONS",
+                "COMMENT",
+                "USING",
+                "STORED AS",
+            ],
+            Self::View => &["AS", "COMMENT"],
+            Self::MaterializedView => {
+                &["AS", "PARTITIONED BY", "COMMENT", "TBLPROPERTIES", "LOCATION", "SCHEDULE"]
+            }
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::View => "view",
+            Self::MaterializedView => "materialized view",
+        }
+    }
+}
+
+/// Clauses that were given.
+#[derive(Debug, Default)]
+pub(crate) struct Clauses {
+    pub(crate) partitioned_by: Vec<(String, Location)>,
+    pub(crate) format: Option<TableFormat>,
+    pub(crate) location: Option<String>,
+    pub(crate) options: Properties,
+    pub(crate) properties: Properties,
+    pub(crate) comment: Option<String>,
+    pub(crate) schedule: Option<Schedule>,
+}
+
+/// Clauses of the design that no object has yet, or only another kind of object.
+const UNSUPPORTED: [&str; 38] = [
+    "CLUSTER BY",
+    "CLUSTERED BY",
+    "TRIGGER",
+    "REFRESH POLICY",
+    "FROZEN WHERE",
+    "JOIN POLICY",
+    "ON SCHEMA DRIFT",
+    "CONTRACT VERSION",
+    "REQUIRES CONTRACT",
+    "PARAMETERS",
+    "MISFIRE",
+    "PATH COLUMNS",
+    "COMPLETE WHEN",
+    "WITH ORDER",
+    "WITH HEADER ROW",
+    "WITH ROW FILTER",
+    "WITH NO DATA",
+    "WITH DATA",
+    "WITH SCHEMA",
+    "ROW FORMAT",
+    "SORTED BY",
+    "DISTRIBUTED BY",
+    "LIKE",
+    "CLONE",
+    "SHALLOW CLONE",
+    "DEEP CLONE",
+    "DEFAULT COLLATION",
+    "COLLATE",
+    "ENGINE",
+    "ORDER BY",
+    "PRIMARY KEY",
+    "INHERITS",
+    "TABLESPACE",
+    "ON COMMIT",
+    "FLOW",
+    "EVERY",
+    "REFRESH",
+    "SECURITY",
+];
+
+/// Reads clauses up to `AS` or the end of the statement.
+pub(crate) fn read(cursor: &mut Cursor<'_>, of: Of) -> Result<Clauses, SyntaxError> {
+    let mut clauses = Clauses::default();
+    let mut said: Vec<&str> = Vec::new();
+    while !cursor.at_end() && !cursor.sees("AS") {
+        if let Some(what) = UNSUPPORTED.iter().find(|words| cursor.sees(words)) {
+            return Err(refused(cursor, of, what));
+        }
+        let clause = clause(cursor, of)?;
+        if said.contains(&clause) {
+            return Err(cursor.error(format!("{clause} is given twice")));
+        }
+        said.push(clause);
+        read_one(cursor, clause, &mut clauses)?;
+    }
+    Ok(clauses)
+}
+
+fn refused(cursor: &Cursor<'_>, of: Of, what: &str) -> SyntaxError {
+    let error = cursor.unsupported(&format!("{what} of a {}", of.name()));
+    match what {
+        "WITH HEADER ROW" => error.with_hint("write OPTIONS ('format.has_header' 'true')"),
+        "CLUSTER BY" | "CLUSTERED BY" => error.with_hint("write PARTITIONED BY (…)"),
+        "TRIGGER" | "EVERY" | "REFRESH" => error.with_hint("write SCHEDULE EVERY 1 HOUR"),
+        "LIKE" | "CLONE" | "SHALLOW CLONE" | "DEEP CLONE" => {
+            error.with_hint("write AS SELECT * FROM …")
+        }
+        "PRIMARY KEY" => error.with_hint("write the key inside the parentheses of the columns"),
+        _ => error,
+    }
+}
+
+/// Which clause comes next; nothing is taken.
+fn clause(cursor: &Cursor<'_>, of: Of) -> Result<&'static str, SyntaxError> {
+    let word = cursor.word();
+    if word == "PARTITION" {
+        return Err(cursor.expected("PARTITIONED BY").with_hint("did you mean PARTITIONED BY?"));
+    }
+    if word == "WITH" && of == Of::Table && *cursor.peek_at(1) == Token::LParen {
+        return Ok("OPTIONS");
+    }
+    let all = [
+        "PARTITIONED BY",
+        "LOCATION",
+        "COMMENT",
+        "TBLPROPERTIES",
+        "OPTIONS",
+        "USING",
+        "STORED AS",
+        "SCHEDULE",
+    ];
+    let Some(clause) =
+        all.into_iter().find(|clause| clause.split(' ').next() == Some(word.as_str()))
+    else {
+        let firsts: Vec<&str> =
+            of.words().iter().map(|words| words.split(' ').next().unwrap_or(words)).collect();
+        let error = cursor.expected_one_of(of.words());
+        return Err(match nearest(&word, &firsts) {
+            Some(meant) => error.with_hint(format!("did you mean {meant}?")),
+            None => error,
+        });
+    };
+    if of.words().contains(&clause) {
+        // Both say how the data is stored.
+        return Ok(if clause == "STORED AS" { "USING" } else { clause });
+    }
+    let error = cursor.unsupported(&format!("{clause} of a {}", of.name()));
+    Err(match (of, clause) {
+        (Of::MaterializedView, "USING" | "STORED AS") => {
+            error.with_hint("the result is always a Delta table; leave the clause out")
+        }
+        (_, "SCHEDULE") => error.with_hint("only a materialized view refreshes by itself"),
+        _ => error,
+    })
+}
+
+fn read_one(
+    cursor: &mut Cursor<'_>,
+    clause: &str,
+    clauses: &mut Clauses,
+) -> Result<(), SyntaxError> {
+    match clause {
+        "PARTITIONED BY" => {
+            cursor.expect("PARTITIONED BY")?;
+            clauses.partitioned_by = partitions(cursor)?;
+        }
+        "LOCATION" => {
+            cursor.skip(1);
+            let at = cursor.here();
+            let location = cursor.string("a location in single quotes")?;
+            if location.trim().is_empty() {
+                return Err(SyntaxError::new(at, "the location is empty"));
+            }
+            clauses.location = Some(location);
+        }
+        "COMMENT" => clauses.comment = Some(comment(cursor)?),
+        "TBLPROPERTIES" => {
+            cursor.skip(1);
+            clauses.properties = cursor.properties()?;
+        }
+        "OPTIONS" => {
+            cursor.skip(1);
+            clauses.options = cursor.properties()?;
+        }
+        "USING" => clauses.format = Some(format(cursor)?),
+        _ => clauses.schedule = Some(schedule(cursor)?),
+    }
+    Ok(())
+}
+
+/// `COMMENT 'text'`, with an optional `=`.
+pub(crate) fn comment(cursor: &mut Cursor<'_>) -> Result<String, SyntaxError> {
+    cursor.expect("COMMENT")?;
+    cursor.take_token(&Token::Eq);
+    cursor.string("a comment in single quotes")
+}
+
+fn partitions(cursor: &mut Cursor<'_>) -> Result<Vec<(String, Location)>, SyntaxError> {
+    let has_type = matches!(cursor.peek(), Token::LParen)
+        && matches!((cursor.peek_at(1), cursor.peek_at(2)), (Token::Word(_), Token::Word(_)));
+    if has_type {
+        cursor.skip(2);
+        return Err(cursor.unsupported("a type in PARTITIONED BY").with_hint(
+            "declare the column with the other columns; PARTITIONED BY takes names only",
+        ));
+    }
+    if matches!((cursor.peek(), cursor.peek_at(2)), (Token::LParen, Token::LParen)) {
+        cursor.skip(1);
+        return Err(cursor
+            .unsupported("an expression in PARTITIONED BY")
+            .with_hint("add a column that holds the expression and name it"));
+    }
+    cursor.columns()
+}
+
+fn format(cursor: &mut Cursor<'_>) -> Result<TableFormat, SyntaxError> {
+    const FORMATS: [&str; 4] = ["DELTA", "PARQUET", "CSV", "JSON"];
+    if !cursor.take("USING") {
+        cursor.expect("STORED AS")?;
+    }
+    let format = match cursor.word().as_str() {
+        "DELTA" | "DELTATABLE" => TableFormat::Delta,
+        "PARQUET" => TableFormat::Parquet,
+        "CSV" => TableFormat::Csv,
+        "JSON" | "NDJSON" => TableFormat::Json,
+        word @ ("ICEBERG" | "HUDI" | "AVRO" | "ORC" | "ARROW" | "TEXT" | "TEXTFILE") => {
+            return Err(cursor
+                .unsupported(&format!("the format {word}"))
+                .with_hint("formats are DELTA, PARQUET, CSV and JSON"));
+        }
+        _ => return Err(cursor.expected_one_of(&FORMATS)),
+    };
+    cursor.skip(1);
+    Ok(format)
+}
+
+/// `SCHEDULE [REFRESH] EVERY n unit` or `SCHEDULE [REFRESH] CRON 'text' [AT TIME ZONE 'zone']`.
+fn schedule(cursor: &mut Cursor<'_>) -> Result<Schedule, SyntaxError> {
+    cursor.expect("SCHEDULE")?;
+    cursor.take("REFRESH");
+    if cursor.take("EVERY") {
+        return every(cursor);
+    }
+    if !cursor.take("CRON") {
+        return Err(cursor.expected_one_of(&["EVERY", "CRON"]));
+    }
+    let cron_at = cursor.here();
+    let cron = cursor.string("a cron text in single quotes")?;
+    let mut zone = "UTC".to_owned();
+    let mut zone_at = cron_at;
+    if cursor.take("AT TIME ZONE") {
+        zone_at = cursor.here();
+        zone = cursor.string("a time zone in single quotes")?;
+    }
+    Schedule::cron(&cron, &zone).map_err(|error| {
+        let at = if matches!(error, ScheduleError::TimeZone(_)) { zone_at } else { cron_at };
+        SyntaxError::new(at, error.to_string())
+    })
+}
+
+fn every(cursor: &mut Cursor<'_>) -> Result<Schedule, SyntaxError> {
+    let at = cursor.here();
+    let count = if matches!(cursor.peek(), Token::Word(_)) {
+        1
+    } else {
+        cursor.whole_number("a whole number")?
+    };
+    let unit_at = cursor.here();
+    let unit = cursor.word();
+    if unit.is_empty() {
+        return Err(cursor.expected("SECONDS, MINUTES, HOURS, DAYS or WEEKS"));
+    }
+    let seconds =
+        unit_ms(&unit).filter(|ms| *ms >= 1_000).ok_or_else(|| no_unit(unit_at, &unit))? / 1_000;
+    cursor.skip(1);
+    Schedule::every(count.saturating_mul(seconds))
+        .map_err(|error| SyntaxError::new(at, error.to_string()))
+}
+
+/// Checks that names in PARTITIONED BY or a key are declared columns.
+pub(crate) fn check_declared(
+    names: &[(String, Location)],
+    columns: &[Column],
+) -> Result<(), SyntaxError> {
+    for (name, at) in names {
+        if columns.iter().any(|column| column.name == *name) {
+            continue;
+        }
+        let known: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        let error = SyntaxError::new(*at, format!("there is no column '{name}'"));
+        return Err(match nearest(name, &known) {
+            Some(meant) => error.with_hint(format!("did you mean {meant}?")),
+            None => error.with_hint(format!("columns are {}", known.join(", "))),
+        });
+    }
+    Ok(())
+}

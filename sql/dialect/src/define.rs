@@ -1,0 +1,532 @@
+//! CREATE and DROP.
+
+use model::object::DeclaredColumn;
+use sqlparser::{
+    parser::Parser,
+    tokenizer::{Location, Token},
+};
+
+use crate::{
+    clauses::{self, Clauses, Of, check_declared},
+    cursor::Cursor,
+    error::SyntaxError,
+    statement::{
+        Column, CreateMaterializedView, CreateMode, CreateTable, CreateView, Drop, DropKind,
+        Statement,
+    },
+};
+
+/// Things that SQL creates or drops, but not this version.
+const UNSUPPORTED_OBJECTS: [&str; 36] = [
+    "STREAMING TABLE",
+    "STREAMING LIVE TABLE",
+    "LIVE TABLE",
+    "FLOW",
+    "FUNCTION",
+    "AGGREGATE",
+    "PROCEDURE",
+    "INDEX",
+    "UNIQUE INDEX",
+    "SEQUENCE",
+    "TRIGGER",
+    "TYPE",
+    "DOMAIN",
+    "USER",
+    "ROLE",
+    "GROUP",
+    "EXTENSION",
+    "POLICY",
+    "SECRET",
+    "MACRO",
+    "CATALOG",
+    "CONTRACT",
+    "ENVIRONMENT",
+    "TEST",
+    "VOLUME",
+    "CONNECTION",
+    "SHARE",
+    "RECIPIENT",
+    "STAGE",
+    "SERVER",
+    "TEMPORARY",
+    "TEMP",
+    "GLOBAL",
+    "LOCAL",
+    "VIRTUAL TABLE",
+    "FOREIGN TABLE",
+];
+const CREATE_OBJECTS: [&str; 6] =
+    ["TABLE", "EXTERNAL TABLE", "VIEW", "MATERIALIZED VIEW", "SCHEMA", "DATABASE"];
+
+/// What stands between CREATE and the kind of the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Or {
+    Nothing,
+    Replace,
+    Refresh,
+}
+
+pub(crate) fn create(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    let start = cursor.here();
+    cursor.expect("CREATE")?;
+    let or_at = cursor.here();
+    let or = if cursor.take("OR REPLACE") {
+        Or::Replace
+    } else if cursor.take("OR REFRESH") {
+        Or::Refresh
+    } else if cursor.take("OR") {
+        return Err(cursor.expected_one_of(&["REPLACE", "REFRESH"]));
+    } else {
+        Or::Nothing
+    };
+    for what in ["PRIVATE", "UNBOUNDED", "UNLOGGED", "TRANSIENT", "RECURSIVE", "SECURE"] {
+        if cursor.sees(what) {
+            return Err(cursor.unsupported(&format!("CREATE {what}")));
+        }
+    }
+    if let Some(what) = UNSUPPORTED_OBJECTS.iter().find(|what| cursor.sees(what)) {
+        return Err(cursor.unsupported(&format!("CREATE {what}")));
+    }
+    let refresh_misplaced = |words: &str| {
+        SyntaxError::new(or_at, format!("CREATE OR REFRESH {words} has no meaning"))
+            .with_hint("only a materialized view is refreshed")
+    };
+    if cursor.take("MATERIALIZED VIEW") {
+        return create_materialized_view(cursor, start, or);
+    }
+    if cursor.take("VIEW") {
+        return if or == Or::Refresh {
+            Err(refresh_misplaced("VIEW"))
+        } else {
+            create_view(cursor, start, or)
+        };
+    }
+    let external = cursor.take("EXTERNAL");
+    if cursor.take("TABLE") {
+        return if or == Or::Refresh {
+            Err(refresh_misplaced("TABLE"))
+        } else {
+            create_table(cursor, or, external)
+        };
+    }
+    if external {
+        cursor.expect("TABLE")?;
+    }
+    if cursor.sees("MATERIALIZED") {
+        cursor.expect("MATERIALIZED VIEW")?;
+    }
+    let schema = cursor.take("SCHEMA") || cursor.take("DATABASE");
+    if !schema {
+        return Err(cursor.expected_one_of(&CREATE_OBJECTS));
+    }
+    if or != Or::Nothing {
+        return Err(SyntaxError::unsupported(
+            or_at,
+            "CREATE OR REPLACE SCHEMA is not supported in this version",
+        )
+        .with_hint("write CREATE SCHEMA IF NOT EXISTS"));
+    }
+    create_schema(cursor)
+}
+
+fn create_schema(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    let if_not_exists = cursor.if_not_exists();
+    let name = cursor.name("the name of a schema")?;
+    let comment = if cursor.sees("COMMENT") { Some(clauses::comment(cursor)?) } else { None };
+    for what in ["LOCATION", "MANAGED LOCATION", "WITH", "AUTHORIZATION", "DEFAULT"] {
+        if cursor.sees(what) {
+            return Err(cursor.unsupported(&format!("{what} of a schema")));
+        }
+    }
+    Ok(Statement::CreateSchema { name, if_not_exists, comment })
+}
+
+/// IF NOT EXISTS, which excludes OR REPLACE and OR REFRESH.
+fn if_not_exists(cursor: &mut Cursor<'_>, or: Or) -> Result<bool, SyntaxError> {
+    let at = cursor.here();
+    let said = cursor.if_not_exists();
+    if said && or != Or::Nothing {
+        return Err(SyntaxError::new(
+            at,
+            "IF NOT EXISTS and OR REPLACE or OR REFRESH exclude each other",
+        ));
+    }
+    Ok(said)
+}
+
+fn create_view(cursor: &mut Cursor<'_>, start: Location, or: Or) -> Result<Statement, SyntaxError> {
+    let if_not_exists = if_not_exists(cursor, or)?;
+    let name = cursor.name("the name of a view")?;
+    let mut columns = Vec::new();
+    if matches!(cursor.peek(), Token::LParen) {
+        if let (Token::Word(_), Token::Word(_)) = (cursor.peek_at(1), cursor.peek_at(2)) {
+            cursor.skip(2);
+            return Err(cursor
+                .unsupported(&format!("{} after a column of a view", cursor.found()))
+                .with_hint("give names only"));
+        }
+        columns = cursor.columns()?.into_iter().map(|(column, _)| column).collect();
+    }
+    let Clauses { comment, .. } = clauses::read(cursor, Of::View)?;
+    cursor.expect("AS")?;
+    let query = cursor.stored_query("view")?;
+    let definition = cursor.text_from(start);
+    Ok(Statement::CreateView(CreateView {
+        name,
+        if_not_exists,
+        or_replace: or == Or::Replace,
+        columns,
+        comment,
+        query,
+        definition,
+    }))
+}
+
+fn create_materialized_view(
+    cursor: &mut Cursor<'_>,
+    start: Location,
+    or: Or,
+) -> Result<Statement, SyntaxError> {
+    let if_not_exists = if_not_exists(cursor, or)?;
+    let mode = match or {
+        Or::Replace => CreateMode::OrReplace,
+        Or::Refresh => CreateMode::OrRefresh,
+        Or::Nothing if if_not_exists => CreateMode::IfNotExists,
+        Or::Nothing => CreateMode::Create,
+    };
+    let name = cursor.name("the name of a materialized view")?;
+    let columns =
+        if matches!(cursor.peek(), Token::LParen) { declared_columns(cursor)? } else { Vec::new() };
+    let Clauses { partitioned_by, location, comment, properties, schedule, .. } =
+        clauses::read(cursor, Of::MaterializedView)?;
+    cursor.expect("AS")?;
+    let query = cursor.stored_query("materialized view")?;
+    let partitioned_by = partitioned_by.into_iter().map(|(column, _)| column).collect();
+    let definition = cursor.text_from(start);
+    Ok(Statement::CreateMaterializedView(CreateMaterializedView {
+        name,
+        mode,
+        columns,
+        partitioned_by,
+        location,
+        comment,
+        properties,
+        schedule,
+        query,
+        definition,
+    }))
+}
+
+/// The column list of a materialized view: types are optional.
+fn declared_columns(cursor: &mut Cursor<'_>) -> Result<Vec<DeclaredColumn>, SyntaxError> {
+    let mut columns: Vec<DeclaredColumn> = Vec::new();
+    cursor.expect_token(&Token::LParen)?;
+    loop {
+        if let Some(what) = constraint_ahead(cursor) {
+            return Err(cursor.unsupported(&format!("{what} of a materialized view")));
+        }
+        let at = cursor.here();
+        let name = cursor.ident("the name of a column")?;
+        if columns.iter().any(|column| column.name == name) {
+            return Err(SyntaxError::new(at, format!("column '{name}' is declared twice")));
+        }
+        let no_type = matches!(cursor.peek(), Token::Comma | Token::RParen)
+            || is_column_option(&cursor.word());
+        let data_type = if no_type { None } else { Some(data_type_text(cursor)?) };
+        let mut column = DeclaredColumn { name, data_type, not_null: false, comment: None };
+        while !matches!(cursor.peek(), Token::Comma | Token::RParen | Token::EOF) {
+            match cursor.word().as_str() {
+                "NOT" if !column.not_null => {
+                    cursor.expect("NOT NULL")?;
+                    column.not_null = true;
+                }
+                "COMMENT" if column.comment.is_none() => {
+                    column.comment = Some(clauses::comment(cursor)?)
+                }
+                word => return Err(column_option_error(cursor, word, &["NOT NULL", "COMMENT"])),
+            }
+        }
+        columns.push(column);
+        if !cursor.take_token(&Token::Comma) {
+            break;
+        }
+    }
+    if cursor.take_token(&Token::RParen) { Ok(columns) } else { Err(cursor.expected(", or )")) }
+}
+
+fn data_type_text(cursor: &mut Cursor<'_>) -> Result<String, SyntaxError> {
+    let from = cursor.here();
+    cursor.run(Parser::parse_data_type)?;
+    Ok(cursor.text_until_here(from))
+}
+
+fn is_column_option(word: &str) -> bool {
+    matches!(
+        word,
+        "NOT"
+            | "NULL"
+            | "COMMENT"
+            | "PRIMARY"
+            | "UNIQUE"
+            | "DEFAULT"
+            | "CHECK"
+            | "GENERATED"
+            | "REFERENCES"
+            | "CONSTRAINT"
+            | "COLLATE"
+            | "AS"
+            | "DOMAIN"
+            | "MASK"
+    )
+}
+
+/// A constraint of the whole table that comes next, in the words of its author.
+fn constraint_ahead(cursor: &Cursor<'_>) -> Option<&'static str> {
+    if cursor.sees("CONSTRAINT") && matches!(cursor.peek_at(1), Token::Word(_)) {
+        let kinds = ["PRIMARY", "UNIQUE", "FOREIGN", "CHECK", "EXPECT"];
+        let names = ["PRIMARY KEY", "UNIQUE", "FOREIGN KEY", "CHECK", "EXPECT"];
+        let kind =
+            kinds.into_iter().position(|kind| crate::tokens::is_unquoted(cursor.peek_at(2), kind));
+        return Some(kind.and_then(|n| names.get(n).copied()).unwrap_or("CONSTRAINT"));
+    }
+    let keyed = ["PRIMARY KEY", "FOREIGN KEY"].into_iter().find(|words| cursor.sees(words));
+    let listed = || *cursor.peek_at(1) == Token::LParen;
+    keyed.or_else(|| {
+        ["UNIQUE", "CHECK", "EXPECT"].into_iter().find(|word| cursor.sees(word) && listed())
+    })
+}
+
+fn column_option_error(cursor: &Cursor<'_>, word: &str, options: &[&str]) -> SyntaxError {
+    let named = match word {
+        "DEFAULT" | "CHECK" | "GENERATED" | "UNIQUE" | "REFERENCES" | "COLLATE" | "DOMAIN"
+        | "MASK" | "IDENTITY" | "CONSTRAINT" | "AUTO_INCREMENT" => word,
+        "AS" => "a computed column",
+        "PRIMARY" => "PRIMARY KEY",
+        "NOT" | "NULL" | "COMMENT" => {
+            return cursor.error(format!("{word} does not fit with what was said before"));
+        }
+        _ => return cursor.expected_one_of(options),
+    };
+    cursor.unsupported(&format!("{named} of a column"))
+}
+
+fn create_table(cursor: &mut Cursor<'_>, or: Or, external: bool) -> Result<Statement, SyntaxError> {
+    let if_not_exists = if_not_exists(cursor, or)?;
+    let name_at = cursor.here();
+    let name = cursor.name("the name of a table")?;
+    let columns_at = cursor.here();
+    let mut declared = Declared::default();
+    if matches!(cursor.peek(), Token::LParen) && !matches!(cursor.peek_at(1), Token::RParen) {
+        declared = table_columns(cursor)?;
+    } else if cursor.take_token(&Token::LParen) {
+        return Err(cursor.expected("the name of a column"));
+    }
+    let Clauses { partitioned_by, format, location, options, properties, comment, .. } =
+        clauses::read(cursor, Of::Table)?;
+    let as_at = cursor.here();
+    let query = if cursor.take("AS") { Some(cursor.query()?) } else { None };
+    let Declared { mut columns, primary_key } = declared;
+    if query.is_some() && external {
+        return Err(SyntaxError::new(
+            as_at,
+            "an external table takes its rows from its location, not from a query",
+        )
+        .with_hint("leave EXTERNAL out"));
+    }
+    if query.is_some() && !columns.is_empty() {
+        return Err(SyntaxError::unsupported(
+            columns_at,
+            "a column list together with AS query is not supported in this version",
+        )
+        .with_hint("name and cast the columns in the query"));
+    }
+    if external && location.is_none() {
+        return Err(SyntaxError::new(cursor.here(), "an external table needs a LOCATION"));
+    }
+    if query.is_none() && columns.is_empty() && location.is_none() {
+        let error = SyntaxError::new(
+            name_at,
+            format!("table '{}' needs columns, AS query or a LOCATION", name.join(".")),
+        );
+        return Err(error);
+    }
+    if !columns.is_empty() {
+        check_declared(&partitioned_by, &columns)?;
+        check_declared(&primary_key, &columns)?;
+    }
+    let primary_key: Vec<String> = primary_key.into_iter().map(|(column, _)| column).collect();
+    for column in &mut columns {
+        column.nullable &= !primary_key.contains(&column.name);
+    }
+    Ok(Statement::CreateTable(CreateTable {
+        name,
+        if_not_exists,
+        or_replace: or == Or::Replace,
+        external,
+        columns,
+        primary_key,
+        partitioned_by: partitioned_by.into_iter().map(|(column, _)| column).collect(),
+        format,
+        location,
+        options,
+        properties,
+        comment,
+        query,
+    }))
+}
+
+#[derive(Debug, Default)]
+struct Declared {
+    columns: Vec<Column>,
+    primary_key: Vec<(String, Location)>,
+}
+
+fn table_columns(cursor: &mut Cursor<'_>) -> Result<Declared, SyntaxError> {
+    let mut declared = Declared::default();
+    cursor.expect_token(&Token::LParen)?;
+    loop {
+        match constraint_ahead(cursor) {
+            Some("PRIMARY KEY") => {
+                let at = cursor.here();
+                if cursor.take("CONSTRAINT") {
+                    cursor.ident("the name of a constraint")?;
+                }
+                cursor.expect("PRIMARY KEY")?;
+                let columns = cursor.columns()?;
+                set_primary_key(&mut declared, columns, at)?;
+                key_mode(cursor)?;
+            }
+            Some(what) => return Err(cursor.unsupported(&format!("{what} of a table"))),
+            None => table_column(cursor, &mut declared)?,
+        }
+        if !cursor.take_token(&Token::Comma) {
+            break;
+        }
+    }
+    if cursor.take_token(&Token::RParen) { Ok(declared) } else { Err(cursor.expected(", or )")) }
+}
+
+fn table_column(cursor: &mut Cursor<'_>, declared: &mut Declared) -> Result<(), SyntaxError> {
+    let at = cursor.here();
+    let name = cursor.ident("the name of a column")?;
+    if declared.columns.iter().any(|column| column.name == name) {
+        return Err(SyntaxError::new(at, format!("column '{name}' is declared twice")));
+    }
+    let no_type = matches!(cursor.peek(), Token::Comma | Token::RParen | Token::EOF)
+        || is_column_option(&cursor.word());
+    if no_type {
+        return Err(cursor.expected(&format!("the type of column '{name}'")));
+    }
+    let data_type = cursor.run(Parser::parse_data_type)?;
+    let mut column = Column { name, data_type, nullable: true, comment: None };
+    let (mut null_said, mut key_said) = (false, None);
+    while !matches!(cursor.peek(), Token::Comma | Token::RParen | Token::EOF) {
+        match cursor.word().as_str() {
+            "NOT" if !null_said => {
+                cursor.expect("NOT NULL")?;
+                null_said = true;
+                column.nullable = false;
+            }
+            "NULL" if !null_said => null_said = cursor.take("NULL"),
+            "COMMENT" if column.comment.is_none() => {
+                column.comment = Some(clauses::comment(cursor)?)
+            }
+            "PRIMARY" if key_said.is_none() => {
+                key_said = Some(cursor.here());
+                cursor.expect("PRIMARY KEY")?;
+                key_mode(cursor)?;
+            }
+            word => {
+                return Err(column_option_error(
+                    cursor,
+                    word,
+                    &["NOT NULL", "NULL", "COMMENT", "PRIMARY KEY"],
+                ));
+            }
+        }
+    }
+    if let Some(key_at) = key_said {
+        set_primary_key(declared, vec![(column.name.clone(), at)], key_at)?;
+    }
+    declared.columns.push(column);
+    Ok(())
+}
+
+fn set_primary_key(
+    declared: &mut Declared,
+    columns: Vec<(String, Location)>,
+    at: Location,
+) -> Result<(), SyntaxError> {
+    if !declared.primary_key.is_empty() {
+        return Err(SyntaxError::new(at, "a table has one primary key")
+            .with_hint("write PRIMARY KEY (a, b) after the columns for a key of several"));
+    }
+    declared.primary_key = columns;
+    Ok(())
+}
+
+/// NOT ENFORCED and RELY say what a primary key is anyway.
+fn key_mode(cursor: &mut Cursor<'_>) -> Result<(), SyntaxError> {
+    let _said = cursor.take("NOT ENFORCED");
+    let _relied = cursor.take("RELY") || cursor.take("NORELY");
+    for what in ["VERIFIED", "ENFORCED"] {
+        if cursor.sees(what) {
+            return Err(cursor
+                .unsupported(&format!("PRIMARY KEY {what}"))
+                .with_hint("keys are declared, not enforced"));
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn drop(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    cursor.expect("DROP")?;
+    if let Some(what) = UNSUPPORTED_OBJECTS.iter().find(|what| cursor.sees(what)) {
+        return Err(cursor.unsupported(&format!("DROP {what}")));
+    }
+    let kind = if cursor.take("TABLE") || cursor.take("EXTERNAL TABLE") {
+        DropKind::Table
+    } else if cursor.take("VIEW") {
+        DropKind::View
+    } else if cursor.take("MATERIALIZED VIEW") {
+        DropKind::MaterializedView
+    } else if cursor.take("SCHEMA") || cursor.take("DATABASE") {
+        return drop_schema(cursor);
+    } else if cursor.take("MATERIALIZED") {
+        return Err(cursor.expected_one_of(&["VIEW"]));
+    } else {
+        return Err(cursor.expected_one_of(&CREATE_OBJECTS));
+    };
+    let if_exists = cursor.take("IF EXISTS");
+    let name = cursor.name("the name of what to drop")?;
+    if matches!(cursor.peek(), Token::Comma) {
+        return Err(cursor
+            .unsupported("DROP of several objects")
+            .with_hint("write one DROP for each"));
+    }
+    for what in ["CASCADE", "RESTRICT"] {
+        if cursor.sees(what) {
+            return Err(cursor
+                .unsupported(&format!("DROP … {what}"))
+                .with_hint("drop what reads it first"));
+        }
+    }
+    let purge = cursor.take("PURGE");
+    if !purge && cursor.sees("KEEP") {
+        cursor.expect("KEEP DATA")?;
+    }
+    if !cursor.at_end() {
+        return Err(cursor.expected_one_of(&["PURGE", "KEEP DATA"]));
+    }
+    Ok(Statement::Drop(Drop { kind, name, if_exists, purge }))
+}
+
+fn drop_schema(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    let if_exists = cursor.take("IF EXISTS");
+    let name = cursor.name("the name of a schema")?;
+    let cascade = cursor.take("CASCADE");
+    if !cascade {
+        cursor.take("RESTRICT");
+    }
+    Ok(Statement::DropSchema { name, if_exists, cascade })
+}

@@ -1,0 +1,184 @@
+//! REFRESH and the statements about jobs.
+
+use sqlparser::tokenizer::{Location, Token};
+
+use crate::{
+    cursor::Cursor,
+    error::SyntaxError,
+    statement::{Along, JobStatement, Refresh, Statement},
+};
+
+/// The longest time that a TIMEOUT can say: a hundred years.
+const TIMEOUT_MS_MAX: u64 = 100 * 366 * 24 * 3_600_000;
+
+/// Units of time with their length in milliseconds.
+const UNITS: [(&[&str], u64); 6] = [
+    (&["MILLISECOND", "MILLISECONDS", "MS"], 1),
+    (&["SECOND", "SECONDS", "SEC", "SECS", "S"], 1_000),
+    (&["MINUTE", "MINUTES", "MIN", "MINS", "M"], 60_000),
+    (&["HOUR", "HOURS", "H"], 3_600_000),
+    (&["DAY", "DAYS", "D"], 86_400_000),
+    (&["WEEK", "WEEKS", "W"], 604_800_000),
+];
+
+pub(crate) fn refresh(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    cursor.expect("REFRESH")?;
+    for what in ["STREAMING TABLE", "FOLDER"] {
+        let is_name = cursor.peek_at(1) == &Token::EOF;
+        if !is_name && cursor.sees(what) {
+            return Err(cursor.unsupported(&format!("REFRESH {what}")));
+        }
+    }
+    if cursor.sees("TABLE") {
+        return Err(cursor.unsupported("REFRESH TABLE").with_hint(
+            "tables are always read at their newest version; write REFRESH MATERIALIZED VIEW v",
+        ));
+    }
+    cursor.take("MATERIALIZED VIEW");
+    let mut names = vec![cursor.name("the name of a materialized view")?];
+    while cursor.take_token(&Token::Comma) {
+        names.push(cursor.name("the name of a materialized view")?);
+    }
+    let mut refresh =
+        Refresh { names, full: false, along: Along::Nothing, sync: false, timeout_ms: None };
+    let (mut along_said, mut sync_said) = (false, false);
+    while !cursor.at_end() {
+        match cursor.word().as_str() {
+            "FULL" if !refresh.full => refresh.full = cursor.take("FULL"),
+            "WITH" if !along_said => {
+                cursor.expect("WITH")?;
+                along_said = true;
+                refresh.along = match cursor.word().as_str() {
+                    "UPSTREAM" => Along::Upstream,
+                    "DOWNSTREAM" => Along::Downstream,
+                    _ => return Err(cursor.expected_one_of(&["UPSTREAM", "DOWNSTREAM"])),
+                };
+                cursor.skip(1);
+            }
+            "ASYNC" if !sync_said => sync_said = cursor.take("ASYNC"),
+            "SYNC" if !sync_said => {
+                sync_said = cursor.take("SYNC");
+                refresh.sync = true;
+                refresh.timeout_ms = timeout(cursor)?;
+            }
+            "WHERE" | "FOR" | "USING" | "NOTIFY" | "OPTIONS" => {
+                return Err(cursor.unsupported(&format!("REFRESH … {}", cursor.word())));
+            }
+            "TIMEOUT" => {
+                return Err(cursor
+                    .error("TIMEOUT belongs to SYNC")
+                    .with_hint("write SYNC TIMEOUT 30 SECONDS"));
+            }
+            "FULL" | "WITH" | "ASYNC" | "SYNC" => {
+                return Err(cursor
+                    .error(format!("{} does not fit with what was said before", cursor.word())));
+            }
+            _ => return Err(cursor.expected_one_of(&["FULL", "WITH", "ASYNC", "SYNC"])),
+        }
+    }
+    Ok(Statement::Refresh(refresh))
+}
+
+pub(crate) fn wait(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    cursor.expect("WAIT FOR JOB")?;
+    let job = job_id(cursor)?;
+    let timeout_ms = timeout(cursor)?;
+    Ok(Statement::Job(JobStatement::Wait { job, timeout_ms }))
+}
+
+pub(crate) fn cancel(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    cursor.expect("CANCEL JOB")?;
+    let job = job_id(cursor)?;
+    let reason = if cursor.take("REASON") {
+        Some(cursor.string("a reason in single quotes")?)
+    } else {
+        None
+    };
+    Ok(Statement::Job(JobStatement::Cancel { job, reason }))
+}
+
+pub(crate) fn retry(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    cursor.expect("RETRY JOB")?;
+    let job = job_id(cursor)?;
+    if cursor.sees("FROM FAILED") {
+        return Err(cursor.unsupported("RETRY JOB … FROM FAILED"));
+    }
+    Ok(Statement::Job(JobStatement::Retry { job }))
+}
+
+/// An id in quotes or as it is. The tokens of a bare one cut it into numbers and words, so it is
+/// taken from the text.
+pub(crate) fn job_id(cursor: &mut Cursor<'_>) -> Result<String, SyntaxError> {
+    let at = cursor.here();
+    let expected = cursor.expected("the id of a job, such as '0198f2c4-…'");
+    let is_text = matches!(cursor.peek(), Token::SingleQuotedString(_));
+    let id = if is_text { cursor.string("the id of a job")? } else { cursor.bare_text() };
+    if matches!(id.as_str(), "?") || id.starts_with('$') {
+        return Err(SyntaxError::unsupported(
+            at,
+            "the id of a job cannot be a parameter in this version",
+        )
+        .with_hint("write it in single quotes"));
+    }
+    let plausible = !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if plausible { Ok(id) } else { Err(expected) }
+}
+
+/// `TIMEOUT interval`, if it comes next, in milliseconds.
+fn timeout(cursor: &mut Cursor<'_>) -> Result<Option<u64>, SyntaxError> {
+    if cursor.take("TIMEOUT") { Ok(Some(interval_ms(cursor)?)) } else { Ok(None) }
+}
+
+/// A length of time: `30 SECONDS`, `INTERVAL '30' SECOND`, `'30s'`, or a number of seconds.
+fn interval_ms(cursor: &mut Cursor<'_>) -> Result<u64, SyntaxError> {
+    const WHAT: &str = "a length of time such as 30 SECONDS";
+    cursor.take("INTERVAL");
+    let at = cursor.here();
+    let text = match cursor.peek() {
+        Token::Number(digits, _) => digits.clone(),
+        Token::SingleQuotedString(text) => text.clone(),
+        _ => return Err(cursor.expected(WHAT)),
+    };
+    cursor.skip(1);
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, inner_unit) = (text[..digits].trim(), text[digits..].trim());
+    let unit_at = cursor.here();
+    let outer_unit = if inner_unit.is_empty() { unit_word(cursor) } else { None };
+    let unit = outer_unit.as_deref().unwrap_or(inner_unit);
+    let unit_at = if outer_unit.is_some() { unit_at } else { at };
+    let unit_ms = if unit.is_empty() {
+        1_000
+    } else {
+        unit_ms(unit).ok_or_else(|| no_unit(unit_at, unit))?
+    };
+    let number: f64 = number
+        .parse()
+        .map_err(|_| SyntaxError::new(at, format!("Expected: {WHAT}, found: {text}")))?;
+    let ms = number * unit_ms as f64;
+    if !ms.is_finite() || ms > TIMEOUT_MS_MAX as f64 {
+        return Err(SyntaxError::new(at, "the time is longer than 100 years"));
+    }
+    Ok(ms as u64)
+}
+
+fn unit_word(cursor: &mut Cursor<'_>) -> Option<String> {
+    let word = cursor.word();
+    if word.is_empty() {
+        return None;
+    }
+    cursor.skip(1);
+    Some(word)
+}
+
+/// Milliseconds of a unit.
+pub(crate) fn unit_ms(word: &str) -> Option<u64> {
+    let word = word.to_ascii_uppercase();
+    UNITS.into_iter().find(|(words, _)| words.contains(&word.as_str())).map(|(_, ms)| ms)
+}
+
+/// The error for a word that is no unit of time.
+pub(crate) fn no_unit(at: Location, word: &str) -> SyntaxError {
+    SyntaxError::new(at, format!("'{word}' is not a unit of time"))
+        .with_hint("units are SECONDS, MINUTES, HOURS, DAYS and WEEKS")
+}

@@ -1,0 +1,191 @@
+//! Texts to statements: which statement it is, by its first words.
+
+use sqlparser::{
+    ast,
+    parser::Parser,
+    tokenizer::{Location, Token, TokenWithSpan},
+};
+
+use crate::{
+    cursor::Cursor,
+    define,
+    error::{SyntaxError, SyntaxErrorKind, nearest},
+    jobs, refused, show,
+    statement::{Insert, Statement},
+    tokens::{settle, statements},
+};
+
+/// One statement of a file of statements.
+#[derive(Debug, Clone)]
+pub struct ScriptStatement {
+    /// Its text, from its first to its last word.
+    pub text: String,
+    /// The line of the file on which it begins, from 1.
+    pub line: u64,
+    /// What it says.
+    pub statement: Statement,
+}
+
+/// Words that begin a statement.
+const HEADS: [&str; 16] = [
+    "SELECT", "WITH", "VALUES", "FROM", "EXPLAIN", "INSERT", "CREATE", "DROP", "REFRESH", "SHOW",
+    "DESCRIBE", "WAIT", "CANCEL", "RETRY", "SET", "TABLE",
+];
+
+/// Reads exactly one statement; a `;` at its end and comments are fine.
+///
+/// Errors say where. A text without a statement and one with several are errors of their own kind.
+pub fn parse(sql: &str) -> Result<Statement, SyntaxError> {
+    let start = Location { line: 1, column: 1 };
+    let mut all = statements(sql)?.into_iter();
+    let Some(tokens) = all.next() else {
+        return Err(
+            SyntaxError::new(start, "there is no statement").of_kind(SyntaxErrorKind::Empty)
+        );
+    };
+    if let Some(second) = all.next() {
+        let at = second.first().map_or(start, |token| token.span.start);
+        return Err(SyntaxError::new(
+            at,
+            "there is a second statement here; send one statement at a time",
+        )
+        .of_kind(SyntaxErrorKind::Many));
+    }
+    whole(sql, tokens)
+}
+
+/// Reads a file of statements with `;` between them. Positions of errors are those of the file.
+pub fn parse_script(text: &str) -> Result<Vec<ScriptStatement>, SyntaxError> {
+    let mut script = Vec::new();
+    for tokens in statements(text)? {
+        let start =
+            tokens.first().map_or(Location { line: 1, column: 1 }, |token| token.span.start);
+        let own_text = Cursor::new(
+            text,
+            crate::tokens::Tokens { tokens: tokens.clone(), ..Default::default() },
+        )
+        .text_from(start);
+        script.push(ScriptStatement {
+            text: own_text,
+            line: start.line,
+            statement: whole(text, tokens)?,
+        });
+    }
+    Ok(script)
+}
+
+/// Reads an SQL type, as declared column lists hold it.
+pub fn parse_data_type(text: &str) -> Result<ast::DataType, SyntaxError> {
+    let tokens = statements(text)?.into_iter().next().unwrap_or_default();
+    let mut cursor = Cursor::new(text, settle(tokens)?);
+    let data_type = cursor.run(Parser::parse_data_type)?;
+    cursor.end()?;
+    Ok(data_type)
+}
+
+fn whole(text: &str, tokens: Vec<TokenWithSpan>) -> Result<Statement, SyntaxError> {
+    let mut cursor = Cursor::new(text, settle(tokens)?);
+    let statement = statement(&mut cursor)?;
+    cursor.end()?;
+    Ok(statement)
+}
+
+fn statement(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    if matches!(cursor.peek(), Token::LParen) {
+        return Ok(Statement::Query(cursor.query()?));
+    }
+    let head = cursor.word();
+    match head.as_str() {
+        "SELECT" | "WITH" | "VALUES" | "FROM" | "TABLE" => Ok(Statement::Query(cursor.query()?)),
+        "EXPLAIN" => explain(cursor),
+        "INSERT" => insert(cursor),
+        "CREATE" => define::create(cursor),
+        "DROP" => define::drop(cursor),
+        "REFRESH" => jobs::refresh(cursor),
+        "WAIT" => jobs::wait(cursor),
+        "CANCEL" => jobs::cancel(cursor),
+        "RETRY" => jobs::retry(cursor),
+        "SHOW" => show::show(cursor),
+        "DESCRIBE" | "DESC" => show::describe(cursor),
+        "SET" => show::set(cursor),
+        _ => match refused::statement(cursor, &head) {
+            Some(error) => Err(error),
+            None => Err(unknown(cursor, &head)),
+        },
+    }
+}
+
+/// The error for a text that begins with no word of ours.
+fn unknown(cursor: &Cursor<'_>, head: &str) -> SyntaxError {
+    let error = cursor.expected("an SQL statement");
+    let known: Vec<&str> = HEADS.into_iter().chain(refused::heads()).collect();
+    match nearest(head, &known) {
+        Some(word) => error.with_hint(format!("did you mean {word}?")),
+        None => error.with_hint(
+            "statements begin with a word such as SELECT, CREATE, INSERT, REFRESH or SHOW",
+        ),
+    }
+}
+
+fn explain(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    cursor.expect("EXPLAIN")?;
+    let (mut analyze, mut verbose) = (false, false);
+    loop {
+        match cursor.word().as_str() {
+            "ANALYZE" if !analyze => analyze = cursor.take("ANALYZE"),
+            "VERBOSE" if !verbose => verbose = cursor.take("VERBOSE"),
+            "FORMAT" => return Err(cursor.unsupported("EXPLAIN FORMAT")),
+            "EXPLAIN" => return Err(cursor.error("EXPLAIN cannot explain itself")),
+            _ => break,
+        }
+    }
+    let at = cursor.here();
+    let statement = Box::new(statement(cursor)?);
+    if analyze && !matches!(*statement, Statement::Query(_)) {
+        return Err(SyntaxError::unsupported(
+            at,
+            "EXPLAIN ANALYZE runs what it explains and takes queries only",
+        )
+        .with_hint("leave ANALYZE out"));
+    }
+    Ok(Statement::Explain { analyze, verbose, statement })
+}
+
+fn insert(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    cursor.expect("INSERT")?;
+    let overwrite = cursor.take("OVERWRITE");
+    let into = cursor.take("INTO");
+    if !overwrite && !into {
+        return Err(cursor.expected_one_of(&["INTO", "OVERWRITE"]));
+    }
+    if overwrite && cursor.sees("DIRECTORY") {
+        return Err(cursor.unsupported("INSERT OVERWRITE DIRECTORY"));
+    }
+    cursor.take("TABLE");
+    let target = cursor.name("the name of a table")?;
+    let mut columns = Vec::new();
+    if matches!(cursor.peek(), Token::LParen) && !starts_query(cursor.peek_at(1)) {
+        columns = cursor.columns()?.into_iter().map(|(column, _)| column).collect();
+    }
+    for what in ["PARTITION", "BY NAME", "DEFAULT VALUES", "REPLACE WHERE", "REPLACE USING"] {
+        if cursor.sees(what) {
+            return Err(cursor.unsupported(&format!("INSERT … {what}")));
+        }
+    }
+    let source = cursor.query()?;
+    for what in ["ON CONFLICT", "ON DUPLICATE", "RETURNING"] {
+        if cursor.sees(what) {
+            return Err(cursor.unsupported(&format!("INSERT … {what}")));
+        }
+    }
+    Ok(Statement::Insert(Insert { target, columns, source, overwrite }))
+}
+
+/// Whether a token after `(` begins a query rather than a list of columns.
+fn starts_query(token: &Token) -> bool {
+    let words = ["SELECT", "WITH", "VALUES", "FROM", "TABLE"];
+    *token == Token::LParen || words.iter().any(|word| crate::tokens::is_unquoted(token, word))
+}
+
+#[cfg(test)]
+mod tests;

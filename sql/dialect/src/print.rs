@@ -1,0 +1,170 @@
+//! Queries back to text: with full names, and in a form that only a change of meaning changes.
+
+use std::ops::ControlFlow;
+
+use sqlparser::{
+    ast::{
+        self, Expr, Ident, ObjectName, ObjectNamePart, SelectItem, TableFactor, VisitMut,
+        VisitorMut,
+    },
+    keywords::ALL_KEYWORDS,
+};
+
+use crate::{
+    scope::{Scope, name_parts},
+    statement::{Query, TableUse, TimeTravel},
+};
+
+/// The query as text that is equal for texts which differ only in whitespace, comments, the case
+/// of keywords and the case of names without quotes. It parses back to the same query.
+#[must_use]
+pub fn normal_form(query: &Query) -> String {
+    print(query, Form::Normal)
+}
+
+/// The query as text in which each table says its schema, `default_schema` where none was written.
+/// It parses back to the same tables at the same versions.
+#[must_use]
+pub fn qualify(query: &Query, default_schema: &str) -> String {
+    print(query, Form::Qualified { default_schema })
+}
+
+fn print(query: &Query, form: Form<'_>) -> String {
+    let mut ast = query.ast.clone();
+    let mut walk = Print { scope: Scope::default(), tables: &query.tables, form };
+    match ast.visit(&mut walk) {
+        ControlFlow::Continue(()) => ast.to_string(),
+        ControlFlow::Break(never) => match never {},
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Form<'a> {
+    Normal,
+    Qualified { default_schema: &'a str },
+}
+
+struct Print<'a> {
+    scope: Scope,
+    tables: &'a [TableUse],
+    form: Form<'a>,
+}
+
+type Step = ControlFlow<std::convert::Infallible>;
+
+impl VisitorMut for Print<'_> {
+    type Break = std::convert::Infallible;
+
+    fn pre_visit_query(&mut self, query: &mut ast::Query) -> Step {
+        self.scope.enter(query);
+        if matches!(self.form, Form::Normal) {
+            for cte in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
+                lower(&mut cte.alias.name);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut ast::Query) -> Step {
+        self.scope.leave();
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> Step {
+        if matches!(self.form, Form::Normal) {
+            lower_alias(table);
+        }
+        let TableFactor::Table { name, args: None, .. } = table else {
+            return ControlFlow::Continue(());
+        };
+        let Some(parts) = name_parts(name) else { return ControlFlow::Continue(()) };
+        if self.scope.is_with_query(&parts) {
+            if matches!(self.form, Form::Normal) {
+                *name = printed(&parts, None);
+            }
+            return ControlFlow::Continue(());
+        }
+        let known = self.tables.iter().find(|table| table.planned_name == parts);
+        let (mut parts, at) =
+            known.map_or((parts, None), |table| (table.name.clone(), table.at.as_ref()));
+        if let (Form::Qualified { default_schema }, 1) = (self.form, parts.len()) {
+            parts.insert(0, default_schema.to_owned());
+        }
+        *name = printed(&parts, at);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut ast::Select) -> Step {
+        if matches!(self.form, Form::Normal) {
+            select.optimizer_hints.clear();
+            for item in &mut select.projection {
+                if let SelectItem::ExprWithAlias { alias, .. } = item {
+                    lower(alias);
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> Step {
+        if !matches!(self.form, Form::Normal) {
+            return ControlFlow::Continue(());
+        }
+        match expr {
+            Expr::Identifier(ident) => lower(ident),
+            Expr::CompoundIdentifier(idents) => idents.iter_mut().for_each(lower),
+            Expr::Function(function) => {
+                for part in &mut function.name.0 {
+                    if let ObjectNamePart::Identifier(ident) = part {
+                        lower(ident);
+                    }
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn lower_alias(table: &mut TableFactor) {
+    let alias = match table {
+        TableFactor::Table { alias, .. }
+        | TableFactor::Derived { alias, .. }
+        | TableFactor::Function { alias, .. }
+        | TableFactor::UNNEST { alias, .. }
+        | TableFactor::NestedJoin { alias, .. } => alias,
+        _ => return,
+    };
+    if let Some(alias) = alias {
+        alias.explicit = true;
+        lower(&mut alias.name);
+    }
+}
+
+/// Names without quotes mean the same in any case; those of variables (`@x`) do not.
+fn lower(ident: &mut Ident) {
+    if ident.quote_style.is_none() && !ident.value.starts_with('@') {
+        ident.value.make_ascii_lowercase();
+    }
+}
+
+/// A name that prints as SQL. The clause rides in the last part, since the syntax tree would print
+/// it after the alias.
+fn printed(parts: &[String], at: Option<&TimeTravel>) -> ObjectName {
+    let mut texts: Vec<String> = parts.iter().map(|part| quoted(part)).collect();
+    if let (Some(last), Some(at)) = (texts.last_mut(), at) {
+        match at {
+            TimeTravel::Version(version) => last.push_str(&format!(" VERSION AS OF {version}")),
+            TimeTravel::Timestamp(text) => {
+                last.push_str(&format!(" TIMESTAMP AS OF '{}'", text.replace('\'', "''")))
+            }
+        }
+    }
+    ObjectName::from(texts.into_iter().map(Ident::new).collect::<Vec<_>>())
+}
+
+/// An identifier as SQL: quoted unless it is plain lower case and no keyword.
+fn quoted(part: &str) -> String {
+    let is_keyword = ALL_KEYWORDS.binary_search(&part.to_ascii_uppercase().as_str()).is_ok();
+    if is_keyword { format!("\"{}\"", part.replace('"', "\"\"")) } else { model::name::quote(part) }
+}

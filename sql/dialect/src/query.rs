@@ -1,0 +1,239 @@
+//! A parsed query made ready: its tables named, time travel put into names, and whatever the
+//! planner would silently ignore refused.
+
+use std::ops::ControlFlow;
+
+use sqlparser::{
+    ast::{
+        self, Ident, SetExpr, Spanned, TableAlias, TableFactor, Value, ValueWithSpan, VisitMut,
+        VisitorMut,
+    },
+    tokenizer::{Location, Word},
+};
+
+use crate::{
+    error::SyntaxError,
+    scope::{Scope, name_parts},
+    statement::{Query, TableUse},
+    tokens::{Travels, misplaced_travel, normal},
+};
+
+/// Walks the query once. `find` answers where a word stands at or after a place.
+pub(crate) fn finish(
+    mut ast: Box<ast::Query>,
+    travels: &mut Travels,
+    parameters: usize,
+    find: &dyn Fn(&str, Location) -> Location,
+) -> Result<Query, SyntaxError> {
+    let mut walk = Walk { scope: Scope::default(), travels, tables: Vec::new(), find };
+    match ast.visit(&mut walk) {
+        ControlFlow::Break(error) => Err(*error),
+        ControlFlow::Continue(()) => Ok(Query { tables: walk.tables, ast, parameters }),
+    }
+}
+
+struct Walk<'a> {
+    scope: Scope,
+    travels: &'a mut Travels,
+    tables: Vec<TableUse>,
+    find: &'a dyn Fn(&str, Location) -> Location,
+}
+
+type Step = ControlFlow<Box<SyntaxError>>;
+
+impl VisitorMut for Walk<'_> {
+    type Break = Box<SyntaxError>;
+
+    fn pre_visit_query(&mut self, query: &mut ast::Query) -> Step {
+        self.scope.enter(query);
+        for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
+            refuse_at_sign(&cte.alias.name)?;
+        }
+        check_body(&query.body)?;
+        self.check_tail(query)
+    }
+
+    fn post_visit_query(&mut self, _: &mut ast::Query) -> Step {
+        self.scope.leave();
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut ast::Select) -> Step {
+        let Some(into) = &select.into else { return ControlFlow::Continue(()) };
+        let error = unsupported(into.name.span().start, "SELECT INTO");
+        stop(error.with_hint(format!("write CREATE TABLE {} AS SELECT …", into.name)))
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> Step {
+        let TableFactor::Table {
+            name,
+            alias,
+            args,
+            with_hints,
+            partitions,
+            with_ordinality,
+            json_path,
+            sample,
+            index_hints,
+            ..
+        } = table
+        else {
+            return check_factor(table);
+        };
+        let at = name.span().start;
+        let ignored = [
+            (sample.is_some(), "TABLESAMPLE"),
+            (!partitions.is_empty(), "PARTITION after a table's name"),
+            (!with_hints.is_empty() || !index_hints.is_empty(), "a hint after a table's name"),
+            (json_path.is_some(), "a path after a table's name"),
+            (*with_ordinality, "WITH ORDINALITY"),
+        ];
+        if let Some((_, what)) = ignored.into_iter().find(|(given, _)| *given) {
+            return stop(unsupported(at, what));
+        }
+        let Some(planned_name) = name_parts(name) else {
+            return stop(SyntaxError::new(at, format!("'{name}' is not the name of a table")));
+        };
+        let Some(last) = name.0.last().and_then(|part| part.as_ident()) else {
+            return ControlFlow::Continue(());
+        };
+        let travel = self.travels.get_mut(&last.span.start);
+        if args.is_some() {
+            return match travel {
+                Some(travel) => stop(misplaced_travel(travel.clause)),
+                None => ControlFlow::Continue(()),
+            };
+        }
+        let Some(travel) = travel else {
+            for part in &name.0 {
+                part.as_ident().map_or(ControlFlow::Continue(()), refuse_at_sign)?;
+            }
+            if !self.scope.is_with_query(&planned_name) {
+                self.add(TableUse { name: planned_name.clone(), at: None, planned_name });
+            }
+            return ControlFlow::Continue(());
+        };
+        for part in &name.0[..name.0.len() - 1] {
+            part.as_ident().map_or(ControlFlow::Continue(()), refuse_at_sign)?;
+        }
+        travel.used = true;
+        let mut written = planned_name.clone();
+        if let Some(last) = written.last_mut() {
+            *last = normal(&travel.word);
+        }
+        if written.last().is_some_and(|last| last.contains('@')) {
+            return stop(at_sign(last.span.start));
+        }
+        if self.scope.is_with_query(&written) {
+            let error = SyntaxError::new(
+                travel.clause,
+                format!("'{}' is a query of WITH: only a table has versions", written.join(".")),
+            );
+            return stop(
+                error.with_hint("write the clause inside the WITH query, after the table's name"),
+            );
+        }
+        if alias.is_none() {
+            // Columns are named by the table's own name, which the planner no longer sees.
+            let Word { value, quote_style, .. } = travel.word.clone();
+            let name = Ident { value, quote_style, span: last.span };
+            *alias = Some(TableAlias { explicit: true, name, columns: Vec::new(), at: None });
+        }
+        let at = Some(travel.at.clone());
+        self.add(TableUse { name: written, at, planned_name });
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> Step {
+        let Value::Placeholder(name) = &value.value else { return ControlFlow::Continue(()) };
+        let is_number =
+            name.strip_prefix('$').is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+        if is_number {
+            return ControlFlow::Continue(());
+        }
+        stop(
+            unsupported(value.span.start, &format!("the named parameter '{name}'"))
+                .with_hint("write ? or $1"),
+        )
+    }
+}
+
+impl Walk<'_> {
+    fn add(&mut self, table: TableUse) {
+        if !self.tables.contains(&table) {
+            self.tables.push(table);
+        }
+    }
+
+    /// Clauses after the body that the planner ignores.
+    fn check_tail(&self, query: &ast::Query) -> Step {
+        let ignored = [
+            (!query.locks.is_empty(), "FOR", "FOR UPDATE and FOR SHARE"),
+            (query.for_clause.is_some(), "FOR", "FOR XML and FOR JSON"),
+            (query.settings.is_some(), "SETTINGS", "SETTINGS after a query"),
+            (query.format_clause.is_some(), "FORMAT", "FORMAT after a query"),
+        ];
+        match ignored.into_iter().find(|(given, ..)| *given) {
+            Some((_, word, what)) => {
+                stop(unsupported((self.find)(word, query.body.span().end), what))
+            }
+            None => ControlFlow::Continue(()),
+        }
+    }
+}
+
+fn check_body(body: &SetExpr) -> Step {
+    // A chain of set operations leans to the left; this walks down that side without recursion.
+    let mut body = body;
+    while let SetExpr::SetOperation { left, right, .. } = body {
+        check_body(right)?;
+        body = left;
+    }
+    let at = body.span().start;
+    match body {
+        SetExpr::Insert(_) => stop(
+            SyntaxError::new(at, "WITH cannot stand before INSERT")
+                .with_hint("write INSERT INTO t WITH … SELECT …"),
+        ),
+        SetExpr::Update(_) => stop(unsupported(at, "UPDATE")),
+        SetExpr::Delete(_) => stop(unsupported(at, "DELETE")),
+        SetExpr::Merge(_) => stop(unsupported(at, "MERGE")),
+        SetExpr::Table(_) => {
+            stop(unsupported(at, "TABLE at this place").with_hint("write SELECT * FROM …"))
+        }
+        SetExpr::Select(_)
+        | SetExpr::Query(_)
+        | SetExpr::Values(_)
+        | SetExpr::SetOperation { .. } => ControlFlow::Continue(()),
+    }
+}
+
+fn check_factor(table: &TableFactor) -> Step {
+    match table {
+        TableFactor::Derived { sample: Some(_), .. } => {
+            stop(unsupported(table.span().start, "TABLESAMPLE"))
+        }
+        _ => ControlFlow::Continue(()),
+    }
+}
+
+fn refuse_at_sign(ident: &Ident) -> Step {
+    if ident.value.contains('@') {
+        stop(at_sign(ident.span.start))
+    } else {
+        ControlFlow::Continue(())
+    }
+}
+
+pub(crate) fn at_sign(at: Location) -> SyntaxError {
+    SyntaxError::new(at, "a name cannot hold '@'")
+        .with_hint("a version of a table is written t VERSION AS OF 3")
+}
+
+fn unsupported(at: Location, what: &str) -> SyntaxError {
+    SyntaxError::unsupported(at, format!("{what} is not supported in this version"))
+}
+
+fn stop(error: SyntaxError) -> Step {
+    ControlFlow::Break(Box::new(error))
+}

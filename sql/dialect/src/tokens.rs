@@ -1,0 +1,308 @@
+//! The text as tokens, and what is settled on tokens before any parsing: the borders of
+//! statements, the numbers of placeholders, time travel, and how long a chain may get.
+//!
+//! It exists because these rules hold in every statement alike. It never knows a statement.
+
+use std::collections::BTreeMap;
+
+use sqlparser::{
+    dialect::GenericDialect,
+    keywords::Keyword,
+    tokenizer::{Location, Token, TokenWithSpan, Tokenizer, Word},
+};
+
+use crate::{error::SyntaxError, statement::TimeTravel};
+
+pub(crate) static DIALECT: GenericDialect = GenericDialect {};
+
+/// Placeholders that one statement may count.
+const PARAMETERS_MAX: usize = 65_535;
+/// Tokens between two commas of one pair of parentheses. Operators of one level make a tree that
+/// is as deep as the chain is long, and a tree must not be deeper than a stack can take.
+const CHAIN_MAX: usize = 8_000;
+/// UNION, EXCEPT and INTERSECT in one statement, for the same reason.
+const SET_OPERATORS_MAX: usize = 1_000;
+
+/// One statement's tokens, without whitespace and comments.
+#[derive(Debug, Default)]
+pub(crate) struct Tokens {
+    pub(crate) tokens: Vec<TokenWithSpan>,
+    pub(crate) travels: Travels,
+    pub(crate) parameters: usize,
+}
+
+/// Time travel clauses, by where the last part of the table's name stands.
+pub(crate) type Travels = BTreeMap<Location, Travel>;
+
+/// One time travel clause.
+#[derive(Debug, Clone)]
+pub(crate) struct Travel {
+    /// The last part of the table's name as it was written.
+    pub(crate) word: Word,
+    pub(crate) at: TimeTravel,
+    /// Where the clause begins.
+    pub(crate) clause: Location,
+    /// Whether a table took it.
+    pub(crate) used: bool,
+}
+
+/// The tokens of each statement of a text; empty statements are left out.
+pub(crate) fn statements(text: &str) -> Result<Vec<Vec<TokenWithSpan>>, SyntaxError> {
+    let tokens = Tokenizer::new(&DIALECT, text)
+        .tokenize_with_location()
+        .map_err(SyntaxError::from_tokenizer)?;
+    let mut all = vec![Vec::new()];
+    for token in tokens {
+        match token.token {
+            Token::Whitespace(_) | Token::EOF => {}
+            Token::SemiColon => all.push(Vec::new()),
+            _ => {
+                if let Some(last) = all.last_mut() {
+                    last.push(token);
+                }
+            }
+        }
+    }
+    all.retain(|statement| !statement.is_empty());
+    Ok(all)
+}
+
+/// Settles placeholders, time travel and limits of one statement.
+pub(crate) fn settle(mut tokens: Vec<TokenWithSpan>) -> Result<Tokens, SyntaxError> {
+    check_chains(&tokens)?;
+    let parameters = number_placeholders(&mut tokens)?;
+    let (tokens, travels) = take_travels(tokens)?;
+    Ok(Tokens { tokens, travels, parameters })
+}
+
+fn check_chains(tokens: &[TokenWithSpan]) -> Result<(), SyntaxError> {
+    let mut open = vec![0_usize];
+    let mut set_operators = 0;
+    for token in tokens {
+        let at = token.span.start;
+        match &token.token {
+            Token::LParen | Token::LBracket | Token::LBrace => open.push(0),
+            Token::RParen | Token::RBracket | Token::RBrace if open.len() > 1 => {
+                open.pop();
+            }
+            Token::Comma => {
+                if let Some(chain) = open.last_mut() {
+                    *chain = 0;
+                }
+            }
+            Token::Word(word)
+                if matches!(
+                    word.keyword,
+                    Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::MINUS
+                ) =>
+            {
+                set_operators += 1;
+                if set_operators > SET_OPERATORS_MAX {
+                    return Err(SyntaxError::new(
+                        at,
+                        format!("more than {SET_OPERATORS_MAX} set operations in one statement"),
+                    )
+                    .with_hint("insert the parts one after the other"));
+                }
+            }
+            _ => {}
+        }
+        if let Some(chain) = open.last_mut() {
+            *chain += 1;
+            if *chain > CHAIN_MAX {
+                return Err(SyntaxError::new(
+                    at,
+                    format!(
+                        "more than {CHAIN_MAX} words without a comma: the expression is too long"
+                    ),
+                )
+                .with_hint("write IN (…) instead of a chain of OR, or join a table of values"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Turns `?` into `$1`, `$2` … and answers the highest number.
+fn number_placeholders(tokens: &mut [TokenWithSpan]) -> Result<usize, SyntaxError> {
+    let (mut counted, mut highest) = (0, 0);
+    for token in tokens {
+        let at = token.span.start;
+        let Token::Placeholder(name) = &token.token else { continue };
+        if name == "?" {
+            counted += 1;
+            if counted > PARAMETERS_MAX {
+                return Err(SyntaxError::new(at, format!("more than {PARAMETERS_MAX} parameters")));
+            }
+            token.token = Token::Placeholder(format!("${counted}"));
+        } else {
+            let number = name.strip_prefix('$').and_then(|digits| digits.parse::<usize>().ok());
+            match number {
+                Some(number) if (1..=PARAMETERS_MAX).contains(&number) => {
+                    highest = highest.max(number)
+                }
+                _ => {
+                    return Err(SyntaxError::new(at, format!("'{name}' is not a parameter"))
+                        .with_hint(format!("write ? or $1 to ${PARAMETERS_MAX}")));
+                }
+            }
+        }
+        if counted > 0 && highest > 0 {
+            return Err(SyntaxError::new(
+                at,
+                "parameters are written either as ? or as $1, not both",
+            ));
+        }
+    }
+    Ok(counted.max(highest))
+}
+
+/// Takes `VERSION AS OF …` and its like out, and renames the tables before them.
+fn take_travels(tokens: Vec<TokenWithSpan>) -> Result<(Vec<TokenWithSpan>, Travels), SyntaxError> {
+    let mut travels = Travels::new();
+    let mut kept: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let mut next = 0;
+    while let Some(token) = tokens.get(next) {
+        let clause = match kept.last() {
+            Some(before) => travel_at(before, &tokens[next..])?,
+            None => None,
+        };
+        let (Some((at, length)), Some(before)) = (clause, kept.last_mut()) else {
+            kept.push(token.clone());
+            next += 1;
+            continue;
+        };
+        let Token::Word(word) = &mut before.token else {
+            return Err(misplaced_travel(token.span.start));
+        };
+        let travel = Travel { word: word.clone(), at, clause: token.span.start, used: false };
+        if travels.contains_key(&before.span.start) {
+            return Err(SyntaxError::new(
+                token.span.start,
+                "a table is read at one version: there are two clauses",
+            ));
+        }
+        *word = Word {
+            value: planned_name(&normal(word), &travel.at),
+            quote_style: Some('"'),
+            keyword: Keyword::NoKeyword,
+        };
+        travels.insert(before.span.start, travel);
+        next += length;
+    }
+    Ok((kept, travels))
+}
+
+/// The error for a time travel clause that follows anything but a table's name.
+pub(crate) fn misplaced_travel(clause: Location) -> SyntaxError {
+    SyntaxError::new(
+        clause,
+        "a time travel clause belongs directly after the name of a table that is read",
+    )
+    .with_hint("write FROM t VERSION AS OF 3 AS x: the alias comes last")
+}
+
+/// A time travel clause at the head of `rest`, with the number of its tokens.
+fn travel_at(
+    before: &TokenWithSpan,
+    rest: &[TokenWithSpan],
+) -> Result<Option<(TimeTravel, usize)>, SyntaxError> {
+    let skipped = usize::from(is_word(rest, 0, "FOR"));
+    let by_version = is_word(rest, skipped, "VERSION") || is_word(rest, skipped, "SYSTEM_VERSION");
+    let by_time = is_word(rest, skipped, "TIMESTAMP") || is_word(rest, skipped, "SYSTEM_TIME");
+    let is_clause = (by_version || by_time)
+        && is_word(rest, skipped + 1, "AS")
+        && is_word(rest, skipped + 2, "OF");
+    if !is_clause {
+        return Ok(None);
+    }
+    let mut value_at = skipped + 3;
+    if by_time && (is_word(rest, value_at, "TIMESTAMP") || is_word(rest, value_at, "DATE")) {
+        value_at += 1;
+    }
+    let value = rest.get(value_at);
+    let travel = match value.map(|value| &value.token) {
+        Some(Token::Number(digits, _)) if by_version => {
+            digits.parse().ok().map(TimeTravel::Version)
+        }
+        Some(Token::SingleQuotedString(text)) if by_time => {
+            Some(TimeTravel::Timestamp(text.clone()))
+        }
+        _ => None,
+    };
+    if let Some(travel) = travel {
+        return Ok(Some((travel, value_at + 1)));
+    }
+    // `SELECT version AS of FROM t` is a column with an alias; no name can stand before that one.
+    let follows_name = match &before.token {
+        Token::Word(word) => word.quote_style.is_some() || !starts_expression(word.keyword),
+        _ => false,
+    };
+    if !follows_name {
+        return Ok(None);
+    }
+    let at = value.or(rest.last()).map_or(before.span.start, |token| token.span.start);
+    Err(if by_version {
+        SyntaxError::new(at, "VERSION AS OF takes the number of a version")
+            .with_hint("for example t VERSION AS OF 3")
+    } else {
+        SyntaxError::new(at, "TIMESTAMP AS OF takes a time as text")
+            .with_hint("for example t TIMESTAMP AS OF '2026-01-31 12:00:00'")
+    })
+}
+
+/// Whether a column name may stand directly after this keyword.
+fn starts_expression(keyword: Keyword) -> bool {
+    use Keyword::{
+        ALL, AND, BETWEEN, BY, CASE, DISTINCT, ELSE, HAVING, IN, LIKE, NOT, ON, OR, RETURNING,
+        SELECT, THEN, WHEN, WHERE,
+    };
+    matches!(
+        keyword,
+        ALL | AND
+            | BETWEEN
+            | BY
+            | CASE
+            | DISTINCT
+            | ELSE
+            | HAVING
+            | IN
+            | LIKE
+            | NOT
+            | ON
+            | OR
+            | RETURNING
+            | SELECT
+            | THEN
+            | WHEN
+            | WHERE
+    )
+}
+
+/// Whether the token at `index` is this unquoted word, in any case.
+pub(crate) fn is_word(tokens: &[TokenWithSpan], index: usize, expected: &str) -> bool {
+    tokens.get(index).is_some_and(|token| is_unquoted(&token.token, expected))
+}
+
+/// Whether a token is this unquoted word, in any case.
+pub(crate) fn is_unquoted(token: &Token, expected: &str) -> bool {
+    match token {
+        Token::Word(word) => {
+            word.quote_style.is_none() && word.value.eq_ignore_ascii_case(expected)
+        }
+        _ => false,
+    }
+}
+
+/// The name that a word stands for: in lower case unless it is quoted, as the planner reads it.
+pub(crate) fn normal(word: &Word) -> String {
+    if word.quote_style.is_some() { word.value.clone() } else { word.value.to_ascii_lowercase() }
+}
+
+/// The last part of a table's name as the planner sees it.
+pub(crate) fn planned_name(name: &str, at: &TimeTravel) -> String {
+    match at {
+        TimeTravel::Version(version) => format!("{name}@v{version}"),
+        TimeTravel::Timestamp(text) => format!("{name}@t{text}"),
+    }
+}
