@@ -1,0 +1,52 @@
+use std::sync::Arc;
+
+use arrow::{
+    array::{Float64Array, Int64Array, StringArray},
+    datatypes::Field,
+};
+
+use super::*;
+
+#[test]
+fn tables_align_numbers_and_show_nulls() {
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("name", DataType::Utf8, true),
+        Field::new("n", DataType::Int64, true),
+        Field::new("share", DataType::Float64, true),
+    ]));
+    let batch = RecordBatch::try_new(
+        Arc::clone(&schema),
+        vec![
+            Arc::new(StringArray::from(vec![Some("Zürich"), None, Some("東京")])),
+            Arc::new(Int64Array::from(vec![Some(7), Some(12345), None])),
+            Arc::new(Float64Array::from(vec![Some(0.5), None, Some(12.25)])),
+        ],
+    )
+    .unwrap();
+    let expected = "\
+┌────────┬───────┬───────┐
+│ name   │     n │ share │
+├────────┼───────┼───────┤
+│ Zürich │     7 │   0.5 │
+│ NULL   │ 12345 │  NULL │
+│ 東京   │  NULL │ 12.25 │
+└────────┴───────┴───────┘
+";
+    assert_eq!(render_batches(&schema, &[batch]).unwrap(), expected);
+}
+
+#[test]
+fn long_and_broken_texts_stay_on_one_line() {
+    let mut table = TextTable::new(&["text"]);
+    table.push(vec!["a\nb\tc\u{7}".to_owned()]);
+    table.push(vec!["x".repeat(500)]);
+    let rendered = table.render();
+    assert!(rendered.contains("a⏎b c�"), "{rendered}");
+    assert!(rendered.contains('…'));
+    assert_eq!(rendered.lines().count(), 6);
+}
+
+#[test]
+fn a_result_without_columns_shows_nothing() {
+    assert_eq!(render_batches(&Schema::empty(), &[]).unwrap(), "");
+}

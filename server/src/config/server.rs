@@ -1,0 +1,130 @@
+//! `[server]`: the network side.
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use serde::Deserialize;
+
+use super::{
+    ConfigError,
+    key::{Key, Kind},
+    quantity,
+};
+
+/// Settings of `[server]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Where Flight SQL listens; port 0 picks a free one.
+    pub flight_addr: String,
+    /// How long running statements may go on after a signal to stop.
+    #[serde(deserialize_with = "quantity::duration")]
+    pub shutdown_drain: Duration,
+    /// Age at which an unused handle of a client is forgotten.
+    #[serde(deserialize_with = "quantity::duration")]
+    pub handle_ttl: Duration,
+    /// Handles that are kept in all.
+    pub handles_max: usize,
+    /// How long a login lasts.
+    #[serde(deserialize_with = "quantity::duration")]
+    pub token_ttl: Duration,
+    /// Logins that are remembered at the same time.
+    pub tokens_max: usize,
+    /// Bytes of one gRPC message that a client may send.
+    #[serde(deserialize_with = "quantity::length")]
+    pub message_size_max: usize,
+    /// Bytes of one SQL text.
+    #[serde(deserialize_with = "quantity::length")]
+    pub sql_length_max: usize,
+    /// PEM file with the certificate chain; turns TLS on together with the key.
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file with the private key.
+    pub tls_key: Option<PathBuf>,
+}
+
+impl ServerConfig {
+    /// The files of certificate and key, when TLS is configured.
+    #[must_use]
+    pub fn tls(&self) -> Option<(&PathBuf, &PathBuf)> {
+        self.tls_cert.as_ref().zip(self.tls_key.as_ref())
+    }
+
+    /// Whether only programs on this machine can reach the address.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        let host = self.flight_addr.rsplit_once(':').map_or("", |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if self.tls_cert.is_some() == self.tls_key.is_some() {
+            return Ok(());
+        }
+        Err(ConfigError::Conflict(
+            "server.tls_cert and server.tls_key belong together: set both, or neither".to_owned(),
+        ))
+    }
+}
+
+pub(super) const KEYS: [Key; 10] = [
+    Key {
+        path: "server.flight_addr",
+        kind: Kind::Address,
+        default: |_| Some("127.0.0.1:32010".into()),
+        doc: "Where Flight SQL listens; port 0 picks a free port.",
+    },
+    Key {
+        path: "server.shutdown_drain",
+        kind: Kind::Duration,
+        default: |_| Some("30s".into()),
+        doc: "How long running statements may go on after SIGTERM.",
+    },
+    Key {
+        path: "server.handle_ttl",
+        kind: Kind::Duration,
+        default: |_| Some("1h".into()),
+        doc: "Age at which an unused prepared statement or result is forgotten.",
+    },
+    Key {
+        path: "server.handles_max",
+        kind: Kind::Count(1),
+        default: |_| Some(10_000.into()),
+        doc: "Prepared statements and results that are kept in all.",
+    },
+    Key {
+        path: "server.token_ttl",
+        kind: Kind::Duration,
+        default: |_| Some("12h".into()),
+        doc: "How long a login lasts.",
+    },
+    Key {
+        path: "server.tokens_max",
+        kind: Kind::Count(1),
+        default: |_| Some(10_000.into()),
+        doc: "Logins that are remembered at the same time.",
+    },
+    Key {
+        path: "server.message_size_max",
+        kind: Kind::Size,
+        default: |_| Some("64MiB".into()),
+        doc: "Largest gRPC message that a client may send.",
+    },
+    Key {
+        path: "server.sql_length_max",
+        kind: Kind::Size,
+        default: |_| Some("1MiB".into()),
+        doc: "Longest SQL text.",
+    },
+    Key {
+        path: "server.tls_cert",
+        kind: Kind::Path,
+        default: |_| None,
+        doc: "PEM file with the certificate chain; with server.tls_key it turns TLS on.",
+    },
+    Key {
+        path: "server.tls_key",
+        kind: Kind::Path,
+        default: |_| None,
+        doc: "PEM file with the private key.",
+    },
+];
