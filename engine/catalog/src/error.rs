@@ -52,6 +52,9 @@ pub enum CatalogError {
     /// An object of that name is there already.
     #[error("'{0}' already exists")]
     ObjectExists(ObjectName),
+    /// No object of that id, any more.
+    #[error("object {0} does not exist any more")]
+    ObjectGone(String),
     /// The object was changed by somebody else since it was read.
     #[error("'{0}' was changed by another statement at the same time")]
     ObjectChanged(ObjectName),
@@ -87,9 +90,10 @@ impl CatalogError {
             | Self::SchemaNotEmpty { .. }
             | Self::JobState { .. } => Code::FailedPrecondition,
             Self::Corrupt { .. } => Code::DataLoss,
-            Self::SchemaNotFound(_) | Self::ObjectNotFound(_) | Self::JobNotFound(_) => {
-                Code::NotFound
-            }
+            Self::SchemaNotFound(_)
+            | Self::ObjectNotFound(_)
+            | Self::ObjectGone(_)
+            | Self::JobNotFound(_) => Code::NotFound,
             Self::SchemaExists(_) | Self::ObjectExists(_) | Self::UserExists(_) => {
                 Code::AlreadyExists
             }

@@ -61,8 +61,12 @@ pub trait Objects: Send + Sync {
     /// definition version grows by one.
     async fn put_object(&self, object: &Object, on: OnConflict) -> Result<Put, CatalogError>;
 
-    /// Removes the object that was read at this definition version, with its jobs' waiting runs
-    /// cancelled. Its finished jobs stay for the record.
+    /// Removes the object that was read at this definition version. Its QUEUED jobs become
+    /// CANCELLED (at no known time: this call is told none), those that a worker has are asked to
+    /// stop. Its finished jobs stay for the record.
+    ///
+    /// [`CatalogError::ObjectGone`] when it is not there, [`CatalogError::ObjectChanged`] when it
+    /// has another definition version.
     async fn drop_object(&self, id: ObjectId, definition_version: i64) -> Result<(), CatalogError>;
 
     /// The named objects that exist, in one read transaction; missing names are left out.

@@ -1,0 +1,49 @@
+//! The stored form of an object's body: JSON in an envelope that names its version.
+
+use catalog::error::CatalogError;
+use model::object::{ObjectBody, Properties};
+use serde::{Deserialize, Serialize};
+
+use crate::value::corrupt;
+
+const VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct Write<'a> {
+    v: u32,
+    #[serde(flatten)]
+    body: &'a ObjectBody,
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    v: u32,
+}
+
+/// The body as it is stored.
+pub(crate) fn write_body(body: &ObjectBody) -> Result<String, CatalogError> {
+    serde_json::to_string(&Write { v: VERSION, body }).map_err(|e| corrupt("object body", e))
+}
+
+/// Reads what [`write_body`] wrote, in this version of the program or an earlier one.
+pub(crate) fn read_body(text: &str) -> Result<ObjectBody, CatalogError> {
+    let Envelope { v } = serde_json::from_str(text).map_err(|e| corrupt("object body", e))?;
+    match v {
+        VERSION => serde_json::from_str(text).map_err(|e| corrupt("object body", e)),
+        newer => Err(corrupt(
+            "object body",
+            format!("it has version {newer}, this program reads version {VERSION}"),
+        )),
+    }
+}
+
+pub(crate) fn write_properties(properties: &Properties) -> Result<String, CatalogError> {
+    serde_json::to_string(properties).map_err(|e| corrupt("object properties", e))
+}
+
+pub(crate) fn read_properties(text: &str) -> Result<Properties, CatalogError> {
+    serde_json::from_str(text).map_err(|e| corrupt("object properties", e))
+}
+
+#[cfg(test)]
+mod tests;

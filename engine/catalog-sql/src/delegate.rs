@@ -1,0 +1,79 @@
+//! Gives an adapter's type the ports of the [`crate::SqlCatalog`] that it holds.
+
+/// Implements every port for a type with a field `0` that is a [`crate::SqlCatalog`].
+#[macro_export]
+macro_rules! delegate_catalog {
+    ($type:ty) => {
+        $crate::delegate_catalog! { @port $type, catalog::objects::Objects:
+            fn schemas() -> Vec<catalog::objects::Schema>;
+            fn create_schema(schema: &catalog::objects::Schema) -> ();
+            fn drop_schema(name: &str) -> ();
+            fn put_object(object: &model::object::Object, on: catalog::objects::OnConflict)
+                -> catalog::objects::Put;
+            fn drop_object(id: model::id::ObjectId, definition_version: i64) -> ();
+            fn objects_named(names: &[model::name::ObjectName]) -> Vec<model::object::Object>;
+            fn object(id: model::id::ObjectId) -> Option<model::object::Object>;
+            fn objects() -> Vec<model::object::Object>;
+            fn objects_version() -> i64;
+        }
+        $crate::delegate_catalog! { @port $type, catalog::jobs::Jobs:
+            fn submit(jobs: &[model::job::NewJob], now: model::time::Timestamp)
+                -> Vec<model::job::Job>;
+            fn jobs(filter: &catalog::jobs::JobFilter) -> Vec<model::job::Job>;
+            fn last_due(object: model::id::ObjectId) -> Option<model::time::Timestamp>;
+            fn claim(
+                worker: model::id::WorkerId,
+                now: model::time::Timestamp,
+                lease_for: std::time::Duration,
+            ) -> Option<model::job::ClaimedRun>;
+            fn pin(lease: &model::job::Lease, inputs: &[model::job::PinnedInput])
+                -> Vec<model::job::PinnedInput>;
+            fn pinned(run: model::id::RunId) -> Option<Vec<model::job::PinnedInput>>;
+            fn heartbeat(
+                lease: &model::job::Lease,
+                state: model::job::JobState,
+                progress: &model::job::RunProgress,
+                now: model::time::Timestamp,
+                lease_for: std::time::Duration,
+            ) -> model::job::LeaseState;
+            fn finish(
+                lease: &model::job::Lease,
+                outcome: &model::job::RunOutcome,
+                now: model::time::Timestamp,
+            ) -> ();
+            fn cancel(job: model::id::JobId, now: model::time::Timestamp) -> model::job::Job;
+            fn retry(job: model::id::JobId, now: model::time::Timestamp) -> model::job::Job;
+            fn runs(jobs: Option<&[model::id::JobId]>, limit: u32) -> Vec<model::job::Run>;
+            fn run_inputs(runs: &[model::id::RunId])
+                -> Vec<(model::id::RunId, model::job::PinnedInput)>;
+        }
+        $crate::delegate_catalog! { @port $type, catalog::principals::Principals:
+            fn add_user(user: &catalog::principals::User) -> ();
+            fn set_password_hash(name: &str, password_hash: &str) -> bool;
+            fn user(name: &str) -> Option<catalog::principals::User>;
+            fn has_users() -> bool;
+        }
+        impl catalog::Catalog for $type {
+            fn describe(&self) -> String {
+                catalog::Catalog::describe(&self.0)
+            }
+
+            fn is_shared(&self) -> bool {
+                catalog::Catalog::is_shared(&self.0)
+            }
+        }
+    };
+    (@port $type:ty, $port:path:
+        $(fn $method:ident($($arg:ident: $arg_type:ty),* $(,)?) -> $answer:ty;)*
+    ) => {
+        #[async_trait::async_trait]
+        impl $port for $type {
+            $(async fn $method(
+                &self,
+                $($arg: $arg_type),*
+            ) -> Result<$answer, catalog::error::CatalogError> {
+                <_ as $port>::$method(&self.0, $($arg),*).await
+            })*
+        }
+    };
+}

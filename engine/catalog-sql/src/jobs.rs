@@ -1,0 +1,242 @@
+//! Jobs, runs and leases.
+//!
+//! The row of a job holds its state and the lease on its newest run, so that one row lock orders
+//! everything that happens to a job. The row of a run is its record.
+
+mod claim;
+mod control;
+mod lease;
+mod list;
+mod submit;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use catalog::{
+    error::CatalogError,
+    jobs::{JobFilter, Jobs},
+};
+use model::{
+    id::{JobId, ObjectId, RunId, WorkerId},
+    job::{
+        ClaimedRun, Job, JobState, Lease, LeaseState, NewJob, PinnedInput, Run, RunOutcome,
+        RunProgress,
+    },
+    time::Timestamp,
+};
+
+use crate::{
+    SqlCatalog,
+    database::{Database, Transaction, row},
+    sql::sql,
+    value::{corrupt, values},
+};
+
+#[async_trait]
+impl<D: Database> Jobs for SqlCatalog<D> {
+    async fn submit(&self, jobs: &[NewJob], now: Timestamp) -> Result<Vec<Job>, CatalogError> {
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut tx = self.db.write("queue jobs").await?;
+        let queued = submit::submit(&mut tx, jobs, now).await?;
+        tx.commit().await?;
+        Ok(queued)
+    }
+
+    async fn jobs(&self, filter: &JobFilter) -> Result<Vec<Job>, CatalogError> {
+        let mut tx = self.db.read("list jobs").await?;
+        let jobs = list::jobs(&mut tx, filter).await?;
+        tx.commit().await?;
+        Ok(jobs)
+    }
+
+    async fn last_due(&self, object: ObjectId) -> Result<Option<Timestamp>, CatalogError> {
+        let rows = self
+            .db
+            .rows(
+                "read the last due time",
+                sql!("SELECT max(due_at) FROM job_due WHERE object_id = $1"),
+                values![object],
+            )
+            .await?;
+        let Some(mut row) = rows.into_iter().next() else { return Ok(None) };
+        row.time_opt("due time")
+    }
+
+    async fn claim(
+        &self,
+        worker: WorkerId,
+        now: Timestamp,
+        lease_for: Duration,
+    ) -> Result<Option<ClaimedRun>, CatalogError> {
+        let mut tx = self.db.write("claim a job").await?;
+        let claimed = claim::claim(&mut tx, worker, now, lease_for).await?;
+        tx.commit().await?;
+        Ok(claimed)
+    }
+
+    async fn pin(
+        &self,
+        lease: &Lease,
+        inputs: &[PinnedInput],
+    ) -> Result<Vec<PinnedInput>, CatalogError> {
+        let mut tx = self.db.write("pin the inputs of a run").await?;
+        let pinned = lease::pin(&mut tx, lease, inputs).await?;
+        tx.commit().await?;
+        Ok(pinned)
+    }
+
+    async fn pinned(&self, run: RunId) -> Result<Option<Vec<PinnedInput>>, CatalogError> {
+        let mut tx = self.db.read("read the inputs of a run").await?;
+        let pinned = lease::pinned(&mut tx, run).await?;
+        tx.commit().await?;
+        Ok(pinned)
+    }
+
+    async fn heartbeat(
+        &self,
+        lease: &Lease,
+        state: JobState,
+        progress: &RunProgress,
+        now: Timestamp,
+        lease_for: Duration,
+    ) -> Result<LeaseState, CatalogError> {
+        let mut tx = self.db.write("extend a lease").await?;
+        let beat = lease::Beat { state, progress: *progress, lease_until: now.plus(lease_for) };
+        let answer = lease::heartbeat(&mut tx, lease, &beat).await?;
+        tx.commit().await?;
+        Ok(answer)
+    }
+
+    async fn finish(
+        &self,
+        lease: &Lease,
+        outcome: &RunOutcome,
+        now: Timestamp,
+    ) -> Result<(), CatalogError> {
+        let mut tx = self.db.write("finish a run").await?;
+        lease::finish(&mut tx, lease, outcome, now).await?;
+        tx.commit().await
+    }
+
+    async fn cancel(&self, job: JobId, now: Timestamp) -> Result<Job, CatalogError> {
+        let mut tx = self.db.write("cancel a job").await?;
+        let job = control::cancel(&mut tx, job, now).await?;
+        tx.commit().await?;
+        Ok(job)
+    }
+
+    async fn retry(&self, job: JobId, now: Timestamp) -> Result<Job, CatalogError> {
+        let mut tx = self.db.write("retry a job").await?;
+        let job = control::retry(&mut tx, job, now).await?;
+        tx.commit().await?;
+        Ok(job)
+    }
+
+    async fn runs(&self, jobs: Option<&[JobId]>, limit: u32) -> Result<Vec<Run>, CatalogError> {
+        let mut tx = self.db.read("list runs").await?;
+        let runs = list::runs(&mut tx, jobs, limit).await?;
+        tx.commit().await?;
+        Ok(runs)
+    }
+
+    async fn run_inputs(&self, runs: &[RunId]) -> Result<Vec<(RunId, PinnedInput)>, CatalogError> {
+        let mut tx = self.db.read("list the inputs of runs").await?;
+        let inputs = list::run_inputs(&mut tx, runs).await?;
+        tx.commit().await?;
+        Ok(inputs)
+    }
+}
+
+/// What a decision about a job needs to know, read under the lock of its row.
+struct Locked {
+    id: JobId,
+    object: ObjectId,
+    state: JobState,
+    run: Option<RunId>,
+    attempt: u32,
+    attempts_max: u32,
+    worker: Option<WorkerId>,
+    stop_asked: bool,
+}
+
+macro_rules! locked_columns {
+    () => {
+        "j.id, j.object_id, j.state, j.run_id, j.attempt, j.attempts_max, j.worker_id, \
+         j.stop_asked"
+    };
+}
+use locked_columns;
+
+impl Locked {
+    fn read(mut row: crate::value::Row) -> Result<Self, CatalogError> {
+        Ok(Self {
+            id: row.parsed("job id")?,
+            object: row.parsed("object id")?,
+            state: row.parsed("job state")?,
+            run: row.parsed_opt("run id")?,
+            attempt: row.small("attempt")?,
+            attempts_max: row.small("number of attempts")?,
+            worker: row.parsed_opt("worker id")?,
+            stop_asked: row.truth("stop request")?,
+        })
+    }
+}
+
+/// Waits for the row of a job and locks it.
+async fn lock(tx: &mut impl Transaction, job: JobId) -> Result<Locked, CatalogError> {
+    let found =
+        row(tx, sql!("SELECT " locked_columns " FROM jobs j WHERE j.id = $1" LOCK_J), values![job])
+            .await?;
+    Locked::read(found.ok_or_else(|| CatalogError::JobNotFound(job.to_string()))?)
+}
+
+/// Draws `count` numbers of the queue order and returns the last one before them. From here on
+/// nobody else queues, retries or drops until this transaction is over.
+pub(crate) async fn next_queue_seq(
+    tx: &mut impl Transaction,
+    count: usize,
+) -> Result<i64, CatalogError> {
+    let count = i64::try_from(count).map_err(|e| corrupt("number of jobs", e))?;
+    let mut last = row(
+        tx,
+        sql!("UPDATE catalog_state SET value = value + $1 WHERE name = 'queue_seq'"
+             " RETURNING value"),
+        values![count],
+    )
+    .await?
+    .ok_or_else(|| corrupt("queue order", "it is missing"))?;
+    Ok(last.int("queue order")? - count)
+}
+
+/// A final state that is no success.
+pub(crate) struct Ended {
+    pub(crate) state: JobState,
+    pub(crate) error: Option<String>,
+    /// None when the time is not known.
+    pub(crate) at: Option<Timestamp>,
+}
+
+/// Ends a job, whose row is locked, and its newest run, and gives the lease back.
+pub(crate) async fn end(
+    tx: &mut impl Transaction,
+    job: JobId,
+    ended: &Ended,
+) -> Result<(), CatalogError> {
+    let Ended { state, error, at } = ended;
+    debug_assert!(state.is_final() && !state.is_success());
+    tx.rows(
+        sql!("UPDATE runs SET state = $2, error = $3, finished_at = $4"
+             " WHERE id = (SELECT run_id FROM jobs WHERE id = $1)"),
+        values![job, *state, error.clone(), *at],
+    )
+    .await?;
+    tx.rows(
+        sql!("UPDATE jobs SET state = $2, error = $3, finished_at = $4, worker_id = NULL,"
+             " lease_until = NULL WHERE id = $1"),
+        values![job, *state, error.clone(), *at],
+    )
+    .await?;
+    Ok(())
+}

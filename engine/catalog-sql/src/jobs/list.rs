@@ -1,0 +1,216 @@
+//! Reading jobs and runs.
+
+use std::collections::HashMap;
+
+use catalog::{error::CatalogError, jobs::JobFilter};
+use model::{
+    id::{JobId, RunId},
+    job::{Job, JobCause, PinnedInput, Run, RunProgress},
+};
+
+use crate::{
+    database::Transaction,
+    sql::{Sql, sql},
+    value::{Row, Value, corrupt, list, values},
+};
+
+macro_rules! select_jobs {
+    () => {
+        "SELECT j.id, j.object_id, j.object_schema, j.object_name, j.state, j.cause, \
+         j.requested_by, j.forced, j.queued_at, r.started_at, j.finished_at, j.run_id, j.attempt, \
+         j.attempts_max, r.rows_read, r.rows_read_expected, r.rows_written, r.bytes_written, \
+         r.output_version, j.error FROM jobs j LEFT JOIN runs r ON r.id = j.run_id WHERE "
+    };
+}
+
+macro_rules! select_runs {
+    () => {
+        "SELECT r.id, r.job_id, r.object_id, j.object_schema, j.object_name, r.run_seq, r.state, \
+         r.attempt, r.worker_id, r.started_at, r.finished_at, r.strategy, r.reason, r.rows_read, \
+         r.rows_read_expected, r.rows_written, r.bytes_written, r.output_version, r.error \
+         FROM runs r JOIN jobs j ON j.id = r.job_id "
+    };
+}
+
+// The most selective condition stands alone, so that its index is used.
+const BY_ID: Sql = sql!(select_jobs "j.id IN " [list 1]
+    " AND ($2 IS NULL OR j.object_id = $2) AND ($3 IS NULL OR j.state IN " [list 3] ")"
+    " ORDER BY j.queued_at DESC, j.queue_seq DESC LIMIT $4");
+const BY_OBJECT: Sql = sql!(select_jobs "j.object_id = $2"
+    " AND ($1 IS NULL OR j.id IN " [list 1] ") AND ($3 IS NULL OR j.state IN " [list 3] ")"
+    " ORDER BY j.queued_at DESC, j.queue_seq DESC LIMIT $4");
+const BY_TIME: Sql = sql!(select_jobs "($1 IS NULL OR j.id IN " [list 1] ")"
+    " AND ($2 IS NULL OR j.object_id = $2) AND ($3 IS NULL OR j.state IN " [list 3] ")"
+    " ORDER BY j.queued_at DESC, j.queue_seq DESC LIMIT $4");
+
+/// The jobs that match, newest first.
+pub(super) async fn jobs(
+    tx: &mut impl Transaction,
+    filter: &JobFilter,
+) -> Result<Vec<Job>, CatalogError> {
+    let JobFilter { ids, object, states, limit } = filter;
+    let none = Value::Text(None);
+    let sql = match (ids, object) {
+        (Some(_), _) => BY_ID,
+        (None, Some(_)) => BY_OBJECT,
+        (None, None) => BY_TIME,
+    };
+    let values = vec![
+        ids.as_ref().map_or_else(|| none.clone(), list),
+        object.map_or_else(|| none.clone(), Value::from),
+        states.as_ref().map_or_else(|| none.clone(), list),
+        limit.map_or(Value::from(i64::MAX), Value::from),
+    ];
+    let mut jobs = Vec::new();
+    for row in tx.rows(sql, values).await? {
+        jobs.push(read_job(row)?);
+    }
+    let mut after = after(tx, jobs.iter().map(|job| job.id)).await?;
+    for job in &mut jobs {
+        job.after = after.remove(&job.id).unwrap_or_default();
+    }
+    Ok(jobs)
+}
+
+/// One job that is there.
+pub(super) async fn job(tx: &mut impl Transaction, id: JobId) -> Result<Job, CatalogError> {
+    let filter = JobFilter { ids: Some(vec![id]), ..JobFilter::default() };
+    let found = jobs(tx, &filter).await?.pop();
+    found.ok_or_else(|| CatalogError::JobNotFound(id.to_string()))
+}
+
+/// The jobs that each of these waits for; a job that waits for none has no entry.
+pub(super) async fn after(
+    tx: &mut impl Transaction,
+    jobs: impl IntoIterator<Item = JobId>,
+) -> Result<HashMap<JobId, Vec<JobId>>, CatalogError> {
+    let rows = tx
+        .rows(
+            sql!("SELECT job_id, upstream_id FROM job_after WHERE job_id IN " [list 1]
+                 " ORDER BY job_id, position"),
+            vec![list(jobs)],
+        )
+        .await?;
+    let mut after: HashMap<JobId, Vec<JobId>> = HashMap::new();
+    for mut row in rows {
+        let (job, upstream) = (row.parsed("job id")?, row.parsed("job id")?);
+        after.entry(job).or_default().push(upstream);
+    }
+    Ok(after)
+}
+
+/// Runs of the given jobs or of all, newest first.
+pub(super) async fn runs(
+    tx: &mut impl Transaction,
+    jobs: Option<&[JobId]>,
+    limit: u32,
+) -> Result<Vec<Run>, CatalogError> {
+    let rows = match jobs {
+        Some(jobs) => {
+            tx.rows(
+                sql!(select_runs "WHERE r.job_id IN " [list 1]
+                     " ORDER BY r.started_at DESC, r.id DESC LIMIT $2"),
+                vec![list(jobs), Value::from(limit)],
+            )
+            .await?
+        }
+        None => {
+            tx.rows(
+                sql!(select_runs "ORDER BY r.started_at DESC, r.id DESC LIMIT $1"),
+                values![limit],
+            )
+            .await?
+        }
+    };
+    rows.into_iter().map(read_run).collect()
+}
+
+/// Pinned inputs, in the order of `runs` and within a run in the order in which they were pinned.
+pub(super) async fn run_inputs(
+    tx: &mut impl Transaction,
+    runs: &[RunId],
+) -> Result<Vec<(RunId, PinnedInput)>, CatalogError> {
+    if runs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = tx
+        .rows(
+            sql!("SELECT run_id, object_id, object_schema, object_name, delta_table_id, version"
+                 " FROM run_inputs WHERE run_id IN " [list 1] " ORDER BY run_id, position"),
+            vec![list(runs)],
+        )
+        .await?;
+    let mut by_run: HashMap<RunId, Vec<PinnedInput>> = HashMap::new();
+    for mut row in rows {
+        by_run.entry(row.parsed("run id")?).or_default().push(PinnedInput {
+            object: row.parsed("object id")?,
+            name: row.name("object name")?,
+            delta_table_id: row.text("id of a Delta table")?,
+            version: row.int("pinned version")?,
+        });
+    }
+    let mut inputs = Vec::new();
+    for run in runs {
+        // Removed, so that a run that is named twice is answered once.
+        inputs.extend(by_run.remove(run).into_iter().flatten().map(|input| (*run, input)));
+    }
+    Ok(inputs)
+}
+
+fn read_job(mut row: Row) -> Result<Job, CatalogError> {
+    Ok(Job {
+        id: row.parsed("job id")?,
+        object: row.parsed("object id")?,
+        object_name: row.name("object name")?,
+        state: row.parsed("job state")?,
+        cause: read_cause(&row.text("cause of a job")?)?,
+        requested_by: row.text("name of a principal")?,
+        after: Vec::new(),
+        force: row.truth("force")?,
+        queued_at: row.time("time of queueing")?,
+        started_at: row.time_opt("time of the start")?,
+        finished_at: row.time_opt("time of the end")?,
+        run: row.parsed_opt("run id")?,
+        attempt: row.small("attempt")?,
+        attempts_max: row.small("number of attempts")?,
+        progress: read_progress(&mut row)?,
+        output_version: row.int_opt("output version")?,
+        error: row.text_opt("error of a job")?,
+    })
+}
+
+fn read_run(mut row: Row) -> Result<Run, CatalogError> {
+    Ok(Run {
+        id: row.parsed("run id")?,
+        job: row.parsed("job id")?,
+        object: row.parsed("object id")?,
+        object_name: row.name("object name")?,
+        run_seq: row.int("number of a run")?,
+        state: row.parsed("run state")?,
+        attempt: row.small("attempt")?,
+        worker: row.parsed_opt("worker id")?,
+        started_at: row.time("time of the start")?,
+        finished_at: row.time_opt("time of the end")?,
+        strategy: row.text_opt("strategy of a run")?,
+        reason: row.text_opt("reason of a run")?,
+        progress: read_progress(&mut row)?,
+        output_version: row.int_opt("output version")?,
+        error: row.text_opt("error of a run")?,
+    })
+}
+
+fn read_progress(row: &mut Row) -> Result<RunProgress, CatalogError> {
+    Ok(RunProgress {
+        rows_read: row.count("rows read")?,
+        rows_read_expected: row.count("rows to read")?,
+        rows_written: row.count("rows written")?,
+        bytes_written: row.count("bytes written")?,
+    })
+}
+
+fn read_cause(text: &str) -> Result<JobCause, CatalogError> {
+    [JobCause::Definition, JobCause::Request, JobCause::Schedule]
+        .into_iter()
+        .find(|cause| cause.as_str() == text)
+        .ok_or_else(|| corrupt("cause of a job", format!("'{text}' is no cause")))
+}

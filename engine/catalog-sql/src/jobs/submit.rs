@@ -1,0 +1,202 @@
+//! Queueing jobs.
+
+use std::collections::{HashMap, HashSet};
+
+use catalog::{error::CatalogError, jobs::JobFilter};
+use model::{
+    id::JobId,
+    job::{Job, NewJob},
+    name::ObjectName,
+    time::Timestamp,
+};
+
+use super::{list, next_queue_seq};
+use crate::{
+    database::{Transaction, row},
+    sql::sql,
+    value::{list as json_list, values},
+};
+
+/// See [`catalog::jobs::Jobs::submit`].
+pub(super) async fn submit(
+    tx: &mut impl Transaction,
+    jobs: &[NewJob],
+    now: Timestamp,
+) -> Result<Vec<Job>, CatalogError> {
+    let mut seq = next_queue_seq(tx, jobs.len()).await?;
+    // Which stored job each job of this call became.
+    let mut stored_as: HashMap<JobId, JobId> = HashMap::new();
+    let mut answered = Vec::new();
+    for job in jobs {
+        seq += 1;
+        if exists(tx, job.id).await? {
+            // The same call came before and its answer was lost.
+            stored_as.insert(job.id, job.id);
+            answered.push(job.id);
+            continue;
+        }
+        if let Some(earlier) = queued_for_due(tx, job).await? {
+            stored_as.insert(job.id, earlier);
+            continue;
+        }
+        let name = object_name(tx, job).await?;
+        let after = rewritten(&job.after, &stored_as);
+        let stored = match coalescible(tx, job, &after).await? {
+            Some(there) => there,
+            None => {
+                insert(tx, job, &New { name, after, seq, now }).await?;
+                job.id
+            }
+        };
+        if let Some(due_at) = job.due_at {
+            tx.rows(
+                sql!("INSERT INTO job_due (object_id, due_at, job_id) VALUES ($1, $2, $3)"),
+                values![job.object, due_at, stored],
+            )
+            .await?;
+        }
+        stored_as.insert(job.id, stored);
+        answered.push(stored);
+    }
+    let filter = JobFilter { ids: Some(answered.clone()), ..JobFilter::default() };
+    let found = list::jobs(tx, &filter).await?;
+    let found: HashMap<JobId, Job> = found.into_iter().map(|job| (job.id, job)).collect();
+    let answer = answered
+        .into_iter()
+        .map(|id| found.get(&id).cloned().ok_or_else(|| CatalogError::JobNotFound(id.to_string())));
+    answer.collect()
+}
+
+async fn exists(tx: &mut impl Transaction, id: JobId) -> Result<bool, CatalogError> {
+    Ok(row(tx, sql!("SELECT id FROM jobs WHERE id = $1"), values![id]).await?.is_some())
+}
+
+async fn queued_for_due(
+    tx: &mut impl Transaction,
+    job: &NewJob,
+) -> Result<Option<JobId>, CatalogError> {
+    let Some(due_at) = job.due_at else { return Ok(None) };
+    let found = row(
+        tx,
+        sql!("SELECT job_id FROM job_due WHERE object_id = $1 AND due_at = $2"),
+        values![job.object, due_at],
+    )
+    .await?;
+    found.map(|mut row| row.parsed("job id")).transpose()
+}
+
+async fn object_name(tx: &mut impl Transaction, job: &NewJob) -> Result<ObjectName, CatalogError> {
+    let found =
+        row(tx, sql!("SELECT schema_name, name FROM objects WHERE id = $1"), values![job.object])
+            .await?;
+    found.ok_or_else(|| CatalogError::ObjectGone(job.object.to_string()))?.name("object name")
+}
+
+/// The stored jobs to wait for, each once.
+fn rewritten(after: &[JobId], stored_as: &HashMap<JobId, JobId>) -> Vec<JobId> {
+    let mut seen = HashSet::new();
+    let stored = after.iter().map(|id| *stored_as.get(id).unwrap_or(id));
+    stored.filter(|id| seen.insert(*id)).collect()
+}
+
+/// A job that waits in the queue and does at least what `job` asks.
+///
+/// One whose run has begun is none: the versions of its inputs may be pinned already, older than
+/// what this request wants to see.
+async fn coalescible(
+    tx: &mut impl Transaction,
+    job: &NewJob,
+    after: &[JobId],
+) -> Result<Option<JobId>, CatalogError> {
+    // Locked, so that no worker takes it before this call has answered.
+    let waiting = tx
+        .rows(
+            sql!("SELECT j.id, j.forced FROM jobs j WHERE j.object_id = $1"
+                 " AND j.state = 'QUEUED' AND j.run_id IS NULL"
+                 " ORDER BY j.queued_at, j.queue_seq" LOCK_J),
+            values![job.object],
+        )
+        .await?;
+    if waiting.is_empty() {
+        return Ok(None);
+    }
+    let unmet = unmet(tx, after).await?;
+    for mut row in waiting {
+        let there: JobId = row.parsed("job id")?;
+        let forced = row.truth("force")?;
+        let waits_for = list::after(tx, [there]).await?.remove(&there).unwrap_or_default();
+        let waits_enough = unmet.iter().all(|id| waits_for.contains(id));
+        if waits_enough && (forced || !job.force) {
+            return Ok(Some(there));
+        }
+    }
+    Ok(None)
+}
+
+/// Those of the jobs that have not succeeded.
+async fn unmet(tx: &mut impl Transaction, after: &[JobId]) -> Result<Vec<JobId>, CatalogError> {
+    if after.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = tx
+        .rows(
+            sql!("SELECT id FROM jobs WHERE id IN " [list 1]
+                 " AND state IN ('SUCCEEDED', 'SKIPPED_NO_CHANGE')"),
+            vec![json_list(after)],
+        )
+        .await?;
+    let mut met: HashSet<JobId> = HashSet::new();
+    for mut row in rows {
+        met.insert(row.parsed("job id")?);
+    }
+    Ok(after.iter().copied().filter(|id| !met.contains(id)).collect())
+}
+
+/// What a stored job has beyond a [`NewJob`].
+struct New {
+    name: ObjectName,
+    after: Vec<JobId>,
+    seq: i64,
+    now: Timestamp,
+}
+
+async fn insert(tx: &mut impl Transaction, job: &NewJob, new: &New) -> Result<(), CatalogError> {
+    let New { name, after, seq, now } = new;
+    for upstream in after {
+        if !exists(tx, *upstream).await? {
+            return Err(CatalogError::JobNotFound(upstream.to_string()));
+        }
+    }
+    tx.rows(
+        sql!("INSERT INTO jobs (id, queue_seq, object_id, object_schema, object_name, state,"
+             " cause, requested_by, forced, attempts_max, queued_at, not_before)"
+             " VALUES ($1, $2, $3, $4, $5, 'QUEUED', $6, $7, $8, $9, $10, $10)"),
+        values![
+            job.id,
+            *seq,
+            job.object,
+            name.schema(),
+            name.name(),
+            job.cause.as_str(),
+            job.requested_by.as_str(),
+            job.force,
+            job.attempts_max.max(1),
+            *now,
+        ],
+    )
+    .await?;
+    for (position, upstream) in (0_i64..).zip(after) {
+        tx.rows(
+            sql!("INSERT INTO job_after (job_id, position, upstream_id) VALUES ($1, $2, $3)"),
+            values![job.id, position, *upstream],
+        )
+        .await?;
+    }
+    tx.rows(
+        sql!("INSERT INTO object_runs (object_id, last_run_seq) VALUES ($1, 0)"
+             " ON CONFLICT (object_id) DO NOTHING"),
+        values![job.object],
+    )
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! Users.
+
+use async_trait::async_trait;
+use catalog::{
+    error::CatalogError,
+    principals::{Principals, User},
+};
+
+use crate::{
+    SqlCatalog,
+    database::{Database, Transaction, row},
+    sql::sql,
+    value::values,
+};
+
+#[async_trait]
+impl<D: Database> Principals for SqlCatalog<D> {
+    async fn add_user(&self, user: &User) -> Result<(), CatalogError> {
+        let mut tx = self.db.write("add a user").await?;
+        let added = row(
+            &mut tx,
+            sql!("INSERT INTO users (name, password_hash) VALUES ($1, $2)"
+                 " ON CONFLICT (name) DO NOTHING RETURNING name"),
+            values![user.name.as_str(), user.password_hash.as_str()],
+        )
+        .await?;
+        if added.is_none() {
+            return Err(CatalogError::UserExists(user.name.clone()));
+        }
+        tx.commit().await
+    }
+
+    async fn set_password_hash(
+        &self,
+        name: &str,
+        password_hash: &str,
+    ) -> Result<bool, CatalogError> {
+        let mut tx = self.db.write("set a password").await?;
+        let found = row(
+            &mut tx,
+            sql!("UPDATE users SET password_hash = $2 WHERE name = $1 RETURNING name"),
+            values![name, password_hash],
+        )
+        .await?;
+        tx.commit().await?;
+        Ok(found.is_some())
+    }
+
+    async fn user(&self, name: &str) -> Result<Option<User>, CatalogError> {
+        let rows = self
+            .db
+            .rows(
+                "read a user",
+                sql!("SELECT name, password_hash FROM users WHERE name = $1"),
+                values![name],
+            )
+            .await?;
+        let Some(mut row) = rows.into_iter().next() else { return Ok(None) };
+        Ok(Some(User { name: row.text("user")?, password_hash: row.text("password hash")? }))
+    }
+
+    async fn has_users(&self) -> Result<bool, CatalogError> {
+        let rows = self
+            .db
+            .rows("look for users", sql!("SELECT name FROM users LIMIT 1"), values![])
+            .await?;
+        Ok(!rows.is_empty())
+    }
+}

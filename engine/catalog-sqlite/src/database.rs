@@ -1,0 +1,231 @@
+//! Connections to SQLite: one that writes, a few that read.
+
+use std::{path::Path, time::Duration};
+
+use async_trait::async_trait;
+use catalog::error::CatalogError;
+use catalog_sql::{
+    database::{Database, Transaction},
+    sql::Sql,
+    value::{Row, Value},
+};
+use sqlx::{
+    ConnectOptions, Row as _, Sqlite, SqliteConnection, SqlitePool, TypeInfo, ValueRef,
+    error::BoxDynError,
+    migrate::{MigrateError, Migrator},
+    sqlite::{
+        SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+    },
+};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../../sql/migrations/sqlite");
+
+/// How long a call waits for another process or for a connection.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+const READERS_MAX: u32 = 4;
+
+/// A SQLite database with every migration applied.
+pub(crate) struct SqliteDatabase {
+    writer: SqlitePool,
+    readers: SqlitePool,
+    place: String,
+}
+
+impl SqliteDatabase {
+    pub(crate) async fn open(path: &Path) -> Result<Self, CatalogError> {
+        let place = format!("SQLite in {}", path.display());
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|source| CatalogError::Database {
+                operation: "make the folder of the database",
+                source: format!("{}: {source}", folder.display()).into(),
+                transient: false,
+            })?;
+        }
+        let options = options()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A statement that was answered survives a power failure.
+            .synchronous(SqliteSynchronous::Full);
+        let named = |e| at(path, e);
+        let writer = pool(1)
+            .connect_with(options.clone())
+            .await
+            .map_err(database_error("open"))
+            .map_err(named)?;
+        migrate(&writer).await.map_err(named)?;
+        let readers = pool(READERS_MAX)
+            .connect_with(options.pragma("query_only", "ON"))
+            .await
+            .map_err(database_error("open"))
+            .map_err(named)?;
+        Ok(Self { writer, readers, place })
+    }
+
+    pub(crate) async fn in_memory() -> Result<Self, CatalogError> {
+        // The database is the connection: it must never be closed.
+        let only = pool(1).min_connections(1).idle_timeout(None).max_lifetime(None);
+        let writer = only
+            .connect_with(options().filename(":memory:"))
+            .await
+            .map_err(database_error("open"))?;
+        migrate(&writer).await?;
+        Ok(Self { readers: writer.clone(), writer, place: "SQLite in memory".to_owned() })
+    }
+}
+
+fn options() -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .foreign_keys(true)
+        .busy_timeout(WAIT_MAX)
+        .disable_statement_logging()
+}
+
+fn pool(connections_max: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new().max_connections(connections_max).acquire_timeout(WAIT_MAX)
+}
+
+#[async_trait]
+impl Database for SqliteDatabase {
+    type Tx = SqliteTx;
+
+    async fn read(&self, operation: &'static str) -> Result<SqliteTx, CatalogError> {
+        let tx = self.readers.begin().await.map_err(database_error(operation))?;
+        Ok(SqliteTx { tx, operation })
+    }
+
+    async fn write(&self, operation: &'static str) -> Result<SqliteTx, CatalogError> {
+        let tx = self.writer.begin_with("BEGIN IMMEDIATE");
+        Ok(SqliteTx { tx: tx.await.map_err(database_error(operation))?, operation })
+    }
+
+    async fn rows(
+        &self,
+        operation: &'static str,
+        sql: Sql,
+        values: Vec<Value>,
+    ) -> Result<Vec<Row>, CatalogError> {
+        let mut connection = self.readers.acquire().await.map_err(database_error(operation))?;
+        rows(&mut connection, operation, sql, values).await
+    }
+
+    fn describe(&self) -> String {
+        self.place.clone()
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+}
+
+/// A transaction; the errors name the operation that it serves.
+pub(crate) struct SqliteTx {
+    tx: sqlx::Transaction<'static, Sqlite>,
+    operation: &'static str,
+}
+
+#[async_trait]
+impl Transaction for SqliteTx {
+    async fn rows(&mut self, sql: Sql, values: Vec<Value>) -> Result<Vec<Row>, CatalogError> {
+        rows(&mut self.tx, self.operation, sql, values).await
+    }
+
+    async fn commit(self) -> Result<(), CatalogError> {
+        self.tx.commit().await.map_err(database_error(self.operation))
+    }
+}
+
+async fn rows(
+    connection: &mut SqliteConnection,
+    operation: &'static str,
+    sql: Sql,
+    values: Vec<Value>,
+) -> Result<Vec<Row>, CatalogError> {
+    let mut query = sqlx::query(sql.sqlite);
+    for value in values {
+        query = match value {
+            Value::Text(text) => query.bind(text),
+            Value::Int(number) => query.bind(number),
+        };
+    }
+    let answered = query.fetch_all(connection).await.map_err(database_error(operation))?;
+    answered.iter().map(read_row).collect::<Result<_, _>>().map_err(database_error(operation))
+}
+
+fn read_row(row: &SqliteRow) -> Result<Row, sqlx::Error> {
+    let mut cells = Vec::with_capacity(row.len());
+    for column in 0..row.len() {
+        let is_integer = row.try_get_raw(column)?.type_info().name() == "INTEGER";
+        let is_null = row.try_get_raw(column)?.is_null();
+        cells.push(if is_null {
+            Value::Text(None)
+        } else if is_integer {
+            Value::Int(row.try_get_unchecked(column)?)
+        } else {
+            Value::Text(row.try_get_unchecked(column)?)
+        });
+    }
+    Ok(Row::new(cells))
+}
+
+async fn migrate(pool: &SqlitePool) -> Result<(), CatalogError> {
+    const OPERATION: &str = "bring the schema up to date";
+    match MIGRATIONS.run(pool).await {
+        Ok(()) => Ok(()),
+        Err(MigrateError::VersionMissing(missing)) => {
+            let found: Option<i64> =
+                sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
+                    .fetch_one(pool)
+                    .await
+                    .map_err(database_error(OPERATION))?;
+            let known = MIGRATIONS.iter().map(|migration| migration.version).max();
+            Err(CatalogError::NewerSchema {
+                found: found.unwrap_or(missing),
+                known: known.unwrap_or_default(),
+            })
+        }
+        Err(MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)) => {
+            Err(database_error(OPERATION)(source))
+        }
+        Err(source) => Err(CatalogError::Database {
+            operation: OPERATION,
+            source: source.into(),
+            transient: false,
+        }),
+    }
+}
+
+/// Names the file in an error.
+fn at(path: &Path, error: CatalogError) -> CatalogError {
+    match error {
+        CatalogError::Database { operation, source, transient } => CatalogError::Database {
+            operation,
+            source: BoxDynError::from(format!("{}: {source}", path.display())),
+            transient,
+        },
+        other => other,
+    }
+}
+
+fn database_error(operation: &'static str) -> impl Fn(sqlx::Error) -> CatalogError {
+    move |source| CatalogError::Database {
+        operation,
+        transient: is_transient(&source),
+        source: source.into(),
+    }
+}
+
+/// Whether another program held the file, or every connection was in use.
+fn is_transient(error: &sqlx::Error) -> bool {
+    const BUSY: i32 = 5;
+    const LOCKED: i32 = 6;
+    match error {
+        sqlx::Error::PoolTimedOut => true,
+        sqlx::Error::Database(error) => {
+            // The low byte is the primary code, the others say more about it.
+            let code = error.code().and_then(|code| code.parse::<i32>().ok());
+            code.is_some_and(|code| matches!(code & 0xff, BUSY | LOCKED))
+        }
+        _ => false,
+    }
+}
