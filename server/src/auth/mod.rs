@@ -1,0 +1,164 @@
+//! Turns what a request carries into a [`Principal`].
+//!
+//! The only place that sees passwords and tokens, and the only one that makes a principal from
+//! them. It never decides what a principal may do.
+
+mod basic;
+mod error;
+mod password;
+mod recent;
+mod secret;
+mod token;
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use catalog::{Catalog, principals::Principals};
+use model::{principal::Principal, time::Timestamp};
+use parking_lot::Mutex;
+use rt::clock::Clock;
+use tonic::metadata::MetadataMap;
+
+use basic::Credentials;
+pub use error::AuthError;
+pub use password::hash_password;
+use password::Passwords;
+pub use secret::Secret;
+use token::Tokens;
+
+/// How long the answer "there are no users" is believed.
+const NO_USERS_FOR: Duration = Duration::from_secs(1);
+
+/// Limits of what an [`Authenticator`] remembers.
+#[derive(Debug, Clone)]
+pub struct AuthOptions {
+    /// How long a bearer token lives after its last use.
+    pub token_ttl: Duration,
+    /// Tokens at once; the one that was used longest ago makes room.
+    pub tokens_max: usize,
+}
+
+/// Knows who asks. Shared by every service.
+pub struct Authenticator {
+    users: Arc<dyn Principals>,
+    clock: Arc<dyn Clock>,
+    passwords: Passwords,
+    tokens: Tokens,
+    users_exist: AtomicBool,
+    no_users_at: Mutex<Option<Timestamp>>,
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authenticator").finish_non_exhaustive()
+    }
+}
+
+/// A successful login.
+#[derive(Debug)]
+pub struct Login {
+    /// Who logged in.
+    pub principal: Principal,
+    /// What later requests may send as `Bearer` instead of the password.
+    pub token: Secret,
+}
+
+impl Authenticator {
+    /// An authenticator over the users of a catalog.
+    #[must_use]
+    pub fn new(
+        catalog: Arc<dyn Catalog>,
+        clock: Arc<dyn Clock>,
+        options: AuthOptions,
+    ) -> Arc<Self> {
+        Arc::new(Self::over(catalog, clock, options))
+    }
+
+    fn over(users: Arc<dyn Principals>, clock: Arc<dyn Clock>, options: AuthOptions) -> Self {
+        let AuthOptions { token_ttl, tokens_max } = options;
+        Self {
+            passwords: Passwords::new(Arc::clone(&users), Arc::clone(&clock)),
+            tokens: Tokens::new(Arc::clone(&users), Arc::clone(&clock), token_ttl, tokens_max),
+            users,
+            clock,
+            users_exist: AtomicBool::new(false),
+            no_users_at: Mutex::new(None),
+        }
+    }
+
+    /// Who sent a request with these headers. Without users everybody is anonymous, whatever they
+    /// send; else `Basic` and `Bearer` are understood and everything else is refused.
+    pub async fn authenticate(&self, headers: &MetadataMap) -> Result<Principal, AuthError> {
+        if !self.has_users().await? {
+            return Ok(Principal::anonymous());
+        }
+        match Credentials::from_headers(headers)? {
+            Credentials::Missing => Err(AuthError::Missing),
+            Credentials::Basic { user, password } => {
+                Ok(self.passwords.check(&user, &password).await?.principal)
+            }
+            Credentials::Bearer(token) => self.tokens.check(&token).await,
+        }
+    }
+
+    /// Logs in with the credentials in the headers or, when there are none, with `user_password`.
+    ///
+    /// A server without users hands out a token too, since clients expect one; it opens nothing
+    /// once there are users. A bearer token that is still good is given back as it is.
+    pub async fn login(
+        &self,
+        headers: &MetadataMap,
+        user_password: Option<(String, Secret)>,
+    ) -> Result<Login, AuthError> {
+        if !self.has_users().await? {
+            return Ok(Login { principal: Principal::anonymous(), token: token::random()? });
+        }
+        let (user, password) = match (Credentials::from_headers(headers)?, user_password) {
+            (Credentials::Basic { user, password }, _) => (user, password),
+            (Credentials::Bearer(token), _) => {
+                return Ok(Login { principal: self.tokens.check(&token).await?, token });
+            }
+            (Credentials::Missing, Some(pair)) => pair,
+            (Credentials::Missing, None) => return Err(AuthError::Missing),
+        };
+        let verified = self.passwords.check(&user, &password).await?;
+        let token = self.tokens.issue(&verified)?;
+        Ok(Login { principal: verified.principal, token })
+    }
+
+    /// Users are never removed, so a yes holds for ever and a no for a second.
+    async fn has_users(&self) -> Result<bool, AuthError> {
+        if self.users_exist.load(Ordering::Acquire) {
+            return Ok(true);
+        }
+        let now = self.clock.now();
+        let fresh = self.no_users_at.lock().is_some_and(|at| now.since(at) < NO_USERS_FOR);
+        if fresh {
+            return Ok(false);
+        }
+        let exist = self.users.has_users().await.map_err(AuthError::Catalog)?;
+        if exist {
+            self.users_exist.store(true, Ordering::Release);
+        } else {
+            *self.no_users_at.lock() = Some(now);
+        }
+        Ok(exist)
+    }
+}
+
+/// A user whose password was right.
+#[derive(Debug, Clone)]
+struct Verified {
+    principal: Principal,
+    /// Digest of the stored hash that the password matched: another one means a new password.
+    password_version: [u8; 32],
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+use std::sync::atomic::{AtomicI64, AtomicU32};
+
+use async_trait::async_trait;
+use catalog::{error::CatalogError, principals::User};
+use futures::future::BoxFuture;
+
+use super::*;
+
+#[derive(Debug, Default)]
+struct TestClock(AtomicI64);
+
+impl TestClock {
+    fn advance(&self, by: Duration) {
+        self.0.fetch_add(i64::try_from(by.as_micros()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::SeqCst))
+    }
+
+    fn sleep(&self, _wait: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// Users in memory that count how often they are asked for.
+#[derive(Default)]
+struct Users {
+    users: Mutex<Vec<User>>,
+    reads: AtomicU32,
+    broken: AtomicBool,
+}
+
+#[async_trait]
+impl Principals for Users {
+    async fn add_user(&self, user: &User) -> Result<(), CatalogError> {
+        self.users.lock().push(user.clone());
+        Ok(())
+    }
+
+    async fn set_password_hash(&self, name: &str, hash: &str) -> Result<bool, CatalogError> {
+        let mut users = self.users.lock();
+        let Some(user) = users.iter_mut().find(|user| user.name == name) else { return Ok(false) };
+        user.password_hash = hash.to_owned();
+        Ok(true)
+    }
+
+    async fn user(&self, name: &str) -> Result<Option<User>, CatalogError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        Ok(self.users.lock().iter().find(|user| user.name == name).cloned())
+    }
+
+    async fn has_users(&self) -> Result<bool, CatalogError> {
+        if self.broken.load(Ordering::SeqCst) {
+            let source = std::io::Error::other("no connection").into();
+            let operation = "look for users";
+            return Err(CatalogError::Database { operation, source, transient: true });
+        }
+        Ok(!self.users.lock().is_empty())
+    }
+}
+
+struct Fixture {
+    users: Arc<Users>,
+    clock: Arc<TestClock>,
+    auth: Authenticator,
+}
+
+fn without_users() -> Fixture {
+    let users = Arc::new(Users::default());
+    let clock = Arc::new(TestClock::default());
+    let options = AuthOptions { token_ttl: Duration::from_secs(600), tokens_max: 2 };
+    let auth = Authenticator::over(
+        Arc::clone(&users) as Arc<dyn Principals>,
+        Arc::clone(&clock) as Arc<dyn Clock>,
+        options,
+    );
+    Fixture { users, clock, auth }
+}
+
+async fn with_ann() -> Fixture {
+    let fixture = without_users();
+    let user = User { name: "ann".to_owned(), password_hash: hash_password("pw").unwrap() };
+    fixture.users.add_user(&user).await.unwrap();
+    fixture
+}
+
+fn headers(authorization: &str) -> MetadataMap {
+    let mut headers = MetadataMap::new();
+    headers.insert("authorization", authorization.parse().unwrap());
+    headers
+}
+
+fn basic(pair: &str) -> MetadataMap {
+    use base64::{Engine, prelude::BASE64_STANDARD_NO_PAD};
+    headers(&format!("Basic {}", BASE64_STANDARD_NO_PAD.encode(pair)))
+}
+
+fn bearer(login: &Login) -> MetadataMap {
+    headers(&format!("Bearer {}", login.token.reveal()))
+}
+
+#[tokio::test]
+async fn without_users_everybody_is_anonymous_whatever_they_send() {
+    let fixture = without_users();
+    for headers in [MetadataMap::new(), basic("ann:x"), headers("Bearer x"), headers("nonsense")] {
+        let principal = fixture.auth.authenticate(&headers).await.unwrap();
+        assert_eq!(principal, Principal::anonymous());
+    }
+    let login = fixture.auth.login(&MetadataMap::new(), None).await.unwrap();
+    assert_eq!(login.principal, Principal::anonymous());
+}
+
+#[tokio::test]
+async fn the_first_user_ends_anonymity_and_the_tokens_of_before_open_nothing() {
+    let fixture = without_users();
+    let login = fixture.auth.login(&MetadataMap::new(), None).await.unwrap();
+    let user = User { name: "ann".to_owned(), password_hash: hash_password("pw").unwrap() };
+    fixture.users.add_user(&user).await.unwrap();
+    fixture.clock.advance(Duration::from_secs(2));
+    let nobody = fixture.auth.authenticate(&MetadataMap::new()).await;
+    assert!(matches!(nobody, Err(AuthError::Missing)));
+    let early = fixture.auth.authenticate(&bearer(&login)).await;
+    assert!(matches!(early, Err(AuthError::UnknownToken)));
+}
+
+#[tokio::test]
+async fn a_right_password_gives_a_token_that_works() {
+    let fixture = with_ann().await;
+    let login = fixture.auth.login(&basic("ann:pw"), None).await.unwrap();
+    let principal = fixture.auth.authenticate(&bearer(&login)).await.unwrap();
+    assert_eq!(principal, Principal::verified("ann"));
+    let again = fixture.auth.login(&bearer(&login), None).await.unwrap();
+    assert_eq!(again.token, login.token);
+}
+
+#[tokio::test]
+async fn wrong_password_and_unknown_user_look_the_same() {
+    let fixture = with_ann().await;
+    let mut texts = Vec::new();
+    for pair in ["ann:no", "bob:pw", "nobody:nobody", "ann:"] {
+        let error = fixture.auth.authenticate(&basic(pair)).await.unwrap_err();
+        assert_eq!(error.code(), model::code::Code::Unauthenticated, "{pair}");
+        texts.push(error.to_string());
+    }
+    assert!(texts.iter().all(|text| text == "wrong user name or password"), "{texts:?}");
+}
+
+#[tokio::test]
+async fn payload_credentials_are_used_when_there_is_no_header() {
+    let fixture = with_ann().await;
+    let pair = ("ann".to_owned(), Secret::new("pw"));
+    let login = fixture.auth.login(&MetadataMap::new(), Some(pair)).await.unwrap();
+    assert_eq!(login.principal, Principal::verified("ann"));
+}
+
+#[tokio::test]
+async fn a_password_that_was_right_is_not_hashed_with_each_call() {
+    let fixture = with_ann().await;
+    for _ in 0..5 {
+        fixture.auth.authenticate(&basic("ann:pw")).await.unwrap();
+    }
+    assert_eq!(fixture.users.reads.load(Ordering::SeqCst), 1);
+    fixture.clock.advance(Duration::from_secs(31));
+    fixture.auth.authenticate(&basic("ann:pw")).await.unwrap();
+    assert_eq!(fixture.users.reads.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_token_lives_as_long_as_it_is_used() {
+    let fixture = with_ann().await;
+    let login = fixture.auth.login(&basic("ann:pw"), None).await.unwrap();
+    for _ in 0..3 {
+        fixture.clock.advance(Duration::from_secs(500));
+        fixture.auth.authenticate(&bearer(&login)).await.unwrap();
+    }
+    fixture.clock.advance(Duration::from_secs(601));
+    let late = fixture.auth.authenticate(&bearer(&login)).await;
+    assert!(matches!(late, Err(AuthError::UnknownToken)));
+}
+
+#[tokio::test]
+async fn a_new_password_ends_the_tokens_of_the_old_one() {
+    let fixture = with_ann().await;
+    let login = fixture.auth.login(&basic("ann:pw"), None).await.unwrap();
+    let hash = hash_password("other").unwrap();
+    fixture.users.set_password_hash("ann", &hash).await.unwrap();
+    fixture.clock.advance(Duration::from_secs(61));
+    let old = fixture.auth.authenticate(&bearer(&login)).await;
+    assert!(matches!(old, Err(AuthError::UnknownToken)));
+}
+
+#[tokio::test]
+async fn the_oldest_token_makes_room() {
+    let fixture = with_ann().await;
+    let mut logins = Vec::new();
+    for _ in 0..3 {
+        logins.push(fixture.auth.login(&basic("ann:pw"), None).await.unwrap());
+    }
+    assert!(fixture.auth.authenticate(&bearer(&logins[0])).await.is_err());
+    assert!(fixture.auth.authenticate(&bearer(&logins[2])).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_unreachable_catalog_lets_nobody_in() {
+    let fixture = without_users();
+    fixture.users.broken.store(true, Ordering::SeqCst);
+    let error = fixture.auth.authenticate(&MetadataMap::new()).await.unwrap_err();
+    assert_eq!(error.code(), model::code::Code::Unavailable);
+}
+
+#[test]
+fn hashes_are_salted_and_empty_passwords_refused() {
+    assert_ne!(hash_password("pw").unwrap(), hash_password("pw").unwrap());
+    assert!(matches!(hash_password(""), Err(AuthError::PasswordLength(_))));
+}
+
+#[test]
+fn debug_of_a_login_shows_no_token() {
+    let login = Login { principal: Principal::anonymous(), token: Secret::new("t0ken") };
+    assert!(!format!("{login:?}").contains("t0ken"));
+}

@@ -1,0 +1,146 @@
+//! Flight SQL: statements and metadata over Arrow Flight.
+//!
+//! It exists so that ADBC, JDBC, ODBC and plain Flight clients can talk to Whimbrel; it turns their
+//! messages into calls of [`query::queries::Queries`] and rows into messages. It never plans,
+//! decides a right or builds a principal itself.
+//!
+//! A query is planned once, at GetFlightInfo, and waits under a handle that can be fetched once by
+//! the one who asked. Anything else takes effect at GetFlightInfo or DoPut, whichever the driver
+//! sends, exactly once; what it answers waits under a handle like rows do. Preparing has no effect.
+
+mod handshake;
+mod metadata;
+mod parameters;
+mod prepared;
+mod service;
+mod sql_info;
+mod statement;
+mod stream;
+mod ticket;
+mod type_info;
+
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use arrow_flight::{
+    flight_service_server::FlightServiceServer, sql::metadata::SqlInfoData,
+    sql::metadata::XdbcTypeInfoData,
+};
+use model::principal::Principal;
+use query::{
+    handles::Handles,
+    queries::Queries,
+    session::Session,
+};
+use rt::clock::Clock;
+use tonic::{Status, metadata::MetadataMap};
+
+use crate::{
+    auth::Authenticator,
+    error::{auth_status, internal},
+};
+use prepared::PreparedStatement;
+use statement::Waiting;
+
+/// How often what has expired is dropped, so that it frees what it holds.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+
+/// Parts and limits of the Flight SQL service.
+pub struct FlightOptions {
+    /// Runs the statements.
+    pub queries: Queries,
+    /// Knows who asks.
+    pub auth: Arc<Authenticator>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// How long a result or a prepared statement waits for its client.
+    pub handle_ttl: Duration,
+    /// How many results, and how many prepared statements, wait at once.
+    pub handles_max: usize,
+    /// Bytes of one gRPC message, in either direction.
+    pub message_size_max: usize,
+    /// The version that clients are told.
+    pub version: String,
+}
+
+impl fmt::Debug for FlightOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FlightOptions")
+            .field("handle_ttl", &self.handle_ttl)
+            .field("handles_max", &self.handles_max)
+            .field("message_size_max", &self.message_size_max)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The service, ready to be added to a tonic server. Has to be called inside a Tokio runtime: a
+/// task that drops expired handles lives as long as the service.
+pub fn service(options: FlightOptions) -> Result<FlightServiceServer<FlightSql>, Status> {
+    let FlightOptions {
+        queries,
+        auth,
+        clock,
+        handle_ttl,
+        handles_max,
+        message_size_max,
+        version,
+    } = options;
+    let inner = Arc::new(Inner {
+        queries,
+        auth,
+        waiting: Handles::new(handles_max, handle_ttl, Arc::clone(&clock)),
+        prepared: Handles::new(handles_max, handle_ttl, Arc::clone(&clock)),
+        sql_info: sql_info::sql_info(&version).map_err(|e| internal("describe the server", &e))?,
+        type_info: type_info::type_info().map_err(|e| internal("describe the types", &e))?,
+    });
+    tokio::spawn(sweep(Arc::downgrade(&inner), clock));
+    Ok(FlightServiceServer::new(FlightSql { inner })
+        .max_decoding_message_size(message_size_max)
+        .max_encoding_message_size(message_size_max))
+}
+
+/// Flight SQL over the query engine. Made by [`service`].
+#[derive(Clone)]
+pub struct FlightSql {
+    inner: Arc<Inner>,
+}
+
+impl fmt::Debug for FlightSql {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FlightSql").finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    queries: Queries,
+    auth: Arc<Authenticator>,
+    waiting: Handles<Waiting>,
+    prepared: Handles<Arc<PreparedStatement>>,
+    sql_info: SqlInfoData,
+    type_info: XdbcTypeInfoData,
+}
+
+impl FlightSql {
+    /// Who sent a request with these headers.
+    async fn principal(&self, headers: &MetadataMap) -> Result<Principal, Status> {
+        self.inner.auth.authenticate(headers).await.map_err(|error| auth_status(&error))
+    }
+
+    /// The session of a request with these headers.
+    async fn session(&self, headers: &MetadataMap) -> Result<Session, Status> {
+        Ok(Session::new(self.principal(headers).await?))
+    }
+}
+
+async fn sweep(inner: Weak<Inner>, clock: Arc<dyn Clock>) {
+    loop {
+        clock.sleep(SWEEP_EVERY).await;
+        let Some(inner) = inner.upgrade() else { return };
+        inner.waiting.sweep();
+        inner.prepared.sweep();
+    }
+}

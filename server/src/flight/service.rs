@@ -1,0 +1,212 @@
+//! The Flight calls, each sent where it belongs.
+//!
+//! Arrow's own `FlightSqlService` answers INTERNAL for a message that it cannot decode, which is the
+//! sender's mistake, and cannot answer GetSchema; so the few lines of dispatch are here.
+
+use arrow_flight::{
+    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo,
+    HandshakeRequest, HandshakeResponse, IpcMessage, PollInfo, PutResult, SchemaAsIpc,
+    SchemaResult, Ticket,
+    flight_service_server::FlightService,
+    sql::{
+        ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest, Command,
+        DoPutPreparedStatementResult, DoPutUpdateResult, ProstMessageExt,
+    },
+};
+use arrow::{datatypes::Schema, ipc::writer::IpcWriteOptions};
+use futures::{StreamExt, stream, stream::BoxStream};
+use prost::Message;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{FlightSql, handshake, parameters, statement, stream as rows, ticket};
+use crate::error::{internal, invalid};
+
+const CREATE_PREPARED_STATEMENT: &str = "CreatePreparedStatement";
+const CLOSE_PREPARED_STATEMENT: &str = "ClosePreparedStatement";
+
+type Answer<T> = BoxStream<'static, Result<T, Status>>;
+
+#[tonic::async_trait]
+impl FlightService for FlightSql {
+    type HandshakeStream = Answer<HandshakeResponse>;
+    type ListFlightsStream = Answer<FlightInfo>;
+    type DoGetStream = rows::FlightStream;
+    type DoPutStream = Answer<PutResult>;
+    type DoActionStream = Answer<arrow_flight::Result>;
+    type ListActionsStream = Answer<ActionType>;
+    type DoExchangeStream = Answer<FlightData>;
+
+    async fn handshake(
+        &self,
+        request: Request<Streaming<HandshakeRequest>>,
+    ) -> Result<Response<Self::HandshakeStream>, Status> {
+        Ok(handshake::handshake(self, request).await?.map(one))
+    }
+
+    async fn get_flight_info(
+        &self,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        let (headers, _, descriptor) = request.into_parts();
+        let session = self.session(&headers).await?;
+        let command = ticket::descriptor_command(&descriptor)?;
+        let info = match &command {
+            Command::CommandStatementQuery(query) => {
+                self.statement_info(&session, query, descriptor).await?
+            }
+            Command::CommandPreparedStatementQuery(query) => {
+                let handle = &query.prepared_statement_handle;
+                self.prepared_info(&session, handle, descriptor).await?
+            }
+            other => {
+                let schema = self.metadata_schema(other).ok_or_else(|| unsupported(other))?;
+                let ticket = Ticket::new(descriptor.cmd.clone());
+                statement::info(&schema, Some(ticket), descriptor)?
+            }
+        };
+        Ok(Response::new(info))
+    }
+
+    async fn get_schema(
+        &self,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<SchemaResult>, Status> {
+        let (headers, _, descriptor) = request.into_parts();
+        let session = self.session(&headers).await?;
+        let schema = match &ticket::descriptor_command(&descriptor)? {
+            Command::CommandStatementQuery(query) => self.statement_schema(&session, query).await?,
+            Command::CommandPreparedStatementQuery(query) => {
+                self.prepared_schema(session.principal(), &query.prepared_statement_handle)?
+            }
+            other => self.metadata_schema(other).ok_or_else(|| unsupported(other))?,
+        };
+        Ok(Response::new(schema_result(&schema)?))
+    }
+
+    async fn do_get(
+        &self,
+        request: Request<Ticket>,
+    ) -> Result<Response<Self::DoGetStream>, Status> {
+        let (headers, _, ticket) = request.into_parts();
+        let session = self.session(&headers).await?;
+        let command = ticket::command(&ticket.ticket)?;
+        if let Command::TicketStatementQuery(ticket) = &command {
+            return Ok(Response::new(self.fetch(&session, ticket).await?));
+        }
+        let error = unsupported(&command);
+        let batch = self.metadata(&session, command).await?.ok_or(error)?;
+        Ok(Response::new(rows::batches(batch.schema(), vec![batch])))
+    }
+
+    async fn do_put(
+        &self,
+        request: Request<Streaming<FlightData>>,
+    ) -> Result<Response<Self::DoPutStream>, Status> {
+        let (headers, _, mut messages) = request.into_parts();
+        let session = self.session(&headers).await?;
+        let first = messages.next().await;
+        let mut first = first.ok_or_else(|| invalid("a DoPut has to begin with a message"))??;
+        let descriptor = first
+            .flight_descriptor
+            .take()
+            .ok_or_else(|| invalid("the first message of a DoPut has to carry a command"))?;
+        // The first message may carry the schema of the parameters too.
+        let messages = stream::iter([Ok(first)]).chain(messages);
+        let answer = match ticket::descriptor_command(&descriptor)? {
+            Command::CommandStatementUpdate(command) => {
+                updated(self.statement_update(&session, &command).await?)
+            }
+            Command::CommandPreparedStatementUpdate(command) => {
+                let handle = &command.prepared_statement_handle;
+                let parameters = parameters::read(messages).await?;
+                updated(self.prepared_update(&session, handle, parameters).await?)
+            }
+            Command::CommandPreparedStatementQuery(command) => {
+                let handle = command.prepared_statement_handle;
+                let parameters = parameters::read(messages).await?;
+                self.bind(session.principal(), &handle, parameters)?;
+                DoPutPreparedStatementResult { prepared_statement_handle: Some(handle) }
+                    .encode_to_vec()
+            }
+            other => return Err(unsupported(&other)),
+        };
+        Ok(Response::new(one(PutResult { app_metadata: answer.into() })))
+    }
+
+    async fn do_action(
+        &self,
+        request: Request<Action>,
+    ) -> Result<Response<Self::DoActionStream>, Status> {
+        let (headers, _, action) = request.into_parts();
+        let session = self.session(&headers).await?;
+        match action.r#type.as_str() {
+            CREATE_PREPARED_STATEMENT => {
+                let request: ActionCreatePreparedStatementRequest = ticket::action(&action.body)?;
+                let result = self.prepare(&session, &request).await?;
+                let body = result.as_any().encode_to_vec();
+                Ok(Response::new(one(arrow_flight::Result { body: body.into() })))
+            }
+            CLOSE_PREPARED_STATEMENT => {
+                let request: ActionClosePreparedStatementRequest = ticket::action(&action.body)?;
+                self.close(session.principal(), &request.prepared_statement_handle)?;
+                Ok(Response::new(stream::empty().boxed()))
+            }
+            other => Err(Status::unimplemented(format!("there is no action '{other}'"))),
+        }
+    }
+
+    async fn list_actions(
+        &self,
+        request: Request<Empty>,
+    ) -> Result<Response<Self::ListActionsStream>, Status> {
+        self.principal(request.metadata()).await?;
+        let actions = [
+            (CREATE_PREPARED_STATEMENT, "Prepares a statement; takes and gives Flight SQL messages."),
+            (CLOSE_PREPARED_STATEMENT, "Forgets a prepared statement; takes a Flight SQL message."),
+        ];
+        let actions = actions.map(|(name, description)| {
+            Ok(ActionType { r#type: name.to_owned(), description: description.to_owned() })
+        });
+        Ok(Response::new(stream::iter(actions).boxed()))
+    }
+
+    async fn list_flights(
+        &self,
+        _request: Request<Criteria>,
+    ) -> Result<Response<Self::ListFlightsStream>, Status> {
+        Err(Status::unimplemented("flights are not listed: ask for tables with Flight SQL"))
+    }
+
+    async fn poll_flight_info(
+        &self,
+        _request: Request<FlightDescriptor>,
+    ) -> Result<Response<PollInfo>, Status> {
+        Err(Status::unimplemented("statements are not polled: use GetFlightInfo"))
+    }
+
+    async fn do_exchange(
+        &self,
+        _request: Request<Streaming<FlightData>>,
+    ) -> Result<Response<Self::DoExchangeStream>, Status> {
+        Err(Status::unimplemented("there is nothing to exchange: use DoGet and DoPut"))
+    }
+}
+
+fn one<T: Send + 'static>(item: T) -> Answer<T> {
+    stream::iter([Ok(item)]).boxed()
+}
+
+fn updated(record_count: i64) -> Vec<u8> {
+    DoPutUpdateResult { record_count }.encode_to_vec()
+}
+
+fn schema_result(schema: &Schema) -> Result<SchemaResult, Status> {
+    let message = IpcMessage::try_from(SchemaAsIpc::new(schema, &IpcWriteOptions::default()));
+    let IpcMessage(schema) = message.map_err(|error| internal("write a schema", &error))?;
+    Ok(SchemaResult { schema })
+}
+
+fn unsupported(command: &Command) -> Status {
+    let name = command.type_url().rsplit('.').next().unwrap_or_default();
+    Status::unimplemented(format!("{name} is not supported by this call"))
+}

@@ -1,0 +1,226 @@
+//! Statements on their way in, and what waits for its client afterwards.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::Int64Array,
+    datatypes::{DataType, Field, Schema, SchemaRef},
+    record_batch::RecordBatch,
+};
+use arrow_flight::{
+    FlightDescriptor, FlightEndpoint, FlightInfo, IpcMessage, SchemaAsIpc, Ticket,
+    sql::{CommandStatementQuery, CommandStatementUpdate, TicketStatementQuery},
+};
+use arrow::ipc::writer::IpcWriteOptions;
+use bytes::Bytes;
+use futures::TryStreamExt;
+use query::{
+    handles::HandleError,
+    queries::{CommandResult, Planned, Prepared},
+    session::Session,
+};
+use tonic::Status;
+
+use super::{
+    FlightSql, Inner,
+    stream::{self, FlightStream},
+    ticket,
+};
+use crate::error::{handle_status, internal, status};
+
+/// The column of the answer of a statement that has no rows of its own.
+const ROWS_AFFECTED: &str = "rows_affected";
+
+/// What a client can fetch once.
+pub(super) enum Waiting {
+    /// A command that has not ended yet. Nobody knows its handle.
+    Reserved,
+    /// A query that was planned and runs when it is fetched.
+    Query(Box<Planned>),
+    /// The answer of a command that has taken effect.
+    Answer(Answer),
+}
+
+/// Rows that a command left for its client.
+pub(super) struct Answer {
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+}
+
+impl From<CommandResult> for Answer {
+    /// A command without rows of its own answers how many it wrote: some clients cannot take a
+    /// result without columns.
+    fn from(result: CommandResult) -> Self {
+        if !result.schema.fields().is_empty() {
+            return Self { schema: result.schema, batches: result.batches };
+        }
+        let schema = rows_affected_schema();
+        let column = Arc::new(Int64Array::from(vec![result.rows_affected]));
+        let batch = RecordBatch::try_new(SchemaRef::clone(&schema), vec![column])
+            .expect("one column of the type that the schema says");
+        Self { schema, batches: vec![batch] }
+    }
+}
+
+fn rows_affected_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new(ROWS_AFFECTED, DataType::Int64, true)]))
+}
+
+impl FlightSql {
+    /// GetFlightInfo of a statement.
+    pub(super) async fn statement_info(
+        &self,
+        session: &Session,
+        command: &CommandStatementQuery,
+        descriptor: FlightDescriptor,
+    ) -> Result<FlightInfo, Status> {
+        refuse_transaction(command.transaction_id.as_ref())?;
+        let prepared = self.inner.queries.prepare_now(session, &command.query).await;
+        let prepared = prepared.map_err(|error| status(&error))?;
+        self.start(session, &prepared, None, descriptor).await
+    }
+
+    /// GetSchema of a statement: no columns for what is not a query. No effect.
+    pub(super) async fn statement_schema(
+        &self,
+        session: &Session,
+        command: &CommandStatementQuery,
+    ) -> Result<SchemaRef, Status> {
+        let prepared = self.inner.queries.prepare(session, &command.query).await;
+        Ok(prepared.map_err(|error| status(&error))?.schema())
+    }
+
+    /// DoPut of a statement.
+    pub(super) async fn statement_update(
+        &self,
+        session: &Session,
+        command: &CommandStatementUpdate,
+    ) -> Result<i64, Status> {
+        refuse_transaction(command.transaction_id.as_ref())?;
+        let prepared = self.inner.queries.prepare_now(session, &command.query).await;
+        let prepared = prepared.map_err(|error| status(&error))?;
+        self.update(session, &prepared, None).await
+    }
+
+    /// Plans a query, or runs a command, and says where to fetch the rows.
+    pub(super) async fn start(
+        &self,
+        session: &Session,
+        prepared: &Prepared,
+        parameters: Option<&RecordBatch>,
+        descriptor: FlightDescriptor,
+    ) -> Result<FlightInfo, Status> {
+        let Inner { queries, waiting, .. } = &*self.inner;
+        let owner = session.principal();
+        if prepared.is_query() {
+            let planned = queries.plan(session, prepared, parameters).await;
+            let planned = planned.map_err(|error| status(&error))?;
+            let schema = planned.schema();
+            let handle = waiting.insert(owner, Waiting::Query(Box::new(planned)));
+            let handle = handle.map_err(|error| handle_status(&error))?;
+            return info(&schema, Some(ticket::ticket(&handle)), descriptor);
+        }
+        // The place is taken first: a full store must refuse before anything has taken effect.
+        let reserved = waiting.insert(owner, Waiting::Reserved);
+        let handle = reserved.map_err(|error| handle_status(&error))?;
+        let result = match queries.command(session, prepared, parameters).await {
+            Ok(result) => result,
+            Err(error) => {
+                let _ = waiting.take(&handle, owner);
+                return Err(status(&error));
+            }
+        };
+        let answer = Answer::from(result);
+        let schema = SchemaRef::clone(&answer.schema);
+        let mut answer = Some(answer);
+        let kept = waiting.with(&handle, owner, |place| {
+            if let Some(answer) = answer.take() {
+                *place = Waiting::Answer(answer);
+            }
+        });
+        let handle = match (kept, answer) {
+            (Ok(()), _) => Some(handle),
+            // The command ran longer than a handle lives: take another place.
+            (Err(_), Some(answer)) => waiting.insert(owner, Waiting::Answer(answer)).ok(),
+            (Err(_), None) => None,
+        };
+        info(&schema, handle.map(|handle| ticket::ticket(&handle)), descriptor)
+    }
+
+    /// Runs a statement for its effect. The rows of a query are thrown away.
+    pub(super) async fn update(
+        &self,
+        session: &Session,
+        prepared: &Prepared,
+        parameters: Option<&RecordBatch>,
+    ) -> Result<i64, Status> {
+        let queries = &self.inner.queries;
+        if !prepared.is_query() {
+            let result = queries.command(session, prepared, parameters).await;
+            return Ok(result.map_err(|error| status(&error))?.rows_affected);
+        }
+        let planned = queries.plan(session, prepared, parameters).await;
+        let planned = planned.map_err(|error| status(&error))?;
+        let mut rows = queries.execute(planned).await.map_err(|error| status(&error))?;
+        while rows.try_next().await.map_err(|error| status(&error))?.is_some() {}
+        Ok(-1)
+    }
+
+    /// DoGet: what waits under a handle, once.
+    pub(super) async fn fetch(
+        &self,
+        session: &Session,
+        ticket: &TicketStatementQuery,
+    ) -> Result<FlightStream, Status> {
+        let handle = ticket::handle(&ticket.statement_handle)?;
+        let waiting = self.inner.waiting.take(&handle, session.principal());
+        match waiting.map_err(|error| handle_status(&error))? {
+            Waiting::Query(planned) => {
+                let rows = self.inner.queries.execute(*planned).await;
+                let rows = rows.map_err(|error| status(&error))?;
+                Ok(stream::rows(rows.schema(), rows))
+            }
+            Waiting::Answer(Answer { schema, batches }) => Ok(stream::batches(schema, batches)),
+            Waiting::Reserved => Err(handle_status(&HandleError::Unknown)),
+        }
+    }
+}
+
+/// Where to fetch rows. Without a ticket there is nothing to fetch.
+pub(super) fn info(
+    schema: &Schema,
+    ticket: Option<Ticket>,
+    descriptor: FlightDescriptor,
+) -> Result<FlightInfo, Status> {
+    let info = FlightInfo::new()
+        .try_with_schema(schema)
+        .map_err(|error| internal("write a schema", &error))?
+        .with_descriptor(descriptor);
+    Ok(match ticket {
+        // No location: the rows come over the connection that asked for them.
+        Some(ticket) => info.with_endpoint(FlightEndpoint::new().with_ticket(ticket)),
+        None => info,
+    })
+}
+
+/// A schema as the bytes of an IPC message; no bytes for no columns, which is how drivers tell a
+/// statement without rows.
+pub(super) fn schema_bytes(schema: &Schema) -> Result<Bytes, Status> {
+    if schema.fields().is_empty() {
+        return Ok(Bytes::new());
+    }
+    let message = IpcMessage::try_from(SchemaAsIpc::new(schema, &IpcWriteOptions::default()));
+    let IpcMessage(bytes) = message.map_err(|error| internal("write a schema", &error))?;
+    Ok(bytes)
+}
+
+/// There are no transactions, so nobody can be in one.
+pub(super) fn refuse_transaction(id: Option<&Bytes>) -> Result<(), Status> {
+    if id.is_none_or(Bytes::is_empty) {
+        return Ok(());
+    }
+    Err(Status::unimplemented(
+        "there are no transactions across statements: each statement is one of its own\n\
+         hint: turn autocommit on",
+    ))
+}

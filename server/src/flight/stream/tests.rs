@@ -1,0 +1,105 @@
+use std::sync::Arc;
+
+use arrow::{
+    array::{ArrayRef, Int64Array, StringArray},
+    compute::concat_batches,
+    datatypes::{DataType, Field, Schema},
+    record_batch::RecordBatchOptions,
+};
+use arrow_flight::decode::FlightRecordBatchStream;
+use futures::FutureExt;
+
+use super::*;
+
+fn numbers(range: std::ops::Range<i64>) -> RecordBatch {
+    let column: ArrayRef = Arc::new(Int64Array::from_iter_values(range));
+    let field = Field::new("n", DataType::Int64, true);
+    RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![column]).unwrap()
+}
+
+fn texts(lengths: &[usize]) -> RecordBatch {
+    let values = lengths.iter().map(|length| "x".repeat(*length));
+    let column: ArrayRef = Arc::new(StringArray::from_iter_values(values));
+    let field = Field::new("t", DataType::Utf8, true);
+    RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![column]).unwrap()
+}
+
+async fn messages(parts: Vec<RecordBatch>) -> Vec<FlightData> {
+    let schema = parts[0].schema();
+    batches(schema, parts).try_collect().await.unwrap()
+}
+
+async fn decoded(messages: Vec<FlightData>) -> Vec<RecordBatch> {
+    let messages = stream::iter(messages.into_iter().map(Ok));
+    FlightRecordBatchStream::new_from_flight_data(messages).try_collect().await.unwrap()
+}
+
+#[tokio::test]
+async fn rows_come_out_as_they_went_in() {
+    let parts: Vec<_> = (0..100).map(|n| numbers(n * 37..(n + 1) * 37)).collect();
+    let expected = concat_batches(&parts[0].schema(), &parts).unwrap();
+    let out = decoded(messages(parts).await).await;
+    assert_eq!(out.len(), 1, "small batches travel together");
+    assert_eq!(concat_batches(&expected.schema(), &out).unwrap(), expected);
+}
+
+#[tokio::test]
+async fn no_message_is_much_larger_than_the_target() {
+    let mut lengths = vec![10; 50_000];
+    lengths.extend([1 << 20; 9]);
+    let batch = texts(&lengths);
+    let sent = messages(vec![batch.clone()]).await;
+    let largest = sent.iter().map(|message| message.data_body.len()).max().unwrap();
+    assert!(largest <= MESSAGE_TARGET + 4096, "{largest}");
+    assert_eq!(concat_batches(&batch.schema(), &decoded(sent).await).unwrap(), batch);
+}
+
+#[tokio::test]
+async fn a_slice_is_cut_by_its_own_size_and_not_by_that_of_its_buffers() {
+    let large = numbers(0..4_000_000);
+    let parts = (0..10).map(|n| large.slice(n * 8192, 8192)).collect();
+    // One message for the schema and one for each slice of 64 KiB of a buffer of 32 MB.
+    assert_eq!(messages(parts).await.len(), 11);
+}
+
+#[tokio::test]
+async fn no_rows_are_still_a_schema() {
+    let out = messages(vec![numbers(0..0)]).await;
+    assert_eq!(out.len(), 1);
+    let empty = Arc::new(Schema::empty());
+    let out: Vec<_> = batches(empty, Vec::new()).try_collect().await.unwrap();
+    assert_eq!(out.len(), 1);
+}
+
+#[tokio::test]
+async fn rows_without_columns_keep_their_count() {
+    let options = RecordBatchOptions::new().with_row_count(Some(3));
+    let batch =
+        RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options).unwrap();
+    let out = decoded(messages(vec![batch.clone(), batch]).await).await;
+    assert_eq!(out.iter().map(RecordBatch::num_rows).sum::<usize>(), 6);
+}
+
+#[tokio::test]
+async fn an_error_comes_after_the_rows_before_it_and_keeps_its_status() {
+    let items = vec![Ok(numbers(0..5)), Err(QueryError::Invalid("division by zero".to_owned()))];
+    let mut out = rows(numbers(0..0).schema(), stream::iter(items));
+    assert!(out.next().await.unwrap().is_ok(), "schema");
+    assert!(out.next().await.unwrap().is_ok(), "five rows");
+    let status = out.next().await.unwrap().unwrap_err();
+    assert_eq!(status.code(), tonic::Code::InvalidArgument);
+    assert_eq!(status.message(), "division by zero");
+    assert!(out.next().await.is_none());
+}
+
+#[tokio::test]
+async fn rows_do_not_wait_for_rows_that_are_not_there() {
+    let (sender, receiver) = futures::channel::mpsc::channel(4);
+    let mut sender = sender;
+    let mut out = rows(numbers(0..0).schema(), receiver);
+    assert!(out.next().await.unwrap().is_ok(), "schema");
+    sender.try_send(Ok(numbers(0..3))).unwrap();
+    let first = out.next().now_or_never().expect("the three rows are sent at once");
+    assert!(first.unwrap().is_ok());
+    assert!(out.next().now_or_never().is_none());
+}
