@@ -174,10 +174,10 @@ impl Config {
         show::show(&self.effective)
     }
 
-    /// The file that only one server at a time may hold.
+    /// Whether nobody said anything about the key `path`.
     #[must_use]
-    pub fn lock_file(&self) -> PathBuf {
-        self.data_dir.join("server.lock")
+    pub fn is_default(&self, path: &str) -> bool {
+        !self.effective.iter().any(|setting| setting.path == path && setting.origin != Origin::Default)
     }
 }
 

@@ -115,6 +115,12 @@ impl Connection {
         &self.options.url
     }
 
+    /// The connection itself, for services that want no login.
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     /// The service `whimbrel.v1.Jobs` on the same connection.
     #[must_use]
     pub fn jobs(&self) -> proto::v1::jobs_client::JobsClient<InterceptedService<Channel, Bearer>> {

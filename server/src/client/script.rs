@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{ClientError, Connection, Outcome, Output, split::split};
+use super::{
+    ClientError, Connection, Outcome, Output,
+    split::{changes_rows, split},
+};
 
 /// How a script is run.
 #[derive(Debug, Clone)]
@@ -61,7 +64,7 @@ pub(super) async fn show(
     to: &mut (dyn Write + Send),
 ) -> Result<Option<String>, ClientError> {
     match connection.run(sql).await? {
-        Outcome::Done(count) => Ok(Some(done(count))),
+        Outcome::Done(count) => Ok(Some(done(sql, count))),
         Outcome::Rows(mut rows) => {
             let written = output.write(&mut rows, to).await?;
             to.flush().map_err(ClientError::Write)?;
@@ -86,9 +89,11 @@ pub(super) fn time(took: Duration) -> String {
     }
 }
 
-fn done(count: Option<i64>) -> String {
+/// A change of definitions counts no rows, and `0 rows` would read as if nothing had happened.
+fn done(sql: &str, count: Option<i64>) -> String {
     match count {
         None => "OK".to_owned(),
+        Some(0) if !changes_rows(sql) => "OK".to_owned(),
         Some(1) => "OK, 1 row".to_owned(),
         Some(count) => format!("OK, {count} rows"),
     }

@@ -65,10 +65,7 @@ pub(super) fn statement_kind(sql: &str) -> StatementKind {
         "INSERT", "UPDATE", "DELETE", "MERGE", "CREATE", "DROP", "ALTER", "TRUNCATE", "SET",
         "RESET", "COPY", "GRANT", "REVOKE", "USE", "COMMENT", "OPTIMIZE", "VACUUM",
     ];
-    let word = tokens(sql)
-        .find(|token| !matches!(token.kind, TokenKind::Space | TokenKind::Comment))
-        .map(|token| sql[token.start..token.end].to_ascii_uppercase())
-        .unwrap_or_default();
+    let word = first_word(sql);
     if word.starts_with('(') || QUERIES.contains(&word.as_str()) {
         StatementKind::Query
     } else if CHANGES.contains(&word.as_str()) {
@@ -76,6 +73,20 @@ pub(super) fn statement_kind(sql: &str) -> StatementKind {
     } else {
         StatementKind::Other
     }
+}
+
+/// Whether the first word is one that changes rows, so that counting them makes sense.
+#[must_use]
+pub(super) fn changes_rows(sql: &str) -> bool {
+    const WORDS: [&str; 6] = ["INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "TRUNCATE"];
+    WORDS.contains(&first_word(sql).as_str())
+}
+
+fn first_word(sql: &str) -> String {
+    tokens(sql)
+        .find(|token| !matches!(token.kind, TokenKind::Space | TokenKind::Comment))
+        .map(|token| sql[token.start..token.end].to_ascii_uppercase())
+        .unwrap_or_default()
 }
 
 fn push(

@@ -8,15 +8,24 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment {
     variables: BTreeMap<String, String>,
+    program: String,
 }
 
 impl Environment {
     /// Takes the variables of this process. Those that are not Unicode are left out.
     #[must_use]
     pub fn read() -> Self {
-        std::env::vars_os()
+        let mut environment: Self = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect()
+            .collect();
+        environment.program = std::env::args().next().unwrap_or_default();
+        environment
+    }
+
+    /// How the user called this program, for texts that can be copied and pasted.
+    #[must_use]
+    pub fn program(&self) -> &str {
+        if self.program.is_empty() { "whimbrel" } else { &self.program }
     }
 
     /// One variable.
@@ -69,7 +78,7 @@ impl Environment {
 
 impl FromIterator<(String, String)> for Environment {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
-        Self { variables: variables.into_iter().collect() }
+        Self { variables: variables.into_iter().collect(), program: String::new() }
     }
 }
 

@@ -14,8 +14,56 @@ use super::{ConfigError, Environment, Flag};
 
 /// Prefix of the variables that are settings.
 const VARIABLE_PREFIX: &str = "WHIMBREL__";
-/// Prefixes of the variables by which object stores are usually told their credentials.
-const CLOUD_PREFIXES: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
+/// The variables by which object stores are usually told where they are and who asks. Others with
+/// the same beginnings (`AWS_PROFILE`, `AWS_PAGER` …) are meant for other programs.
+const CLOUD_VARIABLES: [&str; 46] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_ALLOW_HTTP",
+    "AWS_CHECKSUM_ALGORITHM",
+    "AWS_CONDITIONAL_PUT",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_DEFAULT_REGION",
+    "AWS_DISABLE_TAGGING",
+    "AWS_ENDPOINT",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_IMDSV1_FALLBACK",
+    "AWS_METADATA_ENDPOINT",
+    "AWS_REGION",
+    "AWS_REQUEST_PAYER",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_S3_EXPRESS",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SERVER_SIDE_ENCRYPTION",
+    "AWS_SESSION_TOKEN",
+    "AWS_SKIP_SIGNATURE",
+    "AWS_SSE_BUCKET_KEY_ENABLED",
+    "AWS_SSE_CUSTOMER_KEY_BASE64",
+    "AWS_SSE_KMS_KEY_ID",
+    "AWS_UNSIGNED_PAYLOAD",
+    "AWS_VIRTUAL_HOSTED_STYLE_REQUEST",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AZURE_ALLOW_HTTP",
+    "AZURE_CLIENT_ID",
+    "AZURE_CLIENT_SECRET",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_ACCOUNT_NAME",
+    "AZURE_STORAGE_ENDPOINT",
+    "AZURE_STORAGE_SAS_KEY",
+    "AZURE_STORAGE_SAS_TOKEN",
+    "AZURE_STORAGE_USE_EMULATOR",
+    "AZURE_TENANT_ID",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "GOOGLE_SERVICE_ACCOUNT",
+    "GOOGLE_SERVICE_ACCOUNT_KEY",
+    "GOOGLE_SERVICE_ACCOUNT_PATH",
+    "GOOGLE_SKIP_SIGNATURE",
+];
 
 /// Who gave a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,9 +180,10 @@ pub(super) fn variables(environment: &Environment) -> Vec<Assignment> {
 
 /// `AWS_REGION` and its like, as options of the object store.
 pub(super) fn cloud_variables(environment: &Environment) -> Vec<Assignment> {
-    CLOUD_PREFIXES
+    CLOUD_VARIABLES
         .into_iter()
-        .flat_map(|prefix| environment.with_prefix(prefix))
+        .filter_map(|name| Some((name, environment.get(name)?)))
+        .filter(|(_, value)| !value.is_empty())
         .map(|(name, value)| Assignment {
             path: format!("lake.storage.{}", name.to_ascii_lowercase()),
             value: value.into(),

@@ -30,7 +30,8 @@ fn defaults_follow_the_data_folder_and_the_machine() {
     assert_eq!(config.query.target_partitions, 2);
     assert_eq!(config.query.statement_timeout, None);
     assert_eq!(config.refresh.transforms, None);
-    assert_eq!(config.lock_file(), Path::new("/d/server.lock"));
+    assert!(config.is_default("log.level"));
+    assert!(!config.is_default("data_dir"));
 }
 
 #[test]
@@ -64,12 +65,14 @@ fn every_kind_of_value_is_read_from_file_and_environment() {
         ("WHIMBREL__LAKE__STORAGE__AWS_REGION", "from-setting"),
         ("AWS_REGION", "from-cloud"),
         ("GOOGLE_SERVICE_ACCOUNT", "/key.json"),
+        ("AWS_PROFILE", "meant for others"),
     ];
     let config = load("", &variables, &[]).unwrap();
     assert_eq!(config.query.concurrency, 9);
     assert_eq!(config.lake.locations, ["/a", "/b"]);
     assert_eq!(config.lake.storage["aws_region"], "from-setting");
     assert_eq!(config.lake.storage["google_service_account"], "/key.json");
+    assert_eq!(config.lake.storage.len(), 2);
 }
 
 #[test]

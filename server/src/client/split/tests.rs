@@ -67,3 +67,9 @@ fn first_word_tells_queries_from_changes() {
         assert_eq!(statement_kind(sql), kind, "{sql}");
     }
 }
+
+#[test]
+fn only_changes_of_rows_count_rows() {
+    assert!(changes_rows("/* x */ insert into t values (1)"));
+    assert!(!changes_rows("create table t as select 1"));
+}
