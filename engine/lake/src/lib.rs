@@ -1,1 +1,36 @@
-//! whimbrel-lake
+//! The only crate that touches stored data: Delta tables and plain files on local disks and object stores.
+//!
+//! It exists so that every read is pinned to one table version, every write is exactly one Delta
+//! commit whose outcome is known, and no other crate names a Delta or object-store library.
+//! It never parses SQL, never decides who may do what, and never keeps state that is not in the
+//! tables' own logs.
+
+mod cache;
+mod commit;
+mod create;
+mod error;
+pub mod faults;
+mod files;
+mod lake;
+mod location;
+mod log;
+mod protocol;
+mod provider;
+mod schema;
+mod snapshot;
+mod stage;
+mod staging;
+mod stores;
+
+pub use crate::{
+    commit::{CommitInfo, Committed, Txn},
+    create::CreateTable,
+    error::LakeError,
+    lake::{Lake, LakeOptions},
+    schema::delta_schema,
+    snapshot::{At, Snapshot},
+    stage::{Stage, StageProgress, Staged, WriteMode},
+};
+
+#[cfg(test)]
+mod tests;

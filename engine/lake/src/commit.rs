@@ -1,0 +1,409 @@
+//! Publishes staged files: one statement, one Delta commit, one known outcome.
+//!
+//! The library's own retries are not used. A commit is one put-if-absent of the next log entry.
+//! Whatever the store answers, the entry that is there afterwards is read and compared with ours,
+//! so a lost answer is never taken for a lost commit.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use deltalake_core::{
+    checkpoints::create_checkpoint,
+    kernel::{
+        Action, Transaction,
+        transaction::{CommitData, PROTOCOL, TransactionError},
+    },
+    protocol::{DeltaOperation, SaveMode},
+};
+use object_store::{PutMode, PutOptions};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::{
+    error::LakeError,
+    faults::crash_point,
+    lake::Lake,
+    location::Place,
+    log,
+    protocol::{check_writable, is_append_only},
+    snapshot::Snapshot,
+    stage::{Staged, WriteMode},
+};
+
+/// How often an append moves on to the next version before it gives up.
+const REBASES_MAX: u32 = 60;
+/// Waits before the tries of one put whose outcome is not known.
+const PUT_TRIES: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
+/// A checkpoint follows each version that is a multiple of this.
+const CHECKPOINT_EVERY: i64 = 20;
+
+/// A number that an application commits together with its rows, so that it can tell afterwards
+/// what it has committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Txn {
+    /// Names the application for ever.
+    pub app_id: String,
+    /// Grows from commit to commit of the application.
+    pub version: i64,
+}
+
+/// What is committed besides the rows.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CommitInfo {
+    /// The commit happens only if the table has no transaction of this application with this
+    /// number or a higher one.
+    pub txn: Option<Txn>,
+    /// Recorded in the same commit; not compared with anything.
+    pub sources: Vec<Txn>,
+    /// Shown in the table's history under `whimbrel`.
+    pub operation_metadata: Map<String, Value>,
+}
+
+/// A commit that is durable and visible to everybody.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// The version it made.
+    pub version: i64,
+    /// Rows it added.
+    pub rows: u64,
+    /// Files it added.
+    pub files: u64,
+    /// Bytes of the files it added.
+    pub bytes: u64,
+    /// The table at this version.
+    pub snapshot: Arc<Snapshot>,
+}
+
+/// Who wrote the log entry of a version.
+enum Put {
+    Ours,
+    Others,
+}
+
+impl Lake {
+    /// Publishes the staged files in one commit.
+    ///
+    /// Once called it runs to its end, also when the future is dropped. An append moves on when
+    /// others commit at the same time, as long as columns, partitioning and features stay the same.
+    /// Any other mode is [`LakeError::Conflict`] if somebody committed since staging began. On
+    /// [`LakeError::AlreadyApplied`] and every other error nothing was committed and the files are
+    /// deleted, except for [`LakeError::OutcomeUnknown`] and [`LakeError::ReadBack`].
+    pub async fn commit(&self, staged: Staged, info: CommitInfo) -> Result<Committed, LakeError> {
+        crash_point("staged");
+        let location = staged.place.text();
+        let lake = self.clone();
+        // In a task of its own, because half a commit must not stop when a client goes away.
+        let task = tokio::spawn(async move { lake.commit_staged(staged, info).await });
+        task.await.unwrap_or_else(|e| Err(LakeError::internal("commit", location, e)))
+    }
+
+    async fn commit_staged(
+        &self,
+        staged: Staged,
+        info: CommitInfo,
+    ) -> Result<Committed, LakeError> {
+        let committed = {
+            let lock = self.write_lock(&staged.place);
+            let _one = lock.lock().await;
+            self.commit_locked(&staged, &info).await
+        };
+        if matches!(&committed, Err(e) if !matches!(e, LakeError::OutcomeUnknown { .. } | LakeError::ReadBack { .. }))
+        {
+            staged.area.delete().await;
+        }
+        if let Ok(committed) = &committed
+            && committed.version > 0
+            && committed.version % CHECKPOINT_EVERY == 0
+        {
+            let snapshot = Arc::clone(&committed.snapshot);
+            tokio::spawn(async move { checkpoint(&snapshot).await });
+        }
+        committed
+    }
+
+    async fn commit_locked(
+        &self,
+        staged: &Staged,
+        info: &CommitInfo,
+    ) -> Result<Committed, LakeError> {
+        let place = &staged.place;
+        let commit_id = Uuid::now_v7();
+        let mut rebases = 0;
+        loop {
+            let base = match self.cache().fresh(place).await {
+                Ok(snapshot) => Some(snapshot),
+                Err(LakeError::NotFound { .. }) => None,
+                Err(error) => return Err(error),
+            };
+            if let (Some(txn), Some(base)) = (&info.txn, &base) {
+                check_txn(base, txn).await?;
+            }
+            check_base(staged, base.as_ref())?;
+            let entry = entry(staged, info, base.as_ref(), commit_id)?;
+            let version = base.as_ref().map_or(0, |base| base.version() + 1);
+            staged.area.keep();
+            let put = put(place, version, entry, commit_id).await;
+            if !matches!(put, Ok(Put::Ours) | Err(LakeError::OutcomeUnknown { .. })) {
+                staged.area.unkeep();
+            }
+            match put? {
+                Put::Ours => {
+                    crash_point("committed");
+                    let snapshot = self.read_back(place, base.as_ref(), version).await?;
+                    return Ok(Committed {
+                        version,
+                        rows: staged.rows,
+                        files: staged.adds.len() as u64,
+                        bytes: staged.bytes(),
+                        snapshot,
+                    });
+                }
+                Put::Others => {}
+            }
+            match &staged.mode {
+                WriteMode::Append if rebases < REBASES_MAX => {
+                    rebases += 1;
+                    tokio::time::sleep(pause(rebases)).await;
+                }
+                WriteMode::Create { .. } => {
+                    return Err(LakeError::AlreadyExists { location: place.text() });
+                }
+                _ => {
+                    let why = "it came in between";
+                    return Err(LakeError::Conflict { location: place.text(), version, why });
+                }
+            }
+        }
+    }
+
+    async fn read_back(
+        &self,
+        place: &Place,
+        base: Option<&Arc<Snapshot>>,
+        version: i64,
+    ) -> Result<Arc<Snapshot>, LakeError> {
+        let mut result = self.cache().advance(place, base, version).await;
+        for wait in [Duration::from_millis(200), Duration::from_secs(2)] {
+            if result.is_ok() {
+                break;
+            }
+            tokio::time::sleep(wait).await;
+            result = self.cache().advance(place, None, version).await;
+        }
+        result.map_err(|source| LakeError::ReadBack {
+            location: place.text(),
+            version,
+            source: Box::new(source),
+        })
+    }
+}
+
+/// Refuses a number that was committed before: by an earlier try of ours whose answer got lost, or
+/// by the worker that took over while this one was thought dead.
+async fn check_txn(base: &Snapshot, txn: &Txn) -> Result<(), LakeError> {
+    match base.txn_version(&txn.app_id).await? {
+        Some(version) if version >= txn.version => Err(LakeError::AlreadyApplied {
+            location: base.location().to_owned(),
+            app_id: txn.app_id.clone(),
+            version,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses to commit on a table that is no longer what the rows were made for.
+fn check_base(staged: &Staged, base: Option<&Arc<Snapshot>>) -> Result<(), LakeError> {
+    let location = staged.place.text();
+    let conflict = |version: i64, why: &'static str| {
+        Err(LakeError::Conflict { location: location.clone(), version, why })
+    };
+    match (&staged.mode, &staged.base, base) {
+        (WriteMode::Create { .. }, _, Some(_)) => Err(LakeError::AlreadyExists { location }),
+        (WriteMode::Create { .. } | WriteMode::Replace { .. }, None, None) => Ok(()),
+        (WriteMode::Append | WriteMode::Overwrite, _, None) => {
+            Err(LakeError::NotFound { location })
+        }
+        (_, Some(old), None) => conflict(old.version(), "it was dropped"),
+        (_, None, Some(new)) => conflict(new.version(), "it was created"),
+        (_, Some(old), Some(new)) if old.table_id() != new.table_id() => {
+            conflict(new.version(), "it was dropped and created anew")
+        }
+        (WriteMode::Append, Some(old), Some(new)) => {
+            let same = old.version() == new.version()
+                || (old.state().metadata() == new.state().metadata()
+                    && old.state().protocol() == new.state().protocol());
+            if same { Ok(()) } else { conflict(new.version(), "its definition changed") }
+        }
+        (_, Some(old), Some(new)) if old.version() != new.version() => {
+            conflict(new.version(), "its rows or its definition changed")
+        }
+        (WriteMode::Overwrite | WriteMode::Replace { .. }, Some(_), Some(_)) => Ok(()),
+    }
+}
+
+/// The log entry, one action a line.
+fn entry(
+    staged: &Staged,
+    info: &CommitInfo,
+    base: Option<&Arc<Snapshot>>,
+    commit_id: Uuid,
+) -> Result<bytes::Bytes, LakeError> {
+    let location = staged.place.text();
+    let now_millis = chrono::Utc::now().timestamp_millis();
+    let mut actions: Vec<Action> = Vec::new();
+    let mut operation = DeltaOperation::Write {
+        mode: match staged.mode {
+            WriteMode::Append => SaveMode::Append,
+            _ => SaveMode::Overwrite,
+        },
+        partition_by: base
+            .map(|base| base.partitioned_by().to_vec())
+            .filter(|columns| !columns.is_empty()),
+        predicate: None,
+    };
+    if let Some(declaration) = staged.mode.declaration(&location, &staged.schema) {
+        match base {
+            None => {
+                let (protocol, metadata) =
+                    (declaration.protocol()?, declaration.metadata(now_millis)?);
+                operation = DeltaOperation::Create {
+                    mode: SaveMode::ErrorIfExists,
+                    location: staged.place.url.clone(),
+                    protocol: protocol.clone(),
+                    metadata: metadata.clone(),
+                };
+                actions.extend([Action::Protocol(protocol), Action::Metadata(metadata)]);
+            }
+            Some(base) => {
+                actions.extend(declaration.protocol_after(base)?.map(Action::Protocol));
+                actions.extend(declaration.metadata_after(base)?.map(Action::Metadata));
+            }
+        }
+    }
+    let mut removed = 0_u64;
+    if let (Some(base), false) = (base, matches!(staged.mode, WriteMode::Append)) {
+        if is_append_only(base) {
+            return Err(LakeError::AppendOnly { location });
+        }
+        let files = base.state().snapshot().try_log_data().map_err(|source| {
+            LakeError::BrokenLog { location: location.clone(), source: Arc::new(source) }
+        })?;
+        for file in files.iter() {
+            removed += 1;
+            actions.push(Action::Remove(file.remove_action(true)));
+        }
+    }
+    actions.extend(staged.adds.iter().cloned().map(Action::Add));
+    if let Some(base) = base {
+        check_writable(base)?;
+        match PROTOCOL.can_commit(base.state(), &actions, &operation) {
+            Ok(()) => {}
+            Err(TransactionError::DeltaTableAppendOnly) => {
+                return Err(LakeError::AppendOnly { location });
+            }
+            Err(source) => return Err(LakeError::internal("commit", location, source)),
+        }
+    }
+    let metadata = commit_metadata(staged, info, base, commit_id, removed);
+    let txns = info
+        .txn
+        .iter()
+        .chain(&info.sources)
+        .map(|txn| Transaction::new_with_last_update(&txn.app_id, txn.version, Some(now_millis)))
+        .collect();
+    CommitData::new(actions, operation, metadata, txns)
+        .get_bytes()
+        .map_err(|source| LakeError::internal("write the log entry", location, source))
+}
+
+fn commit_metadata(
+    staged: &Staged,
+    info: &CommitInfo,
+    base: Option<&Arc<Snapshot>>,
+    commit_id: Uuid,
+    removed: u64,
+) -> HashMap<String, Value> {
+    let mut whimbrel = info.operation_metadata.clone();
+    whimbrel.insert("commitId".to_owned(), json!(commit_id.to_string()));
+    let metrics = json!({
+        "numFiles": staged.adds.len().to_string(),
+        "numOutputRows": staged.rows.to_string(),
+        "numOutputBytes": staged.bytes().to_string(),
+        "numRemovedFiles": removed.to_string(),
+    });
+    let mut metadata = HashMap::from([
+        ("whimbrel".to_owned(), Value::Object(whimbrel)),
+        ("operationMetrics".to_owned(), metrics),
+        ("isBlindAppend".to_owned(), json!(matches!(staged.mode, WriteMode::Append))),
+    ]);
+    if let Some(base) = base {
+        metadata.insert("readVersion".to_owned(), json!(base.version()));
+    }
+    metadata
+}
+
+/// Writes the log entry of a version if it is absent, and finds out who wrote it.
+///
+/// Trying again is safe: the same entry goes to the same version, and whichever try arrives first,
+/// all later ones are refused.
+async fn put(
+    place: &Place,
+    version: i64,
+    entry: bytes::Bytes,
+    commit_id: Uuid,
+) -> Result<Put, LakeError> {
+    let path = log::commit_path(version);
+    let mut unknown = None;
+    for wait in PUT_TRIES {
+        tokio::time::sleep(wait).await;
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let error = match place.store.put_opts(&path, entry.clone().into(), options).await {
+            Ok(_) => return Ok(Put::Ours),
+            Err(error) => error,
+        };
+        let refused = matches!(
+            error,
+            object_store::Error::PermissionDenied { .. }
+                | object_store::Error::Unauthenticated { .. }
+                | object_store::Error::NotSupported { .. }
+                | object_store::Error::NotImplemented { .. }
+        );
+        if refused && unknown.is_none() {
+            return Err(LakeError::store("write the log entry", place.text(), error));
+        }
+        // The store may say that the entry exists because an earlier try of ours arrived.
+        match log::is_ours(place, version, commit_id).await {
+            Ok(Some(true)) => return Ok(Put::Ours),
+            Ok(Some(false)) => return Ok(Put::Others),
+            // On a local disk nothing is under way once the call has returned.
+            Ok(None) if place.local().is_some() => {
+                return Err(LakeError::store("write the log entry", place.text(), error));
+            }
+            Ok(None) => unknown = Some(error),
+            Err(read) => unknown = Some(read),
+        }
+    }
+    let source = unknown.map_or_else(
+        || Arc::new(std::io::Error::other("no try was made")) as crate::error::Cause,
+        |error| Arc::new(error) as crate::error::Cause,
+    );
+    Err(LakeError::OutcomeUnknown { location: place.text(), version, source })
+}
+
+/// Grows from a few milliseconds to a quarter of a second, and differs between writers.
+fn pause(rebases: u32) -> Duration {
+    let most = 1_u64 << rebases.min(8);
+    let random = u64::from(Uuid::new_v4().as_bytes()[0]);
+    Duration::from_millis(most * (128 + random / 2) / 256)
+}
+
+/// Makes later loads of the table short. Does nothing to its content, so a failure is only logged.
+async fn checkpoint(snapshot: &Snapshot) {
+    let (location, version) = (snapshot.location(), snapshot.version());
+    match create_checkpoint(snapshot.table(), None).await {
+        Ok(()) => tracing::debug!(location, version, "checkpoint written"),
+        Err(error) => {
+            tracing::warn!(location, version, %error, "no checkpoint was written; the table is complete without it");
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! What can go wrong with stored data, each with the location it happened at and what to do.
+
+use std::{error::Error, sync::Arc};
+
+use model::{code::Code, object::TableFormat, time::Timestamp};
+
+/// What an error shows as its source.
+pub(crate) type Cause = Arc<dyn Error + Send + Sync + 'static>;
+
+/// An operation of the lake that did not happen. Every variant names where.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum LakeError {
+    /// An option of the lake is wrong. Values are never shown: they may be secrets.
+    #[error("lake option '{key}': {why}")]
+    Option {
+        /// The key in the configuration.
+        key: String,
+        /// What is wrong and what would be right.
+        why: String,
+    },
+    /// The store cannot create an object only if it is absent, so commits would be lost.
+    #[error(
+        "the store at '{location}' does not support put-if-absent, so concurrent commits would overwrite each other; \
+         use a store that honours 'If-None-Match: *' and do not set aws_conditional_put=disabled"
+    )]
+    NoPutIfAbsent {
+        /// The lake's root.
+        location: String,
+    },
+    /// A text that names no place.
+    #[error("'{text}' is not a location: {why}")]
+    Location {
+        /// What was written.
+        text: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A place outside the folders that the lake may use.
+    #[error(
+        "location '{location}' is outside the lake; an operator can allow its folder with the configuration key lake.locations"
+    )]
+    OutsideRoots {
+        /// The place.
+        location: String,
+    },
+    /// Something at the place itself must never be deleted.
+    #[error("'{location}' is a root of the lake and cannot be deleted; only folders inside it can")]
+    PurgeRoot {
+        /// The place.
+        location: String,
+    },
+    /// There is no Delta table.
+    #[error("there is no Delta table at '{location}'")]
+    NotFound {
+        /// The place.
+        location: String,
+    },
+    /// There are no data files.
+    #[error("there is no {} file at '{location}'", format.as_sql())]
+    FilesNotFound {
+        /// The place.
+        location: String,
+        /// What was looked for.
+        format: TableFormat,
+    },
+    /// There is a Delta table already.
+    #[error("there is a Delta table at '{location}' already")]
+    AlreadyExists {
+        /// The place.
+        location: String,
+    },
+    /// The table has no such version, or not any more.
+    #[error(
+        "version {version} of the Delta table at '{location}' does not exist; versions up to {newest} may still be in its log"
+    )]
+    VersionNotFound {
+        /// The place.
+        location: String,
+        /// What was asked for.
+        version: i64,
+        /// The newest version there is.
+        newest: i64,
+    },
+    /// The table did not exist yet, or its log does not reach back that far.
+    #[error(
+        "the Delta table at '{location}' has no version of {asked}; its first known version is of {first}"
+    )]
+    TimestampTooEarly {
+        /// The place.
+        location: String,
+        /// What was asked for.
+        asked: Timestamp,
+        /// Time of the oldest version in the log.
+        first: Timestamp,
+    },
+    /// The table needs something that this version cannot do.
+    #[error(
+        "the Delta table at '{location}' uses the feature '{feature}', which Whimbrel cannot {access} yet"
+    )]
+    Unsupported {
+        /// The place.
+        location: String,
+        /// Name of the Delta feature.
+        feature: String,
+        /// `read` or `write`.
+        access: &'static str,
+    },
+    /// The table only takes appends.
+    #[error(
+        "the Delta table at '{location}' is append-only (delta.appendOnly): its rows cannot be replaced"
+    )]
+    AppendOnly {
+        /// The place.
+        location: String,
+    },
+    /// The log cannot be read although the store can.
+    #[error(
+        "broken Delta log at '{location}'; other tables are not affected, restore the files of '_delta_log' or recreate the table"
+    )]
+    BrokenLog {
+        /// The place.
+        location: String,
+        /// What is wrong.
+        #[source]
+        source: Cause,
+    },
+    /// The store is out of reach or refuses.
+    #[error("{operation} at '{location}'")]
+    Store {
+        /// What was tried.
+        operation: &'static str,
+        /// The place.
+        location: String,
+        /// Why not.
+        #[source]
+        source: Cause,
+        /// See [`LakeError::code`].
+        code: Code,
+    },
+    /// A column cannot be stored in a Delta table.
+    #[error("column '{column}' cannot be stored in the Delta table at '{location}': {why}")]
+    Column {
+        /// The place.
+        location: String,
+        /// Name, or names joined by dots.
+        column: String,
+        /// What is wrong and what to write instead.
+        why: String,
+    },
+    /// The rows have another number of columns than the table.
+    #[error("the Delta table at '{location}' has {expected} columns but the query returns {found}")]
+    ColumnCount {
+        /// The place.
+        location: String,
+        /// Columns of the table.
+        expected: usize,
+        /// Columns of the query.
+        found: usize,
+    },
+    /// A row has NULL where the table forbids it.
+    #[error(
+        "column '{column}' of the Delta table at '{location}' is NOT NULL but a row has NULL in it"
+    )]
+    NotNull {
+        /// The place.
+        location: String,
+        /// Name of the column.
+        column: String,
+    },
+    /// A value cannot be converted to its column's type.
+    #[error("a value does not fit column '{column}' of the Delta table at '{location}'")]
+    Value {
+        /// The place.
+        location: String,
+        /// Name of the column.
+        column: String,
+        /// Which value, and why not.
+        #[source]
+        source: Cause,
+    },
+    /// A table property that Whimbrel does not write.
+    #[error("table property '{key}' of '{location}': {why}")]
+    Property {
+        /// The place.
+        location: String,
+        /// Its key.
+        key: String,
+        /// What is wrong and what would be right.
+        why: String,
+    },
+    /// A reader option that the format does not have.
+    #[error("option '{option}' of the {} files at '{location}': {why}", format.as_sql())]
+    FileOption {
+        /// The place.
+        location: String,
+        /// The format.
+        format: TableFormat,
+        /// The option.
+        option: String,
+        /// What is wrong and what would be right.
+        why: String,
+    },
+    /// Files that cannot be read as what they are said to be.
+    #[error("read {} files at '{location}'", format.as_sql())]
+    Files {
+        /// The place.
+        location: String,
+        /// The format.
+        format: TableFormat,
+        /// Why not.
+        #[source]
+        source: Cause,
+    },
+    /// The query that makes the rows failed. The cause is its own error, unchanged.
+    #[error("compute the rows for '{location}'")]
+    Query {
+        /// The place.
+        location: String,
+        /// The query's error.
+        #[source]
+        source: Arc<datafusion::error::DataFusionError>,
+    },
+    /// Somebody else changed the table in between.
+    #[error(
+        "the Delta table at '{location}' was changed by somebody else at version {version}: {why}; run the statement again"
+    )]
+    Conflict {
+        /// The place.
+        location: String,
+        /// The version that came in between.
+        version: i64,
+        /// What of it conflicts.
+        why: &'static str,
+    },
+    /// The same application transaction was committed before.
+    #[error(
+        "transaction {app_id} of the Delta table at '{location}' is committed up to {version} already"
+    )]
+    AlreadyApplied {
+        /// The place.
+        location: String,
+        /// Who wrote it.
+        app_id: String,
+        /// Newest committed number of the application.
+        version: i64,
+    },
+    /// The store neither confirmed nor refused the commit, and its log cannot be read.
+    #[error(
+        "it is not known whether version {version} of the Delta table at '{location}' was committed; \
+         look at its newest version before running the statement again"
+    )]
+    OutcomeUnknown {
+        /// The place.
+        location: String,
+        /// The version that was tried.
+        version: i64,
+        /// Why it is not known.
+        #[source]
+        source: Cause,
+    },
+    /// Committed, but the table could not be read afterwards.
+    #[error(
+        "version {version} of the Delta table at '{location}' is committed; do not run the statement again. It could not be read back"
+    )]
+    ReadBack {
+        /// The place.
+        location: String,
+        /// The version that was committed.
+        version: i64,
+        /// Why not.
+        #[source]
+        source: Box<LakeError>,
+    },
+    /// A defect of ours.
+    #[error("{operation} at '{location}' ended unexpectedly")]
+    Internal {
+        /// What was being done.
+        operation: &'static str,
+        /// The place.
+        location: String,
+        /// What happened.
+        #[source]
+        source: Cause,
+    },
+}
+
+impl LakeError {
+    /// Who is at fault and what a caller may do about it.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Option { .. }
+            | Self::Location { .. }
+            | Self::Column { .. }
+            | Self::ColumnCount { .. }
+            | Self::NotNull { .. }
+            | Self::Value { .. }
+            | Self::Property { .. }
+            | Self::FileOption { .. }
+            | Self::Files { .. }
+            | Self::TimestampTooEarly { .. } => Code::InvalidArgument,
+            Self::NoPutIfAbsent { .. } | Self::PurgeRoot { .. } | Self::AppendOnly { .. } => {
+                Code::FailedPrecondition
+            }
+            Self::OutsideRoots { .. } => Code::PermissionDenied,
+            Self::NotFound { .. } | Self::FilesNotFound { .. } | Self::VersionNotFound { .. } => {
+                Code::NotFound
+            }
+            Self::AlreadyExists { .. } | Self::AlreadyApplied { .. } => Code::AlreadyExists,
+            Self::Unsupported { .. } => Code::Unimplemented,
+            Self::BrokenLog { .. } => Code::DataLoss,
+            Self::Store { code, .. } => *code,
+            Self::Query { source, .. } => query_code(source.as_ref()),
+            Self::Conflict { .. } => Code::Aborted,
+            Self::OutcomeUnknown { .. } => Code::Unavailable,
+            Self::ReadBack { source, .. } => source.code(),
+            Self::Internal { .. } => Code::Internal,
+        }
+    }
+
+    /// A failed request to a store; what kind of failure decides the code.
+    pub(crate) fn store(
+        operation: &'static str,
+        location: impl Into<String>,
+        source: object_store::Error,
+    ) -> Self {
+        let code = match &source {
+            object_store::Error::NotFound { .. } => Code::NotFound,
+            object_store::Error::PermissionDenied { .. }
+            | object_store::Error::Unauthenticated { .. } => Code::FailedPrecondition,
+            object_store::Error::InvalidPath { .. }
+            | object_store::Error::UnknownConfigurationKey { .. } => Code::InvalidArgument,
+            _ => Code::Unavailable,
+        };
+        Self::Store { operation, location: location.into(), source: Arc::new(source), code }
+    }
+
+    /// A failed file operation of the operating system.
+    pub(crate) fn io(
+        operation: &'static str,
+        location: impl Into<String>,
+        source: std::io::Error,
+    ) -> Self {
+        let code = match source.kind() {
+            std::io::ErrorKind::NotFound => Code::NotFound,
+            std::io::ErrorKind::PermissionDenied => Code::FailedPrecondition,
+            _ => Code::Unavailable,
+        };
+        Self::Store { operation, location: location.into(), source: Arc::new(source), code }
+    }
+
+    pub(crate) fn internal(
+        operation: &'static str,
+        location: impl Into<String>,
+        source: impl Error + Send + Sync + 'static,
+    ) -> Self {
+        Self::Internal { operation, location: location.into(), source: Arc::new(source) }
+    }
+}
+
+/// Class of a failed query, for callers that do not look at the cause.
+fn query_code(error: &datafusion::error::DataFusionError) -> Code {
+    use datafusion::error::DataFusionError as D;
+    match error.find_root() {
+        D::ResourcesExhausted(_) => Code::ResourceExhausted,
+        D::NotImplemented(_) => Code::Unimplemented,
+        D::ObjectStore(source) => match source.as_ref() {
+            object_store::Error::NotFound { .. } => Code::DataLoss,
+            _ => Code::Unavailable,
+        },
+        D::Internal(_) => Code::Internal,
+        _ => Code::InvalidArgument,
+    }
+}

@@ -1,0 +1,330 @@
+//! Plain Parquet, CSV and JSON files as tables that can be read.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use arrow::datatypes::DataType;
+use datafusion::{
+    catalog::{Session, TableProvider},
+    common::{
+        GetExt,
+        config::{CsvOptions, JsonOptions},
+    },
+    datasource::{
+        file_format::{
+            FileFormat, csv::CsvFormat, file_compression_type::FileCompressionType,
+            json::JsonFormat, parquet::ParquetFormat,
+        },
+        listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl},
+    },
+};
+use futures::TryStreamExt;
+use model::object::{Properties, TableFormat};
+use object_store::{ObjectMeta, ObjectStoreExt};
+use url::Url;
+
+use crate::{
+    error::LakeError,
+    lake::Lake,
+    location::{Place, path_of},
+};
+
+const CSV_OPTIONS: &str = "header, delimiter, quote, escape, comment, null_value, \
+                           newlines_in_values, compression, schema_infer_max_records";
+const JSON_OPTIONS: &str = "compression, schema_infer_max_records";
+
+impl Lake {
+    /// Files as one table: a single file, or all files of a folder and its subfolders. Folders
+    /// named `column=value` become columns of type text. Columns are inferred from the files.
+    /// Options that the format does not have are refused. Lists the folder each time.
+    pub async fn files(
+        &self,
+        location: &str,
+        format: TableFormat,
+        options: &Properties,
+        state: &dyn Session,
+    ) -> Result<Arc<dyn TableProvider>, LakeError> {
+        let reading = Reading { location, format };
+        let (file_format, compression) = reading.file_format(options, state)?;
+        let files = self.list_files(location).await?;
+        if files.metas.is_empty() {
+            return Err(LakeError::FilesNotFound { location: location.to_owned(), format });
+        }
+        let extension = match files.single {
+            true => String::new(),
+            false => reading.extension(&files.metas, compression)?,
+        };
+        self.register_stores(state.runtime_env());
+        let failed = |source| LakeError::Files {
+            location: location.to_owned(),
+            format,
+            source: Arc::new(source),
+        };
+        let url = ListingTableUrl::try_new(files.url, None).map_err(failed)?;
+        let mut listing = ListingOptions::new(file_format).with_file_extension(extension);
+        if !files.single {
+            let columns = listing.infer_partitions(state, &url).await.map_err(failed)?;
+            let columns = columns.into_iter().map(|name| (name, DataType::Utf8)).collect();
+            listing = listing.with_table_partition_cols(columns);
+        }
+        let config = ListingTableConfig::new(url)
+            .with_listing_options(listing)
+            .infer_schema(state)
+            .await
+            .map_err(failed)?;
+        let table = ListingTable::try_new(config).map_err(failed)?;
+        let cache = state.runtime_env().cache_manager.get_file_statistic_cache();
+        Ok(Arc::new(table.with_cache(cache)))
+    }
+
+    /// A number that changes when a file is added, removed or written again. Never negative, the
+    /// same in every process. Lists the folder each time.
+    pub async fn files_fingerprint(&self, location: &str) -> Result<i64, LakeError> {
+        let mut metas = self.list_files(location).await?.metas;
+        metas.sort_by(|a, b| a.location.cmp(&b.location));
+        let mut hash = Fnv::new();
+        for meta in metas {
+            hash.add(meta.location.as_ref().as_bytes());
+            hash.add(&meta.size.to_le_bytes());
+            hash.add(&meta.last_modified.timestamp_micros().to_le_bytes());
+            hash.add(meta.e_tag.unwrap_or_default().as_bytes());
+        }
+        Ok(hash.positive())
+    }
+
+    /// All data files at a location; none when there is nothing.
+    async fn list_files(&self, location: &str) -> Result<Files, LakeError> {
+        let folder = self.place(location)?;
+        let failed = |source| LakeError::store("list the files", location.to_owned(), source);
+        if !location.ends_with('/') {
+            let url = Url::parse(location).map_err(|e| LakeError::Location {
+                text: location.to_owned(),
+                why: e.to_string(),
+            })?;
+            match folder.root_store.head(&path_of(&url)?).await {
+                Ok(meta) => return Ok(Files { url, single: true, metas: vec![meta] }),
+                Err(object_store::Error::NotFound { .. }) => {}
+                // A local folder is no file; it may still be listed.
+                Err(_) if folder.local().is_some_and(|path| path.is_dir()) => {}
+                Err(source) => return Err(failed(source)),
+            }
+        }
+        let metas = folder
+            .root_store
+            .list(Some(&folder.path))
+            .try_filter(|meta| std::future::ready(is_data(&folder, meta)))
+            .try_collect()
+            .await;
+        let metas: Vec<ObjectMeta> = match metas {
+            Ok(metas) => metas,
+            Err(object_store::Error::NotFound { .. }) => Vec::new(),
+            Err(source) => return Err(failed(source)),
+        };
+        Ok(Files { url: folder.url, single: false, metas })
+    }
+}
+
+struct Files {
+    url: Url,
+    single: bool,
+    metas: Vec<ObjectMeta>,
+}
+
+/// Files and folders that begin with `_` or `.` hold no rows, by the custom of all engines.
+fn is_data(folder: &Place, meta: &ObjectMeta) -> bool {
+    let Some(mut parts) = meta.location.prefix_match(&folder.path) else { return false };
+    let hidden = |name: &str| name.starts_with(['_', '.']) && !name.contains('=');
+    !parts.any(|part| hidden(part.as_ref()))
+}
+
+/// What is read, for errors.
+#[derive(Clone, Copy)]
+struct Reading<'a> {
+    location: &'a str,
+    format: TableFormat,
+}
+
+impl Reading<'_> {
+    fn refused(&self, option: &str, why: impl Into<String>) -> LakeError {
+        LakeError::FileOption {
+            location: self.location.to_owned(),
+            format: self.format,
+            option: option.to_owned(),
+            why: why.into(),
+        }
+    }
+
+    fn file_format(
+        &self,
+        options: &Properties,
+        state: &dyn Session,
+    ) -> Result<(Arc<dyn FileFormat>, FileCompressionType), LakeError> {
+        match self.format {
+            TableFormat::Parquet => {
+                if let Some(option) = options.keys().next() {
+                    return Err(self.refused(option, "is not known; Parquet files have no options"));
+                }
+                let options = state.table_options().parquet.clone();
+                let format = ParquetFormat::default().with_options(options);
+                Ok((Arc::new(format), FileCompressionType::UNCOMPRESSED))
+            }
+            TableFormat::Csv => self.csv(options),
+            TableFormat::Json => self.json(options),
+            TableFormat::Delta => {
+                Err(self.refused("format", "a Delta table is not read as plain files"))
+            }
+        }
+    }
+
+    fn csv(
+        &self,
+        options: &Properties,
+    ) -> Result<(Arc<dyn FileFormat>, FileCompressionType), LakeError> {
+        let mut csv = CsvOptions { has_header: Some(true), ..CsvOptions::default() };
+        let mut compression = FileCompressionType::UNCOMPRESSED;
+        for (option, value) in options {
+            match option.to_ascii_lowercase().as_str() {
+                "header" | "has_header" => csv.has_header = Some(self.flag(option, value)?),
+                "delimiter" | "sep" => csv.delimiter = self.byte(option, value)?,
+                "quote" => csv.quote = self.byte(option, value)?,
+                "escape" => csv.escape = Some(self.byte(option, value)?),
+                "comment" => csv.comment = Some(self.byte(option, value)?),
+                "null_value" => csv.null_regex = Some(exactly(value)),
+                "newlines_in_values" => {
+                    csv.newlines_in_values = Some(self.flag(option, value)?);
+                }
+                "compression" => compression = self.compression(option, value)?,
+                "schema_infer_max_records" => {
+                    csv.schema_infer_max_rec = Some(self.count(option, value)?);
+                }
+                _ => {
+                    return Err(
+                        self.refused(option, format!("is not known; known are {CSV_OPTIONS}"))
+                    );
+                }
+            }
+        }
+        csv.compression = compression.get_variant().to_owned();
+        Ok((Arc::new(CsvFormat::default().with_options(csv)), compression))
+    }
+
+    fn json(
+        &self,
+        options: &Properties,
+    ) -> Result<(Arc<dyn FileFormat>, FileCompressionType), LakeError> {
+        let mut json = JsonOptions::default();
+        let mut compression = FileCompressionType::UNCOMPRESSED;
+        for (option, value) in options {
+            match option.to_ascii_lowercase().as_str() {
+                "compression" => compression = self.compression(option, value)?,
+                "schema_infer_max_records" => {
+                    json.schema_infer_max_rec = Some(self.count(option, value)?);
+                }
+                _ => {
+                    return Err(
+                        self.refused(option, format!("is not known; known are {JSON_OPTIONS}"))
+                    );
+                }
+            }
+        }
+        json.compression = compression.get_variant().to_owned();
+        Ok((Arc::new(JsonFormat::default().with_options(json)), compression))
+    }
+
+    /// The one ending that the folder's files have, out of those that the format has.
+    fn extension(
+        &self,
+        metas: &[ObjectMeta],
+        compression: FileCompressionType,
+    ) -> Result<String, LakeError> {
+        let endings: &[&str] = match self.format {
+            TableFormat::Parquet => &[".parquet", ".parq", ".pq"],
+            TableFormat::Csv => &[".csv", ".tsv", ".txt"],
+            TableFormat::Json => &[".json", ".ndjson", ".jsonl"],
+            TableFormat::Delta => &[],
+        };
+        let compressed = compression.get_ext();
+        let found: BTreeSet<String> = endings
+            .iter()
+            .map(|ending| format!("{ending}{compressed}"))
+            .filter(|ending| metas.iter().any(|meta| meta.location.as_ref().ends_with(ending)))
+            .collect();
+        let mut found = found.into_iter();
+        match (found.next(), found.next()) {
+            (None, _) => Err(LakeError::FilesNotFound {
+                location: self.location.to_owned(),
+                format: self.format,
+            }),
+            (Some(one), None) => Ok(one),
+            (Some(one), Some(other)) => Err(self.refused(
+                "location",
+                format!(
+                    "the folder has files ending in {one} and in {other}; keep them in two folders"
+                ),
+            )),
+        }
+    }
+
+    fn flag(&self, option: &str, value: &str) -> Result<bool, LakeError> {
+        match value.to_ascii_lowercase().as_str() {
+            "true" | "on" | "yes" | "1" => Ok(true),
+            "false" | "off" | "no" | "0" => Ok(false),
+            _ => Err(self.refused(option, format!("must be 'true' or 'false', not '{value}'"))),
+        }
+    }
+
+    fn byte(&self, option: &str, value: &str) -> Result<u8, LakeError> {
+        match value.as_bytes() {
+            [byte] => Ok(*byte),
+            b"\\t" => Ok(b'\t'),
+            _ => Err(self.refused(option, format!("must be one plain character, not '{value}'"))),
+        }
+    }
+
+    fn count(&self, option: &str, value: &str) -> Result<usize, LakeError> {
+        value.parse().map_err(|_| self.refused(option, format!("must be a number, not '{value}'")))
+    }
+
+    fn compression(&self, option: &str, value: &str) -> Result<FileCompressionType, LakeError> {
+        match value.to_ascii_lowercase().as_str() {
+            "none" | "uncompressed" => Ok(FileCompressionType::UNCOMPRESSED),
+            "gzip" | "gz" => Ok(FileCompressionType::GZIP),
+            "zstd" | "zst" => Ok(FileCompressionType::ZSTD),
+            "bzip2" | "bz2" => Ok(FileCompressionType::BZIP2),
+            "xz" => Ok(FileCompressionType::XZ),
+            _ => Err(self
+                .refused(option, format!("must be none, gzip, zstd, bzip2 or xz, not '{value}'"))),
+        }
+    }
+}
+
+/// A regular expression that matches this text and no other.
+fn exactly(text: &str) -> String {
+    let mut pattern = String::from("^");
+    for c in text.chars() {
+        if c.is_ascii_punctuation() {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern.push('$');
+    pattern
+}
+
+/// FNV-1a, written out because a stored fingerprint must mean the same in every later version.
+struct Fnv(u64);
+
+impl Fnv {
+    fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        for byte in bytes.iter().chain(&[0xff]) {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+
+    fn positive(&self) -> i64 {
+        i64::try_from(self.0 >> 1).unwrap_or(i64::MAX)
+    }
+}

@@ -1,0 +1,277 @@
+//! Which Delta features and properties we write, and the actions that declare a table.
+
+use std::collections::BTreeSet;
+
+use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
+use deltalake_core::kernel::{
+    Metadata, Protocol,
+    transaction::{PROTOCOL, TransactionError},
+};
+use model::object::Properties;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{error::LakeError, schema::kernel_schema, snapshot::Snapshot};
+
+/// Properties of Delta that may be set; others would need features that we do not write.
+const DELTA_PROPERTIES: [&str; 9] = [
+    "delta.appendOnly",
+    "delta.checkpointInterval",
+    "delta.dataSkippingNumIndexedCols",
+    "delta.dataSkippingStatsColumns",
+    "delta.deletedFileRetentionDuration",
+    "delta.enableExpiredLogCleanup",
+    "delta.isolationLevel",
+    "delta.logRetentionDuration",
+    "delta.targetFileSize",
+];
+const TIMESTAMP_NTZ: &str = "timestampNtz";
+
+/// What a table is declared to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Declaration<'a> {
+    pub(crate) location: &'a str,
+    pub(crate) schema: &'a SchemaRef,
+    pub(crate) partitioned_by: &'a [String],
+    pub(crate) comment: Option<&'a str>,
+    pub(crate) properties: &'a Properties,
+}
+
+impl Declaration<'_> {
+    /// Refuses what no table can be.
+    pub(crate) fn check(&self) -> Result<(), LakeError> {
+        let column = |column: &str, why: &str| LakeError::Column {
+            location: self.location.to_owned(),
+            column: column.to_owned(),
+            why: why.to_owned(),
+        };
+        for (index, name) in self.partitioned_by.iter().enumerate() {
+            let Ok(field) = self.schema.field_with_name(name) else {
+                return Err(column(name, "the table is partitioned by it but has no such column"));
+            };
+            if field.data_type().is_nested() {
+                return Err(column(
+                    name,
+                    "a table cannot be partitioned by lists, structs or maps",
+                ));
+            }
+            if self.partitioned_by[..index].contains(name) {
+                return Err(column(name, "the table is partitioned by it twice"));
+            }
+        }
+        if self.partitioned_by.len() == self.schema.fields().len() {
+            let name = self.partitioned_by.first().map_or("", String::as_str);
+            return Err(column(name, "a table needs a column that it is not partitioned by"));
+        }
+        for (key, value) in self.properties {
+            let lower = key.to_ascii_lowercase();
+            let of_delta = lower.starts_with("delta.") || lower.starts_with("delta-rs.");
+            if of_delta && !DELTA_PROPERTIES.contains(&key.as_str()) {
+                return Err(LakeError::Property {
+                    location: self.location.to_owned(),
+                    key: key.clone(),
+                    why: format!("is not supported; known are {}", DELTA_PROPERTIES.join(", ")),
+                });
+            }
+            check_value(self.location, key, value)?;
+        }
+        Ok(())
+    }
+
+    /// The metadata action of a new table.
+    pub(crate) fn metadata(&self, now_millis: i64) -> Result<Metadata, LakeError> {
+        self.metadata_with(&Uuid::new_v4().to_string(), now_millis)
+    }
+
+    /// The metadata action that turns the table of `base` into this; `None` when it is this already.
+    pub(crate) fn metadata_after(&self, base: &Snapshot) -> Result<Option<Metadata>, LakeError> {
+        let old = base.state().metadata();
+        let new = self.metadata_with(old.id(), old.created_time().unwrap_or(0))?;
+        let same = old.schema_string() == new.schema_string()
+            && old.partition_columns() == new.partition_columns()
+            && old.configuration() == new.configuration()
+            && old.description().unwrap_or("") == new.description().unwrap_or("");
+        Ok((!same).then_some(new))
+    }
+
+    fn metadata_with(&self, id: &str, created_millis: i64) -> Result<Metadata, LakeError> {
+        let internal = |e| LakeError::internal("write table metadata", self.location, e);
+        let schema = kernel_schema(self.location, self.schema)?;
+        let value = json!({
+            "id": id,
+            "name": null,
+            "description": self.comment,
+            "format": { "provider": "parquet", "options": {} },
+            "schemaString": serde_json::to_string(&schema).map_err(internal)?,
+            "partitionColumns": self.partitioned_by,
+            "configuration": self.properties,
+            "createdTime": created_millis,
+        });
+        serde_json::from_value(value).map_err(internal)
+    }
+
+    /// The protocol action of a new table: the oldest one that can hold it.
+    pub(crate) fn protocol(&self) -> Result<Protocol, LakeError> {
+        let value = if has_timestamp_ntz(self.schema) {
+            json!({
+                "minReaderVersion": 3,
+                "minWriterVersion": 7,
+                "readerFeatures": [TIMESTAMP_NTZ],
+                "writerFeatures": ["appendOnly", "invariants", TIMESTAMP_NTZ],
+            })
+        } else {
+            json!({ "minReaderVersion": 1, "minWriterVersion": 2 })
+        };
+        self.parse_protocol(value)
+    }
+
+    /// The protocol action that the table of `base` needs to become this, if any.
+    pub(crate) fn protocol_after(&self, base: &Snapshot) -> Result<Option<Protocol>, LakeError> {
+        let old = base.state().protocol();
+        let old: Value = serde_json::to_value(old)
+            .map_err(|e| LakeError::internal("read the table protocol", self.location, e))?;
+        let names = |key: &str| -> BTreeSet<String> {
+            let list = old.get(key).and_then(Value::as_array);
+            list.into_iter().flatten().filter_map(Value::as_str).map(ToOwned::to_owned).collect()
+        };
+        let version = |key: &str| old.get(key).and_then(Value::as_i64).unwrap_or(1);
+        let (mut reader, mut writer) = (names("readerFeatures"), names("writerFeatures"));
+        if !has_timestamp_ntz(self.schema) || writer.contains(TIMESTAMP_NTZ) {
+            return Ok(None);
+        }
+        // Lists of features replace the version numbers, so what a number meant is written out.
+        if version("minWriterVersion") < 7 {
+            let implied: [(i64, &[&str]); 5] = [
+                (2, &["appendOnly", "invariants"]),
+                (3, &["checkConstraints"]),
+                (4, &["changeDataFeed", "generatedColumns"]),
+                (5, &["columnMapping"]),
+                (6, &["identityColumns"]),
+            ];
+            for (since, features) in implied {
+                if version("minWriterVersion") >= since {
+                    writer.extend(features.iter().map(|feature| (*feature).to_owned()));
+                }
+            }
+        }
+        if version("minReaderVersion") == 2 {
+            reader.insert("columnMapping".to_owned());
+        }
+        reader.insert(TIMESTAMP_NTZ.to_owned());
+        writer.insert(TIMESTAMP_NTZ.to_owned());
+        let value = json!({
+            "minReaderVersion": 3,
+            "minWriterVersion": 7,
+            "readerFeatures": reader,
+            "writerFeatures": writer,
+        });
+        self.parse_protocol(value).map(Some)
+    }
+
+    fn parse_protocol(&self, value: Value) -> Result<Protocol, LakeError> {
+        serde_json::from_value(value)
+            .map_err(|e| LakeError::internal("write the table protocol", self.location, e))
+    }
+}
+
+/// Refuses tables whose rules our writers would not keep, naming the feature.
+pub(crate) fn check_writable(snapshot: &Snapshot) -> Result<(), LakeError> {
+    let unsupported = |feature: String| LakeError::Unsupported {
+        location: snapshot.location().to_owned(),
+        feature,
+        access: "write",
+    };
+    match PROTOCOL.can_write_to(snapshot.state()) {
+        Ok(()) => {}
+        Err(TransactionError::UnsupportedTableFeatures(features)) => {
+            let names: Vec<String> = features.iter().map(ToString::to_string).collect();
+            return Err(unsupported(names.join(", ")));
+        }
+        Err(error) => return Err(unsupported(error.to_string())),
+    }
+    let properties = snapshot.properties();
+    if properties.keys().any(|key| key.starts_with("delta.constraints.")) {
+        return Err(unsupported("checkConstraints".to_owned()));
+    }
+    let mapping = properties.get("delta.columnMapping.mode");
+    if mapping.is_some_and(|mode| !mode.eq_ignore_ascii_case("none")) {
+        return Err(unsupported("columnMapping".to_owned()));
+    }
+    let schema: Value =
+        serde_json::from_str(snapshot.state().metadata().schema_string()).unwrap_or(Value::Null);
+    for (key, feature) in [
+        ("delta.invariants", "invariants"),
+        ("delta.generationExpression", "generatedColumns"),
+        ("delta.identity.start", "identityColumns"),
+    ] {
+        if has_key(&schema, key) {
+            return Err(unsupported(feature.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// Whether rows of the table may not be removed.
+pub(crate) fn is_append_only(snapshot: &Snapshot) -> bool {
+    let value = snapshot.properties().get("delta.appendOnly");
+    value.is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
+fn check_value(location: &str, key: &str, value: &str) -> Result<(), LakeError> {
+    let why = match key {
+        "delta.appendOnly" | "delta.enableExpiredLogCleanup" if value.parse::<bool>().is_err() => {
+            "must be 'true' or 'false'"
+        }
+        "delta.checkpointInterval" if !value.parse::<u64>().is_ok_and(|n| n > 0) => {
+            "must be a number of commits"
+        }
+        "delta.targetFileSize" if !value.parse::<u64>().is_ok_and(|n| n > 0) => {
+            "must be a number of bytes"
+        }
+        "delta.dataSkippingNumIndexedCols" if !value.parse::<i64>().is_ok_and(|n| n >= -1) => {
+            "must be a number of columns, or -1 for all"
+        }
+        "delta.isolationLevel" if !matches!(value, "Serializable" | "WriteSerializable") => {
+            "must be 'Serializable' or 'WriteSerializable'"
+        }
+        "delta.logRetentionDuration" | "delta.deletedFileRetentionDuration"
+            if !is_interval(value) =>
+        {
+            "must look like 'interval 30 days'"
+        }
+        _ => return Ok(()),
+    };
+    Err(LakeError::Property {
+        location: location.to_owned(),
+        key: key.to_owned(),
+        why: format!("{why}, not '{value}'"),
+    })
+}
+
+fn is_interval(value: &str) -> bool {
+    let words: Vec<&str> = value.split_whitespace().collect();
+    let [word, number, unit] = words.as_slice() else { return false };
+    let unit = unit.trim_end_matches('s');
+    let known = ["millisecond", "second", "minute", "hour", "day", "week"];
+    *word == "interval" && number.parse::<u32>().is_ok() && known.contains(&unit)
+}
+
+fn has_timestamp_ntz(schema: &Schema) -> bool {
+    fn inside(data_type: &DataType) -> bool {
+        match data_type {
+            DataType::Timestamp(TimeUnit::Microsecond, None) => true,
+            DataType::List(item) | DataType::Map(item, _) => inside(item.data_type()),
+            DataType::Struct(fields) => fields.iter().any(|field| inside(field.data_type())),
+            _ => false,
+        }
+    }
+    schema.fields().iter().any(|field| inside(field.data_type()))
+}
+
+fn has_key(value: &Value, key: &str) -> bool {
+    match value {
+        Value::Object(map) => map.contains_key(key) || map.values().any(|v| has_key(v, key)),
+        Value::Array(items) => items.iter().any(|item| has_key(item, key)),
+        _ => false,
+    }
+}

@@ -1,0 +1,94 @@
+//! What plans read a table through.
+//!
+//! It reads and nothing else: the write hooks of a table provider are left alone on purpose, so that
+//! a plan that slips past the write path fails instead of changing rows it should not.
+
+use std::{fmt, sync::Arc};
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::{
+    catalog::{Session, TableProvider},
+    error::Result as DataFusionResult,
+    logical_expr::{Expr, TableProviderFilterPushDown, TableType},
+    physical_plan::ExecutionPlan,
+};
+use deltalake_core::{
+    delta_datafusion::{DeltaScanConfig, DeltaScanNext},
+    kernel::EagerSnapshot,
+};
+
+use crate::{error::LakeError, stores::Stores};
+
+/// One version of a Delta table for plans.
+pub(crate) struct DeltaTableProvider {
+    location: String,
+    stores: Arc<Stores>,
+    snapshot: Arc<EagerSnapshot>,
+    scan: DeltaScanNext,
+}
+
+impl fmt::Debug for DeltaTableProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeltaTableProvider")
+            .field("location", &self.location)
+            .field("version", &self.snapshot.version())
+            .finish_non_exhaustive()
+    }
+}
+
+impl DeltaTableProvider {
+    pub(crate) fn new(
+        snapshot: EagerSnapshot,
+        stores: Arc<Stores>,
+        location: &str,
+    ) -> Result<Self, LakeError> {
+        let snapshot = Arc::new(snapshot);
+        let scan = scan(&snapshot, false).map_err(|source| LakeError::BrokenLog {
+            location: location.to_owned(),
+            source: Arc::new(source),
+        })?;
+        Ok(Self { location: location.to_owned(), stores, snapshot, scan })
+    }
+}
+
+fn scan(snapshot: &Arc<EagerSnapshot>, row_filter: bool) -> DataFusionResult<DeltaScanNext> {
+    let config = DeltaScanConfig::new()
+        // Dictionary-typed partition columns trip joins and clients.
+        .with_wrap_partition_values(false)
+        .with_parquet_pushdown(row_filter);
+    DeltaScanNext::new(Arc::clone(snapshot), config)
+}
+
+#[async_trait]
+impl TableProvider for DeltaTableProvider {
+    fn schema(&self) -> SchemaRef {
+        self.scan.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
+        self.scan.supports_filters_pushdown(filters)
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        self.stores.register(session.runtime_env());
+        let row_filter = session.config().options().execution.parquet.pushdown_filters;
+        if !row_filter {
+            return self.scan.scan(session, projection, filters, limit).await;
+        }
+        scan(&self.snapshot, row_filter)?.scan(session, projection, filters, limit).await
+    }
+}

@@ -1,0 +1,425 @@
+//! Runs a plan and writes its rows to Parquet files that no version of the table has yet.
+//!
+//! Every partition of the plan runs in its own task with its own writers. Rows are held back until
+//! the whole statement has more than a small number of them, so that a small result becomes one
+//! file however many partitions it comes from. Rows for a partitioned table are distributed by
+//! their partition values first, so that each of its folders gets one file, not one per task.
+
+use std::{
+    fmt,
+    num::NonZeroU64,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use datafusion::{
+    error::DataFusionError,
+    execution::{SendableRecordBatchStream, TaskContext},
+    physical_expr::{Partitioning, expressions::Column},
+    physical_plan::{ExecutionPlan, ExecutionPlanProperties, repartition::RepartitionExec},
+};
+use deltalake_core::{
+    DeltaTableError,
+    datafile::writer::{DeltaWriter, WriterConfig},
+    kernel::Add,
+};
+use futures::StreamExt;
+use model::object::Properties;
+use parquet::{
+    basic::{Compression, ZstdLevel},
+    errors::ParquetError,
+    file::properties::WriterProperties,
+};
+use tokio::task::JoinSet;
+
+use crate::{
+    error::LakeError,
+    lake::Lake,
+    location::Place,
+    protocol::{Declaration, check_writable, is_append_only},
+    schema::{Fit, delta_schema_at},
+    snapshot::Snapshot,
+    staging::{StagingArea, StagingStore},
+};
+
+/// Statements with at most so many rows write one file.
+const SMALL_ROWS_MAX: u64 = 100_000;
+/// Statements that hold back more bytes than this begin to write, however few rows it is.
+const SMALL_BYTES_MAX: u64 = 64 * 1024 * 1024;
+const ROW_GROUP_ROWS_MAX: usize = 1 << 20;
+const WRITE_BATCH_ROWS: usize = 8192;
+
+/// What happens to the rows that are there.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WriteMode {
+    /// They stay.
+    Append,
+    /// They go; columns, partitioning and properties of the table stay.
+    Overwrite,
+    /// They go, and the table becomes what the query returns: created if it does not exist,
+    /// in one commit. It keeps its id and its older versions.
+    Replace {
+        /// Columns to partition by.
+        partitioned_by: Vec<String>,
+        /// The table's comment.
+        comment: Option<String>,
+        /// The table's properties.
+        properties: Properties,
+        /// Names, types, nullability and comments (field metadata `comment`) of the columns.
+        /// `None`: as the query returns them, all of them nullable.
+        schema: Option<SchemaRef>,
+    },
+    /// There must be no table.
+    Create {
+        /// Columns to partition by.
+        partitioned_by: Vec<String>,
+        /// The table's comment.
+        comment: Option<String>,
+        /// The table's properties.
+        properties: Properties,
+        /// As in [`WriteMode::Replace`].
+        schema: Option<SchemaRef>,
+    },
+}
+
+/// A plan whose rows are to be staged.
+#[derive(Debug, Clone)]
+pub struct Stage {
+    /// The table.
+    pub location: String,
+    /// Makes the rows; columns in the order of the table's.
+    pub plan: Arc<dyn ExecutionPlan>,
+    /// What the plan runs in.
+    pub task: Arc<TaskContext>,
+    /// What happens to the rows that are there.
+    pub mode: WriteMode,
+    /// Counts while it runs.
+    pub progress: Arc<StageProgress>,
+}
+
+/// How far staging is. Both numbers only grow.
+#[derive(Debug, Default)]
+pub struct StageProgress {
+    /// Rows that the plan returned.
+    pub rows: AtomicU64,
+    /// Bytes handed to the store.
+    pub bytes: AtomicU64,
+}
+
+/// Rows in files that no version of the table has yet. Dropping it deletes the files in the
+/// background; [`Lake::discard`] deletes them now, [`Lake::commit`] publishes them.
+pub struct Staged {
+    pub(crate) place: Place,
+    pub(crate) mode: WriteMode,
+    /// What the table was when staging began.
+    pub(crate) base: Option<Arc<Snapshot>>,
+    pub(crate) schema: SchemaRef,
+    pub(crate) adds: Vec<Add>,
+    pub(crate) rows: u64,
+    pub(crate) area: Arc<StagingArea>,
+}
+
+impl fmt::Debug for Staged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Staged")
+            .field("location", &self.place.url.as_str())
+            .field("rows", &self.rows)
+            .field("files", &self.adds.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Staged {
+    /// Rows that were staged.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Files that were staged.
+    #[must_use]
+    pub fn files(&self) -> usize {
+        self.adds.len()
+    }
+
+    /// Bytes of the staged files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.adds.iter().map(|add| u64::try_from(add.size).unwrap_or(0)).sum()
+    }
+
+    /// The columns that the table will have.
+    #[must_use]
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+}
+
+impl WriteMode {
+    /// What the table is declared to be, where the mode declares it.
+    pub(crate) fn declaration<'a>(
+        &'a self,
+        location: &'a str,
+        schema: &'a SchemaRef,
+    ) -> Option<Declaration<'a>> {
+        match self {
+            Self::Append | Self::Overwrite => None,
+            Self::Replace { partitioned_by, comment, properties, .. }
+            | Self::Create { partitioned_by, comment, properties, .. } => Some(Declaration {
+                location,
+                schema,
+                partitioned_by,
+                comment: comment.as_deref(),
+                properties,
+            }),
+        }
+    }
+}
+
+impl Lake {
+    /// Runs the plan's partitions side by side and writes Parquet files; nothing becomes visible.
+    ///
+    /// Call it on the runtime that queries run on. Dropping the future ends the tasks and deletes
+    /// what they wrote. Checks before the first row that the table can be written, that the columns
+    /// fit, and for [`WriteMode::Create`] that there is no table.
+    pub async fn stage(&self, stage: Stage) -> Result<Staged, LakeError> {
+        let Stage { location, plan, task, mode, progress } = stage;
+        let place = self.place(&location)?;
+        let target = self.target(&place, &mode, &plan.schema()).await?;
+        let fit = Fit::new(&place.text(), &plan.schema(), Arc::clone(&target.schema))?;
+        let area = StagingArea::new(place.clone(), self.io().clone(), Arc::clone(&progress));
+        let writing = Writing {
+            place: place.clone(),
+            fit,
+            config: writer_config(&target, self.target_file_size()),
+            area: Arc::clone(&area),
+            progress: Arc::clone(&progress),
+            held_rows: AtomicU64::new(0),
+            held_bytes: AtomicU64::new(0),
+        };
+        let plan = distribute(&place, plan, &target)?;
+        let (adds, rows) = run(Arc::new(writing), plan, task).await?;
+        let Target { base, schema, .. } = target;
+        Ok(Staged { place, mode, base, schema, adds, rows, area })
+    }
+
+    /// Deletes the staged files. Files that cannot be deleted are logged and stay for a vacuum.
+    pub async fn discard(&self, staged: Staged) {
+        staged.area.delete().await;
+    }
+
+    async fn target(
+        &self,
+        place: &Place,
+        mode: &WriteMode,
+        plan: &SchemaRef,
+    ) -> Result<Target, LakeError> {
+        let base = match self.cache().fresh(place).await {
+            Ok(snapshot) => Some(snapshot),
+            Err(LakeError::NotFound { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        if matches!(mode, WriteMode::Create { .. }) && base.is_some() {
+            return Err(LakeError::AlreadyExists { location: place.text() });
+        }
+        if let Some(base) = &base {
+            check_writable(base)?;
+            if is_append_only(base) && !matches!(mode, WriteMode::Append) {
+                return Err(LakeError::AppendOnly { location: place.text() });
+            }
+        }
+        let location = place.text();
+        let (schema, partitioned_by, properties) = match mode {
+            WriteMode::Append | WriteMode::Overwrite => {
+                let Some(base) = &base else { return Err(LakeError::NotFound { location }) };
+                (base.schema(), base.partitioned_by().to_vec(), base.properties().clone())
+            }
+            WriteMode::Replace { schema, partitioned_by, properties, .. }
+            | WriteMode::Create { schema, partitioned_by, properties, .. } => {
+                let schema = match schema {
+                    Some(schema) => delta_schema_at(&location, schema)?,
+                    None => nullable(&delta_schema_at(&location, plan)?),
+                };
+                (schema, partitioned_by.clone(), properties.clone())
+            }
+        };
+        if let Some(declaration) = mode.declaration(&location, &schema) {
+            declaration.check()?;
+        }
+        Ok(Target { base, schema, partitioned_by, properties })
+    }
+}
+
+/// What the rows are written for.
+struct Target {
+    base: Option<Arc<Snapshot>>,
+    schema: SchemaRef,
+    partitioned_by: Vec<String>,
+    properties: Properties,
+}
+
+/// What all tasks of one statement share.
+struct Writing {
+    place: Place,
+    fit: Fit,
+    config: WriterConfig,
+    area: Arc<StagingArea>,
+    progress: Arc<StageProgress>,
+    held_rows: AtomicU64,
+    held_bytes: AtomicU64,
+}
+
+impl Writing {
+    fn writer(&self) -> DeltaWriter {
+        let store = StagingStore::new(Arc::clone(&self.area));
+        DeltaWriter::new(Arc::new(store), self.config.clone())
+    }
+
+    /// Writes one partition of the plan. Returns its files and the rows it held back.
+    async fn partition(
+        &self,
+        mut rows: SendableRecordBatchStream,
+    ) -> Result<(Vec<Add>, Vec<RecordBatch>), LakeError> {
+        let mut held: Vec<RecordBatch> = Vec::new();
+        let mut writer: Option<DeltaWriter> = None;
+        while let Some(batch) = rows.next().await {
+            let batch = batch.map_err(|error| self.query_error(error))?;
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            let batch = self.fit.batch(&batch)?;
+            let count = batch.num_rows() as u64;
+            self.progress.rows.fetch_add(count, Ordering::Relaxed);
+            if let Some(writer) = &mut writer {
+                writer.write(&batch).await.map_err(|error| self.write_error(error))?;
+                continue;
+            }
+            let bytes = batch.get_array_memory_size() as u64;
+            let held_rows = self.held_rows.fetch_add(count, Ordering::Relaxed) + count;
+            let held_bytes = self.held_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+            held.push(batch);
+            if held_rows > SMALL_ROWS_MAX || held_bytes > SMALL_BYTES_MAX {
+                writer = Some(self.write(std::mem::take(&mut held)).await?);
+            }
+        }
+        let adds = match writer {
+            Some(writer) => writer.close().await.map_err(|error| self.write_error(error))?,
+            None => Vec::new(),
+        };
+        Ok((adds, held))
+    }
+
+    async fn write(&self, batches: Vec<RecordBatch>) -> Result<DeltaWriter, LakeError> {
+        let mut writer = self.writer();
+        for batch in batches {
+            writer.write(&batch).await.map_err(|error| self.write_error(error))?;
+        }
+        Ok(writer)
+    }
+
+    fn query_error(&self, error: DataFusionError) -> LakeError {
+        LakeError::Query { location: self.place.text(), source: Arc::new(error) }
+    }
+
+    fn write_error(&self, error: DeltaTableError) -> LakeError {
+        const WRITE: &str = "write a data file";
+        match error {
+            DeltaTableError::ObjectStore { source } => {
+                LakeError::store(WRITE, self.place.text(), source)
+            }
+            DeltaTableError::Parquet { source: ParquetError::External(source) } => {
+                match source.downcast::<object_store::Error>() {
+                    Ok(source) => LakeError::store(WRITE, self.place.text(), *source),
+                    Err(source) => LakeError::Internal {
+                        operation: WRITE,
+                        location: self.place.text(),
+                        source: source.into(),
+                    },
+                }
+            }
+            other => LakeError::internal(WRITE, self.place.text(), other),
+        }
+    }
+}
+
+/// Runs all partitions; the first error ends the others.
+async fn run(
+    writing: Arc<Writing>,
+    plan: Arc<dyn ExecutionPlan>,
+    task: Arc<TaskContext>,
+) -> Result<(Vec<Add>, u64), LakeError> {
+    let mut tasks = JoinSet::new();
+    for partition in 0..plan.output_partitioning().partition_count() {
+        let rows = plan
+            .execute(partition, Arc::clone(&task))
+            .map_err(|error| writing.query_error(error))?;
+        let writing = Arc::clone(&writing);
+        tasks.spawn(async move { writing.partition(rows).await });
+    }
+    let (mut adds, mut held) = (Vec::new(), Vec::new());
+    while let Some(joined) = tasks.join_next().await {
+        let (written, rest) = joined
+            .map_err(|error| LakeError::internal("write rows", writing.place.text(), error))??;
+        adds.extend(written);
+        held.extend(rest);
+    }
+    if !held.is_empty() {
+        let writer = writing.write(held).await?;
+        adds.extend(writer.close().await.map_err(|error| writing.write_error(error))?);
+    }
+    Ok((adds, writing.progress.rows.load(Ordering::Relaxed)))
+}
+
+/// Brings rows with equal partition values to the same task.
+fn distribute(
+    place: &Place,
+    plan: Arc<dyn ExecutionPlan>,
+    target: &Target,
+) -> Result<Arc<dyn ExecutionPlan>, LakeError> {
+    let partitions = plan.output_partitioning().partition_count();
+    if target.partitioned_by.is_empty() || partitions <= 1 {
+        return Ok(plan);
+    }
+    let source = plan.schema();
+    let by = target
+        .partitioned_by
+        .iter()
+        .filter_map(|name| target.schema.index_of(name).ok())
+        .map(|index| Arc::new(Column::new(source.field(index).name(), index)) as _)
+        .collect();
+    let plan = RepartitionExec::try_new(plan, Partitioning::Hash(by, partitions))
+        .map_err(|error| LakeError::Query { location: place.text(), source: Arc::new(error) })?;
+    Ok(Arc::new(plan))
+}
+
+fn writer_config(target: &Target, target_file_size: u64) -> WriterConfig {
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
+        .set_created_by(concat!("whimbrel ", env!("CARGO_PKG_VERSION")).to_owned())
+        .build();
+    let property = |key: &str| target.properties.get(key).map(String::as_str);
+    let file_size = property("delta.targetFileSize").and_then(|bytes| bytes.parse().ok());
+    let indexed = property("delta.dataSkippingNumIndexedCols").and_then(|n| n.try_into().ok());
+    let columns = property("delta.dataSkippingStatsColumns")
+        .map(|names| names.split(',').map(|name| name.trim().to_owned()).collect());
+    WriterConfig::new(
+        Arc::clone(&target.schema),
+        target.partitioned_by.clone(),
+        Some(properties),
+        file_size.or_else(|| NonZeroU64::new(target_file_size)),
+        Some(WRITE_BATCH_ROWS),
+        indexed.unwrap_or_default(),
+        columns,
+    )
+}
+
+/// The same columns, all of them nullable: what a planner knows to be NOT NULL today it may not
+/// know tomorrow.
+fn nullable(schema: &SchemaRef) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+    Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()))
+}
