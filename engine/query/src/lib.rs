@@ -1,1 +1,31 @@
-//! whimbrel-query
+//! The one path of a statement: text, names, snapshot, plan, admission, rows.
+//!
+//! Every protocol enters through [`queries::Queries`] and no statement runs anywhere else. This
+//! crate plans with DataFusion over tables that `lake` opened at one version each; it never opens
+//! a file itself, never writes one except through `lake`, and never sees a protocol.
+
+mod admit;
+mod answer;
+mod command;
+pub mod describe;
+pub mod error;
+pub mod handles;
+pub mod log;
+pub mod options;
+mod plan;
+pub mod queries;
+mod resolve;
+pub mod session;
+pub mod stream;
+mod system;
+pub mod transform;
+pub mod wire;
+
+pub use arrow::{
+    datatypes::{DataType, Field, Schema, SchemaRef},
+    record_batch::RecordBatch,
+};
+pub use datafusion::{execution::TaskContext, physical_plan::ExecutionPlan};
+
+/// Version of the planner and executor, for people who ask what is inside.
+pub const DATAFUSION_VERSION: &str = datafusion::DATAFUSION_VERSION;

@@ -2,7 +2,7 @@
 //!
 //! DataFusion's own documentation asks for it: a plan that keeps every thread busy must not delay
 //! the threads that poll sockets. Work moves over with [`CpuRuntime::spawn`] and results come back
-//! through [`CpuRuntime::stream`].
+//! through [`CpuRuntime::merge`].
 
 use std::{
     future::Future,
@@ -81,25 +81,30 @@ impl CpuRuntime {
         CpuTask { handle: self.inner.handle.spawn(work) }
     }
 
-    /// Drives a stream on this runtime; at most `capacity` items wait for the reader.
+    /// Drives streams on this runtime, each in a task of its own, and merges what they yield in
+    /// the order of arrival; at most `capacity` items wait for the reader.
     ///
     /// Dropping the returned stream aborts the work at its next await.
-    pub fn stream<T, E, S>(&self, stream: S, capacity: usize) -> CpuStream<T, E>
+    pub fn merge<T, E, S>(&self, streams: Vec<S>, capacity: usize) -> CpuStream<T, E>
     where
         T: Send + 'static,
         E: Send + From<CpuTaskError> + 'static,
         S: Stream<Item = Result<T, E>> + Send + 'static,
     {
         let (sender, receiver) = mpsc::channel(capacity.max(1));
-        let task = self.spawn(async move {
-            let mut stream = std::pin::pin!(stream);
-            while let Some(item) = stream.next().await {
-                if sender.send(item).await.is_err() {
-                    break;
+        let drive = |stream: S| {
+            let sender = sender.clone();
+            self.spawn(async move {
+                let mut stream = std::pin::pin!(stream);
+                while let Some(item) = stream.next().await {
+                    if sender.send(item).await.is_err() {
+                        break;
+                    }
                 }
-            }
-        });
-        CpuStream { receiver, task: Some(task) }
+            })
+        };
+        let tasks = streams.into_iter().map(drive).collect();
+        CpuStream { receiver, tasks }
     }
 }
 
@@ -128,11 +133,11 @@ impl<T> Drop for CpuTask<T> {
     }
 }
 
-/// The result of [`CpuRuntime::stream`]; aborts the work when dropped.
+/// The result of [`CpuRuntime::merge`]; aborts the work when dropped.
 #[derive(Debug)]
 pub struct CpuStream<T, E> {
     receiver: mpsc::Receiver<Result<T, E>>,
-    task: Option<CpuTask<()>>,
+    tasks: Vec<CpuTask<()>>,
 }
 
 impl<T, E: From<CpuTaskError>> Stream for CpuStream<T, E> {
@@ -143,12 +148,16 @@ impl<T, E: From<CpuTaskError>> Stream for CpuStream<T, E> {
             Poll::Ready(None) => {}
             other => return other,
         }
-        // The sender is gone: either the stream ended or the task died, and a dead task must not
+        // The senders are gone: either the streams ended or a task died, and a dead task must not
         // look like a complete answer.
-        let Some(task) = self.task.as_mut() else { return Poll::Ready(None) };
-        let ended = std::task::ready!(Pin::new(task).poll(cx));
-        self.task = None;
-        Poll::Ready(ended.err().map(|error| Err(error.into())))
+        while let Some(task) = self.tasks.last_mut() {
+            let ended = std::task::ready!(Pin::new(task).poll(cx));
+            self.tasks.pop();
+            if let Err(error) = ended {
+                return Poll::Ready(Some(Err(error.into())));
+            }
+        }
+        Poll::Ready(None)
     }
 }
 

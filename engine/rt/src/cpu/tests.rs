@@ -16,7 +16,7 @@ impl From<CpuTaskError> for Failure {
 #[tokio::test]
 async fn a_stream_arrives_whole_and_in_order() {
     let cpu = CpuRuntime::new(2).unwrap();
-    let numbers = cpu.stream(stream::iter((0..1000).map(Ok::<_, Failure>)), 2);
+    let numbers = cpu.merge(vec![stream::iter((0..1000).map(Ok::<_, Failure>))], 2);
     let got: Vec<i32> = numbers.map(Result::unwrap).collect().await;
     assert_eq!(got, (0..1000).collect::<Vec<_>>());
 }
@@ -28,7 +28,7 @@ async fn a_panic_is_an_error_and_never_the_end_of_the_answer() {
         assert!(n < 2, "item {n} is bad");
         Ok::<_, Failure>(n)
     });
-    let got: Vec<_> = cpu.stream(breaking, 8).collect().await;
+    let got: Vec<_> = cpu.merge(vec![breaking], 8).collect().await;
     assert_eq!(got.len(), 3);
     assert!(got[2].as_ref().unwrap_err().0.contains("item 2 is bad"));
 }
@@ -48,7 +48,7 @@ async fn dropping_the_reader_ends_the_work() {
         let _keep = &flag;
         Ok::<_, Failure>(n)
     });
-    let mut reader = cpu.stream(endless, 1);
+    let mut reader = cpu.merge(vec![endless], 1);
     assert!(reader.next().await.is_some());
     drop(reader);
     while !DROPPED.load(Ordering::SeqCst) {

@@ -1,0 +1,263 @@
+//! REFRESH and the statements about jobs.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    time::Duration,
+};
+
+use catalog::jobs::JobFilter;
+use dialect::statement::{Along, JobStatement, Refresh};
+use model::{
+    id::{JobId, ObjectId},
+    job::{Job, JobCause, NewJob},
+    name::ObjectName,
+    object::{Object, ObjectBody, ObjectKind},
+};
+
+use super::{parse_job, tables::wrong_kind};
+use crate::{
+    error::QueryError,
+    queries::{CommandResult, Inner, Queries},
+    session::Session,
+    system::job_rows,
+};
+
+const POLL_EVERY: Duration = Duration::from_millis(50);
+
+pub(super) async fn refresh(
+    queries: &Queries,
+    session: &Session,
+    refresh: &Refresh,
+) -> Result<CommandResult, QueryError> {
+    let inner = &queries.inner;
+    let graph = Graph::load(inner).await?;
+    let mut wanted = BTreeSet::new();
+    for parts in &refresh.names {
+        let name = ObjectName::from_parts(parts, session.schema())?;
+        let Some(object) = graph.by_name.get(&name) else {
+            return Err(inner.not_found(name).await);
+        };
+        if object.kind() != ObjectKind::MaterializedView {
+            return Err(wrong_kind(object, "and only a materialized view can be refreshed"));
+        }
+        wanted.insert(object.id);
+    }
+    match refresh.along {
+        Along::Nothing => {}
+        Along::Upstream => graph.extend(&mut wanted, &graph.upstream),
+        Along::Downstream => graph.extend(&mut wanted, &graph.downstream()),
+    }
+    let jobs = submit(queries, session, &graph, &wanted, JobCause::Request, refresh.full).await?;
+    if !refresh.sync {
+        return Ok(CommandResult::rows(job_rows(&jobs)));
+    }
+    let ids: Vec<_> = jobs.iter().map(|job| job.id).collect();
+    let jobs = wait(inner, &ids, refresh.timeout_ms.map(Duration::from_millis)).await?;
+    match jobs.iter().find(|job| !job.state.is_success()) {
+        None => Ok(CommandResult::rows(job_rows(&jobs))),
+        Some(job) => Err(QueryError::JobEnded(format!(
+            "the refresh of '{}' ended {}: {}",
+            job.object_name,
+            job.state,
+            job.error.as_deref().unwrap_or("see system.runs")
+        ))),
+    }
+}
+
+pub(super) async fn run(
+    queries: &Queries,
+    statement: JobStatement,
+) -> Result<CommandResult, QueryError> {
+    let inner = &queries.inner;
+    let catalog = &inner.options.catalog;
+    let now = inner.options.clock.now();
+    let job = match statement {
+        JobStatement::Wait { job, timeout_ms } => {
+            let job = one(inner, &job).await?;
+            let jobs = wait(inner, &[job.id], timeout_ms.map(Duration::from_millis)).await?;
+            return Ok(CommandResult::rows(job_rows(&jobs)));
+        }
+        JobStatement::Cancel { job, reason } => {
+            let job = catalog.cancel(parse_job(&job)?, now).await?;
+            tracing::info!(job_id = %job.id, object = %job.object_name, reason = reason.as_deref(), "cancel was asked for");
+            job
+        }
+        JobStatement::Retry { job } => catalog.retry(parse_job(&job)?, now).await?,
+        JobStatement::Show(_) | JobStatement::Describe { .. } => {
+            return Err(QueryError::Invalid("the statement is a query: fetch its rows".to_owned()));
+        }
+    };
+    inner.options.wake.notify_one();
+    Ok(CommandResult::rows(job_rows(&[job])))
+}
+
+impl Queries {
+    /// Queues a refresh of each of these transforms. Those that read others of them, directly or
+    /// through views, wait for them; the rest run side by side.
+    ///
+    /// Returns the jobs, upstream first.
+    pub async fn submit_graph(
+        &self,
+        session: &Session,
+        objects: &[ObjectId],
+        cause: JobCause,
+    ) -> Result<Vec<Job>, QueryError> {
+        let graph = Graph::load(&self.inner).await?;
+        let wanted = objects.iter().copied().collect();
+        submit(self, session, &graph, &wanted, cause, false).await
+    }
+}
+
+/// One job by its id as written.
+pub(super) async fn one(inner: &Inner, text: &str) -> Result<Job, QueryError> {
+    let id = parse_job(text)?;
+    let filter = JobFilter { ids: Some(vec![id]), ..JobFilter::default() };
+    let job = inner.options.catalog.jobs(&filter).await?.pop();
+    job.ok_or_else(|| catalog::error::CatalogError::JobNotFound(id.to_string()).into())
+}
+
+async fn wait(
+    inner: &Inner,
+    ids: &[JobId],
+    limit: Option<Duration>,
+) -> Result<Vec<Job>, QueryError> {
+    let clock = &inner.options.clock;
+    let deadline = limit.map(|limit| (clock.now().plus(limit), limit));
+    loop {
+        let filter = JobFilter { ids: Some(ids.to_vec()), ..JobFilter::default() };
+        let mut jobs = inner.options.catalog.jobs(&filter).await?;
+        if jobs.iter().all(|job| job.state.is_final()) {
+            jobs.sort_by_key(|job| ids.iter().position(|id| *id == job.id));
+            return Ok(jobs);
+        }
+        if let Some((deadline, limit)) = deadline
+            && clock.now() >= deadline
+        {
+            let running: Vec<_> = jobs
+                .iter()
+                .filter(|job| !job.state.is_final())
+                .map(|job| format!("{} ({})", job.object_name, job.state))
+                .collect();
+            return Err(QueryError::StillRunning { limit, jobs: running.join(", ") });
+        }
+        clock.sleep(POLL_EVERY).await;
+    }
+}
+
+async fn submit(
+    queries: &Queries,
+    session: &Session,
+    graph: &Graph,
+    wanted: &BTreeSet<ObjectId>,
+    cause: JobCause,
+    force: bool,
+) -> Result<Vec<Job>, QueryError> {
+    let inner = &queries.inner;
+    let mut jobs: Vec<NewJob> = Vec::with_capacity(wanted.len());
+    let ids: BTreeMap<ObjectId, JobId> = wanted.iter().map(|id| (*id, JobId::generate())).collect();
+    for object in graph.upstream_first(wanted) {
+        let after = graph.upstream.get(&object).into_iter().flatten();
+        jobs.push(NewJob {
+            id: ids[&object],
+            object,
+            cause,
+            requested_by: session.principal().name().to_owned(),
+            after: after.filter_map(|read| ids.get(read).copied()).collect(),
+            due_at: None,
+            force,
+            attempts_max: inner.options.limits.attempts_max,
+        });
+    }
+    let jobs = inner.options.catalog.submit(&jobs, inner.options.clock.now()).await?;
+    inner.options.wake.notify_one();
+    Ok(jobs)
+}
+
+/// Which transforms read which, views seen through.
+struct Graph {
+    by_name: HashMap<ObjectName, Object>,
+    upstream: BTreeMap<ObjectId, BTreeSet<ObjectId>>,
+}
+
+impl Graph {
+    async fn load(inner: &Inner) -> Result<Self, QueryError> {
+        let objects = inner.options.catalog.objects().await?;
+        let by_name: HashMap<_, _> =
+            objects.into_iter().map(|object| (object.name.clone(), object)).collect();
+        let mut upstream = BTreeMap::new();
+        for object in by_name.values() {
+            if object.kind() == ObjectKind::MaterializedView {
+                upstream.insert(object.id, transforms_read(object, &by_name));
+            }
+        }
+        Ok(Self { by_name, upstream })
+    }
+
+    fn downstream(&self) -> BTreeMap<ObjectId, BTreeSet<ObjectId>> {
+        let mut downstream: BTreeMap<ObjectId, BTreeSet<ObjectId>> = BTreeMap::new();
+        for (reader, reads) in &self.upstream {
+            for read in reads {
+                downstream.entry(*read).or_default().insert(*reader);
+            }
+        }
+        downstream
+    }
+
+    /// Adds everything that can be reached along `edges`.
+    fn extend(
+        &self,
+        wanted: &mut BTreeSet<ObjectId>,
+        edges: &BTreeMap<ObjectId, BTreeSet<ObjectId>>,
+    ) {
+        let mut queue: VecDeque<_> = wanted.iter().copied().collect();
+        while let Some(at) = queue.pop_front() {
+            for next in edges.get(&at).into_iter().flatten() {
+                if wanted.insert(*next) {
+                    queue.push_back(*next);
+                }
+            }
+        }
+    }
+
+    /// The wanted transforms such that each comes after those that it reads.
+    fn upstream_first(&self, wanted: &BTreeSet<ObjectId>) -> Vec<ObjectId> {
+        fn visit(
+            at: ObjectId,
+            graph: &Graph,
+            seen: &mut BTreeSet<ObjectId>,
+            order: &mut Vec<ObjectId>,
+        ) {
+            if !seen.insert(at) {
+                return;
+            }
+            for read in graph.upstream.get(&at).into_iter().flatten() {
+                visit(*read, graph, seen, order);
+            }
+            order.push(at);
+        }
+        let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
+        for object in wanted {
+            visit(*object, self, &mut seen, &mut order);
+        }
+        order.retain(|object| wanted.contains(object));
+        order
+    }
+}
+
+fn transforms_read(object: &Object, by_name: &HashMap<ObjectName, Object>) -> BTreeSet<ObjectId> {
+    let (mut found, mut seen) = (BTreeSet::new(), BTreeSet::new());
+    let mut queue: VecDeque<&ObjectName> = object.reads().iter().collect();
+    while let Some(name) = queue.pop_front() {
+        if !seen.insert(name) {
+            continue;
+        }
+        match by_name.get(name).map(|read| (read, &read.body)) {
+            Some((read, ObjectBody::MaterializedView(_))) => {
+                found.insert(read.id);
+            }
+            Some((read, ObjectBody::View(_))) => queue.extend(read.reads()),
+            _ => {}
+        }
+    }
+    found
+}

@@ -1,0 +1,171 @@
+//! Statements that take effect: one file for each kind of object, one entry for all.
+
+mod insert;
+pub(crate) mod jobs;
+mod schemas;
+pub(crate) mod show;
+mod tables;
+mod views;
+
+use arrow::record_batch::RecordBatch;
+use dialect::statement::{JobStatement, Query, Show, Statement};
+use model::{
+    id::JobId,
+    name::{ObjectName, RESERVED_SCHEMAS},
+};
+
+use crate::{
+    error::QueryError,
+    queries::{Checked, CommandResult, Explain, Inner, Queries, check_query},
+    session::Session,
+};
+
+/// Checks and plans what can be planned of a statement, without any effect.
+pub(crate) async fn check(
+    inner: &Inner,
+    session: &Session,
+    statement: &Statement,
+) -> Result<Option<Checked>, QueryError> {
+    match statement {
+        Statement::Query(query) | Statement::Job(JobStatement::Show(query)) => {
+            check_query(inner, session, query, None).await.map(Some)
+        }
+        Statement::Explain { analyze, verbose, statement } => {
+            let query = query_of(statement).ok_or_else(|| {
+                QueryError::Unsupported(
+                    "EXPLAIN shows the plans of queries; this statement has none".to_owned(),
+                )
+            })?;
+            if *analyze && !matches!(**statement, Statement::Query(_)) {
+                return Err(QueryError::Unsupported(
+                    "EXPLAIN ANALYZE would run the statement; only queries can be analyzed"
+                        .to_owned(),
+                ));
+            }
+            let explain = Explain { analyze: *analyze, verbose: *verbose };
+            check_query(inner, session, query, Some(explain)).await.map(Some)
+        }
+        Statement::Insert(statement) => insert::check(inner, session, statement).await.map(Some),
+        Statement::CreateTable(create) => {
+            let Some(query) = &create.query else { return Ok(None) };
+            stored(query)?;
+            check_query(inner, session, query, None).await.map(|_| None)
+        }
+        Statement::CreateView(create) => {
+            views::check(inner, session, &create.name, &create.query).await.map(|_| None)
+        }
+        Statement::CreateMaterializedView(create) => {
+            views::check(inner, session, &create.name, &create.query).await.map(|_| None)
+        }
+        Statement::Job(JobStatement::Describe { job }) => {
+            let job = jobs::one(inner, job).await?;
+            let text = format!("SELECT * FROM system.jobs WHERE job_id = '{}'", job.id);
+            let query = crate::resolve::parse_stored(&text)?;
+            check_query(inner, session, &query, None).await.map(Some)
+        }
+        Statement::Show(Show::Setting { key }) => {
+            let filter = key.as_ref().map_or(String::new(), |key| {
+                format!(" WHERE name = '{}'", key.replace('\'', "''"))
+            });
+            let text = format!("SELECT name, value FROM information_schema.df_settings{filter}");
+            let query = crate::resolve::parse_stored(&text)?;
+            check_query(inner, session, &query, None).await.map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Runs a statement that is not a query.
+pub(crate) async fn run(
+    queries: &Queries,
+    session: &Session,
+    statement: Statement,
+    parameters: Option<&RecordBatch>,
+) -> Result<CommandResult, QueryError> {
+    let bound = parameters.is_some_and(|batch| batch.num_columns() > 0);
+    if bound && !matches!(statement, Statement::Insert(_)) {
+        return Err(QueryError::Invalid("this statement takes no parameters".to_owned()));
+    }
+    match statement {
+        Statement::Insert(insert) => insert::run(queries, session, &insert, parameters).await,
+        Statement::CreateSchema { name, if_not_exists, comment } => {
+            schemas::create(queries, &name, if_not_exists, comment).await
+        }
+        Statement::DropSchema { name, if_exists, cascade } => {
+            schemas::drop(queries, &name, if_exists, cascade).await
+        }
+        Statement::CreateTable(create) => tables::create(queries, session, create).await,
+        Statement::CreateView(create) => views::create(queries, session, create).await,
+        Statement::CreateMaterializedView(create) => {
+            views::create_materialized(queries, session, create).await
+        }
+        Statement::Drop(drop) => tables::drop(queries, session, &drop).await,
+        Statement::Refresh(refresh) => jobs::refresh(queries, session, &refresh).await,
+        Statement::Job(job) => jobs::run(queries, job).await,
+        Statement::Set { key, .. } => Err(QueryError::Unsupported(format!(
+            "SET {key} is not supported in this version: settings belong to the server's configuration"
+        ))),
+        Statement::Query(_) | Statement::Explain { .. } | Statement::Show(_) => {
+            Err(QueryError::Invalid("the statement is a query: fetch its rows".to_owned()))
+        }
+    }
+}
+
+pub(crate) use tables::arrow_type;
+
+/// The query inside a statement.
+pub(crate) fn query_of(statement: &Statement) -> Option<&Query> {
+    match statement {
+        Statement::Query(query) | Statement::Job(JobStatement::Show(query)) => Some(query),
+        Statement::Insert(insert) => Some(&insert.source),
+        Statement::CreateTable(create) => create.query.as_ref(),
+        Statement::CreateView(create) => Some(&create.query),
+        Statement::CreateMaterializedView(create) => Some(&create.query),
+        _ => None,
+    }
+}
+
+/// A query that is kept has no caller who could bind its parameters.
+fn stored(query: &Query) -> Result<(), QueryError> {
+    if query.parameters == 0 {
+        return Ok(());
+    }
+    Err(QueryError::Invalid("a CREATE statement takes no parameters: write the values".to_owned()))
+}
+
+/// The name under which something is created; reserved schemas are refused.
+fn new_name(session: &Session, parts: &[String]) -> Result<ObjectName, QueryError> {
+    let name = ObjectName::from_parts(parts, session.schema())?;
+    if RESERVED_SCHEMAS.contains(&name.schema()) {
+        return Err(QueryError::Invalid(format!(
+            "schema '{}' belongs to the server",
+            name.schema()
+        )));
+    }
+    Ok(name)
+}
+
+fn parse_job(text: &str) -> Result<JobId, QueryError> {
+    text.parse().map_err(|error: model::id::ParseIdError| QueryError::Invalid(error.to_string()))
+}
+
+/// Finishes `work` even when the caller goes away: for what must not stop half way.
+async fn finished<T: Send + 'static>(
+    queries: &Queries,
+    work: impl Future<Output = Result<T, QueryError>> + Send + 'static,
+) -> Result<T, QueryError> {
+    let guard = queries.inner.options.shutdown.guard("commit");
+    let task = queries.inner.options.cpu.handle().spawn(async move {
+        let result = work.await;
+        drop(guard);
+        result
+    });
+    task.await.map_err(|error| QueryError::Task(join_error(error)))?
+}
+
+fn join_error(error: tokio::task::JoinError) -> rt::cpu::CpuTaskError {
+    match error.try_into_panic() {
+        Ok(_) => rt::cpu::CpuTaskError::Panicked("while committing".to_owned()),
+        Err(_) => rt::cpu::CpuTaskError::ShutDown,
+    }
+}

@@ -1,0 +1,245 @@
+//! SHOW and DESCRIBE: small answers about what there is.
+
+use arrow::record_batch::RecordBatch;
+use dialect::statement::{DropKind, Show};
+use model::{
+    name::{ObjectName, quote},
+    object::{Object, ObjectBody, ObjectKind, Properties, Table, TableFormat},
+};
+
+use crate::{
+    answer::Answer,
+    describe::{self, TableFilter},
+    error::QueryError,
+    queries::{Inner, Queries},
+    session::Session,
+};
+
+/// The rows of a SHOW or DESCRIBE statement, settings excepted.
+pub(crate) async fn rows(
+    inner: &Inner,
+    session: &Session,
+    show: &Show,
+) -> Result<RecordBatch, QueryError> {
+    match show {
+        Show::Schemas => {
+            let schemas = inner.options.catalog.schemas().await?;
+            Ok(Answer::new()
+                .text("schema", schemas.iter().map(|schema| schema.name.as_str()))
+                .maybe_text("comment", schemas.iter().map(|schema| schema.comment.as_deref()))
+                .finish())
+        }
+        Show::Tables { schema, kind } => tables(inner, schema.as_deref(), *kind).await,
+        Show::Columns { name } => columns(inner, session, name).await,
+        Show::Create { name } => {
+            let name = ObjectName::from_parts(name, session.schema())?;
+            let object = inner.object_named(&name).await?;
+            let statement = create_statement(inner, &object).await?;
+            Ok(Answer::new()
+                .text("name", [name.to_string()])
+                .text("create_statement", [statement])
+                .finish())
+        }
+        Show::Setting { .. } => {
+            Err(QueryError::Unsupported("SHOW of a setting is planned as a query".to_owned()))
+        }
+    }
+}
+
+async fn tables(
+    inner: &Inner,
+    schema: Option<&str>,
+    kind: Option<DropKind>,
+) -> Result<RecordBatch, QueryError> {
+    if let Some(schema) = schema {
+        let schemas = inner.options.catalog.schemas().await?;
+        if !schemas.iter().any(|known| known.name == schema) {
+            return Err(catalog::error::CatalogError::SchemaNotFound(schema.to_owned()).into());
+        }
+    }
+    let kind = kind.map(|kind| match kind {
+        DropKind::Table => ObjectKind::Table,
+        DropKind::View => ObjectKind::View,
+        DropKind::MaterializedView => ObjectKind::MaterializedView,
+    });
+    let mut objects = inner.options.catalog.objects().await?;
+    objects.retain(|object| {
+        schema.is_none_or(|schema| object.name.schema() == schema)
+            && kind.is_none_or(|kind| object.kind() == kind)
+    });
+    Ok(Answer::new()
+        .text("schema", objects.iter().map(|object| object.name.schema()))
+        .text("name", objects.iter().map(|object| object.name.name()))
+        .text("type", objects.iter().map(|object| object.kind().as_sql()))
+        .maybe_text("comment", objects.iter().map(|object| object.comment.as_deref()))
+        .finish())
+}
+
+async fn columns(
+    inner: &Inner,
+    session: &Session,
+    name: &[String],
+) -> Result<RecordBatch, QueryError> {
+    let name = ObjectName::from_parts(name, session.schema())?;
+    if model::name::RESERVED_SCHEMAS.contains(&name.schema()) {
+        return system_columns(inner, session, name).await;
+    }
+    let object = inner.object_named(&name).await?;
+    let schema = describe::columns(inner, &object).await?;
+    let partitions = partitions(inner, &object).await?;
+    let fields = schema.fields();
+    Ok(Answer::new()
+        .text("column", fields.iter().map(|field| field.name().as_str()))
+        .text("type", fields.iter().map(|field| field.data_type().to_string()))
+        .flag("nullable", fields.iter().map(|field| field.is_nullable()))
+        .flag("partition", fields.iter().map(|field| partitions.contains(field.name())))
+        .maybe_text(
+            "comment",
+            fields.iter().map(|field| {
+                let declared = declared_comment(&object, field.name());
+                declared.or_else(|| field.metadata().get("comment").cloned())
+            }),
+        )
+        .finish())
+}
+
+async fn system_columns(
+    inner: &Inner,
+    session: &Session,
+    name: ObjectName,
+) -> Result<RecordBatch, QueryError> {
+    let filter = TableFilter {
+        schema: Some(name.schema().replace('_', "\\_")),
+        name: Some(name.name().replace('_', "\\_")),
+        types: None,
+        with_columns: true,
+    };
+    let table = Queries::tables_of(inner, session, &filter).await?.pop();
+    let Some(columns) = table.and_then(|table| table.columns) else {
+        return Err(inner.not_found(name).await);
+    };
+    let fields = columns.fields();
+    Ok(Answer::new()
+        .text("column", fields.iter().map(|field| field.name().as_str()))
+        .text("type", fields.iter().map(|field| field.data_type().to_string()))
+        .flag("nullable", fields.iter().map(|field| field.is_nullable()))
+        .flag("partition", fields.iter().map(|_| false))
+        .maybe_text("comment", fields.iter().map(|_| None::<String>))
+        .finish())
+}
+
+fn declared_comment(object: &Object, column: &str) -> Option<String> {
+    let ObjectBody::MaterializedView(view) = &object.body else { return None };
+    view.columns.iter().find(|declared| declared.name == column)?.comment.clone()
+}
+
+async fn partitions(inner: &Inner, object: &Object) -> Result<Vec<String>, QueryError> {
+    match &object.body {
+        ObjectBody::Table(table) if table.format == TableFormat::Delta => {
+            let snapshot = inner.options.lake.snapshot(&table.location, lake::At::Latest).await?;
+            Ok(snapshot.partitioned_by().to_vec())
+        }
+        ObjectBody::MaterializedView(view) => Ok(view.partitioned_by.clone()),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// A statement that makes the object again. Views are shown as their author wrote them.
+async fn create_statement(inner: &Inner, object: &Object) -> Result<String, QueryError> {
+    let table = match &object.body {
+        ObjectBody::View(view) => return Ok(view.definition.clone()),
+        ObjectBody::MaterializedView(view) => return Ok(view.definition.clone()),
+        ObjectBody::Table(table) => table,
+    };
+    let name = object.name.to_sql();
+    let mut text = if table.external {
+        format!(
+            "CREATE EXTERNAL TABLE {name}\nUSING {}\nLOCATION {}",
+            table.format.as_sql(),
+            literal(&table.location)
+        )
+    } else {
+        managed_table(inner, object, table, &name).await?
+    };
+    if let Some(comment) = &object.comment {
+        text.push_str(&format!("\nCOMMENT {}", literal(comment)));
+    }
+    push_map(&mut text, "OPTIONS", &table.options);
+    push_map(&mut text, "TBLPROPERTIES", &object.properties);
+    Ok(text)
+}
+
+async fn managed_table(
+    inner: &Inner,
+    object: &Object,
+    table: &Table,
+    name: &str,
+) -> Result<String, QueryError> {
+    let schema = describe::columns(inner, object).await?;
+    let partitions = partitions(inner, object).await?;
+    let mut columns: Vec<String> = schema
+        .fields()
+        .iter()
+        .map(|field| {
+            let not_null = if field.is_nullable() { "" } else { " NOT NULL" };
+            let comment = field.metadata().get("comment");
+            let comment =
+                comment.map_or(String::new(), |text| format!(" COMMENT {}", literal(text)));
+            format!("  {} {}{not_null}{comment}", quote(field.name()), sql_type(field.data_type()))
+        })
+        .collect();
+    if !table.primary_key.is_empty() {
+        columns.push(format!("  PRIMARY KEY ({})", quoted_list(&table.primary_key)));
+    }
+    let mut text = format!("CREATE TABLE {name} (\n{}\n)\nUSING DELTA", columns.join(",\n"));
+    if !partitions.is_empty() {
+        text.push_str(&format!("\nPARTITIONED BY ({})", quoted_list(&partitions)));
+    }
+    Ok(text)
+}
+
+/// The SQL word for an Arrow type, as CREATE TABLE reads it.
+fn sql_type(data_type: &arrow::datatypes::DataType) -> String {
+    use arrow::datatypes::DataType as T;
+    match data_type {
+        T::Boolean => "BOOLEAN".to_owned(),
+        T::Int8 => "TINYINT".to_owned(),
+        T::Int16 => "SMALLINT".to_owned(),
+        T::Int32 => "INT".to_owned(),
+        T::Int64 => "BIGINT".to_owned(),
+        T::Float32 => "FLOAT".to_owned(),
+        T::Float64 => "DOUBLE".to_owned(),
+        T::Decimal128(precision, scale) => format!("DECIMAL({precision}, {scale})"),
+        T::Utf8 | T::Utf8View | T::LargeUtf8 => "VARCHAR".to_owned(),
+        T::Binary | T::BinaryView | T::LargeBinary => "BYTEA".to_owned(),
+        T::Date32 => "DATE".to_owned(),
+        T::Timestamp(_, None) => "TIMESTAMP".to_owned(),
+        T::Timestamp(_, Some(_)) => "TIMESTAMP WITH TIME ZONE".to_owned(),
+        T::List(item) | T::LargeList(item) | T::ListView(item) => {
+            format!("{}[]", sql_type(item.data_type()))
+        }
+        T::Struct(fields) => {
+            let fields = fields
+                .iter()
+                .map(|field| format!("{} {}", quote(field.name()), sql_type(field.data_type())));
+            format!("STRUCT<{}>", fields.collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+fn push_map(text: &mut String, word: &str, map: &Properties) {
+    if map.is_empty() {
+        return;
+    }
+    let pairs = map.iter().map(|(key, value)| format!("{} = {}", literal(key), literal(value)));
+    text.push_str(&format!("\n{word} ({})", pairs.collect::<Vec<_>>().join(", ")));
+}
+
+fn quoted_list(names: &[String]) -> String {
+    names.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", ")
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}

@@ -1,0 +1,372 @@
+//! CREATE TABLE in its forms, and DROP.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use catalog::objects::{OnConflict, Put};
+use datafusion::physical_plan::{ExecutionPlan, empty::EmptyExec};
+use dialect::statement::{Column, CreateTable, Drop, DropKind};
+use lake::{At, CommitInfo, Stage, StageProgress, WriteMode};
+use model::{
+    id::ObjectId,
+    name::ObjectName,
+    object::{Object, ObjectBody, ObjectKind, Table, TableFormat},
+};
+
+use super::{finished, new_name, stored};
+use crate::{
+    error::QueryError,
+    plan,
+    queries::{Checked, CommandResult, Inner, Queries, check_query},
+    session::Session,
+};
+
+pub(super) async fn create(
+    queries: &Queries,
+    session: &Session,
+    create: CreateTable,
+) -> Result<CommandResult, QueryError> {
+    let inner = &queries.inner;
+    let name = new_name(session, &create.name)?;
+    let existing = inner.objects_named(std::slice::from_ref(&name)).await?.pop();
+    if let Some(existing) = &existing {
+        if create.if_not_exists {
+            return Ok(CommandResult::done());
+        }
+        if !create.or_replace {
+            return Err(catalog::error::CatalogError::ObjectExists(name).into());
+        }
+        if existing.kind() != ObjectKind::Table {
+            return Err(wrong_kind(existing, "CREATE OR REPLACE TABLE replaces only tables"));
+        }
+    }
+    schema_must_exist(inner, &name).await?;
+    let format = create.format.unwrap_or(TableFormat::Delta);
+    if format != TableFormat::Delta {
+        return register_files(queries, session, create, name, format, existing).await;
+    }
+    create_delta(queries, session, create, name, existing).await
+}
+
+async fn create_delta(
+    queries: &Queries,
+    session: &Session,
+    create: CreateTable,
+    name: ObjectName,
+    existing: Option<Object>,
+) -> Result<CommandResult, QueryError> {
+    let inner = &queries.inner;
+    let lake = &inner.options.lake;
+    if !create.options.is_empty() {
+        return Err(QueryError::Invalid(
+            "OPTIONS are for CSV, JSON and Parquet files; Delta tables take TBLPROPERTIES"
+                .to_owned(),
+        ));
+    }
+    let id = existing.as_ref().map_or_else(ObjectId::generate, |object| object.id);
+    let kept_location = existing.as_ref().and_then(Object::location).map(str::to_owned);
+    let location = match (&create.location, kept_location) {
+        (Some(text), _) => lake.parse_location(text)?,
+        (None, Some(location)) => location,
+        (None, None) => lake.table_location(id, &name),
+    };
+    let table_is_there = create.location.is_some() && lake.exists(&location).await?;
+    let registers = create.query.is_none() && create.columns.is_empty();
+    if registers {
+        return register_delta(queries, session, create, name, existing, location).await;
+    }
+    if table_is_there && existing.is_none() {
+        return Err(QueryError::Invalid(format!(
+            "there is a Delta table at {location} already: leave the columns and the query out to register it as it is"
+        )));
+    }
+    let external = create.external || create.location.is_some();
+    let table = Table {
+        location: location.clone(),
+        format: TableFormat::Delta,
+        external,
+        options: model::object::Properties::new(),
+        primary_key: create.primary_key.clone(),
+    };
+    let object = object(inner, session, id, &name, ObjectBody::Table(table), &create);
+    let write = TableContent::of(inner, session, &create).await?;
+    let replaces = existing.is_some();
+    let (partitioned_by, comment) = (create.partitioned_by.clone(), create.comment.clone());
+    let (properties, schema) = (create.properties.clone(), write.schema);
+    let mode = if replaces {
+        WriteMode::Replace { partitioned_by, comment, properties, schema }
+    } else {
+        WriteMode::Create { partitioned_by, comment, properties, schema }
+    };
+    let staged = lake
+        .stage(Stage {
+            location: location.clone(),
+            plan: write.plan,
+            task: write.task,
+            mode,
+            progress: Arc::new(StageProgress::default()),
+        })
+        .await?;
+    let (lake, catalog) = (Arc::clone(lake), Arc::clone(&inner.options.catalog));
+    let on = on_conflict(existing.as_ref(), create.if_not_exists);
+    let counts = write.counts;
+    finished(queries, async move {
+        let committed = lake.commit(staged, CommitInfo::default()).await?;
+        // The table is named last: before, it is not there for anybody.
+        match catalog.put_object(&object, on).await {
+            Ok(Put::Created | Put::Replaced) => {}
+            Ok(Put::Kept) | Err(_) if !replaces && !external => {
+                // Somebody else took the name in the meantime; our files have no name and go.
+                lake.purge(&location).await?;
+                if on == OnConflict::Fail {
+                    return Err(catalog::error::CatalogError::ObjectExists(object.name).into());
+                }
+                return Ok(CommandResult::done());
+            }
+            Ok(Put::Kept) => return Ok(CommandResult::done()),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(CommandResult::affected(if counts { committed.rows } else { 0 }))
+    })
+    .await
+}
+
+/// The rows and columns that a new table begins with.
+struct TableContent {
+    plan: Arc<dyn ExecutionPlan>,
+    task: Arc<datafusion::execution::TaskContext>,
+    /// Declared columns; a query brings its own.
+    schema: Option<SchemaRef>,
+    counts: bool,
+}
+
+impl TableContent {
+    async fn of(
+        inner: &Inner,
+        session: &Session,
+        create: &CreateTable,
+    ) -> Result<Self, QueryError> {
+        let Some(query) = &create.query else {
+            let schema = column_schema(inner, &create.columns).await?;
+            let task = inner.state(session.schema()).task_ctx();
+            let plan = Arc::new(EmptyExec::new(Arc::clone(&schema)));
+            let schema = Some(lake::delta_schema(&schema)?);
+            return Ok(Self { plan, task, schema, counts: false });
+        };
+        stored(query)?;
+        if !create.columns.is_empty() {
+            return Err(QueryError::Invalid(
+                "CREATE TABLE AS takes its columns from the query: leave the column list out"
+                    .to_owned(),
+            ));
+        }
+        let Checked { resolved, plan: logical, .. } =
+            check_query(inner, session, query, None).await?;
+        super::views::named_once(logical.schema())?;
+        let plan = plan::physical(&resolved.state, &logical).await?;
+        Ok(Self { plan, task: resolved.state.task_ctx(), schema: None, counts: true })
+    }
+}
+
+async fn register_delta(
+    queries: &Queries,
+    session: &Session,
+    create: CreateTable,
+    name: ObjectName,
+    existing: Option<Object>,
+    location: String,
+) -> Result<CommandResult, QueryError> {
+    if create.location.is_none() {
+        return Err(QueryError::Invalid(format!(
+            "CREATE TABLE {} needs columns, a query (AS SELECT …), or the LOCATION of a Delta table",
+            name.to_sql()
+        )));
+    }
+    if !create.partitioned_by.is_empty() {
+        return Err(QueryError::Invalid(
+            "a Delta table that exists has its partitions already: leave PARTITIONED BY out"
+                .to_owned(),
+        ));
+    }
+    let inner = &queries.inner;
+    // Opening it proves that it is there and readable.
+    inner.options.lake.snapshot(&location, At::Latest).await?;
+    let table = Table {
+        location,
+        format: TableFormat::Delta,
+        external: true,
+        options: model::object::Properties::new(),
+        primary_key: create.primary_key.clone(),
+    };
+    put(queries, session, &create, &name, table, existing.as_ref()).await
+}
+
+async fn register_files(
+    queries: &Queries,
+    session: &Session,
+    create: CreateTable,
+    name: ObjectName,
+    format: TableFormat,
+    existing: Option<Object>,
+) -> Result<CommandResult, QueryError> {
+    let word = format.as_sql();
+    let Some(location) = &create.location else {
+        return Err(QueryError::Invalid(format!(
+            "USING {word} needs a LOCATION: the file or folder to read"
+        )));
+    };
+    if create.query.is_some() || !create.columns.is_empty() || !create.partitioned_by.is_empty() {
+        return Err(QueryError::Unsupported(format!(
+            "a table of {word} files takes its columns from the files and is read only: \
+             leave columns, PARTITIONED BY and AS out, or use Delta"
+        )));
+    }
+    let inner = &queries.inner;
+    let location = inner.options.lake.parse_location(location)?;
+    let state = inner.state(session.schema());
+    inner.options.lake.files(&location, format, &create.options, &state).await?;
+    let table = Table {
+        location,
+        format,
+        external: true,
+        options: create.options.clone(),
+        primary_key: create.primary_key.clone(),
+    };
+    put(queries, session, &create, &name, table, existing.as_ref()).await
+}
+
+async fn put(
+    queries: &Queries,
+    session: &Session,
+    create: &CreateTable,
+    name: &ObjectName,
+    table: Table,
+    existing: Option<&Object>,
+) -> Result<CommandResult, QueryError> {
+    let id = existing.map_or_else(ObjectId::generate, |object| object.id);
+    let body = ObjectBody::Table(table);
+    let object = object(&queries.inner, session, id, name, body, create);
+    let on = on_conflict(existing, create.if_not_exists);
+    queries.inner.options.catalog.put_object(&object, on).await?;
+    Ok(CommandResult::done())
+}
+
+fn object(
+    inner: &Inner,
+    session: &Session,
+    id: ObjectId,
+    name: &ObjectName,
+    body: ObjectBody,
+    create: &CreateTable,
+) -> Object {
+    Object {
+        id,
+        name: name.clone(),
+        body,
+        comment: create.comment.clone(),
+        properties: create.properties.clone(),
+        owner: session.principal().name().to_owned(),
+        created_at: inner.options.clock.now(),
+        definition_version: 1,
+    }
+}
+
+fn on_conflict(existing: Option<&Object>, if_not_exists: bool) -> OnConflict {
+    match existing {
+        Some(object) => {
+            OnConflict::Replace { id: object.id, definition_version: object.definition_version }
+        }
+        None if if_not_exists => OnConflict::Keep,
+        None => OnConflict::Fail,
+    }
+}
+
+/// Arrow fields of declared columns; types are those that DataFusion's SQL knows.
+async fn column_schema(inner: &Inner, columns: &[Column]) -> Result<SchemaRef, QueryError> {
+    let state = inner.state("main");
+    let mut fields = Vec::with_capacity(columns.len());
+    for column in columns {
+        let data_type = arrow_type(&state, &column.data_type.to_string()).await?;
+        let mut field = Field::new(&column.name, data_type, column.nullable);
+        if let Some(comment) = &column.comment {
+            field.set_metadata([("comment".to_owned(), comment.clone())].into());
+        }
+        fields.push(field);
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// The Arrow type of an SQL type's text.
+pub(crate) async fn arrow_type(
+    state: &datafusion::execution::SessionState,
+    sql_type: &str,
+) -> Result<arrow::datatypes::DataType, QueryError> {
+    let query = crate::resolve::parse_stored(&format!("SELECT CAST(NULL AS {sql_type})"))?;
+    let plan = plan::logical(state, &query).await?;
+    Ok(plan.schema().field(0).data_type().clone())
+}
+
+pub(super) async fn drop(
+    queries: &Queries,
+    session: &Session,
+    drop: &Drop,
+) -> Result<CommandResult, QueryError> {
+    let name = ObjectName::from_parts(&drop.name, session.schema())?;
+    let inner = &queries.inner;
+    let Some(object) = inner.objects_named(std::slice::from_ref(&name)).await?.pop() else {
+        if drop.if_exists {
+            return Ok(CommandResult::done());
+        }
+        return Err(inner.not_found(name).await);
+    };
+    let fits = matches!(
+        (drop.kind, object.kind()),
+        (DropKind::Table, ObjectKind::Table)
+            | (DropKind::View, ObjectKind::View)
+            | (DropKind::MaterializedView, ObjectKind::MaterializedView)
+    );
+    if !fits {
+        let problem = format!("drop it with DROP {}", object.kind().as_sql());
+        return Err(wrong_kind(&object, &problem));
+    }
+    let purged = if drop.purge { purged_location(&object)? } else { None };
+    let (catalog, lake) = (Arc::clone(&inner.options.catalog), Arc::clone(&inner.options.lake));
+    finished(queries, async move {
+        catalog.drop_object(object.id, object.definition_version).await?;
+        if let Some(location) = purged {
+            lake.purge(&location).await?;
+        }
+        Ok(CommandResult::done())
+    })
+    .await
+}
+
+/// What PURGE removes: Delta tables only, never files that somebody else wrote.
+fn purged_location(object: &Object) -> Result<Option<String>, QueryError> {
+    match &object.body {
+        ObjectBody::Table(table) if table.format != TableFormat::Delta => {
+            Err(wrong_kind(object, "its files were not written here: drop it without PURGE"))
+        }
+        _ => Ok(object.location().map(str::to_owned)),
+    }
+}
+
+pub(super) fn wrong_kind(object: &Object, problem: &str) -> QueryError {
+    QueryError::WrongKind {
+        name: object.name.clone(),
+        kind: match object.kind() {
+            ObjectKind::Table => "table",
+            ObjectKind::View => "view",
+            ObjectKind::MaterializedView => "materialized view",
+        },
+        problem: problem.to_owned(),
+    }
+}
+
+pub(super) async fn schema_must_exist(inner: &Inner, name: &ObjectName) -> Result<(), QueryError> {
+    let schemas = inner.options.catalog.schemas().await?;
+    if schemas.iter().any(|schema| schema.name == name.schema()) {
+        return Ok(());
+    }
+    Err(catalog::error::CatalogError::SchemaNotFound(name.schema().to_owned()).into())
+}

@@ -1,0 +1,235 @@
+//! What tables there are and which columns they have, for drivers and for people.
+
+use arrow::datatypes::SchemaRef;
+use dialect::statement::TableUse;
+use futures::{StreamExt, future::BoxFuture, stream};
+use model::{
+    name::{ObjectName, RESERVED_SCHEMAS},
+    object::{Object, ObjectBody, ObjectKind},
+};
+
+use crate::{
+    error::QueryError,
+    queries::{Inner, Queries},
+    resolve::{Pins, Purpose},
+    session::Session,
+    system,
+    wire::wire_schema,
+};
+
+const DESCRIBED_AT_ONCE: usize = 8;
+
+/// Which tables a driver asks for. Patterns are those of SQL LIKE.
+#[derive(Debug, Clone, Default)]
+pub struct TableFilter {
+    /// Pattern of the schema.
+    pub schema: Option<String>,
+    /// Pattern of the name.
+    pub name: Option<String>,
+    /// Only these types, as in [`TableInfo::table_type`].
+    pub types: Option<Vec<String>>,
+    /// Whether the columns are wanted too, which needs the tables to be opened.
+    pub with_columns: bool,
+}
+
+/// One table as a driver sees it.
+#[derive(Debug, Clone)]
+pub struct TableInfo {
+    /// Its name.
+    pub name: ObjectName,
+    /// `TABLE`, `VIEW`, `MATERIALIZED VIEW` or `SYSTEM TABLE`.
+    pub table_type: &'static str,
+    /// Its columns under their wire types; `None` when not asked for, or when the table cannot be
+    /// opened just now.
+    pub columns: Option<SchemaRef>,
+    /// Declared primary key.
+    pub primary_key: Vec<String>,
+    /// `COMMENT` text.
+    pub comment: Option<String>,
+}
+
+/// Every value of [`TableInfo::table_type`], sorted.
+pub const TABLE_TYPES: [&str; 4] = ["MATERIALIZED VIEW", "SYSTEM TABLE", "TABLE", "VIEW"];
+
+/// Tables of `information_schema`.
+const INFORMATION_SCHEMA: [&str; 7] =
+    ["columns", "df_settings", "parameters", "routines", "schemata", "tables", "views"];
+
+impl Queries {
+    /// Schemas whose name fits the pattern of SQL LIKE, sorted, reserved ones included.
+    pub async fn schemas(
+        &self,
+        _session: &Session,
+        like: Option<&str>,
+    ) -> Result<Vec<String>, QueryError> {
+        let stored = self.inner.options.catalog.schemas().await?;
+        let mut names: Vec<String> = stored.into_iter().map(|schema| schema.name).collect();
+        names.extend(RESERVED_SCHEMAS.map(str::to_owned));
+        names.retain(|name| like.is_none_or(|like| like_matches(like, name)));
+        names.sort();
+        Ok(names)
+    }
+
+    /// Tables that fit the filter, by schema and name.
+    pub async fn tables(
+        &self,
+        session: &Session,
+        filter: &TableFilter,
+    ) -> Result<Vec<TableInfo>, QueryError> {
+        Self::tables_of(&self.inner, session, filter).await
+    }
+
+    pub(crate) async fn tables_of(
+        inner: &Inner,
+        _session: &Session,
+        filter: &TableFilter,
+    ) -> Result<Vec<TableInfo>, QueryError> {
+        let fits = |name: &ObjectName, table_type: &str| {
+            filter.schema.as_ref().is_none_or(|like| like_matches(like, name.schema()))
+                && filter.name.as_ref().is_none_or(|like| like_matches(like, name.name()))
+                && filter.types.as_ref().is_none_or(|types| types.iter().any(|t| t == table_type))
+        };
+        let objects = inner.options.catalog.objects().await?;
+        let wanted =
+            objects.into_iter().filter(|object| fits(&object.name, object.kind().as_sql()));
+        let with_columns = filter.with_columns;
+        let mut tables: Vec<TableInfo> = stream::iter(wanted.map(|object| async move {
+            let columns = if with_columns { columns(inner, &object).await.ok() } else { None };
+            TableInfo {
+                table_type: object.kind().as_sql(),
+                columns: columns.map(|schema| wire_schema(&schema)),
+                primary_key: primary_key(&object),
+                comment: object.comment,
+                name: object.name,
+            }
+        }))
+        .buffer_unordered(DESCRIBED_AT_ONCE)
+        .collect()
+        .await;
+        let system = system::TABLES.map(|name| ("system", name));
+        let information = INFORMATION_SCHEMA.map(|name| ("information_schema", name));
+        for (schema, table) in system.into_iter().chain(information) {
+            let name = ObjectName::new(schema, table)?;
+            if !fits(&name, "SYSTEM TABLE") {
+                continue;
+            }
+            let columns =
+                if with_columns { Some(system_columns(inner, &name).await?) } else { None };
+            tables.push(TableInfo {
+                name,
+                table_type: "SYSTEM TABLE",
+                columns,
+                primary_key: Vec::new(),
+                comment: None,
+            });
+        }
+        tables.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(tables)
+    }
+}
+
+async fn system_columns(inner: &Inner, name: &ObjectName) -> Result<SchemaRef, QueryError> {
+    let query = crate::resolve::parse_stored(&format!("SELECT * FROM {}", name.to_sql()))?;
+    let pins = Pins::new();
+    let resolved = inner.resolve("main", &query.tables, Purpose::Describe, &pins).await?;
+    let plan = crate::plan::logical(&resolved.state, &query).await?;
+    Ok(wire_schema(plan.schema().as_arrow()))
+}
+
+/// A table with its columns, for `information_schema`.
+pub(crate) struct DescribedTable {
+    pub(crate) name: ObjectName,
+    pub(crate) schema: Option<SchemaRef>,
+    pub(crate) definition: Option<String>,
+    pub(crate) is_view: bool,
+}
+
+/// Every table of the catalog. One that cannot be opened is listed without columns.
+pub(crate) async fn all(queries: &Inner) -> Result<Vec<DescribedTable>, QueryError> {
+    let objects = queries.options.catalog.objects().await?;
+    let described = stream::iter(objects.into_iter().map(|object| async move {
+        let schema = columns(queries, &object).await.inspect_err(|error| {
+            tracing::debug!(name = %object.name, %error, "columns are not known");
+        });
+        DescribedTable {
+            schema: schema.ok(),
+            definition: match &object.body {
+                ObjectBody::View(view) => Some(view.definition.clone()),
+                ObjectBody::MaterializedView(view) => Some(view.definition.clone()),
+                ObjectBody::Table(_) => None,
+            },
+            is_view: object.kind() == ObjectKind::View,
+            name: object.name,
+        }
+    }));
+    Ok(described.buffer_unordered(DESCRIBED_AT_ONCE).collect().await)
+}
+
+/// The columns of one object, under the types that it is stored with.
+pub(crate) fn columns<'a>(
+    queries: &'a Inner,
+    object: &'a Object,
+) -> BoxFuture<'a, Result<SchemaRef, QueryError>> {
+    // Boxed because describing everything is itself a part of resolving.
+    Box::pin(columns_of(queries, object))
+}
+
+async fn columns_of(queries: &Inner, object: &Object) -> Result<SchemaRef, QueryError> {
+    let parts = vec![object.name.schema().to_owned(), object.name.name().to_owned()];
+    let used = TableUse { name: parts.clone(), at: None, planned_name: parts };
+    let uses = std::slice::from_ref(&used);
+    let resolved = queries.resolve("main", uses, Purpose::Describe, &Pins::new()).await?;
+    if let Some(snapshot) = resolved.snapshots.get(&object.name) {
+        return Ok(snapshot.schema());
+    }
+    let query = crate::resolve::parse_stored(&format!("SELECT * FROM {}", object.name.to_sql()))?;
+    let plan = crate::plan::logical(&resolved.state, &query).await?;
+    Ok(wire_schema(plan.schema().as_arrow()))
+}
+
+fn primary_key(object: &Object) -> Vec<String> {
+    match &object.body {
+        ObjectBody::Table(table) => table.primary_key.clone(),
+        _ => Vec::new(),
+    }
+}
+
+/// SQL LIKE with `%`, `_` and `\` as escape, case-sensitive.
+pub(crate) fn like_matches(pattern: &str, text: &str) -> bool {
+    fn matches(pattern: &[char], text: &[char]) -> bool {
+        match pattern.split_first() {
+            None => text.is_empty(),
+            Some(('%', rest)) => (0..=text.len()).any(|skip| matches(rest, &text[skip..])),
+            Some(('_', rest)) => !text.is_empty() && matches(rest, &text[1..]),
+            Some(('\\', rest)) if !rest.is_empty() => {
+                text.first() == Some(&rest[0]) && matches(&rest[1..], &text[1..])
+            }
+            Some((c, rest)) => text.first() == Some(c) && matches(rest, &text[1..]),
+        }
+    }
+    // Runs of % mean the same as one, and one is what keeps the search short.
+    let mut chars: Vec<char> = pattern.chars().collect();
+    chars.dedup_by(|a, b| *a == '%' && *b == '%');
+    matches(&chars, &text.chars().collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::like_matches;
+
+    #[test]
+    fn patterns_match_as_in_sql() {
+        for (pattern, text, expected) in [
+            ("%", "", true),
+            ("a%", "abc", true),
+            ("a_c", "abc", true),
+            ("a_c", "ac", false),
+            ("a\\_c", "abc", false),
+            ("a\\_c", "a_c", true),
+            ("%b%%", "abc", true),
+            ("B", "b", false),
+        ] {
+            assert_eq!(like_matches(pattern, text), expected, "{pattern} on {text}");
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! What can go wrong with a statement.
+
+use std::{sync::Arc, time::Duration};
+
+use arrow::error::ArrowError;
+use catalog::error::CatalogError;
+use datafusion::{common::SchemaError, error::DataFusionError};
+use dialect::{SyntaxError, SyntaxErrorKind};
+use lake::LakeError;
+use model::{
+    code::Code,
+    name::{NameError, ObjectName},
+};
+use rt::cpu::CpuTaskError;
+
+/// An error of a statement. Its text says what and where; [`QueryError::hint`] says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The text is not SQL that Whimbrel takes.
+    #[error("{0}")]
+    Syntax(#[from] SyntaxError),
+    /// A name that cannot be one.
+    #[error("{0}")]
+    Name(#[from] NameError),
+    /// A named table, view or transform does not exist.
+    #[error("table '{name}' does not exist")]
+    TableNotFound {
+        /// The name, with its schema.
+        name: ObjectName,
+        /// The most similar name that does exist.
+        nearest: Option<String>,
+    },
+    /// The object is of another kind than the statement says or needs.
+    #[error("'{name}' is a {kind}, {problem}")]
+    WrongKind {
+        /// The object.
+        name: ObjectName,
+        /// What it is.
+        kind: &'static str,
+        /// What does not fit.
+        problem: String,
+    },
+    /// A materialized view that nobody has computed yet.
+    #[error("materialized view '{0}' has not been refreshed yet")]
+    NotRefreshed(ObjectName),
+    /// Views or transforms that would read each other in a circle.
+    #[error("'{}' would read itself: {}", .0[0], join_cycle(.0))]
+    Cycle(Vec<ObjectName>),
+    /// Views upon views upon views.
+    #[error("views are nested deeper than {0} levels")]
+    ViewDepth(usize),
+    /// The planner or the execution refused.
+    #[error("{}", data_fusion_text(.0))]
+    Engine(#[source] Arc<DataFusionError>),
+    /// A stored view no longer fits what it reads.
+    #[error("the query of '{name}' no longer works: {source}")]
+    View {
+        /// The view.
+        name: ObjectName,
+        /// Why.
+        #[source]
+        source: Box<QueryError>,
+    },
+    /// The catalog refused or is out of reach.
+    #[error("{}", chain(.0))]
+    Catalog(#[from] CatalogError),
+    /// The lake refused or is out of reach.
+    #[error("{}", chain(.0))]
+    Lake(#[from] LakeError),
+    /// A statement that this version plans no further.
+    #[error("{0}")]
+    Unsupported(String),
+    /// An argument that cannot be.
+    #[error("{0}")]
+    Invalid(String),
+    /// Too many statements run and wait.
+    #[error("the server is busy: {running} statements run and {waiting} wait")]
+    Busy {
+        /// Limit of running statements.
+        running: usize,
+        /// Limit of waiting statements.
+        waiting: usize,
+    },
+    /// The statement waited too long for its turn.
+    #[error("the statement waited {0:?} for its turn and was given up")]
+    QueueWait(Duration),
+    /// The statement ran too long.
+    #[error("the statement ran longer than its limit of {0:?}")]
+    Timeout(Duration),
+    /// The thread that worked on it died, or the server stops.
+    #[error("{0}")]
+    Task(#[from] CpuTaskError),
+    /// The statement waited for a job and the job did not succeed.
+    #[error("{0}")]
+    JobEnded(String),
+    /// The statement waited for jobs that take longer; they go on.
+    #[error("after {limit:?} these jobs had not ended: {jobs}")]
+    StillRunning {
+        /// How long it waited.
+        limit: Duration,
+        /// Who is not finished.
+        jobs: String,
+    },
+}
+
+impl QueryError {
+    /// Who is at fault.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Syntax(error) => match error.kind {
+                SyntaxErrorKind::Unsupported => Code::Unimplemented,
+                _ => Code::InvalidArgument,
+            },
+            Self::Name(_)
+            | Self::Cycle(_)
+            | Self::ViewDepth(_)
+            | Self::Invalid(_)
+            | Self::WrongKind { .. } => Code::InvalidArgument,
+            Self::TableNotFound { .. } => Code::NotFound,
+            Self::NotRefreshed(_) | Self::JobEnded(_) => Code::FailedPrecondition,
+            Self::Engine(error) => engine_code(error),
+            Self::View { source, .. } => match source.code() {
+                Code::InvalidArgument | Code::NotFound => Code::FailedPrecondition,
+                other => other,
+            },
+            Self::Catalog(error) => error.code(),
+            Self::Lake(error) => error.code(),
+            Self::Unsupported(_) => Code::Unimplemented,
+            Self::Busy { .. } | Self::QueueWait(_) => Code::ResourceExhausted,
+            Self::Timeout(_) | Self::StillRunning { .. } => Code::DeadlineExceeded,
+            Self::Task(CpuTaskError::Panicked(_)) => Code::Internal,
+            Self::Task(CpuTaskError::ShutDown) => Code::Unavailable,
+        }
+    }
+
+    /// What the caller can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Syntax(error) => error.hint.clone(),
+            Self::TableNotFound { nearest: Some(nearest), .. } => {
+                Some(format!("did you mean '{nearest}'?"))
+            }
+            Self::TableNotFound { nearest: None, .. } => {
+                Some("SHOW TABLES lists what there is".to_owned())
+            }
+            Self::NotRefreshed(name) => Some(format!(
+                "watch its job with SHOW JOBS, or run REFRESH MATERIALIZED VIEW {} SYNC",
+                name.to_sql()
+            )),
+            Self::Busy { .. } | Self::QueueWait(_) => {
+                Some("try again later, or raise query.concurrency or query.queue_max".to_owned())
+            }
+            Self::Timeout(_) => Some("raise query.statement_timeout".to_owned()),
+            Self::StillRunning { .. } => {
+                Some("they go on: WAIT FOR JOB again, or see SHOW JOBS".to_owned())
+            }
+            Self::View { source, .. } => source.hint(),
+            Self::Engine(error) => engine_hint(error),
+            _ => None,
+        }
+    }
+
+    /// Line and column of the mistake in the statement, counted from 1, when it is known.
+    #[must_use]
+    pub fn position(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::Syntax(error) => Some((error.line, error.column)),
+            Self::Engine(error) => {
+                let span = error.diagnostic()?.span?;
+                Some((span.start.line, span.start.column))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl From<DataFusionError> for QueryError {
+    fn from(error: DataFusionError) -> Self {
+        // Errors of our own that travelled through DataFusion come back as what they were.
+        match error {
+            DataFusionError::External(inner) => match inner.downcast::<LakeError>() {
+                Ok(lake) => Self::Lake(*lake),
+                Err(inner) => match inner.downcast::<Self>() {
+                    Ok(own) => *own,
+                    Err(inner) => Self::Engine(Arc::new(DataFusionError::External(inner))),
+                },
+            },
+            DataFusionError::Context(_, inner)
+                if matches!(*inner, DataFusionError::External(_)) =>
+            {
+                Self::from(*inner)
+            }
+            other => Self::Engine(Arc::new(other)),
+        }
+    }
+}
+
+impl From<ArrowError> for QueryError {
+    fn from(error: ArrowError) -> Self {
+        Self::from(DataFusionError::from(error))
+    }
+}
+
+fn engine_code(error: &DataFusionError) -> Code {
+    match error.find_root() {
+        DataFusionError::Plan(_)
+        | DataFusionError::SchemaError(..)
+        | DataFusionError::SQL(..)
+        | DataFusionError::Configuration(_)
+        | DataFusionError::Execution(_)
+        | DataFusionError::ArrowError(..) => Code::InvalidArgument,
+        DataFusionError::NotImplemented(_) => Code::Unimplemented,
+        DataFusionError::ResourcesExhausted(_) => Code::ResourceExhausted,
+        DataFusionError::IoError(_) | DataFusionError::ObjectStore(_) => Code::Unavailable,
+        DataFusionError::ParquetError(_) => Code::DataLoss,
+        DataFusionError::External(inner) => {
+            inner.downcast_ref::<LakeError>().map_or(Code::Internal, LakeError::code)
+        }
+        _ => Code::Internal,
+    }
+}
+
+fn engine_hint(error: &DataFusionError) -> Option<String> {
+    match error.find_root() {
+        DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
+            SchemaError::FieldNotFound { field, valid_fields } => valid_fields
+                .iter()
+                .map(|valid| (strsim::jaro_winkler(&field.name, &valid.name), &valid.name))
+                .filter(|(likeness, _)| *likeness > 0.8)
+                .max_by(|a, b| a.0.total_cmp(&b.0))
+                .map(|(_, name)| format!("did you mean column '{name}'?")),
+            _ => None,
+        },
+        DataFusionError::ResourcesExhausted(_) => Some(
+            "the statement needs more memory or spill space than it may use: \
+             select less, or raise query.memory_max or query.spill_max"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
+
+/// DataFusion's text without the type name that it puts in front.
+fn data_fusion_text(error: &DataFusionError) -> String {
+    match error.find_root() {
+        DataFusionError::Plan(text)
+        | DataFusionError::Execution(text)
+        | DataFusionError::NotImplemented(text)
+        | DataFusionError::Configuration(text)
+        | DataFusionError::ResourcesExhausted(text) => text.clone(),
+        DataFusionError::SchemaError(schema, _) => schema.to_string(),
+        DataFusionError::External(inner) => chain(inner.as_ref()),
+        DataFusionError::ArrowError(inner, _) => inner.to_string(),
+        other => other.strip_backtrace(),
+    }
+}
+
+/// An error with the errors below it, `: ` between them.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut below = error.source();
+    while let Some(cause) = below {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        below = cause.source();
+    }
+    text
+}
+
+fn join_cycle(names: &[ObjectName]) -> String {
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" -> ")
+}

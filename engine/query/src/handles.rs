@@ -1,0 +1,145 @@
+//! Things that wait for their client, under names that nobody can guess.
+
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+
+use model::{code::Code, principal::Principal, time::Timestamp};
+use parking_lot::Mutex;
+use rt::clock::Clock;
+
+/// 128 random bits that name something kept for one principal.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Handle([u8; 16]);
+
+impl Handle {
+    /// The bytes that travel.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Reads what travelled; `None` when it has another length.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A handle is a capability: it stays out of logs.
+        f.write_str("Handle(***)")
+    }
+}
+
+/// Why a handle could not be made or used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HandleError {
+    /// Unknown, expired, used up, or of somebody else: all look the same from outside.
+    #[error("the handle is unknown, expired or already used; run the statement again")]
+    Unknown,
+    /// The limit is reached.
+    #[error(
+        "{0} handles are open, which is the limit; fetch or close some, or raise server.handles_max"
+    )]
+    Full(usize),
+    /// The machine gives no random numbers.
+    #[error("the operating system gives no random numbers: {0}")]
+    Random(String),
+}
+
+impl HandleError {
+    /// Who is at fault.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Unknown => Code::NotFound,
+            Self::Full(_) => Code::ResourceExhausted,
+            Self::Random(_) => Code::Internal,
+        }
+    }
+}
+
+/// A bounded store of values, each owned by a principal and kept for a limited time.
+pub struct Handles<T> {
+    entries: Mutex<HashMap<Handle, Entry<T>>>,
+    count_max: usize,
+    ttl: Duration,
+    clock: Arc<dyn Clock>,
+}
+
+struct Entry<T> {
+    owner: Principal,
+    expires_at: Timestamp,
+    value: T,
+}
+
+impl<T> fmt::Debug for Handles<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handles").field("count", &self.entries.lock().len()).finish_non_exhaustive()
+    }
+}
+
+impl<T> Handles<T> {
+    /// An empty store of at most `count_max` values, each dropped `ttl` after its last use.
+    pub fn new(count_max: usize, ttl: Duration, clock: Arc<dyn Clock>) -> Self {
+        Self { entries: Mutex::new(HashMap::new()), count_max, ttl, clock }
+    }
+
+    /// Keeps a value for its owner. Expired values make room first.
+    pub fn insert(&self, owner: &Principal, value: T) -> Result<Handle, HandleError> {
+        let mut bits = [0; 16];
+        getrandom::fill(&mut bits).map_err(|error| HandleError::Random(error.to_string()))?;
+        let now = self.clock.now();
+        let mut entries = self.entries.lock();
+        if entries.len() >= self.count_max {
+            entries.retain(|_, entry| entry.expires_at > now);
+        }
+        if entries.len() >= self.count_max {
+            return Err(HandleError::Full(self.count_max));
+        }
+        let handle = Handle(bits);
+        let expires_at = now.plus(self.ttl);
+        entries.insert(handle, Entry { owner: owner.clone(), expires_at, value });
+        Ok(handle)
+    }
+
+    /// Removes a value and gives it to its owner: it can be used once.
+    pub fn take(&self, handle: &Handle, owner: &Principal) -> Result<T, HandleError> {
+        let now = self.clock.now();
+        let mut entries = self.entries.lock();
+        let usable = entries
+            .get(handle)
+            .is_some_and(|entry| entry.owner == *owner && entry.expires_at > now);
+        if !usable {
+            return Err(HandleError::Unknown);
+        }
+        entries.remove(handle).map(|entry| entry.value).ok_or(HandleError::Unknown)
+    }
+
+    /// Lets the owner use a value in place and keeps it for another full time.
+    pub fn with<R>(
+        &self,
+        handle: &Handle,
+        owner: &Principal,
+        use_value: impl FnOnce(&mut T) -> R,
+    ) -> Result<R, HandleError> {
+        let now = self.clock.now();
+        let mut entries = self.entries.lock();
+        match entries.get_mut(handle) {
+            Some(entry) if entry.owner == *owner && entry.expires_at > now => {
+                entry.expires_at = now.plus(self.ttl);
+                Ok(use_value(&mut entry.value))
+            }
+            _ => Err(HandleError::Unknown),
+        }
+    }
+
+    /// Drops values whose time is over, so that what they hold is free again.
+    pub fn sweep(&self) {
+        let now = self.clock.now();
+        self.entries.lock().retain(|_, entry| entry.expires_at > now);
+    }
+}
+
+#[cfg(test)]
+mod tests;

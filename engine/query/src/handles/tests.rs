@@ -1,0 +1,55 @@
+use futures::{FutureExt, future::BoxFuture};
+
+use super::*;
+
+#[derive(Debug, Default)]
+struct TestClock(Mutex<i64>);
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(*self.0.lock())
+    }
+
+    fn sleep(&self, _wait: Duration) -> BoxFuture<'static, ()> {
+        async {}.boxed()
+    }
+}
+
+fn handles(count_max: usize) -> (Arc<TestClock>, Handles<u32>) {
+    let clock = Arc::new(TestClock::default());
+    let handles = Handles::new(count_max, Duration::from_secs(60), Arc::clone(&clock) as _);
+    (clock, handles)
+}
+
+#[test]
+fn a_handle_can_be_taken_once_and_only_by_its_owner() {
+    let (_, handles) = handles(8);
+    let (ann, bob) = (Principal::verified("ann"), Principal::verified("bob"));
+    let handle = handles.insert(&ann, 7).unwrap();
+    assert_eq!(handles.take(&handle, &bob), Err(HandleError::Unknown));
+    assert_eq!(handles.take(&handle, &ann), Ok(7));
+    assert_eq!(handles.take(&handle, &ann), Err(HandleError::Unknown));
+}
+
+#[test]
+fn an_unused_handle_expires_and_a_used_one_lives_on() {
+    let (clock, handles) = handles(8);
+    let ann = Principal::verified("ann");
+    let (used, idle) = (handles.insert(&ann, 1).unwrap(), handles.insert(&ann, 2).unwrap());
+    *clock.0.lock() = 59_000_000;
+    assert_eq!(handles.with(&used, &ann, |value| *value), Ok(1));
+    *clock.0.lock() = 61_000_000;
+    assert_eq!(handles.with(&used, &ann, |value| *value), Ok(1));
+    assert_eq!(handles.take(&idle, &ann), Err(HandleError::Unknown));
+}
+
+#[test]
+fn a_full_store_refuses_until_something_expires() {
+    let (clock, handles) = handles(2);
+    let ann = Principal::verified("ann");
+    handles.insert(&ann, 1).unwrap();
+    handles.insert(&ann, 2).unwrap();
+    assert_eq!(handles.insert(&ann, 3), Err(HandleError::Full(2)));
+    *clock.0.lock() = 61_000_000;
+    assert!(handles.insert(&ann, 3).is_ok());
+}

@@ -1,0 +1,140 @@
+//! Logical and physical plans, and the DataFusion session that makes them.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::Array,
+    datatypes::{DataType, Field, Schema, SchemaRef},
+    record_batch::RecordBatch,
+};
+use datafusion::{
+    common::{ParamValues, ScalarValue},
+    execution::{
+        SessionState, SessionStateBuilder,
+        disk_manager::{DiskManagerBuilder, DiskManagerMode},
+        memory_pool::{GreedyMemoryPool, TrackConsumersPool},
+        runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
+    },
+    logical_expr::LogicalPlan,
+    physical_plan::ExecutionPlan,
+    prelude::SessionConfig,
+    sql::{parser::Statement as DataFusionStatement, sqlparser::ast},
+};
+use dialect::statement::Query;
+use model::name::{CATALOG, DEFAULT_SCHEMA};
+
+use crate::{error::QueryError, options::QueryLimits};
+
+const FOOTER_CACHE_BYTES: usize = 128 << 20;
+
+/// One memory pool, one spill budget and one footer cache for all statements.
+pub(crate) fn runtime_env(limits: &QueryLimits) -> Result<Arc<RuntimeEnv>, QueryError> {
+    let memory = usize::try_from(limits.memory_max).unwrap_or(usize::MAX);
+    let consumers_named = std::num::NonZeroUsize::new(3).expect("three is not zero");
+    let spill = DiskManagerBuilder::default()
+        .with_mode(DiskManagerMode::Directories(vec![limits.spill_dir.clone()]))
+        .with_max_temp_directory_size(limits.spill_max);
+    Ok(RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(TrackConsumersPool::new(
+            GreedyMemoryPool::new(memory),
+            consumers_named,
+        )))
+        .with_disk_manager_builder(spill)
+        .with_metadata_cache_limit(FOOTER_CACHE_BYTES)
+        .build_arc()?)
+}
+
+/// What every statement starts from.
+pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionState {
+    let mut config = SessionConfig::new()
+        .with_target_partitions(limits.target_partitions.max(1))
+        .with_information_schema(true)
+        .with_default_catalog_and_schema(CATALOG, DEFAULT_SCHEMA)
+        .with_create_default_catalog_and_schema(false);
+    let options = config.options_mut();
+    options.execution.time_zone = Some("UTC".to_owned());
+    // Errors can then point into the text.
+    options.sql_parser.collect_spans = true;
+    // See the lake's notes on joins over partition columns: the in-list form loses NULL matches.
+    options.optimizer.hash_join_inlist_pushdown_max_size = 0;
+    options.optimizer.hash_join_inlist_pushdown_max_distinct_values = 0;
+    SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(env)
+        .with_default_features()
+        .build()
+}
+
+/// Plans a query, unoptimized: parameters are still open.
+pub(crate) async fn logical(
+    state: &SessionState,
+    query: &Query,
+) -> Result<LogicalPlan, QueryError> {
+    let statement = ast::Statement::Query(query.ast.clone());
+    logical_of(state, statement).await
+}
+
+pub(crate) async fn logical_of(
+    state: &SessionState,
+    statement: ast::Statement,
+) -> Result<LogicalPlan, QueryError> {
+    Ok(state.statement_to_plan(DataFusionStatement::Statement(Box::new(statement))).await?)
+}
+
+/// Optimizes and makes it physical. This is where files are chosen.
+pub(crate) async fn physical(
+    state: &SessionState,
+    plan: &LogicalPlan,
+) -> Result<Arc<dyn ExecutionPlan>, QueryError> {
+    Ok(state.create_physical_plan(plan).await?)
+}
+
+/// The parameters of a plan in their order: `$1`, `$2`, …; text where the plan does not tell.
+pub(crate) fn parameters(plan: &LogicalPlan, count: usize) -> Result<SchemaRef, QueryError> {
+    let types = plan.get_parameter_types()?;
+    let fields = (1..=count).map(|n| {
+        let id = format!("${n}");
+        let data_type = types.get(&id).cloned().flatten().unwrap_or(DataType::Utf8);
+        Field::new(id, crate::wire::wire_type(&data_type), true)
+    });
+    Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+}
+
+/// Binds one row of parameters.
+pub(crate) fn bind(
+    plan: LogicalPlan,
+    count: usize,
+    row: Option<(&RecordBatch, usize)>,
+) -> Result<LogicalPlan, QueryError> {
+    let given = row.map_or(0, |(batch, _)| batch.num_columns());
+    if given < count || (count == 0 && given > 0) {
+        return Err(QueryError::Invalid(format!(
+            "the statement has {count} parameters and {given} were bound"
+        )));
+    }
+    let Some((batch, row)) = row else { return Ok(plan) };
+    let values = batch.columns()[..count]
+        .iter()
+        .map(|column| bound_value(column.as_ref(), row))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(plan.with_param_values(ParamValues::from(values))?)
+}
+
+/// One bound value. A driver that binds as a union means the value inside.
+fn bound_value(column: &dyn Array, row: usize) -> Result<ScalarValue, QueryError> {
+    match ScalarValue::try_from_array(column, row)? {
+        ScalarValue::Union(Some((_, inner)), _, _) => Ok(*inner),
+        ScalarValue::Union(None, _, _) => Ok(ScalarValue::Null),
+        other => Ok(other),
+    }
+}
+
+/// Rows that left the leaves of a plan so far.
+pub(crate) fn rows_read(plan: &dyn ExecutionPlan) -> u64 {
+    let children = plan.children();
+    if children.is_empty() {
+        let rows = plan.metrics().and_then(|metrics| metrics.output_rows());
+        return rows.map_or(0, |rows| rows as u64);
+    }
+    children.into_iter().map(|child| rows_read(child.as_ref())).sum()
+}

@@ -1,0 +1,564 @@
+//! The only way in for a statement: prepare, plan, execute, command.
+
+use std::sync::Arc;
+
+use arrow::{
+    datatypes::{Schema, SchemaRef},
+    record_batch::RecordBatch,
+};
+use datafusion::{
+    execution::{SessionState, TaskContext},
+    logical_expr::LogicalPlan,
+    physical_plan::{ExecutionPlan, ExecutionPlanProperties},
+    sql::parser::{DFParser, Statement as DataFusionStatement},
+};
+use dialect::statement::{JobStatement, Query, Show, Statement, TableUse};
+use futures::{StreamExt, TryStreamExt, stream};
+use model::{id::QueryId, name::ObjectName, object::Object};
+use parking_lot::Mutex;
+
+use crate::{
+    admit::Admission,
+    command,
+    error::QueryError,
+    log::{QueryLog, QueryRecord, QueryToken},
+    options::QueriesOptions,
+    plan,
+    resolve::{self, Pins, Purpose, Resolved},
+    session::Session,
+    stream::{Held, QueryStream},
+    wire,
+};
+
+/// Batches that wait for a slow reader before the query pauses.
+const BATCHES_IN_FLIGHT: usize = 4;
+
+/// Runs statements. Cheap to clone; clones share everything.
+#[derive(Debug, Clone)]
+pub struct Queries {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) options: QueriesOptions,
+    pub(crate) log: QueryLog,
+    admission: Admission,
+    base: SessionState,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queries").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// A statement that was parsed, resolved and checked. It has had no effect.
+#[derive(Debug)]
+pub struct Prepared {
+    pub(crate) sql: String,
+    pub(crate) statement: Statement,
+    schema: SchemaRef,
+    parameters: SchemaRef,
+    /// The plan made while preparing, for a statement that runs at once.
+    first_plan: Mutex<Option<FirstPlan>>,
+}
+
+struct FirstPlan {
+    state: SessionState,
+    plan: LogicalPlan,
+}
+
+impl std::fmt::Debug for FirstPlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FirstPlan")
+    }
+}
+
+impl Prepared {
+    /// Whether it only reads: then [`Queries::plan`] and [`Queries::execute`] run it. Everything
+    /// else takes effect through [`Queries::command`].
+    #[must_use]
+    pub fn is_query(&self) -> bool {
+        is_query(&self.statement)
+    }
+
+    /// Columns of the answer under their wire types; none for what is not a query. Binding
+    /// parameters can still change a type: the planned query has the last word.
+    #[must_use]
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// The parameters in their order, named `$1`, `$2`, …; text where the statement does not tell.
+    #[must_use]
+    pub fn parameters(&self) -> SchemaRef {
+        Arc::clone(&self.parameters)
+    }
+}
+
+/// A query pinned to versions and planned, ready to run once.
+#[derive(Debug)]
+pub struct Planned {
+    schema: SchemaRef,
+    body: PlanBody,
+    token: QueryToken,
+}
+
+#[derive(Debug)]
+enum PlanBody {
+    Physical { plan: Arc<dyn ExecutionPlan>, task: Arc<TaskContext> },
+    Rows(RecordBatch),
+}
+
+impl Planned {
+    /// The schema of every batch that it will yield.
+    #[must_use]
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// Its id in `system.queries`.
+    #[must_use]
+    pub fn query_id(&self) -> QueryId {
+        self.token.id()
+    }
+}
+
+/// What a command answered.
+#[derive(Debug, Clone)]
+pub struct CommandResult {
+    /// Columns of the rows; none when there are no rows to show.
+    pub schema: SchemaRef,
+    /// The rows.
+    pub batches: Vec<RecordBatch>,
+    /// Rows that a DML statement wrote; 0 for DDL.
+    pub rows_affected: i64,
+}
+
+impl CommandResult {
+    pub(crate) fn done() -> Self {
+        Self::affected(0)
+    }
+
+    pub(crate) fn affected(rows: u64) -> Self {
+        let rows_affected = crate::answer::count(rows);
+        Self { schema: Arc::new(Schema::empty()), batches: Vec::new(), rows_affected }
+    }
+
+    pub(crate) fn rows(batch: RecordBatch) -> Self {
+        Self { schema: batch.schema(), batches: vec![batch], rows_affected: 0 }
+    }
+}
+
+impl Queries {
+    /// Puts the parts together. The spill folder is made here.
+    pub fn new(options: QueriesOptions) -> Result<Self, QueryError> {
+        std::fs::create_dir_all(&options.limits.spill_dir).map_err(|error| {
+            let folder = options.limits.spill_dir.display();
+            QueryError::Invalid(format!("the spill folder {folder} cannot be made: {error}"))
+        })?;
+        let env = plan::runtime_env(&options.limits)?;
+        options.lake.register_stores(&env);
+        let base = plan::base_state(&options.limits, env);
+        let limits = &options.limits;
+        let admission = Admission::new(
+            limits.concurrency,
+            limits.queue_max,
+            limits.queue_wait,
+            Arc::clone(&options.clock),
+        );
+        let log = QueryLog::new(Arc::clone(&options.clock));
+        Ok(Self { inner: Arc::new(Inner { options, log, admission, base }) })
+    }
+
+    /// Parses, resolves and plans a statement without any effect, to be run later, any number of
+    /// times: each run sees the tables at their newest version then.
+    pub async fn prepare(&self, session: &Session, sql: &str) -> Result<Prepared, QueryError> {
+        let mut prepared = self.prepare_now(session, sql).await?;
+        *prepared.first_plan.get_mut() = None;
+        Ok(prepared)
+    }
+
+    /// As [`Queries::prepare`], for a statement that runs at once: the first run uses the versions
+    /// that were found here, so that nothing is planned twice.
+    pub async fn prepare_now(&self, session: &Session, sql: &str) -> Result<Prepared, QueryError> {
+        let (inner, session, sql) = (Arc::clone(&self.inner), session.clone(), sql.to_owned());
+        self.on_cpu(async move { inner.prepare(&session, sql).await }).await
+    }
+
+    /// Pins a query to versions and plans it with its parameters: one row of them, or none.
+    ///
+    /// [`QueryError::Invalid`] for what is not a query, and for the wrong number of parameters.
+    pub async fn plan(
+        &self,
+        session: &Session,
+        prepared: &Prepared,
+        parameters: Option<&RecordBatch>,
+    ) -> Result<Planned, QueryError> {
+        let token = self.inner.log.open(session.principal().name(), &prepared.sql);
+        let (inner, session) = (Arc::clone(&self.inner), session.clone());
+        let statement = prepared.statement.clone();
+        let first_plan = prepared.first_plan.lock().take();
+        let parameters = parameters.cloned();
+        let planned = self
+            .on_cpu(async move {
+                inner.plan(&session, &statement, first_plan, parameters.as_ref()).await
+            })
+            .await;
+        match planned {
+            Ok((schema, body)) => Ok(Planned { schema, body, token }),
+            Err(error) => {
+                token.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits for its turn and starts a planned query. Rows come as fast as they are taken;
+    /// dropping the stream cancels the query.
+    pub async fn execute(&self, planned: Planned) -> Result<QueryStream, QueryError> {
+        let Planned { schema, body, token } = planned;
+        let guard = self.inner.options.shutdown.guard(format!("query {}", token.id()));
+        let (plan, task) = match body {
+            PlanBody::Rows(batch) => {
+                let rows = stream::iter([Ok(batch)]).boxed();
+                let held = Held { _permit: None, _guard: guard };
+                return Ok(QueryStream::new(schema, rows, token, held));
+            }
+            PlanBody::Physical { plan, task } => (plan, task),
+        };
+        let permit = match self.inner.admission.admit().await {
+            Ok(permit) => permit,
+            Err(error) => {
+                token.failed(&error);
+                return Err(error);
+            }
+        };
+        let rows = match self.start(&plan, &task, &schema).await {
+            Ok(rows) => self.inner.limit_time(rows),
+            Err(error) => {
+                token.failed(&error);
+                return Err(error);
+            }
+        };
+        let held = Held { _permit: Some(permit), _guard: guard };
+        Ok(QueryStream::new(schema, rows, token, held))
+    }
+
+    /// Runs a statement that is not a query; it takes effect exactly once, or not at all when this
+    /// returns an error. With several rows of parameters it takes effect once for each, an INSERT of
+    /// VALUES in one commit.
+    ///
+    /// Dropping the future cancels what has not begun to commit; a commit that began is finished.
+    pub async fn command(
+        &self,
+        session: &Session,
+        prepared: &Prepared,
+        parameters: Option<&RecordBatch>,
+    ) -> Result<CommandResult, QueryError> {
+        let token = self.inner.log.open(session.principal().name(), &prepared.sql);
+        let _guard = self.inner.options.shutdown.guard(format!("statement {}", token.id()));
+        token.started();
+        let queries = self.clone();
+        let (session, statement) = (session.clone(), prepared.statement.clone());
+        let parameters = parameters.cloned();
+        let result = self
+            .on_cpu(async move {
+                command::run(&queries, &session, statement, parameters.as_ref()).await
+            })
+            .await;
+        match &result {
+            Ok(answer) => {
+                token.add_rows(usize::try_from(answer.rows_affected).unwrap_or(0));
+                token.succeeded();
+            }
+            Err(error) => token.failed(error),
+        }
+        result
+    }
+
+    /// The newest statements, newest first.
+    #[must_use]
+    pub fn recent(&self) -> Vec<QueryRecord> {
+        self.inner.log.records()
+    }
+
+    async fn start(
+        &self,
+        plan: &Arc<dyn ExecutionPlan>,
+        task: &Arc<TaskContext>,
+        schema: &SchemaRef,
+    ) -> Result<stream::BoxStream<'static, Result<RecordBatch, QueryError>>, QueryError> {
+        let (plan, task, schema) = (Arc::clone(plan), Arc::clone(task), Arc::clone(schema));
+        let cpu = self.inner.options.cpu.clone();
+        self.on_cpu(async move {
+            // A plan with an order has one partition; the others may arrive in any order.
+            let partitions = plan.output_partitioning().partition_count();
+            let streams = (0..partitions)
+                .map(|n| {
+                    let schema = Arc::clone(&schema);
+                    let rows = plan.execute(n, Arc::clone(&task))?;
+                    Ok(rows.map_err(QueryError::from).and_then(move |batch| {
+                        let sent = wire::to_wire(&batch, &schema).map_err(QueryError::from);
+                        std::future::ready(sent)
+                    }))
+                })
+                .collect::<Result<Vec<_>, QueryError>>()?;
+            Ok(cpu.merge(streams, BATCHES_IN_FLIGHT).boxed())
+        })
+        .await
+    }
+
+    async fn on_cpu<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, QueryError>> + Send + 'static,
+    ) -> Result<T, QueryError> {
+        self.inner.options.cpu.spawn(work).await?
+    }
+}
+
+impl Inner {
+    /// A DataFusion session that knows no table yet.
+    pub(crate) fn state(&self, default_schema: &str) -> SessionState {
+        let mut state = self.base.clone();
+        default_schema.clone_into(&mut state.config_mut().options_mut().catalog.default_schema);
+        state.mark_start_execution();
+        state
+    }
+
+    pub(crate) async fn resolve(
+        &self,
+        default_schema: &str,
+        tables: &[TableUse],
+        purpose: Purpose,
+        pins: &Pins,
+    ) -> Result<Resolved, QueryError> {
+        resolve::resolve(self, default_schema, tables, purpose, pins).await
+    }
+
+    pub(crate) async fn objects_named(
+        &self,
+        names: &[ObjectName],
+    ) -> Result<Vec<Object>, QueryError> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(self.options.catalog.objects_named(names).await?)
+    }
+
+    /// The object of that name, or the error that names the nearest one.
+    pub(crate) async fn object_named(&self, name: &ObjectName) -> Result<Object, QueryError> {
+        match self.objects_named(std::slice::from_ref(name)).await?.pop() {
+            Some(object) => Ok(object),
+            None => Err(self.not_found(name.clone()).await),
+        }
+    }
+
+    pub(crate) async fn not_found(&self, name: ObjectName) -> QueryError {
+        let known = match self.options.catalog.objects().await {
+            Ok(objects) => objects,
+            Err(error) => return error.into(),
+        };
+        let wanted = name.to_string();
+        // The same name in another schema is the likeliest slip; then come typing errors.
+        let likeness = |known: &ObjectName| {
+            if known.name() == name.name() {
+                return 1.0;
+            }
+            strsim::jaro_winkler(&known.to_string(), &wanted)
+                .max(strsim::jaro_winkler(known.name(), name.name()) - 0.02)
+        };
+        let nearest = known
+            .iter()
+            .map(|object| (likeness(&object.name), &object.name))
+            .filter(|(likeness, _)| *likeness > 0.8)
+            .max_by(|a, b| a.0.total_cmp(&b.0))
+            .map(|(_, name)| name.to_string());
+        QueryError::TableNotFound { name, nearest }
+    }
+
+    async fn prepare(&self, session: &Session, sql: String) -> Result<Prepared, QueryError> {
+        if sql.len() > self.options.limits.sql_length_max {
+            return Err(QueryError::Invalid(format!(
+                "the statement has {} bytes; at most {} are read (query.sql_length_max)",
+                sql.len(),
+                self.options.limits.sql_length_max
+            )));
+        }
+        let statement = dialect::parse(&sql)?;
+        if let Some(batch) = self.rows_of_show(session, &statement).await? {
+            return Ok(Prepared {
+                sql,
+                statement,
+                schema: wire::wire_schema(&batch.schema()),
+                parameters: Arc::new(Schema::empty()),
+                first_plan: Mutex::new(None),
+            });
+        }
+        let checked = command::check(self, session, &statement).await?;
+        let (first_plan, schema, parameters) = match checked {
+            None => (None, Arc::new(Schema::empty()), Arc::new(Schema::empty())),
+            Some(Checked { resolved, plan, parameters }) => {
+                let parameters = plan::parameters(&plan, parameters)?;
+                let schema = wire::wire_schema(plan.schema().as_arrow());
+                if is_query(&statement) {
+                    (Some(FirstPlan { state: resolved.state, plan }), schema, parameters)
+                } else {
+                    (None, Arc::new(Schema::empty()), parameters)
+                }
+            }
+        };
+        let first_plan = Mutex::new(first_plan);
+        Ok(Prepared { sql, statement, schema, parameters, first_plan })
+    }
+
+    async fn plan(
+        &self,
+        session: &Session,
+        statement: &Statement,
+        first_plan: Option<FirstPlan>,
+        parameters: Option<&RecordBatch>,
+    ) -> Result<(SchemaRef, PlanBody), QueryError> {
+        if !is_query(statement) {
+            return Err(QueryError::Invalid("the statement is not a query".to_owned()));
+        }
+        if let Some(batch) = self.rows_of_show(session, statement).await? {
+            let schema = wire::wire_schema(&batch.schema());
+            let batch = wire::to_wire(&batch, &schema)?;
+            return Ok((schema, PlanBody::Rows(batch)));
+        }
+        let first_plan = match first_plan {
+            Some(first_plan) => first_plan,
+            None => {
+                let checked = command::check(self, session, statement).await?;
+                let Some(Checked { resolved, plan, .. }) = checked else {
+                    return Err(QueryError::Invalid("the statement is not a query".to_owned()));
+                };
+                FirstPlan { state: resolved.state, plan }
+            }
+        };
+        let FirstPlan { state, plan } = first_plan;
+        let row = match parameters {
+            Some(batch) if batch.num_rows() != 1 => {
+                return Err(QueryError::Invalid(format!(
+                    "a query takes one row of parameters and {} were bound",
+                    batch.num_rows()
+                )));
+            }
+            Some(batch) => Some((batch, 0)),
+            None => None,
+        };
+        let plan = plan::bind(plan, parameter_count(statement), row)?;
+        let physical = plan::physical(&state, &plan).await?;
+        let schema = wire::wire_schema(&physical.schema());
+        Ok((schema, PlanBody::Physical { plan: physical, task: state.task_ctx() }))
+    }
+
+    async fn rows_of_show(
+        &self,
+        session: &Session,
+        statement: &Statement,
+    ) -> Result<Option<RecordBatch>, QueryError> {
+        match statement {
+            Statement::Show(Show::Setting { .. }) => Ok(None),
+            Statement::Show(show) => Ok(Some(command::show::rows(self, session, show).await?)),
+            _ => Ok(None),
+        }
+    }
+
+    fn limit_time(
+        &self,
+        rows: stream::BoxStream<'static, Result<RecordBatch, QueryError>>,
+    ) -> stream::BoxStream<'static, Result<RecordBatch, QueryError>> {
+        let limit = self.options.limits.statement_timeout;
+        if limit.is_zero() {
+            return rows;
+        }
+        let late = self.options.clock.sleep(limit);
+        let error = stream::once(async move {
+            late.await;
+            Err(QueryError::Timeout(limit))
+        });
+        // Whichever ends first ends both: the error when the time is over, the rows when they end.
+        let rows = rows.map(Some).chain(stream::iter([None]));
+        stream::select(rows, error.map(Some))
+            .scan(false, |ended, item| {
+                if *ended {
+                    return std::future::ready(None);
+                }
+                *ended = matches!(item, Some(Err(_)) | None);
+                std::future::ready(item)
+            })
+            .boxed()
+    }
+}
+
+/// A statement's query with its plan, parameters still open.
+pub(crate) struct Checked {
+    pub(crate) resolved: Resolved,
+    pub(crate) plan: LogicalPlan,
+    pub(crate) parameters: usize,
+}
+
+/// Plans the query of a statement, or its EXPLAIN.
+pub(crate) async fn check_query(
+    inner: &Inner,
+    session: &Session,
+    query: &Query,
+    explain: Option<Explain>,
+) -> Result<Checked, QueryError> {
+    let purpose = match explain {
+        Some(Explain { analyze: false, .. }) => Purpose::Describe,
+        _ => Purpose::Read,
+    };
+    let resolved = inner.resolve(session.schema(), &query.tables, purpose, &Pins::new()).await?;
+    let plan = match explain {
+        None => plan::logical(&resolved.state, query).await?,
+        Some(explain) => resolved.state.statement_to_plan(explain.statement(query)?).await?,
+    };
+    Ok(Checked { resolved, plan, parameters: query.parameters })
+}
+
+/// How to explain.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Explain {
+    pub(crate) analyze: bool,
+    pub(crate) verbose: bool,
+}
+
+impl Explain {
+    /// DataFusion's own EXPLAIN of a query.
+    fn statement(self, query: &Query) -> Result<DataFusionStatement, QueryError> {
+        let analyze = if self.analyze { "ANALYZE " } else { "" };
+        let verbose = if self.verbose { "VERBOSE " } else { "" };
+        let mut parsed = DFParser::parse_sql(&format!("EXPLAIN {analyze}{verbose}SELECT 1"))?;
+        match parsed.pop_front() {
+            Some(DataFusionStatement::Explain(mut explain)) => {
+                let query = datafusion::sql::sqlparser::ast::Statement::Query(query.ast.clone());
+                *explain.statement = DataFusionStatement::Statement(Box::new(query));
+                Ok(DataFusionStatement::Explain(explain))
+            }
+            _ => Err(QueryError::Unsupported("EXPLAIN of this statement".to_owned())),
+        }
+    }
+}
+
+fn is_query(statement: &Statement) -> bool {
+    matches!(
+        statement,
+        Statement::Query(_)
+            | Statement::Explain { .. }
+            | Statement::Show(_)
+            | Statement::Job(JobStatement::Show(_) | JobStatement::Describe { .. })
+    )
+}
+
+fn parameter_count(statement: &Statement) -> usize {
+    match statement {
+        Statement::Query(query) | Statement::Job(JobStatement::Show(query)) => query.parameters,
+        Statement::Explain { statement, .. } => {
+            command::query_of(statement).map_or(0, |query| query.parameters)
+        }
+        _ => 0,
+    }
+}

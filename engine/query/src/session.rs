@@ -1,0 +1,67 @@
+//! On whose behalf a statement runs, and with which defaults.
+
+use model::{name::DEFAULT_SCHEMA, principal::Principal};
+
+/// Caller and defaults of a statement. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Session {
+    principal: Principal,
+    schema: String,
+    source_file: Option<String>,
+    deferred_refresh: bool,
+}
+
+impl Session {
+    /// A session with the default schema.
+    #[must_use]
+    pub fn new(principal: Principal) -> Self {
+        Self {
+            principal,
+            schema: DEFAULT_SCHEMA.to_owned(),
+            source_file: None,
+            deferred_refresh: false,
+        }
+    }
+
+    /// Names without a schema are looked up in `schema`.
+    #[must_use]
+    pub fn with_schema(mut self, schema: impl Into<String>) -> Self {
+        self.schema = schema.into();
+        self
+    }
+
+    /// Transforms that this session creates are declared by a file of a folder.
+    #[must_use]
+    pub fn with_source_file(mut self, path: Option<String>) -> Self {
+        self.source_file = path;
+        self
+    }
+
+    /// Transforms that this session creates or changes are not queued for a refresh: the caller
+    /// queues them together, see [`crate::queries::Queries::submit_graph`].
+    #[must_use]
+    pub fn with_deferred_refresh(mut self) -> Self {
+        self.deferred_refresh = true;
+        self
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// Schema of names that say none.
+    #[must_use]
+    pub fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    pub(crate) fn source_file(&self) -> Option<&str> {
+        self.source_file.as_deref()
+    }
+
+    pub(crate) fn defers_refresh(&self) -> bool {
+        self.deferred_refresh
+    }
+}

@@ -1,0 +1,193 @@
+//! The `system` schema: jobs, runs and statements as tables.
+
+use std::{collections::HashMap, sync::Arc};
+
+use arrow::record_batch::RecordBatch;
+use catalog::jobs::JobFilter;
+use datafusion::{catalog::TableProvider, datasource::MemTable};
+use model::{
+    id::ObjectId,
+    name::ObjectName,
+    object::{Object, ObjectBody},
+};
+
+use crate::{
+    answer::{Answer, count},
+    error::QueryError,
+    queries::Inner,
+};
+
+/// Jobs and runs that a query sees at most: the newest ones.
+const ROWS_MAX: u32 = 10_000;
+
+/// Tables of the schema.
+pub(crate) const TABLES: [&str; 5] = ["jobs", "queries", "run_inputs", "runs", "transforms"];
+
+/// A table of the schema with the rows of now; `None` when there is none of that name.
+pub(crate) async fn table(
+    queries: &Inner,
+    name: &str,
+) -> Result<Option<Arc<dyn TableProvider>>, QueryError> {
+    let batch = match name {
+        "jobs" => jobs(queries).await?,
+        "runs" => runs(queries).await?,
+        "run_inputs" => run_inputs(queries).await?,
+        "queries" => statements(queries),
+        "transforms" => transforms(queries).await?,
+        _ => return Ok(None),
+    };
+    let table = MemTable::try_new(batch.schema(), vec![vec![batch]])?;
+    Ok(Some(Arc::new(table)))
+}
+
+async fn jobs(queries: &Inner) -> Result<RecordBatch, QueryError> {
+    let filter = JobFilter { limit: Some(ROWS_MAX), ..JobFilter::default() };
+    Ok(job_rows(&queries.options.catalog.jobs(&filter).await?))
+}
+
+/// Rows of jobs, in the columns of `system.jobs`.
+pub(crate) fn job_rows(jobs: &[model::job::Job]) -> RecordBatch {
+    Answer::new()
+        .text("job_id", jobs.iter().map(|job| job.id.to_string()))
+        .text("object", jobs.iter().map(|job| job.object_name.to_string()))
+        .text("state", jobs.iter().map(|job| job.state.as_str()))
+        .text("cause", jobs.iter().map(|job| job.cause.as_str()))
+        .text("requested_by", jobs.iter().map(|job| job.requested_by.as_str()))
+        .time("queued_at", jobs.iter().map(|job| job.queued_at))
+        .time("started_at", jobs.iter().map(|job| job.started_at))
+        .time("finished_at", jobs.iter().map(|job| job.finished_at))
+        .number("attempt", jobs.iter().map(|job| i64::from(job.attempt)))
+        .number("rows_read", jobs.iter().map(|job| count(job.progress.rows_read)))
+        .number("rows_expected", jobs.iter().map(|job| count(job.progress.rows_read_expected)))
+        .number("rows_written", jobs.iter().map(|job| count(job.progress.rows_written)))
+        .number("bytes_written", jobs.iter().map(|job| count(job.progress.bytes_written)))
+        .number("output_version", jobs.iter().map(|job| job.output_version))
+        .maybe_text("error", jobs.iter().map(|job| job.error.as_deref()))
+        .maybe_text("run_id", jobs.iter().map(|job| job.run.map(|run| run.to_string())))
+        .text("waits_for", jobs.iter().map(|job| join(&job.after)))
+        .text("watch_sql", jobs.iter().map(|job| format!("WAIT FOR JOB '{}'", job.id)))
+        .finish()
+}
+
+async fn runs(queries: &Inner) -> Result<RecordBatch, QueryError> {
+    let runs = queries.options.catalog.runs(None, ROWS_MAX).await?;
+    Ok(Answer::new()
+        .text("run_id", runs.iter().map(|run| run.id.to_string()))
+        .text("job_id", runs.iter().map(|run| run.job.to_string()))
+        .text("object", runs.iter().map(|run| run.object_name.to_string()))
+        .number("run_seq", runs.iter().map(|run| run.run_seq))
+        .text("state", runs.iter().map(|run| run.state.as_str()))
+        .number("attempt", runs.iter().map(|run| i64::from(run.attempt)))
+        .maybe_text("worker", runs.iter().map(|run| run.worker.map(|worker| worker.to_string())))
+        .time("started_at", runs.iter().map(|run| run.started_at))
+        .time("finished_at", runs.iter().map(|run| run.finished_at))
+        .maybe_text("strategy", runs.iter().map(|run| run.strategy.as_deref()))
+        .maybe_text("reason", runs.iter().map(|run| run.reason.as_deref()))
+        .number("rows_read", runs.iter().map(|run| count(run.progress.rows_read)))
+        .number("rows_written", runs.iter().map(|run| count(run.progress.rows_written)))
+        .number("bytes_written", runs.iter().map(|run| count(run.progress.bytes_written)))
+        .number("output_version", runs.iter().map(|run| run.output_version))
+        .maybe_text("error", runs.iter().map(|run| run.error.as_deref()))
+        .finish())
+}
+
+async fn run_inputs(queries: &Inner) -> Result<RecordBatch, QueryError> {
+    let catalog = &queries.options.catalog;
+    let runs = catalog.runs(None, ROWS_MAX).await?;
+    let ids: Vec<_> = runs.iter().map(|run| run.id).collect();
+    let inputs = catalog.run_inputs(&ids).await?;
+    let objects: HashMap<_, _> = runs.iter().map(|run| (run.id, &run.object_name)).collect();
+    Ok(Answer::new()
+        .text("run_id", inputs.iter().map(|(run, _)| run.to_string()))
+        .maybe_text(
+            "object",
+            inputs.iter().map(|(run, _)| objects.get(run).map(ToString::to_string)),
+        )
+        .text("input", inputs.iter().map(|(_, input)| input.name.to_string()))
+        .text("delta_table_id", inputs.iter().map(|(_, input)| input.delta_table_id.as_str()))
+        .number("version", inputs.iter().map(|(_, input)| input.version))
+        .finish())
+}
+
+fn statements(queries: &Inner) -> RecordBatch {
+    let records = queries.log.records();
+    Answer::new()
+        .text("query_id", records.iter().map(|record| record.id.to_string()))
+        .text("principal", records.iter().map(|record| record.principal.as_str()))
+        .text("sql", records.iter().map(|record| record.sql.as_str()))
+        .text("state", records.iter().map(|record| record.state.as_str()))
+        .time("received_at", records.iter().map(|record| record.received_at))
+        .time("started_at", records.iter().map(|record| record.started_at))
+        .time("finished_at", records.iter().map(|record| record.finished_at))
+        .number("rows", records.iter().map(|record| count(record.rows)))
+        .maybe_text("error", records.iter().map(|record| record.error.as_deref()))
+        .finish()
+}
+
+async fn transforms(queries: &Inner) -> Result<RecordBatch, QueryError> {
+    let catalog = &queries.options.catalog;
+    let objects = catalog.objects().await?;
+    let views: Vec<_> = objects
+        .iter()
+        .filter_map(|object| match &object.body {
+            ObjectBody::MaterializedView(view) => Some((object, view)),
+            _ => None,
+        })
+        .collect();
+    let mut newest: HashMap<ObjectId, model::job::Job> = HashMap::new();
+    for (object, _) in &views {
+        let filter = JobFilter { object: Some(object.id), limit: Some(1), ..JobFilter::default() };
+        if let Some(job) = catalog.jobs(&filter).await?.pop() {
+            newest.insert(object.id, job);
+        }
+    }
+    let job = |object: &Object| newest.get(&object.id);
+    let now = queries.options.clock.now();
+    Ok(Answer::new()
+        .text("name", views.iter().map(|(object, _)| object.name.to_string()))
+        .text("definition", views.iter().map(|(_, view)| view.definition.as_str()))
+        .text("definition_hash", views.iter().map(|(_, view)| view.definition_hash.as_str()))
+        .number("definition_version", views.iter().map(|(object, _)| object.definition_version))
+        .text("reads", views.iter().map(|(_, view)| join(&view.reads)))
+        .text("partitioned_by", views.iter().map(|(_, view)| view.partitioned_by.join(", ")))
+        .maybe_text(
+            "schedule",
+            views.iter().map(|(_, view)| view.schedule.as_ref().map(ToString::to_string)),
+        )
+        .time(
+            "next_due_at",
+            views.iter().map(|(object, view)| {
+                let last = job(object)
+                    .map_or(object.created_at, |job| job.queued_at)
+                    .max(object.created_at);
+                view.schedule.as_ref().and_then(|schedule| schedule.next(last.min(now)))
+            }),
+        )
+        .flag("suspended", views.iter().map(|(_, view)| view.suspended))
+        .maybe_text("source_file", views.iter().map(|(_, view)| view.source_file.as_deref()))
+        .maybe_text("comment", views.iter().map(|(object, _)| object.comment.as_deref()))
+        .text("owner", views.iter().map(|(object, _)| object.owner.as_str()))
+        .text("location", views.iter().map(|(_, view)| view.location.as_str()))
+        .maybe_text(
+            "last_job_id",
+            views.iter().map(|(object, _)| job(object).map(|job| job.id.to_string())),
+        )
+        .maybe_text(
+            "last_state",
+            views.iter().map(|(object, _)| job(object).map(|job| job.state.as_str())),
+        )
+        .time(
+            "last_finished_at",
+            views.iter().map(|(object, _)| job(object).and_then(|job| job.finished_at)),
+        )
+        .finish())
+}
+
+/// The name of a system table.
+pub(crate) fn is_system(name: &ObjectName) -> bool {
+    name.schema() == "system"
+}
+
+fn join<T: ToString>(items: &[T]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,199 @@
+//! The query of a transform: the same path as any query, with its inputs pinned.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arrow::datatypes::Field;
+use datafusion::{
+    execution::{SessionState, TaskContext},
+    logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast},
+    physical_plan::ExecutionPlan,
+};
+use lake::At;
+use model::{
+    job::PinnedInput,
+    name::ObjectName,
+    object::{DeclaredColumn, MaterializedView, Object, ObjectBody, TableFormat},
+    principal::Principal,
+};
+
+use crate::{
+    command,
+    error::QueryError,
+    plan,
+    queries::{Inner, Queries},
+    resolve::{self, Pins, Purpose},
+};
+
+/// A transform's query, planned over pinned inputs and ready to be staged.
+pub struct PlannedTransform {
+    /// Its partitions are to be written side by side.
+    pub plan: Arc<dyn ExecutionPlan>,
+    /// What the plan runs with.
+    pub task: Arc<TaskContext>,
+    /// Rows in all its Delta inputs together, by their statistics; 0 when unknown.
+    pub rows_expected: u64,
+}
+
+impl std::fmt::Debug for PlannedTransform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PlannedTransform")
+            .field("rows_expected", &self.rows_expected)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PlannedTransform {
+    /// Rows that were read from the inputs so far, for progress.
+    #[must_use]
+    pub fn rows_read(&self) -> u64 {
+        plan::rows_read(self.plan.as_ref())
+    }
+}
+
+impl Queries {
+    /// Every table that a transform reads, through views, at its newest version. By name.
+    ///
+    /// A transform among them that was never refreshed is [`QueryError::NotRefreshed`].
+    pub async fn transform_inputs(
+        &self,
+        _owner: &Principal,
+        view: &MaterializedView,
+    ) -> Result<Vec<PinnedInput>, QueryError> {
+        let inner = &self.inner;
+        let mut inputs = Vec::new();
+        for object in leaves(inner, view).await? {
+            inputs.push(pin(inner, &object).await?);
+        }
+        Ok(inputs)
+    }
+
+    /// Plans a transform's query over inputs at the versions that were pinned.
+    pub async fn plan_transform(
+        &self,
+        _owner: &Principal,
+        view: &MaterializedView,
+        inputs: &[PinnedInput],
+    ) -> Result<PlannedTransform, QueryError> {
+        let inner = Arc::clone(&self.inner);
+        let (view, inputs) = (view.clone(), inputs.to_vec());
+        let work = async move { inner.plan_transform(&view, &inputs).await };
+        self.inner.options.cpu.spawn(work).await?
+    }
+}
+
+impl Inner {
+    async fn plan_transform(
+        &self,
+        view: &MaterializedView,
+        inputs: &[PinnedInput],
+    ) -> Result<PlannedTransform, QueryError> {
+        let query = resolve::parse_stored(&view.query)?;
+        let pins: Pins = inputs.iter().map(|input| (input.object, input.clone())).collect();
+        let resolved = self.resolve("main", &query.tables, Purpose::Read, &pins).await?;
+        let logical = plan::logical(&resolved.state, &query).await?;
+        let logical = shaped(&resolved.state, logical, &view.columns).await?;
+        let physical = plan::physical(&resolved.state, &logical).await?;
+        let rows = resolved.snapshots.values().map(|snapshot| snapshot.rows().unwrap_or(0));
+        Ok(PlannedTransform {
+            plan: physical,
+            task: resolved.state.task_ctx(),
+            rows_expected: rows.sum(),
+        })
+    }
+}
+
+/// Gives a query's result the declared columns: names and types by position, NOT NULL kept for the
+/// writer to enforce. Without a declaration the plan stays as it is.
+pub(crate) async fn shaped(
+    state: &SessionState,
+    plan: LogicalPlan,
+    columns: &[DeclaredColumn],
+) -> Result<LogicalPlan, QueryError> {
+    if columns.is_empty() {
+        return Ok(plan);
+    }
+    let fields = plan.schema().fields().len();
+    if columns.len() != fields {
+        return Err(QueryError::Invalid(format!(
+            "the column list declares {} columns and the query has {fields}",
+            columns.len()
+        )));
+    }
+    let mut expressions = Vec::with_capacity(fields);
+    for (n, column) in columns.iter().enumerate() {
+        let source = Expr::from(plan.schema().qualified_field(n));
+        let typed = match &column.data_type {
+            None => source,
+            Some(text) => cast(source, command::arrow_type(state, text).await?),
+        };
+        expressions.push(typed.alias(&column.name));
+    }
+    Ok(LogicalPlanBuilder::from(plan).project(expressions)?.build()?)
+}
+
+/// Fields of the stored table that a declaration makes stricter or describes.
+#[must_use]
+pub fn declared_fields(fields: &[Arc<Field>], columns: &[DeclaredColumn]) -> Vec<Arc<Field>> {
+    let declared: BTreeMap<_, _> = columns.iter().map(|column| (&column.name, column)).collect();
+    let stored = |field: &Arc<Field>| {
+        let Some(column) = declared.get(field.name()) else { return Arc::clone(field) };
+        let mut field = field.as_ref().clone().with_nullable(!column.not_null);
+        if let Some(comment) = &column.comment {
+            field.set_metadata([("comment".to_owned(), comment.clone())].into());
+        }
+        Arc::new(field)
+    };
+    fields.iter().map(stored).collect()
+}
+
+/// The tables and transforms below a query, views seen through, by name.
+async fn leaves(inner: &Inner, view: &MaterializedView) -> Result<Vec<Object>, QueryError> {
+    let mut found: BTreeMap<ObjectName, Object> = BTreeMap::new();
+    let mut level: Vec<ObjectName> = view.reads.clone();
+    while !level.is_empty() {
+        let objects = inner.objects_named(&level).await?;
+        for name in &level {
+            if !objects.iter().any(|object| object.name == *name) {
+                return Err(inner.not_found(name.clone()).await);
+            }
+        }
+        let mut next = Vec::new();
+        for object in objects {
+            if let ObjectBody::View(_) = &object.body {
+                next.extend(object.reads().iter().cloned());
+            } else {
+                found.insert(object.name.clone(), object);
+            }
+        }
+        next.retain(|name| !found.contains_key(name));
+        level = next;
+    }
+    Ok(found.into_values().collect())
+}
+
+async fn pin(inner: &Inner, object: &Object) -> Result<PinnedInput, QueryError> {
+    let lake = &inner.options.lake;
+    let (delta_table_id, version) = match &object.body {
+        ObjectBody::Table(table) if table.format != TableFormat::Delta => {
+            (String::new(), lake.files_fingerprint(&table.location).await?)
+        }
+        ObjectBody::Table(table) => {
+            let snapshot = lake.snapshot(&table.location, At::Latest).await?;
+            (snapshot.table_id().to_owned(), snapshot.version())
+        }
+        ObjectBody::MaterializedView(view) => {
+            if !lake.exists(&view.location).await? {
+                return Err(QueryError::NotRefreshed(object.name.clone()));
+            }
+            let snapshot = lake.snapshot(&view.location, At::Latest).await?;
+            (snapshot.table_id().to_owned(), snapshot.version())
+        }
+        ObjectBody::View(_) => {
+            return Err(QueryError::Invalid(format!(
+                "'{}' is a view and cannot be pinned",
+                object.name
+            )));
+        }
+    };
+    Ok(PinnedInput { object: object.id, name: object.name.clone(), delta_table_id, version })
+}
