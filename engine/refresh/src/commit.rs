@@ -1,0 +1,136 @@
+//! What a run's commit carries, and how the commit is found again.
+
+use std::collections::BTreeMap;
+
+use lake::{At, CommitInfo, Lake, LakeError, Txn};
+use model::{
+    id::ObjectId,
+    job::{ClaimedRun, PinnedInput},
+};
+use serde_json::{Map, Value, json};
+
+/// The strategy that computes everything anew.
+pub(crate) const FULL: &str = "FULL";
+
+/// What a run computes, and why.
+pub(crate) struct Strategy {
+    pub(crate) definition_hash: String,
+    pub(crate) reason: &'static str,
+    pub(crate) location: String,
+    pub(crate) inputs: Vec<PinnedInput>,
+}
+
+/// The application of a transform's runs in the log of its table.
+pub(crate) fn app_id(object: ObjectId) -> String {
+    format!("whimbrel:{object}")
+}
+
+/// The application under which a transform's commits say what definition they computed.
+///
+/// The rest of what a commit says about its run is lost once the log is cleaned; this is needed to
+/// do the books of a commit whose run died, however late.
+fn definition_app_id(object: ObjectId) -> String {
+    format!("{}:definition", app_id(object))
+}
+
+/// A definition's hash as the number of a transaction: its first 63 bits.
+fn definition_number(definition_hash: &str) -> i64 {
+    let digits = definition_hash.get(..16).unwrap_or(definition_hash);
+    let bits = u64::from_str_radix(digits, 16).unwrap_or_default();
+    i64::try_from(bits >> 1).unwrap_or_default()
+}
+
+/// Everything that one commit says about the run that made it.
+pub(crate) fn info(claimed: &ClaimedRun, strategy: &Strategy) -> CommitInfo {
+    CommitInfo {
+        txn: Some(Txn { app_id: app_id(claimed.job.object), version: claimed.run_seq }),
+        sources: sources(claimed.job.object, strategy),
+        operation_metadata: metadata(claimed, strategy),
+    }
+}
+
+/// How far each Delta table was read, and by which definition.
+fn sources(object: ObjectId, strategy: &Strategy) -> Vec<Txn> {
+    let mut versions: BTreeMap<&str, i64> = BTreeMap::new();
+    for input in strategy.inputs.iter().filter(|input| !input.delta_table_id.is_empty()) {
+        let version = versions.entry(&input.delta_table_id).or_insert(input.version);
+        *version = input.version.max(*version);
+    }
+    let definition = Txn {
+        app_id: definition_app_id(object),
+        version: definition_number(&strategy.definition_hash),
+    };
+    let app_id = app_id(object);
+    versions
+        .into_iter()
+        .map(|(table, version)| Txn { app_id: format!("{app_id}:src:{table}"), version })
+        .chain([definition])
+        .collect()
+}
+
+fn metadata(claimed: &ClaimedRun, strategy: &Strategy) -> Map<String, Value> {
+    let inputs: Vec<Value> = strategy
+        .inputs
+        .iter()
+        .map(|input| {
+            json!({
+                "object": input.object.to_string(),
+                "name": input.name.to_string(),
+                "delta_table_id": input.delta_table_id,
+                "version": input.version,
+            })
+        })
+        .collect();
+    [
+        ("run_id", json!(claimed.lease.run.to_string())),
+        ("job_id", json!(claimed.job.id.to_string())),
+        ("attempt", json!(claimed.lease.attempt)),
+        ("definition_hash", json!(strategy.definition_hash)),
+        ("strategy", json!(FULL)),
+        ("reason", json!(strategy.reason)),
+        ("inputs", Value::Array(inputs)),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value))
+    .collect()
+}
+
+/// What the log says of a commit that nobody booked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unbooked {
+    /// A version that holds the result.
+    pub(crate) output_version: i64,
+    /// Whether the definition with this hash made it.
+    pub(crate) is_of_definition: bool,
+    /// Rows of the result, where the log tells.
+    pub(crate) rows: Option<u64>,
+    /// Bytes of its files.
+    pub(crate) bytes: u64,
+}
+
+/// Finds the commit of a run in the log of its table; `None` when there is none. Asks the log.
+pub(crate) async fn find(
+    lake: &Lake,
+    location: &str,
+    claimed: &ClaimedRun,
+    definition_hash: &str,
+) -> Result<Option<Unbooked>, LakeError> {
+    let object = claimed.job.object;
+    let committed = lake.txn_version(location, &app_id(object)).await?;
+    if committed.is_none_or(|committed| committed < claimed.run_seq) {
+        return Ok(None);
+    }
+    let definition = lake.txn_version(location, &definition_app_id(object)).await?;
+    // What came after it did not change the rows: they are replaced by runs of this object alone,
+    // and while this one is not booked no other one begins.
+    let result = lake.snapshot(location, At::Latest).await?;
+    Ok(Some(Unbooked {
+        output_version: result.version(),
+        is_of_definition: definition == Some(definition_number(definition_hash)),
+        rows: result.rows(),
+        bytes: result.bytes(),
+    }))
+}
+
+#[cfg(test)]
+mod tests;

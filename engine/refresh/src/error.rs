@@ -1,0 +1,187 @@
+//! What can go wrong with a refresh.
+
+use std::error::Error;
+
+use catalog::error::CatalogError;
+use lake::LakeError;
+use model::{code::Code, id::JobId, name::ObjectName};
+use query::error::QueryError;
+use rt::cpu::CpuTaskError;
+
+/// Why an attempt of a run did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum RefreshError {
+    /// The object was dropped after the job was queued.
+    #[error("'{0}' was dropped after its refresh was queued")]
+    Dropped(ObjectName),
+    /// The name belongs to something else by now.
+    #[error("'{0}' is no materialized view any more")]
+    NotATransform(ObjectName),
+    /// Its file is gone from the folder that declared it.
+    #[error("'{object}' is suspended: its file '{file}' is gone from the folder of transforms")]
+    Suspended {
+        /// The transform.
+        object: ObjectName,
+        /// Where it was declared.
+        file: String,
+    },
+    /// It reads a transform that has no data yet.
+    #[error("'{object}' reads '{input}', which has not been refreshed yet")]
+    InputNotRefreshed {
+        /// The transform.
+        object: ObjectName,
+        /// What it reads.
+        input: ObjectName,
+    },
+    /// It reads other tables than when the run began.
+    #[error("'{object}' was changed, or one of the tables that it reads was made anew, between two attempts of its run")]
+    Redefined {
+        /// The transform.
+        object: ObjectName,
+        /// The job that cannot go on.
+        job: JobId,
+    },
+    /// The Delta log knows a later run than the catalog.
+    #[error(
+        "the table of '{object}' holds the result of run {committed}, but the catalog says that run {run_seq} is new"
+    )]
+    CatalogBehind {
+        /// The transform.
+        object: ObjectName,
+        /// Newest run in the log of the table.
+        committed: i64,
+        /// The run that was to be made.
+        run_seq: i64,
+    },
+    /// Its inputs could not be resolved, or its query not planned.
+    #[error("{step} '{object}'")]
+    Query {
+        /// What was being done.
+        step: &'static str,
+        /// The transform.
+        object: ObjectName,
+        /// Why not.
+        #[source]
+        source: QueryError,
+    },
+    /// Its table could not be read or written.
+    #[error("{step} '{object}'")]
+    Lake {
+        /// What was being done.
+        step: &'static str,
+        /// The transform.
+        object: ObjectName,
+        /// Why not.
+        #[source]
+        source: LakeError,
+    },
+    /// The catalog did not answer.
+    #[error("{step} '{object}'")]
+    Catalog {
+        /// What was being done.
+        step: &'static str,
+        /// The transform.
+        object: ObjectName,
+        /// Why not.
+        #[source]
+        source: CatalogError,
+    },
+    /// A thread that worked on it died, or the server goes down.
+    #[error("compute '{object}'")]
+    Task {
+        /// The transform.
+        object: ObjectName,
+        /// What happened.
+        #[source]
+        source: CpuTaskError,
+    },
+    /// A defect of ours, outside the query.
+    #[error("the refresh of '{object}' ended unexpectedly: {panic}")]
+    Panicked {
+        /// The transform.
+        object: ObjectName,
+        /// The panic's text.
+        panic: String,
+    },
+    /// The server went down before the run was done.
+    #[error("the server was shut down during the refresh of '{0}'")]
+    ShutDown(ObjectName),
+}
+
+impl RefreshError {
+    /// Who is at fault. Decides whether another attempt follows: see [`Code::is_transient`].
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Dropped(_) => Code::NotFound,
+            Self::NotATransform(_) | Self::Suspended { .. } | Self::InputNotRefreshed { .. } | Self::Redefined { .. } => {
+                Code::FailedPrecondition
+            }
+            Self::CatalogBehind { .. } => Code::DataLoss,
+            Self::Query { source, .. } => source.code(),
+            Self::Lake { source, .. } => source.code(),
+            Self::Catalog { source, .. } => source.code(),
+            Self::Task { source: CpuTaskError::Panicked(_), .. } | Self::Panicked { .. } => {
+                Code::Internal
+            }
+            Self::Task { source: CpuTaskError::ShutDown, .. } | Self::ShutDown(_) => {
+                Code::Unavailable
+            }
+        }
+    }
+
+    /// What somebody can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotATransform(object) => {
+                Some(format!("create it again, or read '{object}' directly: it needs no refresh"))
+            }
+            Self::Suspended { file, .. } => {
+                Some(format!("put '{file}' back, or create the materialized view by a statement"))
+            }
+            Self::InputNotRefreshed { object, .. } => {
+                Some(format!("REFRESH MATERIALIZED VIEW {} WITH UPSTREAM", object.to_sql()))
+            }
+            Self::Redefined { job, .. } => {
+                Some(format!("RETRY JOB '{job}' begins a new run with what it reads now"))
+            }
+            Self::CatalogBehind { object, .. } => Some(format!(
+                "the catalog is older than the lake, as after restoring a backup: \
+                 REFRESH MATERIALIZED VIEW {} FULL until its runs are newer, or drop and create it",
+                object.to_sql()
+            )),
+            Self::Query { source, .. } => source.hint(),
+            Self::Task { source: CpuTaskError::Panicked(_), .. } | Self::Panicked { .. } => {
+                Some("this is a defect of Whimbrel; the log of the server says where".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    /// One text for people: what, where, why, what to do.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = chain(self);
+        if let Some(hint) = self.hint() {
+            text.push_str("; hint: ");
+            text.push_str(&hint);
+        }
+        text
+    }
+}
+
+/// An error and its causes in one line; a cause whose text is there already is left out.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let own = error.to_string();
+        if !text.contains(&own) {
+            text.push_str(": ");
+            text.push_str(&own);
+        }
+        cause = error.source();
+    }
+    text
+}
