@@ -34,7 +34,8 @@ use crate::{
     auth::{AuthOptions, Authenticator},
     config::{Config, Machine, QueryConfig, ServerConfig, redact_url},
     flight::{self, FlightOptions, FlightSql},
-    health, rpc,
+    health,
+    rpc::{self, RpcOptions},
 };
 
 /// How often the progress of a run is recorded: often enough for a progress bar.
@@ -71,7 +72,9 @@ pub enum BootError {
         source: std::io::Error,
     },
     /// Another server has the catalog.
-    #[error("the catalog '{path}' is in use by another server{holder}: a SQLite catalog serves one server at a time; stop that one, give this one another --data-dir, or keep the catalog in Postgres (--catalog postgres://…)")]
+    #[error(
+        "the catalog '{path}' is in use by another server{holder}: a SQLite catalog serves one server at a time; stop that one, give this one another --data-dir, or keep the catalog in Postgres (--catalog postgres://…)"
+    )]
     Locked {
         /// The file of the catalog.
         path: String,
@@ -88,7 +91,9 @@ pub enum BootError {
         source: std::io::Error,
     },
     /// The URL of the catalog is none.
-    #[error("catalog.url: '{url}' is no catalog; write sqlite:PATH, sqlite::memory: or postgres://USER:PASSWORD@HOST/DATABASE")]
+    #[error(
+        "catalog.url: '{url}' is no catalog; write sqlite:PATH, sqlite::memory: or postgres://USER:PASSWORD@HOST/DATABASE"
+    )]
     CatalogUrl {
         /// The URL, without its password.
         url: String,
@@ -118,7 +123,9 @@ pub enum BootError {
     #[error("start the threads for queries")]
     Threads(#[source] std::io::Error),
     /// The address is taken, or not ours.
-    #[error("listen on {address}: {source}; choose another one with --flight-addr, port 0 picks a free port")]
+    #[error(
+        "listen on {address}: {source}; choose another one with --flight-addr, port 0 picks a free port"
+    )]
     Bind {
         /// Which address.
         address: String,
@@ -126,7 +133,9 @@ pub enum BootError {
         source: std::io::Error,
     },
     /// Strangers could reach the server.
-    #[error("refusing to listen on {address}, which other machines can reach: {missing}; or listen on 127.0.0.1")]
+    #[error(
+        "refusing to listen on {address}, which other machines can reach: {missing}; or listen on 127.0.0.1"
+    )]
     Exposed {
         /// Which address.
         address: String,
@@ -191,8 +200,11 @@ impl Server {
     pub fn local_url(&self) -> String {
         let mut address = self.address;
         if address.ip().is_unspecified() {
-            let here: std::net::IpAddr =
-                if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
+            let here: std::net::IpAddr = if address.is_ipv4() {
+                [127, 0, 0, 1].into()
+            } else {
+                std::net::Ipv6Addr::LOCALHOST.into()
+            };
             address.set_ip(here);
         }
         format!("{}://{address}", self.scheme)
@@ -214,8 +226,7 @@ impl Server {
         health.stopping().await;
         shutdown.trigger();
         let late = shutdown.drained(drain_max).await;
-        if !serving.is_finished()
-            && tokio::time::timeout(GOODBYE_MAX, &mut serving).await.is_err()
+        if !serving.is_finished() && tokio::time::timeout(GOODBYE_MAX, &mut serving).await.is_err()
         {
             serving.abort();
         }
@@ -272,13 +283,17 @@ impl Parts {
         lock: Option<CatalogLock>,
     ) -> Result<Server, BootError> {
         let Self { catalog, lake, queries, clock, cpu, shutdown, .. } = self;
-        let address = listener
-            .local_addr()
-            .map_err(|source| BootError::Bind { address: config.server.flight_addr.clone(), source })?;
+        let address = listener.local_addr().map_err(|source| BootError::Bind {
+            address: config.server.flight_addr.clone(),
+            source,
+        })?;
         let auth = Authenticator::new(
             Arc::clone(&catalog),
             Arc::clone(&clock),
-            AuthOptions { token_ttl: config.server.token_ttl, tokens_max: config.server.tokens_max },
+            AuthOptions {
+                token_ttl: config.server.token_ttl,
+                tokens_max: config.server.tokens_max,
+            },
         );
         let flight = flight::service(FlightOptions {
             queries: queries.clone(),
@@ -290,14 +305,9 @@ impl Parts {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         })
         .map_err(|status| BootError::Grpc(status.message().to_owned()))?;
-        let jobs = rpc::jobs_service(rpc::JobsOptions {
-            catalog: Arc::clone(&catalog),
-            queries: queries.clone(),
-            auth: Arc::clone(&auth),
-            clock: Arc::clone(&clock),
-        });
-        let transforms =
-            rpc::transforms_service(rpc::TransformsOptions { catalog: Arc::clone(&catalog), queries, auth });
+        let rpc = RpcOptions { catalog: Arc::clone(&catalog), queries, auth, clock };
+        let jobs = rpc::jobs_service(rpc.clone());
+        let transforms = rpc::transforms_service(rpc);
         let (health, health_service) = health::service::<FlightSql>().await;
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
@@ -310,7 +320,8 @@ impl Parts {
             .initial_connection_window_size(WINDOW)
             .http2_keepalive_interval(Some(Duration::from_secs(60)));
         if let Some(tls) = tls(&config.server)? {
-            builder = builder.tls_config(tls).map_err(|error| BootError::Grpc(error.to_string()))?;
+            builder =
+                builder.tls_config(tls).map_err(|error| BootError::Grpc(error.to_string()))?;
         }
         let router = builder
             .add_service(flight)
@@ -398,7 +409,8 @@ async fn refuse_exposure(config: &ServerConfig, catalog: &dyn Catalog) -> Result
         return Ok(());
     }
     let asked = catalog.has_users().await;
-    let has_users = asked.map_err(|source| BootError::Catalog { url: catalog.describe(), source })?;
+    let has_users =
+        asked.map_err(|source| BootError::Catalog { url: catalog.describe(), source })?;
     let mut missing = Vec::new();
     if !has_users {
         missing.push("there are no users (add one with `whimbrel user add NAME --password-stdin`)");

@@ -9,6 +9,7 @@ mod error;
 mod folder;
 mod listing;
 mod output;
+mod progress;
 mod script;
 mod shell;
 mod split;
@@ -20,7 +21,8 @@ pub use self::{
     error::ClientError,
     folder::read_folder,
     output::{Format, Output},
-    script::{ScriptOptions, run_script},
+    progress::{grouped, is_success, job_failures, job_table, state_word, watch_jobs},
+    script::{ScriptError, ScriptOptions, run_script},
     shell::{ShellOptions, run_shell},
     split::{Piece, split},
     table::{TextTable, render_batches},

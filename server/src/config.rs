@@ -177,7 +177,10 @@ impl Config {
     /// Whether nobody said anything about the key `path`.
     #[must_use]
     pub fn is_default(&self, path: &str) -> bool {
-        !self.effective.iter().any(|setting| setting.path == path && setting.origin != Origin::Default)
+        !self
+            .effective
+            .iter()
+            .any(|setting| setting.path == path && setting.origin != Origin::Default)
     }
 }
 

@@ -4,7 +4,9 @@ use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
 use tonic_health::{
     ServingStatus,
     pb::{
-        HealthCheckRequest, health_check_response::ServingStatus as Answer, health_client::HealthClient,
+        HealthCheckRequest,
+        health_check_response::ServingStatus as Answer,
+        health_client::HealthClient,
         health_server::{Health, HealthServer},
     },
     server::HealthReporter,

@@ -8,7 +8,9 @@ use crate::config::{LogConfig, LogFormat};
 
 /// A level or directive that cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("log.level: '{level}' is no level: {why}; write error, warn, info, debug or trace, also by module as in info,whimbrel_query=debug")]
+#[error(
+    "log.level: '{level}' is no level: {why}; write error, warn, info, debug or trace, also by module as in info,whimbrel_query=debug"
+)]
 pub struct LogError {
     level: String,
     why: String,
@@ -19,9 +21,8 @@ pub struct LogError {
 /// A panic anywhere is logged with its place, besides what Rust prints.
 pub fn init(config: &LogConfig, color: Color) -> Result<(), LogError> {
     let refused = |why: String| LogError { level: config.level.clone(), why };
-    let filter = EnvFilter::builder()
-        .parse(&config.level)
-        .map_err(|error| refused(error.to_string()))?;
+    let filter =
+        EnvFilter::builder().parse(&config.level).map_err(|error| refused(error.to_string()))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let started = match config.format {
         LogFormat::Text => {

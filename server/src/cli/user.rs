@@ -1,0 +1,91 @@
+//! `whimbrel user`.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use catalog::principals::User;
+use clap::{Args, Subcommand};
+
+use super::{Failure, Place, flag, path_flag, remote::password_from_stdin};
+use crate::{auth::hash_password, boot::open_catalog};
+
+const EXAMPLES: &str = "\
+Examples:
+  printf %s \"$PASSWORD\" | whimbrel user add ada --password-stdin
+  WHIMBREL_PASSWORD=… whimbrel user add ada --catalog postgres://whimbrel@db/whimbrel
+
+Once there is a user, nobody is anonymous: every client has to log in. A running server notices at
+once.";
+
+/// What can be done about users.
+#[derive(Debug, Subcommand)]
+pub(super) enum UserCommand {
+    /// Add a user
+    Add(UserArgs),
+    /// Give a user a new password
+    Password(UserArgs),
+}
+
+/// Flags of `user add` and `user password`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct UserArgs {
+    /// Name of the user
+    name: String,
+    /// Read the password from standard input instead of the variable WHIMBREL_PASSWORD
+    #[arg(long)]
+    password_stdin: bool,
+    /// Folder of everything that has no other place [default: whimbrel-data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Catalog: sqlite:PATH or postgres://… [default: a file in the data folder]
+    #[arg(long, value_name = "URL")]
+    catalog: Option<String>,
+}
+
+pub(super) async fn run(command: UserCommand, place: &Place) -> Result<ExitCode, Failure> {
+    let (UserCommand::Add(args) | UserCommand::Password(args)) = &command;
+    let flags = [
+        path_flag("data_dir", "--data-dir", args.data_dir.as_ref()),
+        flag("catalog.url", "--catalog", args.catalog.as_ref()),
+    ];
+    let config = place.load(&flags.into_iter().flatten().collect::<Vec<_>>())?;
+    if config.catalog.url == "sqlite::memory:" {
+        return Err(Failure::usage("a catalog in memory forgets its users when this command ends"));
+    }
+    let name = args.name.trim();
+    if name.is_empty() || name.contains(':') {
+        // The login of HTTP ends the name at the first colon.
+        return Err(Failure::usage(format!("'{name}' is no name for a user: no colon, not empty")));
+    }
+    let password = password(args, place)?;
+    let password_hash = hash_password(&password).map_err(|error| Failure::of(&error))?;
+    let catalog = open_catalog(&config.catalog.url).await?;
+    match &command {
+        UserCommand::Add(_) => {
+            let user = User { name: name.to_owned(), password_hash };
+            catalog.add_user(&user).await.map_err(|error| Failure::of(&error))?;
+            println!("user {name} added to {}", catalog.describe());
+        }
+        UserCommand::Password(_) => {
+            let known = catalog.set_password_hash(name, &password_hash).await;
+            if !known.map_err(|error| Failure::of(&error))? {
+                return Err(Failure::new(format!("there is no user '{name}'")).with_hint(format!(
+                    "add it with `whimbrel user add {name} --password-stdin`"
+                )));
+            }
+            println!("user {name} has a new password in {}", catalog.describe());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn password(args: &UserArgs, place: &Place) -> Result<String, Failure> {
+    if args.password_stdin {
+        return password_from_stdin();
+    }
+    match place.environment.password() {
+        Some(password) if !password.is_empty() => Ok(password.to_owned()),
+        _ => Err(Failure::usage("there is no password")
+            .with_hint("pipe it in with --password-stdin, or set WHIMBREL_PASSWORD")),
+    }
+}
