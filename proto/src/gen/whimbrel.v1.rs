@@ -725,6 +725,9 @@ pub struct Change {
     /// For people: what is different.
     #[prost(string, tag = "4")]
     pub detail: ::prost::alloc::string::String,
+    /// MATERIALIZED VIEW, VIEW or SCHEMA.
+    #[prost(string, tag = "5")]
+    pub object_kind: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PlanRequest {

@@ -10,7 +10,9 @@ pub enum AuthError {
     #[error("this server wants to know who asks: log in with a user name and a password")]
     Missing,
     /// The header is neither Basic nor Bearer, or cannot be read.
-    #[error("the authorization header is not readable: send 'Basic' with user and password, or 'Bearer' with a token")]
+    #[error(
+        "the authorization header is not readable: send 'Basic' with user and password, or 'Bearer' with a token"
+    )]
     Malformed,
     /// No such user, or another password.
     #[error("wrong user name or password")]

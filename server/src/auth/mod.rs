@@ -27,8 +27,8 @@ use tonic::metadata::MetadataMap;
 
 use basic::Credentials;
 pub use error::AuthError;
-pub use password::hash_password;
 use password::Passwords;
+pub use password::hash_password;
 pub use secret::Secret;
 use token::Tokens;
 

@@ -6,9 +6,7 @@ use std::{
     time::Duration,
 };
 
-use argon2::{
-    Argon2, PasswordHash, PasswordHasher, PasswordVerifier, password_hash::SaltString,
-};
+use argon2::{Argon2, PasswordHash, PasswordHasher, PasswordVerifier, password_hash::SaltString};
 use catalog::principals::Principals;
 use model::{principal::Principal, time::Timestamp};
 use parking_lot::Mutex;
@@ -104,10 +102,8 @@ impl Passwords {
         let hash = stored.map(|user| user.password_hash);
         let right = self.matches(password.clone(), hash.clone()).await?;
         let (Some(hash), true) = (hash, right) else { return Err(AuthError::Wrong) };
-        let verified = Verified {
-            principal: Principal::verified(user),
-            password_version: version_of(&hash),
-        };
+        let verified =
+            Verified { principal: Principal::verified(user), password_version: version_of(&hash) };
         if let Some(key) = key {
             let until = self.clock.now().plus(REMEMBER_FOR);
             let entry = Remembered { verified: verified.clone(), until };

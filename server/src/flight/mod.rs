@@ -30,11 +30,7 @@ use arrow_flight::{
     sql::metadata::XdbcTypeInfoData,
 };
 use model::principal::Principal;
-use query::{
-    handles::Handles,
-    queries::Queries,
-    session::Session,
-};
+use query::{handles::Handles, queries::Queries, session::Session};
 use rt::clock::Clock;
 use tonic::{Status, metadata::MetadataMap};
 
@@ -80,15 +76,8 @@ impl fmt::Debug for FlightOptions {
 /// The service, ready to be added to a tonic server. Has to be called inside a Tokio runtime: a
 /// task that drops expired handles lives as long as the service.
 pub fn service(options: FlightOptions) -> Result<FlightServiceServer<FlightSql>, Status> {
-    let FlightOptions {
-        queries,
-        auth,
-        clock,
-        handle_ttl,
-        handles_max,
-        message_size_max,
-        version,
-    } = options;
+    let FlightOptions { queries, auth, clock, handle_ttl, handles_max, message_size_max, version } =
+        options;
     let inner = Arc::new(Inner {
         queries,
         auth,

@@ -79,7 +79,8 @@ mod tests {
     use super::*;
 
     fn row(n: i64) -> RecordBatch {
-        RecordBatch::try_from_iter([("$1", Arc::new(Int64Array::from(vec![n])) as ArrayRef)]).unwrap()
+        RecordBatch::try_from_iter([("$1", Arc::new(Int64Array::from(vec![n])) as ArrayRef)])
+            .unwrap()
     }
 
     async fn encoded(batches: Vec<RecordBatch>) -> Vec<Result<FlightData, Status>> {

@@ -102,11 +102,7 @@ impl FlightSql {
         self.update(session, &statement.prepared, parameters.as_ref()).await
     }
 
-    fn prepared(
-        &self,
-        owner: &Principal,
-        handle: &[u8],
-    ) -> Result<Arc<PreparedStatement>, Status> {
+    fn prepared(&self, owner: &Principal, handle: &[u8]) -> Result<Arc<PreparedStatement>, Status> {
         let handle = ticket::handle(handle)?;
         let statement = self.inner.prepared.with(&handle, owner, |statement| Arc::clone(statement));
         statement.map_err(|error| handle_status(&error))

@@ -3,6 +3,7 @@
 //! Arrow's own `FlightSqlService` answers INTERNAL for a message that it cannot decode, which is the
 //! sender's mistake, and cannot answer GetSchema; so the few lines of dispatch are here.
 
+use arrow::{datatypes::Schema, ipc::writer::IpcWriteOptions};
 use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo,
     HandshakeRequest, HandshakeResponse, IpcMessage, PollInfo, PutResult, SchemaAsIpc,
@@ -13,7 +14,6 @@ use arrow_flight::{
         DoPutPreparedStatementResult, DoPutUpdateResult, ProstMessageExt,
     },
 };
-use arrow::{datatypes::Schema, ipc::writer::IpcWriteOptions};
 use futures::{StreamExt, stream, stream::BoxStream};
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
@@ -161,7 +161,10 @@ impl FlightService for FlightSql {
     ) -> Result<Response<Self::ListActionsStream>, Status> {
         self.principal(request.metadata()).await?;
         let actions = [
-            (CREATE_PREPARED_STATEMENT, "Prepares a statement; takes and gives Flight SQL messages."),
+            (
+                CREATE_PREPARED_STATEMENT,
+                "Prepares a statement; takes and gives Flight SQL messages.",
+            ),
             (CLOSE_PREPARED_STATEMENT, "Forgets a prepared statement; takes a Flight SQL message."),
         ];
         let actions = actions.map(|(name, description)| {

@@ -20,8 +20,20 @@ const NUMERIC_FUNCTIONS: [&str; 14] = [
     "signum", "sqrt", "trunc",
 ];
 const STRING_FUNCTIONS: [&str; 14] = [
-    "ascii", "btrim", "concat", "length", "lower", "lpad", "ltrim", "replace", "rpad", "rtrim",
-    "split_part", "strpos", "substr", "upper",
+    "ascii",
+    "btrim",
+    "concat",
+    "length",
+    "lower",
+    "lpad",
+    "ltrim",
+    "replace",
+    "rpad",
+    "rtrim",
+    "split_part",
+    "strpos",
+    "substr",
+    "upper",
 ];
 const DATETIME_FUNCTIONS: [&str; 7] =
     ["current_date", "current_time", "date_bin", "date_part", "date_trunc", "now", "to_timestamp"];
@@ -120,8 +132,9 @@ pub(super) fn sql_info(version: &str) -> Result<SqlInfoData, FlightError> {
     info.append(SqlInfo::SqlDbSchemaNameLength, NAME_LENGTH_MAX);
     info.append(SqlInfo::SqlMaxCatalogNameLength, NAME_LENGTH_MAX);
     info.append(SqlInfo::SqlMaxTableNameLength, NAME_LENGTH_MAX);
-    info.append(SqlInfo::SqlTransactionsSupportedLevels, 0);
     info.append(SqlInfo::SqlDefaultTransactionIsolation, 0);
+    info.append(SqlInfo::SqlTransactionsSupported, false);
+    info.append(SqlInfo::SqlSupportedTransactionsIsolationLevels, 0);
     info.append(SqlInfo::SqlDataDefinitionCausesTransactionCommit, false);
     info.append(SqlInfo::SqlDataDefinitionsInTransactionsIgnored, false);
     info.append(SqlInfo::SqlBatchUpdatesSupported, true);

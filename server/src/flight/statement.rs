@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::ipc::writer::IpcWriteOptions;
 use arrow::{
     array::Int64Array,
     datatypes::{DataType, Field, Schema, SchemaRef},
@@ -11,7 +12,6 @@ use arrow_flight::{
     FlightDescriptor, FlightEndpoint, FlightInfo, IpcMessage, SchemaAsIpc, Ticket,
     sql::{CommandStatementQuery, CommandStatementUpdate, TicketStatementQuery},
 };
-use arrow::ipc::writer::IpcWriteOptions;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use query::{
