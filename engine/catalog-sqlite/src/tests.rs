@@ -1,5 +1,29 @@
+use std::sync::Arc;
+
+use catalog::{Catalog, conformance, error::CatalogError, objects::Objects};
+
 use super::SqliteCatalog;
-use catalog::{error::CatalogError, objects::Objects};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_in_memory_keeps_every_promise_of_the_ports() {
+    conformance::run(async || {
+        Arc::new(SqliteCatalog::in_memory().await.unwrap()) as Arc<dyn Catalog>
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_in_a_file_keeps_every_promise_of_the_ports() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let made = std::sync::atomic::AtomicU32::new(0);
+    conformance::run(async || {
+        let number = made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let path = path.join(format!("{number}.db"));
+        Arc::new(SqliteCatalog::open(&path).await.unwrap()) as Arc<dyn Catalog>
+    })
+    .await;
+}
 
 #[tokio::test]
 async fn a_catalog_in_a_file_is_there_when_it_is_opened_again() {

@@ -17,7 +17,9 @@ pub enum CatalogError {
         transient: bool,
     },
     /// The database was written by a newer Whimbrel.
-    #[error("the catalog has schema version {found}, this program knows up to {known}: run the newer program")]
+    #[error(
+        "the catalog has schema version {found}, this program knows up to {known}: run the newer program"
+    )]
     NewerSchema {
         /// Version in the database.
         found: i64,
@@ -39,7 +41,9 @@ pub enum CatalogError {
     #[error("schema '{0}' already exists")]
     SchemaExists(String),
     /// The schema still holds objects.
-    #[error("schema '{schema}' is not empty: it holds {objects} objects; drop them first, or say CASCADE")]
+    #[error(
+        "schema '{schema}' is not empty: it holds {objects} objects; drop them first, or say CASCADE"
+    )]
     SchemaNotEmpty {
         /// The schema.
         schema: String,
@@ -86,9 +90,9 @@ impl CatalogError {
         match self {
             Self::Database { transient: true, .. } => Code::Unavailable,
             Self::Database { .. } => Code::Internal,
-            Self::NewerSchema { .. }
-            | Self::SchemaNotEmpty { .. }
-            | Self::JobState { .. } => Code::FailedPrecondition,
+            Self::NewerSchema { .. } | Self::SchemaNotEmpty { .. } | Self::JobState { .. } => {
+                Code::FailedPrecondition
+            }
             Self::Corrupt { .. } => Code::DataLoss,
             Self::SchemaNotFound(_)
             | Self::ObjectNotFound(_)

@@ -5,7 +5,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use model::{
     id::{JobId, ObjectId, RunId, WorkerId},
-    job::{ClaimedRun, Job, JobState, Lease, LeaseState, NewJob, PinnedInput, Run, RunOutcome, RunProgress},
+    job::{
+        ClaimedRun, Job, JobState, Lease, LeaseState, NewJob, PinnedInput, Run, RunOutcome,
+        RunProgress,
+    },
     time::Timestamp,
 };
 
@@ -64,7 +67,11 @@ pub trait Jobs: Send + Sync {
 
     /// Stores the input versions of the run's first attempt, and returns the stored ones on later
     /// attempts, whatever is passed. [`CatalogError::LeaseLost`] when the lease is not ours.
-    async fn pin(&self, lease: &Lease, inputs: &[PinnedInput]) -> Result<Vec<PinnedInput>, CatalogError>;
+    async fn pin(
+        &self,
+        lease: &Lease,
+        inputs: &[PinnedInput],
+    ) -> Result<Vec<PinnedInput>, CatalogError>;
 
     /// Inputs pinned by an earlier attempt of the run, or none.
     async fn pinned(&self, run: RunId) -> Result<Option<Vec<PinnedInput>>, CatalogError>;
@@ -86,7 +93,12 @@ pub trait Jobs: Send + Sync {
     ///
     /// A transient failure with attempts left makes the job QUEUED again, due after `retry_after`.
     /// [`CatalogError::LeaseLost`] when the lease is not ours: nothing is recorded then.
-    async fn finish(&self, lease: &Lease, outcome: &RunOutcome, now: Timestamp) -> Result<(), CatalogError>;
+    async fn finish(
+        &self,
+        lease: &Lease,
+        outcome: &RunOutcome,
+        now: Timestamp,
+    ) -> Result<(), CatalogError>;
 
     /// Asks a job to stop. A QUEUED job is CANCELLED at once, a running one when its worker next
     /// asks. COMMITTING or final: [`CatalogError::JobState`].

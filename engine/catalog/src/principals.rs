@@ -26,7 +26,11 @@ pub trait Principals: Send + Sync {
     async fn add_user(&self, user: &User) -> Result<(), CatalogError>;
 
     /// Sets a new password hash. `false` when there is no such user.
-    async fn set_password_hash(&self, name: &str, password_hash: &str) -> Result<bool, CatalogError>;
+    async fn set_password_hash(
+        &self,
+        name: &str,
+        password_hash: &str,
+    ) -> Result<bool, CatalogError>;
 
     /// One user by name.
     async fn user(&self, name: &str) -> Result<Option<User>, CatalogError>;

@@ -1,0 +1,43 @@
+//! Users.
+
+use super::{suite, fixture::C};
+use crate::{error::CatalogError, principals::User};
+
+suite![
+    a_new_catalog_has_no_users,
+    a_user_is_found_by_name,
+    a_user_is_added_once,
+    a_password_hash_is_replaced,
+];
+
+fn ada() -> User {
+    User { name: "ada".to_owned(), password_hash: "$argon2id$1".to_owned() }
+}
+
+async fn a_new_catalog_has_no_users(catalog: C) {
+    assert!(!catalog.has_users().await.unwrap());
+    assert_eq!(catalog.user("ada").await.unwrap(), None);
+}
+
+async fn a_user_is_found_by_name(catalog: C) {
+    catalog.add_user(&ada()).await.unwrap();
+    assert!(catalog.has_users().await.unwrap());
+    assert_eq!(catalog.user("ada").await.unwrap(), Some(ada()));
+    assert_eq!(catalog.user("Ada").await.unwrap(), None, "names differ by case");
+}
+
+async fn a_user_is_added_once(catalog: C) {
+    catalog.add_user(&ada()).await.unwrap();
+    let again = User { password_hash: "other".to_owned(), ..ada() };
+    let error = catalog.add_user(&again).await.unwrap_err();
+    assert!(matches!(error, CatalogError::UserExists(name) if name == "ada"));
+    assert_eq!(catalog.user("ada").await.unwrap(), Some(ada()));
+}
+
+async fn a_password_hash_is_replaced(catalog: C) {
+    assert!(!catalog.set_password_hash("ada", "new").await.unwrap());
+    assert_eq!(catalog.user("ada").await.unwrap(), None);
+    catalog.add_user(&ada()).await.unwrap();
+    assert!(catalog.set_password_hash("ada", "new").await.unwrap());
+    assert_eq!(catalog.user("ada").await.unwrap().unwrap().password_hash, "new");
+}
