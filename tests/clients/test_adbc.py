@@ -1,0 +1,219 @@
+"""What the real Python ADBC driver for Flight SQL sees."""
+
+import datetime
+import decimal
+
+import adbc_driver_manager
+import pyarrow as pa
+import pyarrow.compute
+import pytest
+
+
+def rows(cursor, sql, parameters=None):
+    cursor.execute(sql, parameters)
+    return cursor.fetchall()
+
+
+def count(connection, table):
+    with connection.cursor() as cursor:
+        return rows(cursor, f"SELECT count(*) FROM {table}")[0][0]
+
+
+# --- queries --------------------------------------------------------------------------------------
+
+
+def test_a_query_answers_rows_and_arrow(cursor):
+    assert rows(cursor, "SELECT 1 AS a, 'x' AS b, NULL AS c") == [(1, "x", None)]
+    cursor.execute("SELECT a FROM (VALUES (1), (2), (NULL)) AS t (a)")
+    table = cursor.fetch_arrow_table()
+    assert table.column_names == ["a"]
+    assert sorted(table["a"].to_pylist(), key=str) == [1, 2, None]
+
+
+def test_values_of_every_type_come_back_as_python_values(cursor):
+    cursor.execute(
+        """CREATE TABLE t (b BOOLEAN, i INT, l BIGINT, f DOUBLE, m DECIMAL(10, 2), s VARCHAR,
+           x BYTEA, d DATE, ts TIMESTAMP)"""
+    )
+    cursor.execute(
+        """INSERT INTO t VALUES
+           (true, 1, 2, 1.5, 12.34, 'ä🐦', X'00ff', '2024-02-29', '2024-02-29 12:30:00.5')"""
+    )
+    assert rows(cursor, "SELECT * FROM t") == [
+        (
+            True,
+            1,
+            2,
+            1.5,
+            decimal.Decimal("12.34"),
+            "ä🐦",
+            b"\x00\xff",
+            datetime.date(2024, 2, 29),
+            datetime.datetime(2024, 2, 29, 12, 30, 0, 500_000),
+        )
+    ]
+
+
+def test_no_view_or_dictionary_types_reach_the_driver(cursor):
+    cursor.execute("CREATE TABLE t AS SELECT 'x' AS s, arrow_cast('y', 'Dictionary(Int32, Utf8)') AS d, [1, 2] AS l")
+    cursor.execute("SELECT s, d, l, upper(s) AS u, arrow_cast(s, 'Utf8View') AS v FROM t")
+    schema = cursor.fetch_arrow_table().schema
+    assert [str(data_type) for data_type in schema.types] == [
+        "string",
+        "string",
+        "list<item: int64>",
+        "string",
+        "string",
+    ]
+
+
+def test_a_big_result_streams_whole(cursor):
+    cursor.execute("CREATE TABLE t AS SELECT unnest(range(0, 1000000)) AS n")
+    cursor.execute("SELECT n, repeat('x', 50) AS s FROM t")
+    n = total = 0
+    for batch in cursor.fetch_record_batch():
+        n += batch.num_rows
+        total += pa.compute.sum(batch["n"]).as_py()
+    assert (n, total) == (1_000_000, 499_999_500_000)
+
+
+def test_a_result_that_is_closed_early_leaves_the_server_free(server, connection):
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE t AS SELECT unnest(range(0, 3000)) AS n")
+        cursor.execute("SELECT a.n FROM t AS a, t AS b, t AS c")
+        assert next(iter(cursor.fetch_record_batch())).num_rows > 0
+    assert count(connection, "t") == 3000
+
+
+# --- parameters -----------------------------------------------------------------------------------
+
+
+def test_parameters_are_bound(cursor):
+    cursor.execute("CREATE TABLE t (a BIGINT, b VARCHAR)")
+    cursor.execute("INSERT INTO t VALUES (?, ?)", (1, "one"))
+    cursor.execute("INSERT INTO t VALUES ($1, $2)", (2, None))
+    cursor.executemany("INSERT INTO t VALUES (?, ?)", [(3, "three"), (4, None), (5, "five")])
+    assert rows(cursor, "SELECT a, b FROM t ORDER BY a") == [
+        (1, "one"),
+        (2, None),
+        (3, "three"),
+        (4, None),
+        (5, "five"),
+    ]
+    assert rows(cursor, "SELECT a FROM t WHERE a > ? AND b = ?", (2, "five")) == [(5,)]
+    assert rows(cursor, "SELECT a FROM t WHERE a BETWEEN $1 AND $1 + 1 ORDER BY a", (2,)) == [(2,), (3,)]
+    assert rows(cursor, "SELECT count(*) FROM t WHERE b IS NULL AND CAST(? AS VARCHAR) IS NULL", (None,)) == [(2,)]
+
+
+def test_dates_decimals_and_floats_are_bound(cursor):
+    cursor.execute("CREATE TABLE t (d DATE, m DECIMAL(10, 2), f DOUBLE, b BOOLEAN, ts TIMESTAMP)")
+    row = (
+        datetime.date(2024, 2, 29),
+        decimal.Decimal("1.25"),
+        0.5,
+        True,
+        datetime.datetime(2024, 2, 29, 1, 2, 3),
+    )
+    cursor.execute("INSERT INTO t VALUES (?, ?, ?, ?, ?)", row)
+    assert rows(cursor, "SELECT * FROM t WHERE d = ? AND m = ?", row[:2]) == [row]
+
+
+# --- exactly once ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fetch", [False, True], ids=["without a fetch", "with a fetch"])
+def test_ddl_and_dml_take_effect_exactly_once(connection, fetch):
+    def run(sql, parameters=None):
+        with connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            if fetch:
+                try:
+                    cursor.fetchall()
+                except adbc_driver_manager.ProgrammingError:
+                    pass  # a statement without rows
+
+    run("CREATE TABLE t (a BIGINT)")
+    run("INSERT INTO t VALUES (1)")
+    assert count(connection, "t") == 1
+    run("INSERT INTO t VALUES (?)", (2,))
+    assert count(connection, "t") == 2
+    run("CREATE TABLE u AS SELECT a FROM t")
+    assert count(connection, "u") == 2
+    run("CREATE VIEW v AS SELECT a FROM u")
+    run("INSERT INTO u SELECT a FROM v")
+    assert count(connection, "v") == 4
+    run("CREATE MATERIALIZED VIEW m AS SELECT sum(a) AS s FROM u")
+    assert count(connection, "system.jobs") == 1
+    run("REFRESH MATERIALIZED VIEW m SYNC TIMEOUT 1 MINUTE")
+    with connection.cursor() as cursor:
+        assert rows(cursor, "SELECT s FROM m") == [(6,)]
+    run("DROP VIEW v")
+    with connection.cursor() as cursor, pytest.raises(adbc_driver_manager.Error):
+        cursor.execute("SELECT * FROM v")
+
+
+def test_preparing_a_statement_takes_no_effect(connection):
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE t (a BIGINT)")
+        cursor.adbc_prepare("INSERT INTO t VALUES (1)")
+        cursor.adbc_prepare("CREATE TABLE u (a BIGINT)")
+        assert cursor.adbc_prepare("SELECT a FROM t WHERE a = ?").types == [pa.int64()]
+    assert count(connection, "t") == 0
+    assert count(connection, "information_schema.tables WHERE table_schema = 'main'") == 1
+
+
+def test_ingest_is_refused_in_clear_words(cursor):
+    table = pa.table({"a": [1, 2]})
+    with pytest.raises(adbc_driver_manager.Error) as error:
+        cursor.adbc_ingest("t", table, mode="create")
+    assert "ingest" in str(error.value).lower()
+
+
+# --- metadata -------------------------------------------------------------------------------------
+
+
+def test_metadata_calls(connection):
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE t (a BIGINT NOT NULL, b VARCHAR)")
+        cursor.execute("CREATE VIEW v AS SELECT a FROM t")
+    assert set(connection.adbc_get_table_types()) == {"TABLE", "VIEW", "MATERIALIZED VIEW", "SYSTEM TABLE"}
+    info = connection.adbc_get_info()
+    assert "whimbrel" in str(info["vendor_name"]).lower()
+    objects = connection.adbc_get_objects(depth="all", db_schema_filter="main").read_all().to_pylist()
+    (catalog,) = objects
+    assert catalog["catalog_name"] == "whimbrel"
+    (schema,) = catalog["catalog_db_schemas"]
+    tables = {table["table_name"]: table for table in schema["db_schema_tables"]}
+    assert tables.keys() == {"t", "v"}
+    columns = [column["column_name"] for column in tables["t"]["table_columns"]]
+    assert columns == ["a", "b"]
+    schema = connection.adbc_get_table_schema("t", db_schema_filter="main")
+    assert (schema.names, schema.types) == (["a", "b"], [pa.int64(), pa.string()])
+
+
+# --- errors and users -----------------------------------------------------------------------------
+
+
+def test_errors_carry_what_and_where(cursor):
+    with pytest.raises(adbc_driver_manager.Error, match="main.nowhere") as error:
+        cursor.execute("SELECT * FROM nowhere")
+    assert error.value.status_code == adbc_driver_manager.AdbcStatusCode.NOT_FOUND
+    with pytest.raises(adbc_driver_manager.Error, match="line 1") as error:
+        cursor.execute("SELEC 1")
+    assert error.value.status_code == adbc_driver_manager.AdbcStatusCode.INVALID_ARGUMENT
+    assert rows(cursor, "SELECT 1") == [(1,)]
+
+
+def test_users_log_in_with_their_password(stopped):
+    stopped.add_user("ann", "päss:word")
+    server = stopped.start()
+    with server.connect("ann", "päss:word") as connection, connection.cursor() as cursor:
+        assert rows(cursor, "SELECT 1") == [(1,)]
+    for user, password in [("ann", "wrong"), ("bob", "päss:word"), (None, None)]:
+        with pytest.raises(adbc_driver_manager.Error) as error:
+            with server.connect(user, password) as connection, connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+        assert error.value.status_code in (
+            adbc_driver_manager.AdbcStatusCode.UNAUTHENTICATED,
+            adbc_driver_manager.AdbcStatusCode.UNAUTHORIZED,
+        ), error.value

@@ -1,0 +1,156 @@
+"""Whimbrel and another Delta engine, the Python package deltalake, on the same tables."""
+
+import datetime
+import decimal
+import json
+import pathlib
+
+import pyarrow as pa
+import pyarrow.compute
+import pytest
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+
+
+@pytest.fixture
+def location(stopped):
+    folder = stopped.folder / "shared"
+    folder.mkdir()
+    stopped.environment["WHIMBREL__LAKE__LOCATIONS"] = str(folder)
+    return str(folder / "t")
+
+
+@pytest.fixture
+def cursor(stopped, location):
+    with stopped.start().connect() as connection, connection.cursor() as cursor:
+        yield cursor
+
+
+def rows(cursor, sql):
+    cursor.execute(sql)
+    return cursor.fetchall()
+
+
+def read(location):
+    return DeltaTable(location).to_pyarrow_table()
+
+
+def transactions(location):
+    """Application transactions in the log: name and number of each."""
+    for commit in sorted(pathlib.Path(location, "_delta_log").glob("*.json")):
+        for line in commit.read_text().splitlines():
+            if transaction := json.loads(line).get("txn"):
+                yield transaction["appId"], transaction["version"]
+
+
+def test_what_another_engine_writes_is_seen_by_the_next_statement(cursor, location):
+    write_deltalake(location, pa.table({"a": pa.array([1, 2], pa.int64()), "b": ["x", None]}))
+    cursor.execute(f"CREATE EXTERNAL TABLE t USING DELTA LOCATION '{location}'")
+    assert rows(cursor, "SELECT a, b FROM t ORDER BY a") == [(1, "x"), (2, None)]
+    for n in range(3, 8):
+        write_deltalake(location, pa.table({"a": pa.array([n], pa.int64()), "b": ["y"]}), mode="append")
+        assert rows(cursor, "SELECT count(*), max(a) FROM t") == [(n, n)]
+    write_deltalake(location, pa.table({"a": pa.array([100], pa.int64()), "b": ["z"]}), mode="overwrite")
+    assert rows(cursor, "SELECT a, b FROM t") == [(100, "z")]
+    assert rows(cursor, "SELECT count(*) FROM t VERSION AS OF 1") == [(3,)]
+    DeltaTable(location).delete("a = 100")
+    assert rows(cursor, "SELECT count(*) FROM t") == [(0,)]
+
+
+def test_a_new_column_of_another_engine_is_seen(cursor, location):
+    write_deltalake(location, pa.table({"a": pa.array([1], pa.int64())}))
+    cursor.execute(f"CREATE EXTERNAL TABLE t USING DELTA LOCATION '{location}'")
+    assert rows(cursor, "SELECT * FROM t") == [(1,)]
+    wider = pa.table({"a": pa.array([2], pa.int64()), "b": ["x"]})
+    write_deltalake(location, wider, mode="append", schema_mode="merge")
+    assert rows(cursor, "SELECT * FROM t ORDER BY a") == [(1, None), (2, "x")]
+
+
+def test_both_append_in_turns(cursor, location):
+    cursor.execute(f"CREATE TABLE t (a BIGINT, b VARCHAR) LOCATION '{location}'")
+    for n in range(4):
+        cursor.execute(f"INSERT INTO t VALUES ({n}, 'ours')")
+        write_deltalake(location, pa.table({"a": pa.array([n + 10], pa.int64()), "b": ["theirs"]}), mode="append")
+    assert rows(cursor, "SELECT count(*), sum(a) FROM t") == [(8, 52)]
+    assert DeltaTable(location).version() == 8
+    assert read(location).num_rows == 8
+
+
+def test_another_engine_reads_what_we_write_as_we_do(cursor, location):
+    cursor.execute(
+        f"""CREATE TABLE t (i INT NOT NULL, l BIGINT, f DOUBLE, m DECIMAL(10, 2), s VARCHAR, x BYTEA,
+            yes BOOLEAN, d DATE, ts TIMESTAMP, utc TIMESTAMP WITH TIME ZONE, part VARCHAR)
+            PARTITIONED BY (part) LOCATION '{location}'"""
+    )
+    cursor.execute(
+        """INSERT INTO t VALUES
+           (1, 2, 1.5, -12.34, 'ä🐦', X'00ff', true, '2024-02-29', '2024-02-29 12:30:00.123456',
+            '2024-02-29T12:30:00+02:00', 'a b/c=%'),
+           (2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+           (3, -1, 'NaN', 0, '', X'', false, '1969-12-31', '1969-12-31 23:59:59', '1969-12-31T00:00:00Z', 'x')"""
+    )
+    theirs = read(location).sort_by("i").to_pylist()
+    cursor.execute("SELECT * FROM t ORDER BY i")
+    ours = cursor.fetch_arrow_table().to_pylist()
+    assert str(ours) == str(theirs)  # NaN is not equal to itself
+    assert ours[0]["m"] == decimal.Decimal("-12.34")
+    assert ours[0]["utc"] == datetime.datetime(2024, 2, 29, 10, 30, tzinfo=datetime.timezone.utc)
+    table = DeltaTable(location)
+    assert table.metadata().partition_columns == ["part"]
+    assert table.schema().fields[0].nullable is False
+
+
+def test_another_engine_reads_a_materialized_view_and_its_transaction(cursor, stopped, location):
+    cursor.execute(
+        f"""CREATE MATERIALIZED VIEW m PARTITIONED BY (k) LOCATION '{location}'
+            AS SELECT x % 3 AS k, x FROM (SELECT unnest(range(0, 1000)) AS x) AS r"""
+    )
+    cursor.execute("REFRESH MATERIALIZED VIEW m FULL SYNC TIMEOUT 2 MINUTES")
+    table = DeltaTable(location)
+    read_back = read(location)
+    assert (read_back.num_rows, pa.compute.sum(read_back["x"]).as_py()) == (1000, 499500)
+    (seq,) = rows(cursor, f"SELECT run_seq FROM system.runs WHERE output_version = {table.version()}")[0]
+    assert [n for app, n in transactions(location) if ":src:" not in app][-1] == seq
+    (app,) = {app for app, _ in transactions(location) if ":src:" not in app}
+    assert table.transaction_version(app) == seq
+
+
+def test_checkpoints_compaction_and_cleaning_by_another_engine_change_no_answer(cursor, location):
+    cursor.execute(f"CREATE TABLE t (a BIGINT) LOCATION '{location}'")
+    for n in range(12):
+        cursor.execute(f"INSERT INTO t VALUES ({n})")
+    expected = rows(cursor, "SELECT count(*), sum(a) FROM t")
+    assert expected == [(12, 66)]
+    table = DeltaTable(location)
+    table.optimize.compact()
+    assert rows(cursor, "SELECT count(*), sum(a) FROM t") == expected
+    table.create_checkpoint()
+    table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
+    assert rows(cursor, "SELECT count(*), sum(a) FROM t") == expected
+    cursor.execute("INSERT INTO t VALUES (100)")
+    assert rows(cursor, "SELECT count(*), sum(a) FROM t") == [(13, 166)]
+
+
+def test_odd_partition_values_of_another_engine_are_read_right(cursor, location):
+    table = pa.table(
+        {
+            "n": pa.array([1, 2, 3, 4], pa.int64()),
+            "d": pa.array([decimal.Decimal("0.12"), decimal.Decimal("12.30"), None, decimal.Decimal("7.00")], pa.decimal128(6, 2)),
+            "day": pa.array([datetime.date(2024, 1, 31), datetime.date(1969, 12, 31), None, datetime.date(2024, 1, 1)]),
+            "s": ["a/b", "ä 🐦", None, "x=y%20"],
+        }
+    )
+    write_deltalake(location, table, partition_by=["d", "day", "s"])
+    cursor.execute(f"CREATE EXTERNAL TABLE t USING DELTA LOCATION '{location}'")
+    cursor.execute("SELECT n, d, day, s FROM t ORDER BY n")
+    assert cursor.fetch_arrow_table().to_pylist() == table.to_pylist()
+    assert rows(cursor, "SELECT n FROM t WHERE d = 12.30 AND day < DATE '1970-01-01'") == [(2,)]
+    assert rows(cursor, "SELECT n FROM t WHERE s IS NULL") == [(3,)]
+
+
+def test_a_foreign_transaction_identifier_does_not_disturb(cursor, location):
+    properties = CommitProperties(app_transactions=[Transaction("somebody", 7)])
+    write_deltalake(location, pa.table({"a": pa.array([1], pa.int64())}), commit_properties=properties)
+    cursor.execute(f"CREATE EXTERNAL TABLE t USING DELTA LOCATION '{location}'")
+    cursor.execute("INSERT INTO t VALUES (2)")
+    assert DeltaTable(location).transaction_version("somebody") == 7
+    assert rows(cursor, "SELECT sum(a) FROM t") == [(3,)]

@@ -1,0 +1,182 @@
+//! A worker killed at any point leaves either nothing or the finished version, and the next one
+//! finishes the books.
+
+use whimbrel_tests::{
+    client::Client,
+    eventually::eventually,
+    process::{Options, Server},
+};
+
+use crate::lake::Log;
+
+/// Points at which a debug build can be told to die.
+const POINTS: [&str; 4] = ["claimed", "staged", "committed", "before_finish"];
+
+async fn start(options: &Options) -> (Server, Client) {
+    let server = options.start();
+    let client = Client::connect(&server).await;
+    (server, client)
+}
+
+async fn log(client: &mut Client) -> Log {
+    Log::at(
+        &client.query("SELECT location FROM system.transforms WHERE name = 'main.m'").await.cell(),
+    )
+}
+
+/// Starts a server that dies at the point, and sends it a statement that queues a job.
+async fn die_at(options: &Options, point: &str, statement: &str) {
+    let (server, mut client) = start(&options.clone().env("WHIMBREL_CRASH_AT", point)).await;
+    // The answer may be lost with the server.
+    let _ = client.flight_info(statement).await;
+    let ended = server.wait();
+    assert!(!ended.status.success(), "it did not die at '{point}':\n{}", ended.log);
+}
+
+#[tokio::test]
+async fn the_first_refresh_survives_a_death_at_every_point() {
+    for point in POINTS {
+        let options = Options::new();
+        let (server, mut client) = start(&options).await;
+        client.script("CREATE TABLE t (a BIGINT); INSERT INTO t VALUES (1), (2)").await;
+        server.stop();
+
+        die_at(&options, point, "CREATE MATERIALIZED VIEW m AS SELECT sum(a) AS s FROM t").await;
+
+        let (server, mut client) = start(&options).await;
+        let job = client.newest_job("main.m").await;
+        job.expect("SUCCEEDED");
+        assert_eq!(job.output_version, "0", "{point}");
+        assert_eq!(client.query("SELECT s FROM m").await.cell(), "3", "{point}");
+        let log = log(&mut client).await;
+        assert_eq!((log.newest(), log.runs().len()), (0, 1), "{point}");
+        assert_eq!(client.count("system.runs").await, 1, "{point}");
+        let attempt = client.query("SELECT attempt FROM system.runs").await.cell();
+        assert_eq!(attempt, "2", "{point}");
+        client.refresh("m").await.expect("SKIPPED_NO_CHANGE");
+        server.stop();
+    }
+}
+
+#[tokio::test]
+async fn a_later_refresh_survives_a_death_at_every_point() {
+    let options = Options::new();
+    let (server, mut client) = start(&options).await;
+    client
+        .script(
+            "CREATE TABLE t (a BIGINT);
+             INSERT INTO t VALUES (1);
+             CREATE MATERIALIZED VIEW m AS SELECT count(*) AS n FROM t",
+        )
+        .await;
+    client.newest_job("main.m").await.expect("SUCCEEDED");
+    server.stop();
+    for (version, point) in (1..).zip(POINTS) {
+        let (server, mut client) = start(&options).await;
+        client.update("INSERT INTO t VALUES (1)").await;
+        server.stop();
+
+        die_at(&options, point, "REFRESH MATERIALIZED VIEW m").await;
+
+        let (server, mut client) = start(&options).await;
+        client.newest_job("main.m").await.expect("SUCCEEDED");
+        let n = client.query("SELECT n FROM m").await.cell();
+        assert_eq!(n, (version + 1).to_string(), "{point}");
+        let log = log(&mut client).await;
+        let expected: Vec<_> = (0..=version).map(|n| (n, n + 1)).collect();
+        assert_eq!((log.newest(), log.runs()), (version, expected), "{point}");
+        server.stop();
+    }
+}
+
+#[tokio::test]
+async fn an_insert_that_dies_with_the_server_is_there_whole_or_not_at_all() {
+    for (point, rows) in [("staged", "0"), ("committed", "2")] {
+        let options = Options::new();
+        let (server, mut client) = start(&options).await;
+        client.update("CREATE TABLE t (a BIGINT)").await;
+        server.stop();
+        die_at(&options, point, "INSERT INTO t VALUES (1), (2)").await;
+        let (server, mut client) = start(&options).await;
+        assert_eq!(client.query("SELECT count(*) FROM t").await.cell(), rows, "{point}");
+        client.update("INSERT INTO t VALUES (3)").await;
+        server.stop();
+    }
+}
+
+#[tokio::test]
+async fn a_table_whose_creation_dies_is_there_whole_or_can_be_created_again() {
+    for point in ["staged", "committed"] {
+        let options = Options::new();
+        die_at(&options, point, "CREATE TABLE t AS SELECT 1 AS a").await;
+        let (server, mut client) = start(&options).await;
+        client.update("CREATE TABLE IF NOT EXISTS t AS SELECT 1 AS a").await;
+        assert_eq!(client.query("SELECT a FROM t").await.cell(), "1", "{point}");
+        server.stop();
+    }
+}
+
+#[tokio::test]
+async fn sigkill_at_any_moment_loses_and_repeats_nothing() {
+    let options = Options::new();
+    let (server, mut client) = start(&options).await;
+    client
+        .script(
+            "CREATE TABLE t (a BIGINT);
+             CREATE MATERIALIZED VIEW m AS SELECT count(*) AS n, sum(a) AS s FROM t",
+        )
+        .await;
+    let mut running = server;
+    for round in 0..6 {
+        let mut client = Client::connect(&running).await;
+        client.update(&format!("INSERT INTO t VALUES ({round})")).await;
+        let id = client.query("REFRESH MATERIALIZED VIEW m").await.only("job_id");
+        // Killed in a state that differs from round to round, if it is seen at all.
+        let state = ["QUEUED", "PLANNING", "RUNNING", "COMMITTING"][round % 4];
+        eventually("the job has come that far", || {
+            let (mut client, id) = (client.clone(), id.clone());
+            async move {
+                let sql = format!("SELECT state FROM system.jobs WHERE job_id = '{id}'");
+                let now = client.query(&sql).await.cell();
+                let over = ["SUCCEEDED", "SKIPPED_NO_CHANGE", "FAILED"].contains(&now.as_str());
+                (over || now == state).then_some(())
+            }
+        })
+        .await;
+        running.kill();
+        running = options.start();
+    }
+    let mut client = Client::connect(&running).await;
+    for id in client.jobs_of("main.m").await {
+        let ended = client.job(&id).await;
+        assert!(["SUCCEEDED", "SKIPPED_NO_CHANGE"].contains(&ended.state.as_str()), "{ended:?}");
+    }
+    assert_eq!(client.query("SELECT n, s FROM m").await.text(), "6|15");
+    let log = log(&mut client).await;
+    let succeeded = client
+        .query(
+            "SELECT output_version, run_seq FROM system.runs WHERE state = 'SUCCEEDED' ORDER BY 1",
+        )
+        .await
+        .lines();
+    let committed: Vec<_> = log.runs().iter().map(|(v, seq)| format!("{v}|{seq}")).collect();
+    assert_eq!(committed, succeeded, "each version belongs to one run and each run to one version");
+    assert_eq!(log.newest() + 1, i64::try_from(committed.len()).unwrap());
+}
+
+#[tokio::test]
+async fn files_of_a_failed_refresh_do_not_stay() {
+    let (_server, mut client) = start(&Options::new()).await;
+    client
+        .script(
+            "CREATE TABLE t (a BIGINT);
+             INSERT INTO t VALUES (1);
+             CREATE MATERIALIZED VIEW m AS SELECT 1 / a AS x FROM t",
+        )
+        .await;
+    client.newest_job("main.m").await.expect("SUCCEEDED");
+    client.update("INSERT INTO t VALUES (0)").await;
+    client.refresh("m").await.expect("FAILED");
+    let log = log(&mut client).await;
+    assert_eq!((log.newest(), log.orphans()), (0, Vec::new()));
+}

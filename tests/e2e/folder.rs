@@ -1,0 +1,216 @@
+//! A folder of SQL files as the desired state.
+
+use std::{fs, path::PathBuf, process::Output};
+
+use whimbrel_tests::{
+    client::Client,
+    eventually::eventually,
+    process::{Options, Server},
+};
+
+struct Folder {
+    options: Options,
+    path: PathBuf,
+}
+
+impl Folder {
+    fn new(options: &Options) -> Self {
+        let path = options.folder().join("transforms");
+        fs::create_dir_all(&path).unwrap();
+        Self { options: options.clone(), path }
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        fs::write(self.path.join(file), text).unwrap();
+    }
+
+    fn remove(&self, file: &str) {
+        fs::remove_file(self.path.join(file)).unwrap();
+    }
+
+    fn run(&self, command: &str, server: &Server) -> Output {
+        let folder = self.path.to_str().unwrap();
+        self.options.run(&[command, folder, "--url", &server.url()], "")
+    }
+
+    /// What `plan` says.
+    fn plan(&self, server: &Server) -> String {
+        let output = self.run("plan", server);
+        assert!(output.status.success(), "{}", text(&output));
+        text(&output)
+    }
+
+    fn apply(&self, server: &Server) -> String {
+        let output = self.run("apply", server);
+        assert!(output.status.success(), "{}", text(&output));
+        text(&output)
+    }
+
+    /// What both `plan` and `apply` say against the folder.
+    fn refused(&self, server: &Server, told: &[&str]) {
+        for command in ["plan", "apply"] {
+            let output = self.run(command, server);
+            let text = text(&output);
+            assert!(!output.status.success(), "{command} accepted it: {text}");
+            for part in told {
+                assert!(text.contains(part), "{command} does not say '{part}': {text}");
+            }
+        }
+    }
+}
+
+fn text(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+async fn start() -> (Server, Client, Folder) {
+    let options = Options::new();
+    let server = options.start();
+    let mut client = Client::connect(&server).await;
+    client.script("CREATE TABLE t (a BIGINT); INSERT INTO t VALUES (1), (2)").await;
+    let folder = Folder::new(&options);
+    (server, client, folder)
+}
+
+const B: &str = "CREATE OR REFRESH MATERIALIZED VIEW b AS SELECT sum(n) AS n FROM a;\n";
+const A: &str = "-- first\nCREATE OR REFRESH MATERIALIZED VIEW a AS SELECT a + 1 AS n FROM t;\n";
+
+#[tokio::test]
+async fn plan_says_what_apply_then_does() {
+    let (server, mut client, folder) = start().await;
+    // In the order of names the reader comes first.
+    folder.write("0_b.sql", B);
+    folder.write("1_a.sql", A);
+    let plan = folder.plan(&server).to_lowercase();
+    assert!(plan.contains("added") && plan.contains("main.a") && plan.contains("main.b"), "{plan}");
+    assert_eq!(client.count("system.transforms").await, 0, "planning takes no effect");
+
+    folder.apply(&server);
+    for view in ["main.a", "main.b"] {
+        client.newest_job(view).await.expect("SUCCEEDED");
+    }
+    assert_eq!(client.query("SELECT n FROM b").await.cell(), "5");
+    assert!(folder.plan(&server).to_lowercase().contains("unchanged"));
+    folder.apply(&server);
+    assert_eq!(client.count("system.jobs").await, 2, "nothing changed, nothing is queued");
+
+    folder.write("1_a.sql", &A.replace("a + 1", "a + 10"));
+    assert!(folder.plan(&server).to_lowercase().contains("changed"));
+    folder.apply(&server);
+    eventually("the change has come through", || {
+        let mut client = client.clone();
+        async move {
+            (client.query("SELECT n FROM a ORDER BY n LIMIT 1").await.cell() == "11").then_some(())
+        }
+    })
+    .await;
+
+    folder.write(
+        "1_a.sql",
+        &A.replace("VIEW a AS", "VIEW a COMMENT 'first' AS").replace("a + 1", "a + 10"),
+    );
+    assert!(folder.plan(&server).to_lowercase().contains("metadata"));
+}
+
+#[tokio::test]
+async fn a_removed_file_suspends_and_keeps_the_data() {
+    let (server, mut client, folder) = start().await;
+    folder.write("a.sql", A);
+    folder.write("b.sql", B);
+    folder.apply(&server);
+    client.newest_job("main.b").await.expect("SUCCEEDED");
+    folder.remove("b.sql");
+    assert!(folder.plan(&server).to_lowercase().contains("removed"));
+    folder.apply(&server);
+    let state = client.query("SELECT name, suspended FROM system.transforms ORDER BY name").await;
+    assert_eq!(state.lines(), ["main.a|false", "main.b|true"]);
+    assert_eq!(client.query("SELECT n FROM b").await.cell(), "5");
+    // It comes back.
+    folder.write("b.sql", B);
+    folder.apply(&server);
+    let suspended = "SELECT count(*) FROM system.transforms WHERE suspended";
+    assert_eq!(client.query(suspended).await.cell(), "0");
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_refused_and_nothing_is_half_applied() {
+    let (server, mut client, folder) = start().await;
+    folder.write("good.sql", A);
+
+    folder.write("x.sql", "CREATE MATERIALIZED VIEW x AS SELECT * FROM y");
+    folder.write("y.sql", "\nCREATE MATERIALIZED VIEW y AS SELECT * FROM x");
+    folder.refused(&server, &["main.x", "main.y", "read itself"]);
+    folder.remove("x.sql");
+
+    folder.write("y.sql", "\n\nCREATE MATERIALIZED VIEW a AS SELECT 1 AS n");
+    folder.refused(&server, &["main.a", "twice", "good.sql", "y.sql"]);
+
+    folder.write("y.sql", "CREATE MATERIALIZED VIEW y AS SELECT * FROM nowhere");
+    folder.refused(&server, &["y.sql", "main.nowhere"]);
+
+    folder.write("y.sql", "CREATE MATERIALIZED VIEW y AS SELECT b FROM t");
+    folder.refused(&server, &["y.sql", "b"]);
+
+    folder.write("y.sql", "CREATE MATERIALIZED VIEW y AS\nSELECT a FRM t");
+    folder.refused(&server, &["y.sql"]);
+
+    folder.write("y.sql", "CREATE MATERIALIZED VIEW y SCHEDULE CRON 'whenever' AS SELECT a FROM t");
+    folder.refused(&server, &["y.sql", "whenever"]);
+
+    folder.write("y.sql", "DROP TABLE t");
+    folder.refused(&server, &["y.sql", "DROP"]);
+
+    folder.write("y.sql", "CREATE MATERIALIZED VIEW nowhere.y AS SELECT a FROM t");
+    folder.refused(&server, &["y.sql", "nowhere"]);
+
+    folder.write("y.sql", "CREATE MATERIALIZED VIEW t AS SELECT a FROM t");
+    folder.refused(&server, &["y.sql", "main.t"]);
+
+    assert_eq!(client.count("system.transforms").await, 0);
+    assert_eq!(client.count("system.jobs").await, 0);
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_there_is_named() {
+    let (server, _, folder) = start().await;
+    let output = folder.options.run(&["plan", "/no/such/folder", "--url", &server.url()], "");
+    assert!(!output.status.success());
+    assert!(text(&output).contains("/no/such/folder"), "{}", text(&output));
+}
+
+#[tokio::test]
+async fn serve_keeps_a_folder_applied() {
+    let options = Options::new();
+    let folder = Folder::new(&options);
+    folder.write("a.sql", "CREATE MATERIALIZED VIEW a AS SELECT 1 AS n");
+    let options = options.arg("--transforms").arg(&folder.path);
+    let options = options.env("WHIMBREL__REFRESH__TRANSFORMS_POLL", "100ms");
+    let server = options.start();
+    let client = Client::connect(&server).await;
+    for (text, n) in [(None, "1"), (Some("CREATE MATERIALIZED VIEW a AS SELECT 2 AS n"), "2")] {
+        if let Some(text) = text {
+            folder.write("a.sql", text);
+        }
+        eventually("the folder is applied", || {
+            let mut client = client.clone();
+            async move {
+                let answer = client.try_query("SELECT n FROM a").await;
+                answer.is_ok_and(|answer| answer.cell() == n).then_some(())
+            }
+        })
+        .await;
+    }
+    // A mistake changes nothing and is said in the log; the server lives on.
+    folder.write("a.sql", "CREATE MATERIALIZED VIEW a AS SELECT FROM WHERE");
+    eventually("the mistake is told", || {
+        let log = server.log();
+        async move { log.contains("a.sql").then_some(()) }
+    })
+    .await;
+    let mut client = client;
+    assert_eq!(client.query("SELECT n FROM a").await.cell(), "2");
+}

@@ -1,0 +1,18 @@
+//! The whole server as a client meets it: the real binary, its port and its folder.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod configuration;
+mod crash;
+mod errors;
+mod folder;
+mod handles;
+mod lake;
+mod metadata;
+mod once;
+mod prepared;
+mod process;
+mod programs;
+mod stores;
+mod tables;
+mod transforms;
+mod users;

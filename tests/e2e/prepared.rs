@@ -1,0 +1,178 @@
+//! Prepared statements and their parameters.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{
+        ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, new_null_array,
+    },
+    datatypes::DataType,
+};
+use tonic::Code;
+use whimbrel_tests::{
+    client::{Client, Failure, Prepared},
+    process::Server,
+};
+
+fn row(columns: Vec<ArrayRef>) -> RecordBatch {
+    let named =
+        columns.into_iter().enumerate().map(|(n, column)| (format!("{}", n + 1), column, true));
+    RecordBatch::try_from_iter_with_nullable(named).unwrap()
+}
+
+fn numbers<const N: usize>(values: [Option<i64>; N]) -> ArrayRef {
+    Arc::new(Int64Array::from(values.to_vec()))
+}
+
+fn texts<const N: usize>(values: [Option<&str>; N]) -> ArrayRef {
+    Arc::new(StringArray::from(values.to_vec()))
+}
+
+async fn fetch(client: &mut Client, prepared: &mut Prepared, row: RecordBatch) -> Vec<String> {
+    prepared.set_parameters(row).unwrap();
+    let info = prepared.execute().await.unwrap();
+    client.fetch(info).await.unwrap().lines()
+}
+
+async fn client(server: &Server) -> Client {
+    let mut client = Client::connect(server).await;
+    client.script("CREATE TABLE t (a BIGINT, b VARCHAR); INSERT INTO t VALUES (1, 'one'), (2, 'two'), (3, NULL)").await;
+    client
+}
+
+#[tokio::test]
+async fn question_marks_are_bound_in_their_order() {
+    let server = Server::start();
+    let mut client = client(&server).await;
+    let mut prepared = client.prepare("SELECT a FROM t WHERE a > ? AND b = ?").await;
+    assert_eq!(prepared.parameter_schema().unwrap().fields().len(), 2);
+    let rows =
+        fetch(&mut client, &mut prepared, row(vec![numbers([Some(1)]), texts([Some("two")])]))
+            .await;
+    assert_eq!(rows, ["2"]);
+    let rows =
+        fetch(&mut client, &mut prepared, row(vec![numbers([Some(2)]), texts([Some("two")])]))
+            .await;
+    assert!(rows.is_empty());
+}
+
+#[tokio::test]
+async fn numbered_parameters_may_be_used_twice_and_out_of_order() {
+    let server = Server::start();
+    let mut client = client(&server).await;
+    let mut prepared =
+        client.prepare("SELECT $2, a + $1 FROM t WHERE a = $1 OR b = $2 ORDER BY a").await;
+    let rows =
+        fetch(&mut client, &mut prepared, row(vec![numbers([Some(1)]), texts([Some("two")])]))
+            .await;
+    assert_eq!(rows, ["two|2", "two|3"]);
+}
+
+#[tokio::test]
+async fn null_can_be_bound() {
+    let server = Server::start();
+    let mut client = client(&server).await;
+    let mut prepared = client
+        .prepare("SELECT count(*) FROM t WHERE b = ? OR (CAST(? AS VARCHAR) IS NULL AND b IS NULL)")
+        .await;
+    let null = || texts([None]);
+    assert_eq!(fetch(&mut client, &mut prepared, row(vec![null(), null()])).await, ["1"]);
+    // A NULL without a type, as some drivers send it.
+    let untyped = || new_null_array(&DataType::Null, 1);
+    assert_eq!(fetch(&mut client, &mut prepared, row(vec![untyped(), untyped()])).await, ["1"]);
+}
+
+#[tokio::test]
+async fn values_take_the_type_that_the_statement_needs() {
+    let server = Server::start();
+    let mut client = Client::connect(&server).await;
+    client
+        .update("CREATE TABLE t (i INT, d DOUBLE, m DECIMAL(10, 2), day DATE, at TIMESTAMP, yes BOOLEAN)")
+        .await;
+    let mut prepared = client.prepare("INSERT INTO t VALUES (?, ?, ?, ?, ?, ?)").await;
+    prepared
+        .set_parameters(row(vec![
+            numbers([Some(7)]),
+            Arc::new(Float64Array::from(vec![1.5])),
+            texts([Some("12.34")]),
+            texts([Some("2024-02-29")]),
+            texts([Some("2024-02-29 12:30:00")]),
+            Arc::new(BooleanArray::from(vec![true])),
+        ]))
+        .unwrap();
+    assert_eq!(prepared.execute_update().await.unwrap(), 1);
+    assert_eq!(
+        client.query("SELECT * FROM t").await.text(),
+        "7|1.5|12.34|2024-02-29|2024-02-29T12:30:00|true"
+    );
+}
+
+#[tokio::test]
+async fn many_rows_are_inserted_as_one_commit() {
+    let server = Server::start();
+    let mut client = Client::connect(&server).await;
+    client.update("CREATE TABLE t (a BIGINT, b VARCHAR)").await;
+    let mut prepared = client.prepare("INSERT INTO t VALUES (?, ?)").await;
+    let rows: Vec<i64> = (0..1_000).collect();
+    let texts: Vec<Option<String>> =
+        rows.iter().map(|n| (n % 10 != 0).then(|| format!("row {n}"))).collect();
+    prepared
+        .set_parameters(row(vec![
+            Arc::new(Int64Array::from(rows)),
+            Arc::new(StringArray::from(texts)),
+        ]))
+        .unwrap();
+    assert_eq!(prepared.execute_update().await.unwrap(), 1_000);
+    let answer = client.query("SELECT count(*), count(b), sum(a) FROM t").await;
+    assert_eq!(answer.text(), "1000|900|499500");
+    // The table's creation is version 0.
+    let before = client.query("SELECT count(*) FROM t VERSION AS OF 0").await.cell();
+    let after = client.query("SELECT count(*) FROM t VERSION AS OF 1").await.cell();
+    assert_eq!((before.as_str(), after.as_str()), ("0", "1000"));
+}
+
+#[tokio::test]
+async fn a_query_takes_one_row_of_parameters() {
+    let server = Server::start();
+    let mut client = client(&server).await;
+    let mut prepared = client.prepare("SELECT a FROM t WHERE a = ?").await;
+    prepared.set_parameters(row(vec![numbers([Some(1), Some(2)])])).unwrap();
+    let failure: Failure = prepared.execute().await.unwrap_err().into();
+    failure.expect(Code::InvalidArgument, &["row"]);
+}
+
+#[tokio::test]
+async fn missing_and_wrong_parameters_are_refused() {
+    let server = Server::start();
+    let mut client = client(&server).await;
+    let mut prepared = client.prepare("SELECT a FROM t WHERE a = ?").await;
+    let failure: Failure = prepared.execute().await.unwrap_err().into();
+    failure.expect(Code::InvalidArgument, &["parameter"]);
+    prepared.set_parameters(row(vec![texts([Some("many")])])).unwrap();
+    let failure: Failure = prepared.execute().await.unwrap_err().into();
+    failure.expect(Code::InvalidArgument, &["many"]);
+    client
+        .query_failure("SELECT a FROM t WHERE a = ?")
+        .await
+        .expect(Code::InvalidArgument, &["parameter"]);
+    // Nothing was left behind: the right value still works.
+    assert_eq!(fetch(&mut client, &mut prepared, row(vec![numbers([Some(3)])])).await, ["3"]);
+}
+
+#[tokio::test]
+async fn a_prepared_query_sees_later_commits_and_definitions() {
+    let server = Server::start();
+    let mut client = client(&server).await;
+    let mut prepared = client.prepare("SELECT count(*) FROM t").await;
+    client.update("INSERT INTO t VALUES (4, 'four')").await;
+    let info = prepared.execute().await.unwrap();
+    assert_eq!(client.fetch(info).await.unwrap().cell(), "4");
+}
+
+#[tokio::test]
+async fn an_unknown_table_is_refused_when_preparing() {
+    let server = Server::start();
+    let mut client = client(&server).await;
+    let failure = client.try_prepare("SELECT * FROM tt WHERE a = ?").await.unwrap_err();
+    failure.expect(Code::NotFound, &["main.tt"]);
+}
