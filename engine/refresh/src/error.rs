@@ -34,7 +34,9 @@ pub enum RefreshError {
         input: ObjectName,
     },
     /// It reads other tables than when the run began.
-    #[error("'{object}' was changed, or one of the tables that it reads was made anew, between two attempts of its run")]
+    #[error(
+        "'{object}' was changed, or one of the tables that it reads was made anew, between two attempts of its run"
+    )]
     Redefined {
         /// The transform.
         object: ObjectName,
@@ -114,9 +116,10 @@ impl RefreshError {
     pub fn code(&self) -> Code {
         match self {
             Self::Dropped(_) => Code::NotFound,
-            Self::NotATransform(_) | Self::Suspended { .. } | Self::InputNotRefreshed { .. } | Self::Redefined { .. } => {
-                Code::FailedPrecondition
-            }
+            Self::NotATransform(_)
+            | Self::Suspended { .. }
+            | Self::InputNotRefreshed { .. }
+            | Self::Redefined { .. } => Code::FailedPrecondition,
             Self::CatalogBehind { .. } => Code::DataLoss,
             Self::Query { source, .. } => source.code(),
             Self::Lake { source, .. } => source.code(),

@@ -180,8 +180,12 @@ fn draft(
 ) -> Result<FolderPlan, FolderError> {
     let Declarations { schemas: declared_schemas, objects: declared } =
         declarations(files, default_schema)?;
-    let mut plan =
-        FolderPlan { changes: Vec::new(), steps: Vec::new(), removed: Vec::new(), refreshed: Vec::new() };
+    let mut plan = FolderPlan {
+        changes: Vec::new(),
+        steps: Vec::new(),
+        removed: Vec::new(),
+        refreshed: Vec::new(),
+    };
     let mut known: BTreeSet<&str> = schemas.iter().map(|schema| schema.name.as_str()).collect();
     for (name, schema) in &declared_schemas {
         let is_new = known.insert(name);
@@ -365,8 +369,11 @@ impl Undo {
                 Before::Object(object) => object.name.to_string(),
             };
             if let Err(error) = before.restore(catalog).await {
-                tracing::warn!(object = what, error = crate::error::chain(&error),
-                    "a change of a refused folder was not taken back");
+                tracing::warn!(
+                    object = what,
+                    error = crate::error::chain(&error),
+                    "a change of a refused folder was not taken back"
+                );
             }
         }
     }
@@ -398,16 +405,12 @@ async fn suspend(catalog: &dyn Catalog, object: &Object) -> Result<(), FolderErr
     let mut suspended = object.clone();
     let ObjectBody::MaterializedView(view) = &mut suspended.body else { return Ok(()) };
     view.suspended = true;
-    let on =
-        OnConflict::Replace { id: object.id, definition_version: object.definition_version };
+    let on = OnConflict::Replace { id: object.id, definition_version: object.definition_version };
     catalog.put_object(&suspended, on).await?;
     Ok(())
 }
 
-async fn ids(
-    catalog: &dyn Catalog,
-    names: &[ObjectName],
-) -> Result<Vec<ObjectId>, FolderError> {
+async fn ids(catalog: &dyn Catalog, names: &[ObjectName]) -> Result<Vec<ObjectId>, FolderError> {
     if names.is_empty() {
         return Ok(Vec::new());
     }

@@ -69,7 +69,10 @@ impl<J: Jobs + ?Sized + 'static> Heartbeat<J> {
     }
 
     /// Beats until the lease is gone, a stop is asked for, or nobody listens any more.
-    async fn beat(self, mut requests: mpsc::Receiver<oneshot::Sender<Result<(), Stop>>>) -> Timestamp {
+    async fn beat(
+        self,
+        mut requests: mpsc::Receiver<oneshot::Sender<Result<(), Stop>>>,
+    ) -> Timestamp {
         let every = self.progress_every.min(self.lease_for / 3).max(Duration::from_millis(1));
         let mut held_until = self.leased_at.plus(self.lease_for);
         let mut waiting: Option<oneshot::Sender<Result<(), Stop>>> = None;
@@ -119,7 +122,9 @@ impl<J: Jobs + ?Sized + 'static> Heartbeat<J> {
                     }
                 }
                 // Too late to stop a commit that is on its way; what is committed is booked.
-                Ok(LeaseState::StopAsked) if committing => held_until = asked_at.plus(self.lease_for),
+                Ok(LeaseState::StopAsked) if committing => {
+                    held_until = asked_at.plus(self.lease_for)
+                }
                 Ok(LeaseState::StopAsked) => return self.over(Stop::Asked, waiting, held_until),
                 Ok(LeaseState::Lost) => return self.over(Stop::Lost, waiting, held_until),
                 Err(error) => {

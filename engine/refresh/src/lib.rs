@@ -17,6 +17,9 @@ mod run;
 mod stop;
 mod worker;
 
+#[cfg(test)]
+mod sim;
+
 use std::sync::Arc;
 
 use model::id::WorkerId;
@@ -34,8 +37,8 @@ impl Refresher {
     /// Starts on the current Tokio runtime, which does the waiting; plans run on
     /// [`RefreshOptions::cpu`].
     ///
-    /// Once `shutdown` is triggered no job is taken any more. Runs that are under way may end
-    /// within [`RefreshOptions::drain_max`]; `shutdown` waits for them and names the late ones.
+    /// Once `shutdown` is triggered no job is taken any more. Runs that are under way end within
+    /// [`RefreshOptions::drain_max`]; `shutdown` waits for them and names the late ones.
     #[must_use]
     pub fn start(options: RefreshOptions, shutdown: &Shutdown) -> Self {
         let options = Arc::new(options);

@@ -36,8 +36,8 @@ pub struct RefreshOptions {
     pub attempts_max: u32,
     /// How long to wait before the next attempt.
     pub backoff: Backoff,
-    /// How long running refreshes may go on once shutdown began. Those that are not done by then
-    /// are queued again.
+    /// How long after the beginning of shutdown everything has ended. Runs that are not done when
+    /// nine tenths of it have passed are stopped before their commit and queued again.
     pub drain_max: Duration,
 }
 
@@ -68,8 +68,7 @@ pub struct Backoff {
 
 impl Backoff {
     /// For a server: a second, two, four, up to a minute.
-    pub const STANDARD: Self =
-        Self { first: Duration::from_secs(1), max: Duration::from_secs(60) };
+    pub const STANDARD: Self = Self { first: Duration::from_secs(1), max: Duration::from_secs(60) };
 
     /// How long to wait after the given attempt of a run failed; attempts count from 1.
     ///
@@ -86,7 +85,8 @@ impl Backoff {
 fn jitter(attempt: u32, run: RunId) -> f64 {
     let (high, low) = run.as_uuid().as_u64_pair();
     // The finalizer of splitmix64: every bit of the input reaches every bit of the output.
-    let mut mixed = high ^ low.rotate_left(17) ^ u64::from(attempt).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut mixed =
+        high ^ low.rotate_left(17) ^ u64::from(attempt).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^= mixed >> 31;

@@ -60,6 +60,7 @@ pub(crate) async fn attempt(
     .start();
     let run = Run { options, claimed: &claimed, progress: &progress, stop, heartbeat: &heartbeat };
     let ended = match AssertUnwindSafe(run.execute()).catch_unwind().await {
+        Ok(Err(Ended::Stopped(Stop::Asked))) => run.cancelled().await,
         Ok(ended) => ended,
         Err(panic) => Err(Ended::Failed(RefreshError::Panicked {
             object: claimed.job.object_name.clone(),
@@ -157,6 +158,24 @@ impl Run<'_> {
         }
     }
 
+    /// The end of a run that was asked to stop: what an earlier attempt committed before it died
+    /// cannot be cancelled any more, only booked.
+    async fn cancelled(&self) -> Result<RunOutcome, Ended> {
+        if self.claimed.lease.attempt > 1 {
+            let object = self.object().await?;
+            if let ObjectBody::MaterializedView(view) = &object.body {
+                let hash = definition::hash(self.options.catalog.as_ref(), view)
+                    .await
+                    .map_err(|source| self.catalog("read the definition of", source))?;
+                let reason = self.reason(view, &hash).await?;
+                if let Some(booked) = self.committed_before(&view.location, hash, reason).await? {
+                    return Ok(booked);
+                }
+            }
+        }
+        Err(Ended::Stopped(Stop::Asked))
+    }
+
     /// Everything before the commit. Nothing of it is visible, so it may be dropped at any point.
     async fn compute(&self) -> Result<Computed, RefreshError> {
         let object = self.object().await?;
@@ -182,9 +201,16 @@ impl Run<'_> {
         let newest = self.newest_inputs(&owner, view).await?;
         let inputs = match pinned {
             Some(pinned) if same_tables(&pinned, &newest) => pinned,
-            Some(_) => return Err(RefreshError::Redefined { object: self.name(), job: self.claimed.job.id }),
+            Some(_) => {
+                return Err(RefreshError::Redefined {
+                    object: self.name(),
+                    job: self.claimed.job.id,
+                });
+            }
             None => {
-                if let Some(output_version) = self.unchanged(view, &definition_hash, &newest).await? {
+                if let Some(output_version) =
+                    self.unchanged(view, &definition_hash, &newest).await?
+                {
                     return Ok(Computed::Done(RunOutcome::SkippedNoChange { output_version }));
                 }
                 self.refuse_older_catalog(view).await?;
@@ -194,7 +220,8 @@ impl Run<'_> {
                     .map_err(|source| self.catalog("pin the inputs of", source))?
             }
         };
-        let strategy = Strategy { definition_hash, reason, location: view.location.clone(), inputs };
+        let strategy =
+            Strategy { definition_hash, reason, location: view.location.clone(), inputs };
         let staged = self.stage(&object, owner, view, &strategy.inputs).await?;
         Ok(Computed::Staged(Box::new(Work { staged, strategy })))
     }
@@ -267,11 +294,13 @@ impl Run<'_> {
     /// A new run must be newer than everything in the log, or its commit would be taken for done.
     async fn refuse_older_catalog(&self, view: &MaterializedView) -> Result<(), RefreshError> {
         match self.txn_version(&view.location).await? {
-            Some(committed) if committed >= self.claimed.run_seq => Err(RefreshError::CatalogBehind {
-                object: self.name(),
-                committed,
-                run_seq: self.claimed.run_seq,
-            }),
+            Some(committed) if committed >= self.claimed.run_seq => {
+                Err(RefreshError::CatalogBehind {
+                    object: self.name(),
+                    committed,
+                    run_seq: self.claimed.run_seq,
+                })
+            }
             _ => Ok(()),
         }
     }
@@ -310,9 +339,10 @@ impl Run<'_> {
         let (comment, properties) = (object.comment.clone(), object.properties.clone());
         let progress = Arc::clone(self.progress);
         let work = async move {
-            let planned = queries.plan_transform(&owner, &view, &inputs).await.map_err(|source| {
-                RefreshError::Query { step: "plan the query of", object: name.clone(), source }
-            })?;
+            let planned =
+                queries.plan_transform(&owner, &view, &inputs).await.map_err(|source| {
+                    RefreshError::Query { step: "plan the query of", object: name.clone(), source }
+                })?;
             let planned = Arc::new(planned);
             progress.planned(Arc::clone(&planned));
             let schema = declared_schema(&planned.plan.schema(), &view);
@@ -334,7 +364,9 @@ impl Run<'_> {
                     object: name.clone(),
                     source: QueryError::Engine(source),
                 },
-                source => RefreshError::Lake { step: "write the files of", object: name.clone(), source },
+                source => {
+                    RefreshError::Lake { step: "write the files of", object: name.clone(), source }
+                }
             })
         };
         self.options
@@ -460,7 +492,9 @@ fn outcome(
         }
         Err(Ended::Stopped(Stop::ShutDown)) => RefreshError::ShutDown(object.clone()),
         // The lease tells more than the error that its loss caused.
-        Err(Ended::Failed(RefreshError::Catalog { source: CatalogError::LeaseLost(_), .. })) => {
+        Err(Ended::Failed(RefreshError::Catalog {
+            source: CatalogError::LeaseLost(_), ..
+        })) => {
             tracing::warn!(%run, %object, attempt, "refresh given up: its lease is gone");
             return None;
         }
@@ -472,7 +506,9 @@ fn outcome(
         _ => options.backoff.after(attempt, *run),
     };
     match code {
-        Code::Internal => tracing::error!(%run, %object, attempt, error = message, "refresh failed"),
+        Code::Internal => {
+            tracing::error!(%run, %object, attempt, error = message, "refresh failed")
+        }
         _ => tracing::warn!(%run, %object, attempt, %code, error = message, "refresh failed"),
     }
     Some(RunOutcome::Failed { code, message, retry_after })

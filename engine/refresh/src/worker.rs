@@ -28,8 +28,8 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Works until shutdown, then waits for the runs that are under way: those that are not done
-    /// within the limit are stopped before their commit and queued again.
+    /// Works until shutdown, then waits for the runs that are under way: see
+    /// [`RefreshOptions::drain_max`].
     pub(crate) async fn work(self) {
         let runs = TaskTracker::new();
         let give_up = CancellationToken::new();
@@ -37,7 +37,8 @@ impl Worker {
         runs.close();
         tokio::select! {
             () = runs.wait() => {}
-            () = self.options.clock.sleep(self.options.drain_max) => {
+            // The rest of the time is for stopping, and for the books.
+            () = self.options.clock.sleep(self.options.drain_max * 9 / 10) => {
                 tracing::warn!(runs = runs.len(), "refreshes stopped by shutdown; they are queued again");
                 give_up.cancel();
                 runs.wait().await;
@@ -76,7 +77,10 @@ impl Worker {
                 Err(error) => {
                     drop(slot);
                     if !silent {
-                        tracing::warn!(error = chain(&error), "no job taken; tried again until the catalog answers");
+                        tracing::warn!(
+                            error = chain(&error),
+                            "no job taken; tried again until the catalog answers"
+                        );
                         silent = true;
                     }
                     tokio::select! {

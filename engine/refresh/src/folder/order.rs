@@ -2,10 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{
-    name::ObjectName,
-    object::Object,
-};
+use model::{name::ObjectName, object::Object};
 
 use super::{declare::Declaration, error::FolderError};
 
@@ -38,7 +35,14 @@ pub(super) fn order(
             }
         }
     }
-    let mut walk = Walk { declared, positions, known, done: BTreeSet::new(), path: Vec::new(), order: Vec::new() };
+    let mut walk = Walk {
+        declared,
+        positions,
+        known,
+        done: BTreeSet::new(),
+        path: Vec::new(),
+        order: Vec::new(),
+    };
     for declaration in declared {
         walk.visit(&declaration.name)?;
     }
@@ -101,10 +105,7 @@ impl<'a> Walk<'a> {
 }
 
 /// The most similar of the names: the same name in another schema, then typing errors.
-fn nearest<'a>(
-    wanted: &ObjectName,
-    names: impl Iterator<Item = &'a ObjectName>,
-) -> Option<String> {
+fn nearest<'a>(wanted: &ObjectName, names: impl Iterator<Item = &'a ObjectName>) -> Option<String> {
     let likeness = |name: &ObjectName| {
         if name.name() == wanted.name() {
             return 1.0;

@@ -57,7 +57,12 @@ fn view(name: &str, query: &str, reads: &[&str]) -> Object {
     )
 }
 
-fn transform(name: &str, query: &str, reads: &[&str], change: impl FnOnce(&mut MaterializedView)) -> Object {
+fn transform(
+    name: &str,
+    query: &str,
+    reads: &[&str],
+    change: impl FnOnce(&mut MaterializedView),
+) -> Object {
     let mut body = MaterializedView {
         query: query.to_owned(),
         definition: format!("CREATE OR REFRESH MATERIALIZED VIEW {name} AS {query}"),
@@ -107,7 +112,10 @@ fn declarations_are_applied_in_the_order_of_what_they_read() {
         &[
             ("1_top.sql", "CREATE MATERIALIZED VIEW top AS SELECT * FROM mid JOIN side USING (k)"),
             ("2_mid.sql", "CREATE VIEW mid AS SELECT k FROM low"),
-            ("3_low.sql", "-- the lowest\nCREATE MATERIALIZED VIEW low AS SELECT k FROM base;\nCREATE MATERIALIZED VIEW side AS SELECT k FROM base"),
+            (
+                "3_low.sql",
+                "-- the lowest\nCREATE MATERIALIZED VIEW low AS SELECT k FROM base;\nCREATE MATERIALIZED VIEW side AS SELECT k FROM base",
+            ),
         ],
         &[table("base")],
     );
@@ -116,7 +124,8 @@ fn declarations_are_applied_in_the_order_of_what_they_read() {
         ["ADDED main.low", "ADDED main.mid", "ADDED main.side", "ADDED main.top"]
     );
     assert_eq!(refreshed(&plan), ["main.low", "main.side", "main.top"]);
-    let sent: Vec<_> = plan.steps.iter().map(|step| (step.sql.as_str(), step.at.line, step.checkable)).collect();
+    let sent: Vec<_> =
+        plan.steps.iter().map(|step| (step.sql.as_str(), step.at.line, step.checkable)).collect();
     assert_eq!(sent[0], ("CREATE OR REFRESH MATERIALIZED VIEW low AS SELECT k FROM base", 2, true));
     assert_eq!(sent[1], ("CREATE OR REPLACE VIEW mid AS SELECT k FROM low", 1, false));
     assert_eq!(sent[2].1, 3);
@@ -149,7 +158,9 @@ fn every_kind_of_change_is_told_apart() {
         ),
         (
             "CREATE MATERIALIZED VIEW t SCHEDULE EVERY 60 MINUTES AS SELECT k FROM base",
-            transform("t", "SELECT k FROM main.base", &["base"], |view| view.schedule = Some(every_hour)),
+            transform("t", "SELECT k FROM main.base", &["base"], |view| {
+                view.schedule = Some(every_hour)
+            }),
             "UNCHANGED main.t",
         ),
         (
@@ -197,7 +208,10 @@ fn only_new_and_changed_transforms_are_refreshed() {
         ],
         &existing,
     );
-    assert_eq!(changes(&plan), ["METADATA main.a: comment", "CHANGED main.b: query", "UNCHANGED main.c"]);
+    assert_eq!(
+        changes(&plan),
+        ["METADATA main.a: comment", "CHANGED main.b: query", "UNCHANGED main.c"]
+    );
     assert_eq!(refreshed(&plan), ["main.b"]);
 }
 
@@ -234,7 +248,9 @@ fn what_is_no_longer_declared_is_suspended_once_and_never_dropped() {
     let existing = [
         table("base"),
         transform("gone", "SELECT k FROM main.base", &["base"], |_| {}),
-        transform("gone_before", "SELECT k FROM main.base", &["base"], |view| view.suspended = true),
+        transform("gone_before", "SELECT k FROM main.base", &["base"], |view| {
+            view.suspended = true
+        }),
         transform("by_hand", "SELECT k FROM main.base", &["base"], |view| view.source_file = None),
         view("v", "SELECT k FROM main.base", &["base"]),
     ];
@@ -278,7 +294,10 @@ fn mistakes_are_refused_with_file_and_line() {
             Some("a folder holds CREATE MATERIALIZED VIEW"),
         ),
         (
-            &[("b.sql", "CREATE VIEW a AS SELECT 2 AS x"), ("a.sql", "\nCREATE MATERIALIZED VIEW main.a AS SELECT 1 AS x")],
+            &[
+                ("b.sql", "CREATE VIEW a AS SELECT 2 AS x"),
+                ("a.sql", "\nCREATE MATERIALIZED VIEW main.a AS SELECT 1 AS x"),
+            ],
             vec![],
             Code::InvalidArgument,
             "'main.a' is declared twice: at a.sql:2 and at b.sql:1",
@@ -299,7 +318,10 @@ fn mistakes_are_refused_with_file_and_line() {
             Some("CREATE SCHEMA gold"),
         ),
         (
-            &[("a.sql", "CREATE MATERIALIZED VIEW a AS SELECT 1 AS x;\nCREATE MATERIALIZED VIEW b AS SELECT x FROM flihgts")],
+            &[(
+                "a.sql",
+                "CREATE MATERIALIZED VIEW a AS SELECT 1 AS x;\nCREATE MATERIALIZED VIEW b AS SELECT x FROM flihgts",
+            )],
             vec![table("flights")],
             Code::NotFound,
             "a.sql:2: 'main.b' reads 'main.flihgts', which neither exists nor is declared",
@@ -377,15 +399,31 @@ fn a_declaration_replaces_the_existing_reads_when_circles_are_looked_for() {
 fn heads_become_desired_state_and_the_rest_stays() {
     let transform = "CREATE OR REFRESH MATERIALIZED VIEW";
     let cases = [
-        ("CREATE MATERIALIZED VIEW a AS SELECT 1", transform, "CREATE OR REFRESH MATERIALIZED VIEW a AS SELECT 1"),
-        ("create or replace materialized view\n a AS SELECT 1", transform, "CREATE OR REFRESH MATERIALIZED VIEW a AS SELECT 1"),
+        (
+            "CREATE MATERIALIZED VIEW a AS SELECT 1",
+            transform,
+            "CREATE OR REFRESH MATERIALIZED VIEW a AS SELECT 1",
+        ),
+        (
+            "create or replace materialized view\n a AS SELECT 1",
+            transform,
+            "CREATE OR REFRESH MATERIALIZED VIEW a AS SELECT 1",
+        ),
         (
             "CREATE /* a VIEW /* in */ here */ MATERIALIZED -- view\n VIEW IF  NOT\nEXISTS \"View\" AS SELECT 1 -- end",
             transform,
             "CREATE OR REFRESH MATERIALIZED VIEW \"View\" AS SELECT 1 -- end",
         ),
-        ("CREATE VIEW if_only AS SELECT 1", "CREATE OR REPLACE VIEW", "CREATE OR REPLACE VIEW if_only AS SELECT 1"),
-        ("CREATE VIEW IF NOT EXISTS v AS SELECT 1", "CREATE OR REPLACE VIEW", "CREATE OR REPLACE VIEW v AS SELECT 1"),
+        (
+            "CREATE VIEW if_only AS SELECT 1",
+            "CREATE OR REPLACE VIEW",
+            "CREATE OR REPLACE VIEW if_only AS SELECT 1",
+        ),
+        (
+            "CREATE VIEW IF NOT EXISTS v AS SELECT 1",
+            "CREATE OR REPLACE VIEW",
+            "CREATE OR REPLACE VIEW v AS SELECT 1",
+        ),
     ];
     for (text, head, expected) in cases {
         assert_eq!(rewrite::desired_state(text, head), expected);

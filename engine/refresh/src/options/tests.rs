@@ -4,7 +4,9 @@ const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), max: Duration:
 
 #[test]
 fn waits_double_up_to_the_limit_and_jitter_takes_at_most_half() {
-    for (attempt, whole) in [(0, 1), (1, 1), (2, 2), (3, 4), (4, 8), (5, 10), (40, 10), (u32::MAX, 10)] {
+    for (attempt, whole) in
+        [(0, 1), (1, 1), (2, 2), (3, 4), (4, 8), (5, 10), (40, 10), (u32::MAX, 10)]
+    {
         let whole = Duration::from_secs(whole);
         for _ in 0..50 {
             let wait = BACKOFF.after(attempt, RunId::generate());
