@@ -16,20 +16,24 @@ async fn a_catalog_in_memory_keeps_every_promise_of_the_ports() {
 async fn a_catalog_in_a_file_keeps_every_promise_of_the_ports() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    let made = std::sync::atomic::AtomicU32::new(0);
-    conformance::run(async || {
-        let number = made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let path = path.join(format!("{number}.db"));
-        Arc::new(SqliteCatalog::open(&path).await.unwrap()) as Arc<dyn Catalog>
-    })
-    .await;
+    // Random histories are long and end on the disk thousands of times; in memory they do not.
+    let checks = conformance::checks().into_iter();
+    for check in checks.filter(|check| !check.name.starts_with("random_")) {
+        let catalog = SqliteCatalog::open(&path.join(check.name)).await.unwrap();
+        (check.run)(Arc::new(catalog)).await;
+    }
 }
 
 #[tokio::test]
 async fn a_catalog_in_a_file_is_there_when_it_is_opened_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("below").join("catalog.db");
-    let first = SqliteCatalog::open(&path).await.unwrap();
+    // Spawned, as a server may do: the future goes from thread to thread.
+    let opened = tokio::spawn({
+        let path = path.clone();
+        async move { SqliteCatalog::open(&path).await }
+    });
+    let first = opened.await.unwrap().unwrap();
     let schema = catalog::objects::Schema { name: "sales".into(), comment: None };
     first.create_schema(&schema).await.unwrap();
     drop(first);

@@ -16,8 +16,7 @@ use crate::{
     value::values,
 };
 
-/// How many runnable jobs a claim looks at; more are locked by others only when more workers than
-/// this claim in the same moment.
+/// Whether job `j` can run at time `$1`.
 macro_rules! runnable {
     () => {
         "j.state IN ('QUEUED', 'PLANNING', 'RUNNING', 'COMMITTING') \
@@ -41,6 +40,7 @@ pub(super) async fn claim(
 ) -> Result<Option<ClaimedRun>, CatalogError> {
     end_abandoned(tx, now).await?;
     end_behind_failures(tx, now).await?;
+    // When more than 64 are locked, as many workers claim in this moment; the next claim looks again.
     let candidates = tx
         .rows(
             sql!("SELECT j.id, j.object_id FROM jobs j WHERE " runnable
@@ -222,7 +222,7 @@ async fn end_behind_failures(
                      " AND j.state = 'QUEUED'"
                      " AND u.state IN ('FAILED', 'CANCELLED', 'UPSTREAM_FAILED')"
                      " ORDER BY j.queued_at, j.queue_seq, a.position" SKIP_J),
-                values![now],
+                values![],
             )
             .await?;
         if behind.is_empty() {

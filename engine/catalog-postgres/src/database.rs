@@ -1,0 +1,233 @@
+//! Connections to Postgres.
+
+use std::{io::ErrorKind, str::FromStr, time::Duration};
+
+use async_trait::async_trait;
+use catalog::error::CatalogError;
+use catalog_sql::{
+    database::{Database, Transaction},
+    sql::Sql,
+    value::{Row, Value},
+};
+use sqlx::{
+    ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres, Row as _, TypeInfo,
+    ValueRef,
+    migrate::{MigrateError, Migrator},
+    postgres::{PgConnectOptions, PgPoolOptions, PgRow},
+};
+
+use crate::PostgresOptions;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../../sql/migrations/postgres");
+
+/// How long a call waits for a connection.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+/// A process that was cut off must not hold its locks, nor must the others wait for them, for ever.
+const SETTINGS: &str = "SET lock_timeout = '10s'; \
+    SET idle_in_transaction_session_timeout = '30s'; SET statement_timeout = '60s'";
+
+/// A Postgres database with every migration applied.
+pub(crate) struct PostgresDatabase {
+    pool: PgPool,
+    place: String,
+}
+
+impl PostgresDatabase {
+    pub(crate) async fn connect(url: &str, options: PostgresOptions) -> Result<Self, CatalogError> {
+        const OPERATION: &str = "connect";
+        // The source is left out: it may quote the URL, and with it the password.
+        let connect = PgConnectOptions::from_str(url).map_err(|_| CatalogError::Database {
+            operation: OPERATION,
+            source: "the URL cannot be used; write \
+                     postgres://user:password@host:port/database?sslmode=require and encode \
+                     special characters of the password as %XX"
+                .into(),
+            transient: false,
+        })?;
+        let connect = connect.application_name("whimbrel").disable_statement_logging();
+        let place = place(&connect);
+        let named = |error| at(&place, error);
+        // Not through a pool: it would hide why the server cannot be reached.
+        let first = tokio::time::timeout(WAIT_MAX, PgConnection::connect_with(&connect))
+            .await
+            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+            .map_err(database_error(OPERATION))
+            .map_err(named)?;
+        first.close().await.map_err(database_error(OPERATION)).map_err(named)?;
+        // Without the time limits of the other connections: a migration may take long.
+        let migrating = PgPoolOptions::new().max_connections(1).acquire_timeout(WAIT_MAX);
+        let migrating = migrating.connect_lazy_with(connect.clone());
+        let migrated = migrate(&migrating).await;
+        migrating.close().await;
+        migrated.map_err(named)?;
+        let pool = PgPoolOptions::new()
+            .max_connections(options.connections_max.max(1))
+            .acquire_timeout(WAIT_MAX)
+            .after_connect(|connection, _| {
+                Box::pin(async move { connection.execute(SETTINGS).await.map(drop) })
+            })
+            .connect_lazy_with(connect);
+        Ok(Self { pool, place })
+    }
+}
+
+/// Database, host and port, without user and password.
+fn place(options: &PgConnectOptions) -> String {
+    let database = options.get_database().unwrap_or(options.get_username());
+    match options.get_socket() {
+        Some(socket) => format!("Postgres database '{database}' at {}", socket.display()),
+        None => format!(
+            "Postgres database '{database}' at {}:{}",
+            options.get_host(),
+            options.get_port()
+        ),
+    }
+}
+
+#[async_trait]
+impl Database for PostgresDatabase {
+    type Tx = PostgresTx;
+
+    async fn read(&self, operation: &'static str) -> Result<PostgresTx, CatalogError> {
+        let tx = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+        Ok(PostgresTx { tx: tx.await.map_err(database_error(operation))?, operation })
+    }
+
+    async fn write(&self, operation: &'static str) -> Result<PostgresTx, CatalogError> {
+        let tx = self.pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE");
+        Ok(PostgresTx { tx: tx.await.map_err(database_error(operation))?, operation })
+    }
+
+    async fn rows(
+        &self,
+        operation: &'static str,
+        sql: Sql,
+        values: Vec<Value>,
+    ) -> Result<Vec<Row>, CatalogError> {
+        let mut connection = self.pool.acquire().await.map_err(database_error(operation))?;
+        rows(&mut connection, operation, sql, values).await
+    }
+
+    fn describe(&self) -> String {
+        self.place.clone()
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+}
+
+/// A transaction; the errors name the operation that it serves.
+pub(crate) struct PostgresTx {
+    tx: sqlx::Transaction<'static, Postgres>,
+    operation: &'static str,
+}
+
+#[async_trait]
+impl Transaction for PostgresTx {
+    async fn rows(&mut self, sql: Sql, values: Vec<Value>) -> Result<Vec<Row>, CatalogError> {
+        rows(&mut self.tx, self.operation, sql, values).await
+    }
+
+    async fn commit(self) -> Result<(), CatalogError> {
+        self.tx.commit().await.map_err(database_error(self.operation))
+    }
+}
+
+async fn rows(
+    connection: &mut PgConnection,
+    operation: &'static str,
+    sql: Sql,
+    values: Vec<Value>,
+) -> Result<Vec<Row>, CatalogError> {
+    let mut query = sqlx::query(sql.postgres);
+    for value in values {
+        query = match value {
+            Value::Text(text) => query.bind(text),
+            Value::Int(number) => query.bind(number),
+        };
+    }
+    let answered = query.fetch_all(connection).await.map_err(database_error(operation))?;
+    answered.iter().map(read_row).collect::<Result<_, _>>().map_err(database_error(operation))
+}
+
+fn read_row(row: &PgRow) -> Result<Row, sqlx::Error> {
+    let mut cells = Vec::with_capacity(row.len());
+    for column in 0..row.len() {
+        let is_integer = row.try_get_raw(column)?.type_info().name() == "INT8";
+        cells.push(if is_integer {
+            Value::Int(row.try_get(column)?)
+        } else {
+            Value::Text(row.try_get(column)?)
+        });
+    }
+    Ok(Row::new(cells))
+}
+
+async fn migrate(pool: &PgPool) -> Result<(), CatalogError> {
+    const OPERATION: &str = "bring the schema up to date";
+    // Under an advisory lock of the database, so one process does it and the others wait.
+    match MIGRATIONS.run(pool).await {
+        Ok(()) => Ok(()),
+        Err(MigrateError::VersionMissing(missing)) => {
+            let found: Option<i64> =
+                sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
+                    .fetch_one(pool)
+                    .await
+                    .map_err(database_error(OPERATION))?;
+            let known = MIGRATIONS.iter().map(|migration| migration.version).max();
+            Err(CatalogError::NewerSchema {
+                found: found.unwrap_or(missing),
+                known: known.unwrap_or_default(),
+            })
+        }
+        Err(MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)) => {
+            Err(database_error(OPERATION)(source))
+        }
+        Err(source) => Err(CatalogError::Database {
+            operation: OPERATION,
+            source: source.into(),
+            transient: false,
+        }),
+    }
+}
+
+/// Names the database in an error.
+fn at(place: &str, error: CatalogError) -> CatalogError {
+    match error {
+        CatalogError::Database { operation, source, transient } => CatalogError::Database {
+            operation,
+            source: format!("{place}: {source}").into(),
+            transient,
+        },
+        other => other,
+    }
+}
+
+fn database_error(operation: &'static str) -> impl Fn(sqlx::Error) -> CatalogError {
+    move |source| CatalogError::Database {
+        operation,
+        transient: is_transient(&source),
+        source: source.into(),
+    }
+}
+
+/// Whether the server is out of reach or busy, or another transaction was in the way.
+fn is_transient(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::PoolTimedOut => true,
+        // A wrong certificate stays wrong.
+        sqlx::Error::Io(error) => {
+            !matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput)
+        }
+        sqlx::Error::Database(error) => {
+            let code = error.code().unwrap_or_default();
+            let class = code.get(..2).unwrap_or_default();
+            // Connection failures; out of connections or memory; an operator or a timeout ended it.
+            matches!(class, "08" | "53" | "57")
+                // Serialization failure, deadlock, lock timeout, idle transaction timeout.
+                || matches!(&*code, "40001" | "40P01" | "55P03" | "25P03")
+        }
+        _ => false,
+    }
+}

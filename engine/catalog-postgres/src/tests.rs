@@ -1,0 +1,135 @@
+//! The conformance suite, on the server that `WHIMBREL_TEST_PG_URL` names.
+
+use std::{error::Error as _, sync::Arc};
+
+use catalog::{Catalog, conformance, error::CatalogError};
+use model::{code::Code, id::RunId};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+
+use super::{PostgresCatalog, PostgresOptions};
+
+const OPTIONS: PostgresOptions = PostgresOptions { connections_max: 10 };
+
+/// The URL of the test server; says loudly that a test does nothing without it.
+fn server() -> Option<String> {
+    let url = std::env::var("WHIMBREL_TEST_PG_URL").ok();
+    if url.is_none() {
+        eprintln!("SKIPPED: nothing was tested on Postgres, WHIMBREL_TEST_PG_URL is not set");
+    }
+    url
+}
+
+/// A schema of its own on the test server.
+struct Scratch {
+    server: String,
+    schema: String,
+}
+
+impl Scratch {
+    async fn new(server: &str) -> Self {
+        let schema = format!("whimbrel_test_{}", RunId::generate().as_uuid().simple());
+        let scratch = Self { server: server.to_owned(), schema };
+        scratch.execute(format!("CREATE SCHEMA {}", scratch.schema)).await;
+        scratch
+    }
+
+    fn url(&self) -> String {
+        let separator = if self.server.contains('?') { '&' } else { '?' };
+        format!("{}{separator}options=-csearch_path%3D{}", self.server, self.schema)
+    }
+
+    async fn execute(&self, sql: String) {
+        let mut connection = PgConnection::connect(&self.server).await.unwrap();
+        connection.execute(AssertSqlSafe(sql)).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    async fn remove(self) {
+        self.execute(format!("DROP SCHEMA {} CASCADE", self.schema)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_in_postgres_keeps_every_promise_of_the_ports() {
+    let Some(server) = server() else { return };
+    let mut failed = Vec::new();
+    for check in conformance::checks() {
+        let scratch = Scratch::new(&server).await;
+        let catalog = PostgresCatalog::connect(&scratch.url(), OPTIONS).await.unwrap();
+        let catalog: Arc<dyn Catalog> = Arc::new(catalog);
+        if tokio::spawn((check.run)(catalog)).await.is_err() {
+            failed.push(check.name);
+        }
+        scratch.remove().await;
+    }
+    assert!(failed.is_empty(), "{} checks failed: {failed:#?}", failed.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_processes_that_start_at_once_bring_the_schema_up_to_date_once() {
+    let Some(server) = server() else { return };
+    let scratch = Scratch::new(&server).await;
+    let tasks: Vec<_> = (0..4)
+        .map(|_| {
+            let url = scratch.url();
+            tokio::spawn(async move { PostgresCatalog::connect(&url, OPTIONS).await })
+        })
+        .collect();
+    let mut catalogs = Vec::new();
+    for task in tasks {
+        catalogs.push(task.await.unwrap().unwrap());
+    }
+    drop(catalogs);
+    scratch.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_a_newer_program_is_refused() {
+    let Some(server) = server() else { return };
+    let scratch = Scratch::new(&server).await;
+    drop(PostgresCatalog::connect(&scratch.url(), OPTIONS).await.unwrap());
+    let future = format!(
+        "INSERT INTO {}._sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (7, 'future', true, ''::bytea, 0)",
+        scratch.schema
+    );
+    scratch.execute(future).await;
+    let error = PostgresCatalog::connect(&scratch.url(), OPTIONS).await.unwrap_err();
+    scratch.remove().await;
+    assert!(matches!(error, CatalogError::NewerSchema { found: 7, known: 1 }), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_place_is_told_without_the_password() {
+    let Some(server) = server() else { return };
+    let scratch = Scratch::new(&server).await;
+    let catalog = PostgresCatalog::connect(&scratch.url(), OPTIONS).await.unwrap();
+    scratch.remove().await;
+    let place = catalog.describe();
+    assert!(place.starts_with("Postgres database '"), "{place}");
+    assert!(format!("{catalog:?}").contains(&place));
+    assert!(!place.contains("password"), "{place}");
+}
+
+#[tokio::test]
+async fn a_server_out_of_reach_is_unavailable_and_no_error_shows_the_password() {
+    // Port 1 is never a database.
+    let url = "postgres://ada:s3cret@127.0.0.1:1/lake";
+    let error = PostgresCatalog::connect(url, OPTIONS).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable);
+    let source = error.source().unwrap().to_string();
+    assert!(source.contains("127.0.0.1:1"), "{source}");
+    assert!(!format!("{error} {error:?} {source}").contains("s3cret"));
+}
+
+#[tokio::test]
+async fn a_url_that_cannot_be_used_is_refused_without_showing_it() {
+    for url in
+        ["postgres://ada:s3cret/x@host/db", "s3cret", "postgres://a:s3cret@h/d?sslmode=s3cret"]
+    {
+        let error = PostgresCatalog::connect(url, OPTIONS).await.unwrap_err();
+        let source = error.source().unwrap().to_string();
+        assert_eq!(error.code(), Code::Internal, "{url}");
+        assert!(!format!("{error} {error:?} {source}").contains("s3cret"), "{source}");
+    }
+}
