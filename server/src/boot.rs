@@ -10,7 +10,7 @@ mod signals;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use catalog::{Catalog, error::CatalogError};
-use lake::{Lake, error::LakeError};
+use lake::{Lake, LakeError};
 use query::{
     error::QueryError,
     options::{QueriesOptions, QueryLimits},
@@ -35,7 +35,7 @@ use crate::{
     config::{Config, Machine, QueryConfig, ServerConfig, redact_url},
     flight::{self, FlightOptions, FlightSql},
     health,
-    rpc::{self, RpcOptions},
+    rpc::{self, JobsOptions, TransformsOptions},
 };
 
 /// How often the progress of a run is recorded: often enough for a progress bar.
@@ -305,9 +305,14 @@ impl Parts {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         })
         .map_err(|status| BootError::Grpc(status.message().to_owned()))?;
-        let rpc = RpcOptions { catalog: Arc::clone(&catalog), queries, auth, clock };
-        let jobs = rpc::jobs_service(rpc.clone());
-        let transforms = rpc::transforms_service(rpc);
+        let jobs = rpc::jobs_service(JobsOptions {
+            catalog: Arc::clone(&catalog),
+            queries: queries.clone(),
+            auth: Arc::clone(&auth),
+            clock,
+        });
+        let transforms =
+            rpc::transforms_service(TransformsOptions { catalog: Arc::clone(&catalog), queries, auth });
         let (health, health_service) = health::service::<FlightSql>().await;
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)

@@ -54,8 +54,9 @@ pub(super) async fn run(args: DemoArgs, place: &Place) -> Result<ExitCode, Failu
     config.lake.locations.push(data.display().to_string());
     let server = Server::start(&config).await?;
     announce(&server);
+    let url = server.local_url();
     let told = tokio::select! {
-        told = demo::tell(&server.local_url(), &data, &place.environment) => told,
+        told = demo::tell(&url, &data, &place.environment) => told,
         () = signals.next() => {
             stop(server, signals).await?;
             return Err(Failure::new("stopped before the demo was over; run it again to go on"));

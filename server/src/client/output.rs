@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    io::{self, Write},
+    io::Write,
     str::FromStr,
 };
 
@@ -206,7 +206,7 @@ fn csv_cell(text: &str) -> String {
 fn json_rows(batch: &RecordBatch, to: &mut Vec<u8>) -> Result<(), ArrowError> {
     let mut writer = WriterBuilder::new()
         .with_explicit_nulls(true)
-        .build::<_, LineDelimited>(to as &mut dyn io::Write);
+        .build::<_, LineDelimited>(to as &mut dyn Write);
     writer.write(batch)?;
     writer.finish()
 }
