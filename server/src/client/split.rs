@@ -15,7 +15,7 @@ pub struct Piece {
 
 /// What a statement does, as far as its first word tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StatementKind {
+pub(super) enum StatementKind {
     /// It reads.
     Query,
     /// It changes something and answers with a count.
