@@ -133,3 +133,6 @@ async fn sweep(inner: Weak<Inner>, clock: Arc<dyn Clock>) {
         inner.prepared.sweep();
     }
 }
+
+#[cfg(test)]
+mod tests;

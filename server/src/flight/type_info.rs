@@ -41,7 +41,7 @@ pub(super) fn type_info() -> Result<XdbcTypeInfoData, FlightError> {
         sql_data_type: XdbcDataType::XdbcDatetime,
         ..quoted("TIMESTAMP", XdbcDataType::XdbcTimestamp, 26, "TIMESTAMP ")
     });
-    Ok(types.build()?)
+    types.build()
 }
 
 fn plain(name: &str, data_type: XdbcDataType, size: i32) -> XdbcTypeInfo {
