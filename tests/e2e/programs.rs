@@ -61,17 +61,25 @@ fn sql_ends_with_an_error_when_a_statement_fails() {
 }
 
 #[test]
-fn sql_logs_in_with_the_name_in_the_url() {
+fn sql_logs_in_with_a_name_and_a_password() {
     let options = Options::new();
     let server = crate::users::with_users(&options, &[("ann", "secret")]);
-    let with_password = format!("grpc://ann:secret@{}", server.address());
-    let out = stdout(
-        &options
-            .run(&["sql", "--url", &with_password, "-c", "SELECT 7 AS n", "--format", "csv"], ""),
-    );
-    assert_eq!(out.replace('\r', ""), "n\n7\n");
-    let output = sql(&server, &["-c", "SELECT 1"], "");
-    assert!(!output.status.success());
+    let url = server.url();
+    let arguments =
+        ["sql", "--url", &url, "--user", "ann", "-c", "SELECT 7 AS n", "--format", "csv"];
+    let knows = options.clone().env("WHIMBREL_PASSWORD", "secret");
+    assert_eq!(stdout(&knows.run(&arguments, "")).replace('\r', ""), "n\n7\n");
+    let from_stdin = [&arguments[..], &["--password-stdin"]].concat();
+    assert_eq!(stdout(&options.run(&from_stdin, "secret\n")).replace('\r', ""), "n\n7\n");
+    for (options, told) in [
+        (options.clone(), "password"),
+        (options.clone().env("WHIMBREL_PASSWORD", "wrong"), "wrong user name or password"),
+    ] {
+        let output = options.run(&arguments, "");
+        assert!(!output.status.success());
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains(told), "{error}");
+    }
 }
 
 #[test]
