@@ -16,13 +16,18 @@ pub struct LogError {
     why: String,
 }
 
+/// Libraries that log as errors what they also return, and what is often none: that a table does
+/// not exist yet, for example. `log.level` can name them to hear them again.
+const QUIET: &str = "buoyant_kernel=off,deltalake_core=warn";
+
 /// Starts logging, for the rest of the process. A second call changes nothing.
 ///
 /// A panic anywhere is logged with its place, besides what Rust prints.
 pub fn init(config: &LogConfig, color: Color) -> Result<(), LogError> {
     let refused = |why: String| LogError { level: config.level.clone(), why };
+    let directives = format!("{QUIET},{}", config.level);
     let filter =
-        EnvFilter::builder().parse(&config.level).map_err(|error| refused(error.to_string()))?;
+        EnvFilter::builder().parse(directives).map_err(|error| refused(error.to_string()))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let started = match config.format {
         LogFormat::Text => {
