@@ -10,6 +10,7 @@
     missing_docs,
     clippy::all,
     clippy::clone_on_ref_ptr,
+    clippy::allow_attributes_without_reason,
     unused_qualifications,
     unreachable_pub,
     missing_debug_implementations,
