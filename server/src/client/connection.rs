@@ -18,6 +18,7 @@ use tonic::{
 
 use super::{
     ClientError, ServerUrl,
+    error::innermost,
     split::{StatementKind, statement_kind},
 };
 
@@ -255,7 +256,11 @@ impl Connection {
         let hello = HandshakeRequest { protocol_version: 0, payload: bytes::Bytes::new() };
         let mut request = Request::new(futures::stream::iter([hello]));
         request.metadata_mut().insert("authorization", header(&format!("Basic {credentials}"))?);
-        let response = self.flight.inner_mut().handshake(request).await?;
+        let response = self.flight.inner_mut().handshake(request).await;
+        let response = response.map_err(|status| match status.code() {
+            Code::Unauthenticated => ClientError::Login(status.message().to_owned()),
+            _ => status.into(),
+        })?;
         let token = response.metadata().get("authorization").and_then(|value| value.to_str().ok());
         let token = match token {
             Some(text) => text.strip_prefix("Bearer ").unwrap_or(text).to_owned(),
@@ -341,12 +346,19 @@ impl Rows {
 }
 
 async fn channel(url: &ServerUrl, trust: &TransportSecurity) -> Result<Channel, ClientError> {
-    let refused = |error: tonic::transport::Error| ClientError::Connect {
-        url: url.to_string(),
-        why: root_cause(&error),
+    let refused = |error: tonic::transport::Error| {
+        let (url, why) = (url.to_string(), innermost(&error).to_string());
+        if why.contains("certificate") {
+            ClientError::Untrusted { url, why }
+        } else {
+            ClientError::Connect { url, why }
+        }
     };
     let mut endpoint = Endpoint::from_shared(url.to_http())
-        .map_err(|error| ClientError::Url { url: url.to_string(), why: root_cause(&error) })?
+        .map_err(|error| ClientError::Url {
+            url: url.to_string(),
+            why: innermost(&error).to_string(),
+        })?
         .connect_timeout(CONNECT_WAIT_MAX)
         .tcp_nodelay(true)
         // Large windows: a result is one long stream, often over a fast network.
@@ -364,15 +376,6 @@ async fn channel(url: &ServerUrl, trust: &TransportSecurity) -> Result<Channel, 
         endpoint = endpoint.tls_config(tls).map_err(refused)?;
     }
     endpoint.connect().await.map_err(refused)
-}
-
-/// The innermost text of an error: the one that says what the network did.
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }
 
 fn header(text: &str) -> Result<MetadataValue<Ascii>, ClientError> {

@@ -25,6 +25,14 @@ pub enum ClientError {
         /// What the network said.
         why: String,
     },
+    /// Whoever answers there could not prove to be the server.
+    #[error("the server at {url} cannot be trusted: {why}")]
+    Untrusted {
+        /// Where we looked.
+        url: String,
+        /// What is wrong with its certificate.
+        why: String,
+    },
     /// The server refused or broke off.
     #[error("{message}")]
     Server {
@@ -33,6 +41,12 @@ pub enum ClientError {
         /// The server's text.
         message: String,
     },
+    /// The server does not let us in as who we say we are.
+    #[error("{0}")]
+    Login(String),
+    /// The connection broke in the middle of something.
+    #[error("the connection to the server was lost: {0}")]
+    Lost(String),
     /// The answer is none that Flight SQL allows.
     #[error("the server's answer cannot be read: {0}")]
     Answer(String),
@@ -69,6 +83,12 @@ impl ClientError {
             Self::Connect { .. } => {
                 Some("start one with `whimbrel serve`, or name another with --url".to_owned())
             }
+            Self::Untrusted { .. } => {
+                Some("name the authority that signed its certificate with --tls-ca FILE".to_owned())
+            }
+            Self::Lost(why) if why.contains("http2") => {
+                Some("does the server speak TLS? then its address begins with grpc+tls://".to_owned())
+            }
             Self::Server { code: Code::Unauthenticated, .. } => Some(
                 "name a user with --user and give the password with --password-stdin or WHIMBREL_PASSWORD"
                     .to_owned(),
@@ -95,12 +115,25 @@ impl ClientError {
 
 impl From<tonic::Status> for ClientError {
     fn from(status: tonic::Status) -> Self {
+        // A status with a cause was made on this side: the server never said it.
+        if let Some(cause) = std::error::Error::source(&status) {
+            return Self::Lost(innermost(cause).to_string());
+        }
         let message = match status.message() {
             "" => format!("the server answered {:?}", status.code()),
             message => message.to_owned(),
         };
         Self::Server { code: status.code(), message }
     }
+}
+
+/// The innermost cause of an error: the one that says what the network did.
+pub(super) fn innermost(error: &dyn std::error::Error) -> &dyn std::error::Error {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause
 }
 
 impl From<FlightError> for ClientError {

@@ -1,10 +1,6 @@
 //! Results, written in the format that was asked for.
 
-use std::{
-    fmt,
-    io::Write,
-    str::FromStr,
-};
+use std::{fmt, io::Write, str::FromStr};
 
 use arrow::{
     array::{Array, RecordBatch},

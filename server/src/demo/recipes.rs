@@ -24,7 +24,7 @@ A transform of your own:
 
     CREATE MATERIALIZED VIEW gold.busiest AS
     SELECT origin, count(*) AS flights FROM silver.flights GROUP BY origin;
-    WAIT FOR JOB ...;   -- SHOW JOBS lists them
+    REFRESH MATERIALIZED VIEW gold.busiest SYNC;   -- answers when it is there
     SELECT * FROM gold.busiest ORDER BY flights DESC LIMIT 10;
 "#
     )
