@@ -32,6 +32,8 @@ use crate::{
 
 /// Batches that wait for a slow reader before the query pauses.
 const BATCHES_IN_FLIGHT: usize = 4;
+/// Names less alike than this are no typing errors of each other.
+const LIKENESS_MIN: f64 = 0.82;
 
 /// Runs statements. Cheap to clone; clones share everything.
 #[derive(Debug, Clone)]
@@ -359,19 +361,15 @@ impl Inner {
             Ok(objects) => objects,
             Err(error) => return error.into(),
         };
-        let wanted = name.to_string();
         // The same name in another schema is the likeliest slip; then come typing errors.
         let likeness = |known: &ObjectName| {
-            if known.name() == name.name() {
-                return 1.0;
-            }
-            strsim::jaro_winkler(&known.to_string(), &wanted)
-                .max(strsim::jaro_winkler(known.name(), name.name()) - 0.02)
+            let elsewhere = if known.schema() == name.schema() { 0.0 } else { 0.01 };
+            strsim::jaro_winkler(known.name(), name.name()) - elsewhere
         };
         let nearest = known
             .iter()
             .map(|object| (likeness(&object.name), &object.name))
-            .filter(|(likeness, _)| *likeness > 0.8)
+            .filter(|(likeness, _)| *likeness > LIKENESS_MIN)
             .max_by(|a, b| a.0.total_cmp(&b.0))
             .map(|(_, name)| name.to_string());
         QueryError::TableNotFound { name, nearest }

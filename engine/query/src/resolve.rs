@@ -119,6 +119,8 @@ struct ObjectUse {
     name: ObjectName,
     planned_name: String,
     at: Option<TimeTravel>,
+    /// The view that names it, when the statement itself does not.
+    via: Option<ObjectName>,
 }
 
 struct StoredQuery {
@@ -173,7 +175,7 @@ async fn find(
     purpose: Purpose,
 ) -> Result<Found, QueryError> {
     let mut found = Found::default();
-    let mut level = named_uses(tables, default_schema)?;
+    let mut level = named_uses(tables, default_schema, None)?;
     for _ in 0..VIEW_DEPTH_MAX {
         let mut wanted = BTreeSet::new();
         for object_use in &level {
@@ -198,7 +200,11 @@ async fn find(
                 continue;
             }
             let Some(object) = found.objects.get(&object_use.name) else {
-                return Err(queries.not_found(object_use.name).await);
+                let missing = queries.not_found(object_use.name).await;
+                return Err(match object_use.via {
+                    Some(name) => QueryError::View { name, source: Box::new(missing) },
+                    None => missing,
+                });
             };
             let stored = match &object.body {
                 ObjectBody::Table(_) => None,
@@ -208,13 +214,14 @@ async fn find(
                     .then_some((&view.query, &view.definition, true)),
             };
             let Some((query, definition, is_transform)) = stored else {
-                found.uses.insert(object_use);
+                found.uses.insert(ObjectUse { via: None, ..object_use });
                 continue;
             };
             refuse_time_travel(&object_use, "a view")?;
             if !found.views.contains_key(&object_use.name) {
                 let query = parse_stored(query)?;
-                next.extend(named_uses(&query.tables, default_schema)?);
+                let via = Some(&object_use.name);
+                next.extend(named_uses(&query.tables, default_schema, via)?);
                 let definition = definition.clone();
                 let stored = StoredQuery { query, definition, is_transform };
                 found.views.insert(object_use.name, stored);
@@ -228,13 +235,17 @@ async fn find(
     Err(QueryError::ViewDepth(VIEW_DEPTH_MAX))
 }
 
-fn named_uses(tables: &[TableUse], default_schema: &str) -> Result<Vec<ObjectUse>, QueryError> {
+fn named_uses(
+    tables: &[TableUse],
+    default_schema: &str,
+    via: Option<&ObjectName>,
+) -> Result<Vec<ObjectUse>, QueryError> {
     tables
         .iter()
         .map(|used| {
             let name = ObjectName::from_parts(&used.name, default_schema)?;
             let planned_name = used.planned_name.last().unwrap_or(&String::new()).clone();
-            Ok(ObjectUse { name, planned_name, at: used.at.clone() })
+            Ok(ObjectUse { name, planned_name, at: used.at.clone(), via: via.cloned() })
         })
         .collect()
 }

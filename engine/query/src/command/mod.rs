@@ -64,9 +64,10 @@ pub(crate) async fn check(
             check_query(inner, session, &query, None).await.map(Some)
         }
         Statement::Show(Show::Setting { key }) => {
-            let filter = key.as_ref().map_or(String::new(), |key| {
-                format!(" WHERE name = '{}'", key.replace('\'', "''"))
-            });
+            let filter = match key {
+                None => String::new(),
+                Some(key) => format!(" WHERE name = '{}'", show::setting(inner, key)?),
+            };
             let text = format!("SELECT name, value FROM information_schema.df_settings{filter}");
             let query = crate::resolve::parse_stored(&text)?;
             check_query(inner, session, &query, None).await.map(Some)

@@ -46,6 +46,21 @@ pub(crate) async fn rows(
     }
 }
 
+/// The name of a setting, or the error that names the nearest one.
+pub(super) fn setting<'a>(inner: &Inner, key: &'a str) -> Result<&'a str, QueryError> {
+    let state = inner.state("main");
+    let entries = state.config_options().entries();
+    if entries.iter().any(|entry| entry.key == key) {
+        return Ok(key);
+    }
+    let nearest = entries
+        .iter()
+        .map(|entry| (strsim::jaro_winkler(&entry.key, key), &entry.key))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map_or(String::new(), |(_, nearest)| format!("; the nearest is '{nearest}'"));
+    Err(QueryError::Invalid(format!("there is no setting '{key}'{nearest}; SHOW ALL lists them")))
+}
+
 async fn tables(
     inner: &Inner,
     schema: Option<&str>,
