@@ -20,7 +20,7 @@ pub use self::{
     connection::{ConnectOptions, Connection, Outcome, Rows, TransportSecurity},
     error::ClientError,
     folder::read_folder,
-    output::{Format, Output},
+    output::{Format, Output, TableWidth},
     progress::{grouped, is_success, job_failures, job_table, state_word, watch_jobs},
     script::{ScriptError, ScriptOptions, run_script},
     shell::{ShellOptions, run_shell},

@@ -9,7 +9,9 @@ use std::{
 use clap::Args;
 
 use super::{Failure, Place, remote::RemoteArgs};
-use crate::client::{Format, Output, ScriptOptions, ShellOptions, run_script, run_shell};
+use crate::client::{
+    Format, Output, ScriptOptions, ShellOptions, TableWidth, run_script, run_shell,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,7 +49,8 @@ pub(super) struct SqlArgs {
 }
 
 pub(super) async fn run(args: SqlArgs, place: &Place) -> Result<ExitCode, Failure> {
-    let output = Output { format: args.format, table_rows_max: args.limit };
+    let width = if io::stdout().is_terminal() { TableWidth::Terminal } else { TableWidth::Any };
+    let output = Output { format: args.format, table_rows_max: args.limit, width };
     let script = script(&args)?;
     let mut connection = args.remote.connect(place).await?;
     let Some(Script { text, name }) = script else {

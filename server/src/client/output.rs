@@ -59,6 +59,26 @@ pub struct Output {
     pub format: Format,
     /// Rows that a table shows; the others are neither fetched nor computed. Zero shows all.
     pub table_rows_max: usize,
+    /// What becomes of tables that are wider than the terminal.
+    pub width: TableWidth,
+}
+
+/// How wide a table may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableWidth {
+    /// As wide as it is.
+    Any,
+    /// As wide as the terminal; wider ones are written as one block of lines for each row.
+    Terminal,
+}
+
+impl TableWidth {
+    fn columns(self) -> Option<usize> {
+        match self {
+            Self::Any => None,
+            Self::Terminal => crossterm::terminal::size().ok().map(|(columns, _)| columns.into()),
+        }
+    }
 }
 
 /// What was written.
@@ -104,7 +124,8 @@ impl Output {
             }
         }
         let table = table.unwrap_or_else(|| TextTable::for_schema(&rows.schema()));
-        to.write_all(table.render().as_bytes()).map_err(ClientError::Write)?;
+        to.write_all(table.render_within(self.width.columns()).as_bytes())
+            .map_err(ClientError::Write)?;
         Ok(written)
     }
 

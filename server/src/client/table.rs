@@ -80,6 +80,27 @@ impl TextTable {
         text
     }
 
+    /// The table, or where it is wider than `width_max` each row as a block of lines of its own.
+    #[must_use]
+    pub fn render_within(&self, width_max: Option<usize>) -> String {
+        let width: usize = (0..self.header.len()).map(|column| self.width(column) + 3).sum();
+        let fits = width_max.is_none_or(|most| width < most);
+        if fits || self.rows.is_empty() { self.render() } else { self.render_blocks() }
+    }
+
+    fn render_blocks(&self) -> String {
+        let name_width = self.header.iter().map(|name| name.width()).max().unwrap_or(0);
+        let mut text = String::new();
+        for (number, row) in self.rows.iter().enumerate() {
+            text.push_str(&format!("── row {} ──\n", number + 1));
+            for (name, cell) in self.header.iter().zip(row) {
+                let space = " ".repeat(name_width - name.width());
+                text.push_str(&format!("{name}{space} │ {cell}\n"));
+            }
+        }
+        text
+    }
+
     fn width(&self, column: usize) -> usize {
         self.rows
             .iter()

@@ -50,3 +50,22 @@ fn long_and_broken_texts_stay_on_one_line() {
 fn a_result_without_columns_shows_nothing() {
     assert_eq!(render_batches(&Schema::empty(), &[]).unwrap(), "");
 }
+
+#[test]
+fn a_table_that_is_too_wide_becomes_blocks() {
+    let mut table = TextTable::new(&["id", ">figure"]);
+    table.push(vec!["a".to_owned(), "12".to_owned()]);
+    table.push(vec!["b".to_owned(), "3".to_owned()]);
+    let blocks = "\
+── row 1 ──
+id     │ a
+figure │ 12
+── row 2 ──
+id     │ b
+figure │ 3
+";
+    let width = table.render().lines().map(UnicodeWidthStr::width).max().unwrap();
+    assert_eq!(table.render_within(Some(width - 1)), blocks);
+    assert_eq!(table.render_within(Some(width)), table.render());
+    assert_eq!(table.render_within(None), table.render());
+}
