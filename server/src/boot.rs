@@ -311,8 +311,11 @@ impl Parts {
             auth: Arc::clone(&auth),
             clock,
         });
-        let transforms =
-            rpc::transforms_service(TransformsOptions { catalog: Arc::clone(&catalog), queries, auth });
+        let transforms = rpc::transforms_service(TransformsOptions {
+            catalog: Arc::clone(&catalog),
+            queries,
+            auth,
+        });
         let (health, health_service) = health::service::<FlightSql>().await;
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)

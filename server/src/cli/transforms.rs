@@ -1,6 +1,10 @@
 //! `whimbrel plan` and `whimbrel apply`.
 
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::Args;
 use proto::v1::{ApplyRequest, Change, ChangeKind, PlanRequest, SourceFile};
@@ -76,7 +80,7 @@ pub(super) async fn apply(args: ApplyArgs, place: &Place) -> Result<ExitCode, Fa
 
 /// The files as they are sent. A folder without any is surely the wrong one: applying it would
 /// suspend everything.
-fn source_files(folder: &PathBuf) -> Result<Vec<SourceFile>, Failure> {
+fn source_files(folder: &Path) -> Result<Vec<SourceFile>, Failure> {
     let files = read_folder(folder)?;
     if files.is_empty() {
         return Err(Failure::usage(format!("there is no .sql file below '{}'", folder.display())));

@@ -92,7 +92,7 @@ impl Interceptor for Bearer {
 #[derive(Debug)]
 pub enum Outcome {
     /// Rows; dropping them cancels the statement.
-    Rows(Rows),
+    Rows(Box<Rows>),
     /// No rows: how many were changed, when the server knows.
     Done(Option<i64>),
 }
@@ -177,7 +177,7 @@ impl Connection {
         if let Err(error) = prepared.close().await {
             tracing::debug!(%error, "the server did not close the prepared statement");
         }
-        rows.map(Outcome::Rows)
+        rows.map(|rows| Outcome::Rows(Box::new(rows)))
     }
 
     /// For servers that cannot prepare: what the statement is, its first word has to tell.
@@ -196,7 +196,7 @@ impl Connection {
             }
             StatementKind::Query | StatementKind::Other => {
                 let info = self.flight.execute(sql.to_owned(), None).await?;
-                Ok(Outcome::Rows(self.fetch(info).await?))
+                Ok(Outcome::Rows(Box::new(self.fetch(info).await?)))
             }
         }
     }
