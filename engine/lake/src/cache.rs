@@ -10,7 +10,10 @@ use deltalake_core::{DeltaTable, DeltaTableError};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::{error::LakeError, location::Place, log, snapshot::Snapshot, stores::Stores};
+use crate::{
+    error::LakeError, location::Place, log, protocol::unreadable_feature, snapshot::Snapshot,
+    stores::Stores,
+};
 
 /// After so many steps from version to version a table is loaded anew, because each step leaves
 /// the list of files in one more piece.
@@ -256,7 +259,15 @@ impl Cache {
     /// What a failed load means, found out by asking the store again.
     async fn load_error(&self, place: &Place, source: DeltaTableError) -> LakeError {
         match log::exists(place).await {
-            Ok(true) => LakeError::BrokenLog { location: place.text(), source: Arc::new(source) },
+            Ok(true) => match unreadable_feature(place).await {
+                Ok(Some(feature)) => {
+                    LakeError::Unsupported { location: place.text(), feature, access: "read" }
+                }
+                Ok(None) => {
+                    LakeError::BrokenLog { location: place.text(), source: Arc::new(source) }
+                }
+                Err(unreachable) => unreachable,
+            },
             Ok(false) => LakeError::NotFound { location: place.text() },
             Err(unreachable) => unreachable,
         }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::{
     catalog::{Session, TableProvider},
     common::{
@@ -10,12 +10,17 @@ use datafusion::{
         config::{CsvOptions, JsonOptions},
     },
     datasource::{
+        ViewTable,
         file_format::{
             FileFormat, csv::CsvFormat, file_compression_type::FileCompressionType,
             json::JsonFormat, parquet::ParquetFormat,
         },
         listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl},
+        provider_as_source,
     },
+    functions::expr_fn::nullif,
+    logical_expr::LogicalPlanBuilder,
+    prelude::{cast, ident, lit},
 };
 use futures::TryStreamExt;
 use model::object::{Properties, TableFormat};
@@ -66,14 +71,17 @@ impl Lake {
             let columns = columns.into_iter().map(|name| (name, DataType::Utf8)).collect();
             listing = listing.with_table_partition_cols(columns);
         }
-        let config = ListingTableConfig::new(url)
-            .with_listing_options(listing)
-            .infer_schema(state)
-            .await
-            .map_err(failed)?;
+        let types = listing.infer_schema(state, &url).await.map_err(failed)?;
+        let null_value = options.iter().find(|(key, _)| key.eq_ignore_ascii_case("null_value"));
+        let schema = if null_value.is_some() { all_text(&types) } else { Arc::clone(&types) };
+        let config = ListingTableConfig::new(url).with_listing_options(listing).with_schema(schema);
         let table = ListingTable::try_new(config).map_err(failed)?;
         let cache = state.runtime_env().cache_manager.get_file_statistic_cache();
-        Ok(Arc::new(table.with_cache(cache)))
+        let table: Arc<dyn TableProvider> = Arc::new(table.with_cache(cache));
+        match null_value {
+            Some((_, word)) => with_null_value(table, &types, word).map_err(failed),
+            None => Ok(table),
+        }
     }
 
     /// A number that changes when a file is added, removed or written again. Never negative, the
@@ -127,6 +135,41 @@ struct Files {
     url: Url,
     single: bool,
     metas: Vec<ObjectMeta>,
+}
+
+/// The same columns as the files have them before anything is parsed.
+fn all_text(types: &SchemaRef) -> SchemaRef {
+    let fields = types.fields().iter().map(|field| Field::new(field.name(), DataType::Utf8, true));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// Reads text, takes one word for NULL, and then the types. The CSV reader itself knows the word
+/// only while it infers the types.
+fn with_null_value(
+    table: Arc<dyn TableProvider>,
+    types: &SchemaRef,
+    word: &str,
+) -> datafusion::error::Result<Arc<dyn TableProvider>> {
+    let columns = table.schema();
+    let columns = columns.fields().iter().map(|column| {
+        let name = column.name();
+        match types.field_with_name(name) {
+            Ok(field) => {
+                // A column of nothing but the word has no type of its own.
+                let data_type = match field.data_type() {
+                    DataType::Null => DataType::Utf8,
+                    known => known.clone(),
+                };
+                cast(nullif(ident(name), lit(word)), data_type).alias(name)
+            }
+            Err(_) => ident(name),
+        }
+    });
+    let columns: Vec<_> = columns.collect();
+    let plan = LogicalPlanBuilder::scan("files", provider_as_source(table), None)?
+        .project(columns)?
+        .build()?;
+    Ok(Arc::new(ViewTable::new(plan, None)))
 }
 
 /// Files and folders that begin with `_` or `.` hold no rows, by the custom of all engines.

@@ -100,6 +100,21 @@ pub(crate) fn path_of(url: &Url) -> Result<Path, LakeError> {
         .map_err(|e| LakeError::Location { text: url.to_string(), why: e.to_string() })
 }
 
+/// Refuses names that the Delta library would decode twice, and so look for in another place.
+fn check_names(text: &str, path: &Path) -> Result<(), LakeError> {
+    let hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
+    let bytes = path.as_ref().as_bytes();
+    let encoded = bytes
+        .iter()
+        .enumerate()
+        .any(|(at, byte)| *byte == b'%' && hex(bytes.get(at + 1)) && hex(bytes.get(at + 2)));
+    if !encoded {
+        return Ok(());
+    }
+    let why = "a folder's own name has '%' with two hexadecimal digits in it; rename it";
+    Err(LakeError::Location { text: redacted(text), why: why.to_owned() })
+}
+
 /// The same URL with a trailing slash.
 pub(crate) fn as_folder(url: &Url) -> Url {
     let mut folder = url.clone();
@@ -131,6 +146,7 @@ fn remote_url(text: &str, mut url: Url) -> Result<Url, LakeError> {
     }
     // The store decodes the path, so `..%2f..` is checked as what it would become.
     let path = Path::from_url_path(url.path()).map_err(|e| refused(e.to_string()))?;
+    check_names(text, &path)?;
     let folder = url.path().ends_with('/');
     {
         let mut segments =
@@ -149,7 +165,9 @@ fn local_url(text: &str, path: &FsPath, folder: bool) -> Result<Url, LakeError> 
     let path = canonical(path).map_err(|e| refused(e.to_string()))?;
     let folder = folder || path.is_dir();
     let url = if folder { Url::from_directory_path(&path) } else { Url::from_file_path(&path) };
-    url.map_err(|()| refused("is not an absolute path".into()))
+    let url = url.map_err(|()| refused("is not an absolute path".into()))?;
+    check_names(text, &path_of(&url)?)?;
+    Ok(url)
 }
 
 /// The path with all symbolic links followed, also when its last parts do not exist yet.

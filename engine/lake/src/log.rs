@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use model::time::Timestamp;
 use object_store::{ObjectMeta, ObjectStoreExt, path::Path};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{error::LakeError, location::Place};
@@ -56,10 +57,32 @@ pub(crate) async fn is_ours(
     };
     let id = commit_id.to_string();
     let ours = bytes.split(|byte| *byte == b'\n').any(|line| {
-        let Ok(action) = serde_json::from_slice::<serde_json::Value>(line) else { return false };
+        let Ok(action) = serde_json::from_slice::<Value>(line) else { return false };
         action.pointer("/commitInfo/whimbrel/commitId").and_then(|v| v.as_str()) == Some(&id)
     });
     Ok(Some(ours))
+}
+
+/// The newest action of a kind in the commits that are still in the log, looked for from the newest
+/// commit back, a bounded number of them. Lines that cannot be parsed are skipped.
+pub(crate) async fn newest_action(place: &Place, kind: &str) -> Result<Option<Value>, LakeError> {
+    const COMMITS_MAX: usize = 200;
+    let failed = |source| LakeError::store("read the Delta log", place.text(), source);
+    for (version, _) in commits(place).await?.iter().rev().take(COMMITS_MAX) {
+        let bytes = match place.store.get(&commit_path(*version)).await {
+            Ok(found) => found.bytes().await.map_err(failed)?,
+            Err(object_store::Error::NotFound { .. }) => continue,
+            Err(source) => return Err(failed(source)),
+        };
+        let action = bytes.split(|byte| *byte == b'\n').find_map(|line| {
+            let mut action = serde_json::from_slice::<Value>(line).ok()?;
+            action.get_mut(kind).map(Value::take)
+        });
+        if action.is_some() {
+            return Ok(action);
+        }
+    }
+    Ok(None)
 }
 
 /// Every commit that is still in the log, oldest first, with a time that never goes back.

@@ -11,7 +11,7 @@ use model::object::Properties;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{error::LakeError, schema::kernel_schema, snapshot::Snapshot};
+use crate::{error::LakeError, location::Place, log, schema::kernel_schema, snapshot::Snapshot};
 
 /// Properties of Delta that may be set; others would need features that we do not write.
 const DELTA_PROPERTIES: [&str; 9] = [
@@ -174,6 +174,26 @@ impl Declaration<'_> {
     }
 }
 
+/// Names what a table needs that we cannot read, for a table that could not be loaded.
+/// `None` when that is not the reason, or its log no longer tells.
+pub(crate) async fn unreadable_feature(place: &Place) -> Result<Option<String>, LakeError> {
+    let Some(action) = log::newest_action(place, "protocol").await? else { return Ok(None) };
+    let reader = action.get("minReaderVersion").and_then(Value::as_i64).unwrap_or(1);
+    if reader > 3 {
+        return Ok(Some(format!("reader version {reader}")));
+    }
+    let Ok(protocol) = serde_json::from_value::<Protocol>(action) else { return Ok(None) };
+    match PROTOCOL.can_read_from_protocol(&protocol) {
+        Err(TransactionError::UnsupportedTableFeatures(features)) => Ok(Some(names(&features))),
+        _ => Ok(None),
+    }
+}
+
+/// Features in words, as the Delta protocol spells them.
+pub(crate) fn names(features: &[impl ToString]) -> String {
+    features.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// Refuses tables whose rules our writers would not keep, naming the feature.
 pub(crate) fn check_writable(snapshot: &Snapshot) -> Result<(), LakeError> {
     let unsupported = |feature: String| LakeError::Unsupported {
@@ -184,8 +204,7 @@ pub(crate) fn check_writable(snapshot: &Snapshot) -> Result<(), LakeError> {
     match PROTOCOL.can_write_to(snapshot.state()) {
         Ok(()) => {}
         Err(TransactionError::UnsupportedTableFeatures(features)) => {
-            let names: Vec<String> = features.iter().map(ToString::to_string).collect();
-            return Err(unsupported(names.join(", ")));
+            return Err(unsupported(names(&features)));
         }
         Err(error) => return Err(unsupported(error.to_string())),
     }

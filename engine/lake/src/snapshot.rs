@@ -16,8 +16,8 @@ use deltalake_core::{
 use model::{object::Properties, time::Timestamp};
 
 use crate::{
-    error::LakeError, location::Place, log::CommitFile, provider::DeltaTableProvider,
-    stores::Stores,
+    error::LakeError, location::Place, log::CommitFile, protocol::names,
+    provider::DeltaTableProvider, stores::Stores,
 };
 
 /// Which version of a table is meant.
@@ -76,10 +76,9 @@ impl Snapshot {
         match PROTOCOL.can_read_from(&state) {
             Ok(()) => {}
             Err(TransactionError::UnsupportedTableFeatures(features)) => {
-                let names: Vec<String> = features.iter().map(ToString::to_string).collect();
                 return Err(LakeError::Unsupported {
                     location: place.text(),
-                    feature: names.join(", "),
+                    feature: names(&features),
                     access: "read",
                 });
             }

@@ -197,6 +197,7 @@ impl Lake {
             config: writer_config(&target, self.target_file_size()),
             area: Arc::clone(&area),
             progress: Arc::clone(&progress),
+            rows: AtomicU64::new(0),
             held_rows: AtomicU64::new(0),
             held_bytes: AtomicU64::new(0),
         };
@@ -268,6 +269,7 @@ struct Writing {
     config: WriterConfig,
     area: Arc<StagingArea>,
     progress: Arc<StageProgress>,
+    rows: AtomicU64,
     held_rows: AtomicU64,
     held_bytes: AtomicU64,
 }
@@ -292,6 +294,7 @@ impl Writing {
             }
             let batch = self.fit.batch(&batch)?;
             let count = batch.num_rows() as u64;
+            self.rows.fetch_add(count, Ordering::Relaxed);
             self.progress.rows.fetch_add(count, Ordering::Relaxed);
             if let Some(writer) = &mut writer {
                 writer.write(&batch).await.map_err(|error| self.write_error(error))?;
@@ -370,7 +373,7 @@ async fn run(
         let writer = writing.write(held).await?;
         adds.extend(writer.close().await.map_err(|error| writing.write_error(error))?);
     }
-    Ok((adds, writing.progress.rows.load(Ordering::Relaxed)))
+    Ok((adds, writing.rows.load(Ordering::Relaxed)))
 }
 
 /// Brings rows with equal partition values to the same task.

@@ -120,7 +120,14 @@ impl ObjectStore for StagingStore {
     ) -> Result<PutResult> {
         self.area.files.lock().push(location.clone());
         self.written(payload.content_length());
-        self.store().put_opts(location, payload, opts).await
+        // A put that is under way when its statement is cancelled still arrives. In a task of its
+        // own it keeps the area alive until then, so that its file is deleted too.
+        let (area, location) = (Arc::clone(&self.area), location.clone());
+        let put = self
+            .area
+            .io
+            .spawn(async move { area.place.store.put_opts(&location, payload, opts).await });
+        put.await.map_err(|source| object_store::Error::JoinError { source })?
     }
 
     async fn put_multipart_opts(

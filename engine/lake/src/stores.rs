@@ -11,6 +11,7 @@ use std::{
 };
 
 use datafusion::execution::runtime_env::RuntimeEnv;
+use model::code::Code;
 use object_store::{
     ClientConfigKey, ObjectStore, RetryConfig,
     aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut},
@@ -117,8 +118,13 @@ impl Stores {
     }
 
     fn build(&self, root: &Url) -> Result<Arc<dyn ObjectStore>, LakeError> {
-        let failed =
-            |source| LakeError::store("open the object store", root.as_str().to_owned(), source);
+        // Nothing was sent yet, so what fails here is how the store is configured.
+        let failed = |source: object_store::Error| LakeError::Store {
+            operation: "configure the object store",
+            location: root.to_string(),
+            source: Arc::new(source),
+            code: Code::InvalidArgument,
+        };
         let connector = SpawnedReqwestConnector::new(self.io.clone());
         let retry = RetryConfig { retry_timeout: RETRY_FOR, ..RetryConfig::default() };
         match root.scheme() {

@@ -40,6 +40,10 @@ async fn csv_files_are_read_with_their_options() {
     let all = rows(&test, "in/", TableFormat::Csv, &options).await.unwrap();
     assert_eq!((all.num_rows(), all.num_columns()), (3, 2));
     assert_eq!(all.column(1).null_count(), 1);
+    fs::write(test.path("in/b.csv"), "id;name\nn.a.;z\n").unwrap();
+    let all = rows(&test, "in/", TableFormat::Csv, &options).await.unwrap();
+    assert_eq!(all.column(0).data_type(), &arrow::datatypes::DataType::Int64);
+    assert_eq!(all.column(0).null_count(), 1);
     let one = rows(&test, "in/b.csv", TableFormat::Csv, &options).await.unwrap();
     assert_eq!(one.num_rows(), 1);
     let raw = rows(&test, "in/b.csv", TableFormat::Csv, &with(&[("header", "false")])).await;
