@@ -10,6 +10,7 @@
 )]
 
 mod claims;
+mod concurrent;
 mod control;
 mod fixture;
 mod leases;
@@ -48,6 +49,7 @@ pub fn checks() -> Vec<Check> {
         leases::checks(),
         control::checks(),
         random::checks(),
+        concurrent::checks(),
     ]
     .concat()
 }

@@ -54,10 +54,11 @@ pub trait Jobs: Send + Sync {
     /// A job can run when it is QUEUED with its next attempt due, or not final with a lease that
     /// ran out; when every job in its `after` succeeded; and when no other job of its object is
     /// under way, be it with a worker or waiting for its next attempt: the runs of an object never
-    /// overlap, and end in the order of their `run_seq`. A job one of whose `after` ended without success becomes UPSTREAM_FAILED here,
-    /// and so do those behind it. A continued run keeps its id and `run_seq`; its attempt grows by
-    /// one. An expired job whose attempts are used up becomes FAILED; one that was asked to stop
-    /// becomes CANCELLED. `run_seq` grows by one with each run of an object.
+    /// overlap, and end in the order of their `run_seq`. A job one of whose `after` ended without
+    /// success becomes UPSTREAM_FAILED here, and so do those behind it. A continued run keeps its
+    /// id and `run_seq`; its attempt grows by one. An expired job whose attempts are used up
+    /// becomes FAILED; one that was asked to stop becomes CANCELLED. `run_seq` grows by one with
+    /// each run of an object.
     async fn claim(
         &self,
         worker: WorkerId,

@@ -9,11 +9,11 @@ use model::{
 };
 
 use super::{
-    suite,
     fixture::{
         C, LEASE, at, claim, failed, input, job, name, new_job, progress, queued, state, stored,
         submit_one, succeeded, try_claim,
     },
+    suite,
 };
 use crate::error::CatalogError;
 

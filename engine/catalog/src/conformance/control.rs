@@ -7,11 +7,11 @@ use model::{
 };
 
 use super::{
-    suite,
     fixture::{
         C, LEASE, at, claim, failed, job, new_job, progress, queued, state, submit_one, succeeded,
         try_claim,
     },
+    suite,
 };
 use crate::error::CatalogError;
 

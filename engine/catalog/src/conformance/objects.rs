@@ -10,8 +10,8 @@ use model::{
 };
 
 use super::{
-    suite,
     fixture::{C, at, claim, job, name, object, queued, stored, table, transform, try_claim},
+    suite,
 };
 use crate::{
     error::CatalogError,

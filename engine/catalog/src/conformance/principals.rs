@@ -1,6 +1,6 @@
 //! Users.
 
-use super::{suite, fixture::C};
+use super::{fixture::C, suite};
 use crate::{error::CatalogError, principals::User};
 
 suite![

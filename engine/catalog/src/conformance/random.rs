@@ -13,8 +13,8 @@ use model::{
 };
 
 use super::{
-    suite,
     fixture::{C, LEASE, at, input, new_job, progress, stored, succeeded, try_claim},
+    suite,
 };
 use crate::{error::CatalogError, jobs::JobFilter};
 
@@ -47,17 +47,17 @@ async fn random_histories_keep_the_promises_4(catalog: C) {
 }
 
 /// Knuth's MMIX generator: the same seed, the same history, on every machine.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, limit: usize) -> usize {
+    pub(super) fn below(&mut self, limit: usize) -> usize {
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let high = usize::try_from(self.0 >> 33).unwrap();
         high % limit
     }
 
-    fn pick<T: Copy>(&mut self, items: &[T]) -> Option<T> {
+    pub(super) fn pick<T: Copy>(&mut self, items: &[T]) -> Option<T> {
         if items.is_empty() { None } else { Some(items[self.below(items.len())]) }
     }
 }
@@ -339,21 +339,23 @@ impl History {
                 self.ended.insert(*id, job.clone());
             }
         }
-        for run in self.catalog.runs(None, u32::MAX).await.unwrap() {
+        let runs = self.catalog.runs(None, u32::MAX).await.unwrap();
+        for run in &runs {
             let job = &jobs[&run.job];
             if job.run == Some(run.id) {
                 self.check(job.state == run.state, "a job stands where its newest run stands");
             } else {
                 self.check(run.state.is_final(), "only the newest run of a job is open");
             }
-            let pinned = self.catalog.pinned(run.id).await.unwrap();
-            let right =
-                pinned.is_some_and(|pins| pins.len() == 1 && pins[0].version == run.run_seq);
-            self.check(right, "a run keeps the inputs of its first attempt");
         }
+        let ids: Vec<_> = runs.iter().map(|run| run.id).collect();
+        let pinned = self.catalog.run_inputs(&ids).await.unwrap();
+        let pinned: Vec<_> = pinned.into_iter().map(|(run, input)| (run, input.version)).collect();
+        let first: Vec<_> = runs.iter().map(|run| (run.id, run.run_seq)).collect();
+        self.check(pinned == first, "a run keeps the inputs of its first attempt");
     }
 }
 
-fn failure(code: Code) -> RunOutcome {
+pub(super) fn failure(code: Code) -> RunOutcome {
     RunOutcome::Failed { code, message: "no".to_owned(), retry_after: Duration::from_secs(5) }
 }

@@ -6,10 +6,10 @@ use model::{
 };
 
 use super::{
-    suite,
     fixture::{
         C, at, claim, failed, job, name, new_job, queued, stored, submit_one, succeeded, try_claim,
     },
+    suite,
 };
 use crate::{error::CatalogError, jobs::JobFilter};
 
