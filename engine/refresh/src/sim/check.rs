@@ -92,8 +92,9 @@ async fn check_rows(world: &World, object: &Object, logged: &LoggedRun, input: &
 
 /// The rows of a query with the columns k, s and n as one text.
 async fn rows(world: &World, query: &str) -> String {
+    let texts = "CAST(k AS VARCHAR), CAST(coalesce(s, -1) AS VARCHAR), CAST(n AS VARCHAR)";
     let sql = format!(
-        "SELECT string_agg(concat_ws(':', k, coalesce(s, -1), n), ' ' ORDER BY k) AS rows FROM ({query}) AS q"
+        "SELECT string_agg(concat_ws(':', {texts}), ' ' ORDER BY k) AS t FROM ({query}) AS q"
     );
     let session = Session::new(Principal::anonymous());
     let queries = &world.client.queries;

@@ -20,12 +20,6 @@ impl SimClock {
     pub(crate) fn advance(&self, by: Duration) {
         self.now.send_modify(|now| *now = now.plus(by));
     }
-
-    /// Catches up with another clock; never goes back.
-    pub(crate) fn follow(&self, other: &Self) {
-        let other = other.now();
-        self.now.send_modify(|now| *now = (*now).max(other));
-    }
 }
 
 impl Clock for SimClock {
