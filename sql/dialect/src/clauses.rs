@@ -160,13 +160,7 @@ fn clause(cursor: &Cursor<'_>, of: Of) -> Result<&'static str, SyntaxError> {
     let Some(clause) =
         all.into_iter().find(|clause| clause.split(' ').next() == Some(word.as_str()))
     else {
-        let firsts: Vec<&str> =
-            of.words().iter().map(|words| words.split(' ').next().unwrap_or(words)).collect();
-        let error = cursor.expected_one_of(of.words());
-        return Err(match nearest(&word, &firsts) {
-            Some(meant) => error.with_hint(format!("did you mean {meant}?")),
-            None => error,
-        });
+        return Err(cursor.expected_one_of(of.words()));
     };
     if of.words().contains(&clause) {
         // Both say how the data is stored.
@@ -295,7 +289,7 @@ fn every(cursor: &mut Cursor<'_>) -> Result<Schedule, SyntaxError> {
     };
     let unit_at = cursor.here();
     let unit = cursor.word();
-    if unit.is_empty() {
+    if unit.is_empty() || unit == "AS" {
         return Err(cursor.expected("SECONDS, MINUTES, HOURS, DAYS or WEEKS"));
     }
     let seconds =

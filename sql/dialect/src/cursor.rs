@@ -10,10 +10,11 @@ use sqlparser::{
 };
 
 use crate::{
+    bounded::Bounded,
     error::{SyntaxError, nearest},
     query::{self, at_sign},
     statement::{NameParts, Query},
-    tokens::{DIALECT, Tokens, Travels, is_unquoted, is_word, misplaced_travel, normal},
+    tokens::{Tokens, Travels, is_unquoted, is_word, misplaced_travel, normal},
 };
 
 /// Words that end or begin a clause and so are never meant as a name without quotes.
@@ -50,22 +51,23 @@ const QUERY_WORDS: [&str; 22] = [
 /// Reads one statement from left to right.
 pub(crate) struct Cursor<'a> {
     text: &'a str,
-    parser: Parser<'static>,
+    parser: Parser<'a>,
+    dialect: &'a Bounded,
     travels: Travels,
     parameters: usize,
     end: Location,
 }
 
 impl<'a> Cursor<'a> {
-    pub(crate) fn new(text: &'a str, tokens: Tokens) -> Self {
-        let Tokens { tokens, travels, parameters } = tokens;
-        let end = tokens.last().map_or(Location { line: 1, column: 1 }, |token| token.span.end);
+    pub(crate) fn new(text: &'a str, tokens: Tokens, dialect: &'a Bounded) -> Self {
+        let Tokens { tokens, travels, parameters, end } = tokens;
         Self {
             text,
-            parser: Parser::new(&DIALECT).with_tokens_with_locations(tokens),
+            parser: Parser::new(dialect).with_tokens_with_locations(tokens),
             travels,
             parameters,
             end,
+            dialect,
         }
     }
 
@@ -157,9 +159,13 @@ impl<'a> Cursor<'a> {
 
     /// As [`Self::expected`], with the nearest of the words that would be right.
     pub(crate) fn expected_one_of(&self, words: &[&str]) -> SyntaxError {
+        let firsts: Vec<&str> =
+            words.iter().map(|words| words.split(' ').next().unwrap_or(words)).collect();
         let error = self.expected(&join_or(words));
-        match nearest(&self.word(), words) {
-            Some(word) => error.with_hint(format!("did you mean {word}?")),
+        let meant = nearest(&self.word(), &firsts)
+            .and_then(|meant| words.iter().find(|words| words.starts_with(meant)));
+        match meant {
+            Some(meant) => error.with_hint(format!("did you mean {meant}?")),
             None => error,
         }
     }
@@ -171,12 +177,9 @@ impl<'a> Cursor<'a> {
     /// Lets the SQL parser read a part.
     pub(crate) fn run<T>(
         &mut self,
-        read: impl FnOnce(&mut Parser<'static>) -> Result<T, ParserError>,
+        read: impl FnOnce(&mut Parser<'a>) -> Result<T, ParserError>,
     ) -> Result<T, SyntaxError> {
-        read(&mut self.parser).map_err(|error| {
-            let place = self.here();
-            SyntaxError::from_parser(error, place)
-        })
+        read(&mut self.parser).map_err(|error| self.parser_error(error))
     }
 
     /// A name of one part.
@@ -349,20 +352,26 @@ impl<'a> Cursor<'a> {
         Err(SyntaxError::new(at, format!("the query of a {object} cannot have parameters")))
     }
 
+    /// An error of the SQL parser, with its place.
+    fn parser_error(&self, error: ParserError) -> SyntaxError {
+        let furthest = self.place(self.parser.token_at(self.dialect.furthest()));
+        if self.dialect.is_exhausted() {
+            return SyntaxError::new(furthest, "the expression cannot be read")
+                .with_hint("look for a missing bracket or END near this place");
+        }
+        let too_deep = matches!(error, ParserError::RecursionLimitExceeded);
+        let error = SyntaxError::from_parser(error, if too_deep { furthest } else { self.here() });
+        if error.message.ends_with("found: EOF") {
+            return SyntaxError { line: self.end.line, column: self.end.column, ..error };
+        }
+        error
+    }
+
     /// An error of the SQL parser inside a query, with the word that was probably meant.
     fn query_error(&self, error: ParserError) -> SyntaxError {
-        let error = SyntaxError::from_parser(error, self.here());
-        let at = if error.message.ends_with("found: EOF") {
-            self.end
-        } else {
-            Location { line: error.line, column: error.column }
-        };
-        SyntaxError {
-            line: at.line,
-            column: at.column,
-            hint: error.hint.clone().or_else(|| self.misspelled(at)),
-            ..error
-        }
+        let error = self.parser_error(error);
+        let at = Location { line: error.line, column: error.column };
+        SyntaxError { hint: error.hint.clone().or_else(|| self.misspelled(at)), ..error }
     }
 
     /// A hint for a misspelled word at a place or directly before it.
@@ -421,7 +430,7 @@ impl<'a> Cursor<'a> {
     fn spell_out_table_queries(&mut self) {
         let mut tokens = Vec::new();
         let mut changed = false;
-        let rest = std::mem::replace(&mut self.parser, Parser::new(&DIALECT));
+        let rest = std::mem::replace(&mut self.parser, Parser::new(self.dialect));
         let start = rest.index();
         let rest: Vec<TokenWithSpan> = rest.into_tokens().into_iter().skip(start).collect();
         for (n, token) in rest.iter().enumerate() {
@@ -446,12 +455,13 @@ impl<'a> Cursor<'a> {
             );
         }
         let tokens = if changed { tokens } else { rest };
-        self.parser = Parser::new(&DIALECT).with_tokens_with_locations(tokens);
+        self.dialect.rewind();
+        self.parser = Parser::new(self.dialect).with_tokens_with_locations(tokens);
     }
 }
 
 /// The text between two places.
-fn slice(text: &str, from: Location, until: Location) -> &str {
+pub(crate) fn slice(text: &str, from: Location, until: Location) -> &str {
     let (from, until) = (offset(text, from), offset(text, until));
     text.get(from..until).unwrap_or_default()
 }

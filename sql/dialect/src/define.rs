@@ -530,3 +530,6 @@ fn drop_schema(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     }
     Ok(Statement::DropSchema { name, if_exists, cascade })
 }
+
+#[cfg(test)]
+mod tests;

@@ -182,3 +182,6 @@ pub(crate) fn no_unit(at: Location, word: &str) -> SyntaxError {
     SyntaxError::new(at, format!("'{word}' is not a unit of time"))
         .with_hint("units are SECONDS, MINUTES, HOURS, DAYS and WEEKS")
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 //! It exists so that everybody who needs to know what a text says asks one parser. It knows words
 //! and names only: it never looks anything up, never plans and never does IO.
 
+mod bounded;
 mod clauses;
 mod cursor;
 mod define;

@@ -7,7 +7,8 @@ use sqlparser::{
 };
 
 use crate::{
-    cursor::Cursor,
+    bounded::Bounded,
+    cursor::{Cursor, slice},
     define,
     error::{SyntaxError, SyntaxErrorKind, nearest},
     jobs, refused, show,
@@ -60,11 +61,8 @@ pub fn parse_script(text: &str) -> Result<Vec<ScriptStatement>, SyntaxError> {
     for tokens in statements(text)? {
         let start =
             tokens.first().map_or(Location { line: 1, column: 1 }, |token| token.span.start);
-        let own_text = Cursor::new(
-            text,
-            crate::tokens::Tokens { tokens: tokens.clone(), ..Default::default() },
-        )
-        .text_from(start);
+        let end = tokens.last().map_or(start, |token| token.span.end);
+        let own_text = slice(text, start, end).to_owned();
         script.push(ScriptStatement {
             text: own_text,
             line: start.line,
@@ -77,14 +75,18 @@ pub fn parse_script(text: &str) -> Result<Vec<ScriptStatement>, SyntaxError> {
 /// Reads an SQL type, as declared column lists hold it.
 pub fn parse_data_type(text: &str) -> Result<ast::DataType, SyntaxError> {
     let tokens = statements(text)?.into_iter().next().unwrap_or_default();
-    let mut cursor = Cursor::new(text, settle(tokens)?);
+    let tokens = settle(tokens)?;
+    let dialect = Bounded::new(tokens.tokens.len());
+    let mut cursor = Cursor::new(text, tokens, &dialect);
     let data_type = cursor.run(Parser::parse_data_type)?;
     cursor.end()?;
     Ok(data_type)
 }
 
 fn whole(text: &str, tokens: Vec<TokenWithSpan>) -> Result<Statement, SyntaxError> {
-    let mut cursor = Cursor::new(text, settle(tokens)?);
+    let tokens = settle(tokens)?;
+    let dialect = Bounded::new(tokens.tokens.len());
+    let mut cursor = Cursor::new(text, tokens, &dialect);
     let statement = statement(&mut cursor)?;
     cursor.end()?;
     Ok(statement)

@@ -4,16 +4,30 @@ use std::ops::ControlFlow;
 
 use sqlparser::{
     ast::{
-        self, Expr, Ident, ObjectName, ObjectNamePart, SelectItem, TableFactor, VisitMut,
-        VisitorMut,
+        self, Expr, Ident, ObjectName, ObjectNamePart, SelectItem, TableFactor, Value,
+        ValueWithSpan, VisitMut, VisitorMut,
     },
-    keywords::ALL_KEYWORDS,
+    keywords::{
+        ALL_KEYWORDS, ALL_KEYWORDS_INDEX, Keyword, RESERVED_FOR_COLUMN_ALIAS,
+        RESERVED_FOR_IDENTIFIER, RESERVED_FOR_TABLE_ALIAS,
+    },
 };
 
 use crate::{
     scope::{Scope, name_parts},
-    statement::{Query, TableUse, TimeTravel},
+    statement::{Query, TableUse, TimeTravel, on_large_stack},
 };
+
+/// Words that begin something else than a name where a table is expected.
+const TABLE_FORMS: [Keyword; 7] = [
+    Keyword::TABLE,
+    Keyword::LATERAL,
+    Keyword::UNNEST,
+    Keyword::VALUES,
+    Keyword::JSON_TABLE,
+    Keyword::OPENJSON,
+    Keyword::XMLTABLE,
+];
 
 /// The query as text that is equal for texts which differ only in whitespace, comments, the case
 /// of keywords and the case of names without quotes. It parses back to the same query.
@@ -30,12 +44,14 @@ pub fn qualify(query: &Query, default_schema: &str) -> String {
 }
 
 fn print(query: &Query, form: Form<'_>) -> String {
-    let mut ast = query.ast.clone();
-    let mut walk = Print { scope: Scope::default(), tables: &query.tables, form };
-    match ast.visit(&mut walk) {
-        ControlFlow::Continue(()) => ast.to_string(),
-        ControlFlow::Break(never) => match never {},
-    }
+    on_large_stack(|| {
+        let mut ast = query.ast.clone();
+        let mut walk = Print { scope: Scope::default(), tables: &query.tables, form };
+        match ast.visit(&mut walk) {
+            ControlFlow::Continue(()) => ast.to_string(),
+            ControlFlow::Break(never) => match never {},
+        }
+    })
 }
 
 #[derive(Clone, Copy)]
@@ -106,6 +122,20 @@ impl VisitorMut for Print<'_> {
         ControlFlow::Continue(())
     }
 
+    /// The syntax tree takes two quotes in a row, or one after a backslash, for an escape that is
+    /// there already, and would print another text than the one it holds. Whatever is printed as a
+    /// placeholder is printed as it is.
+    fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> Step {
+        let (prefix, text) = match &value.value {
+            Value::SingleQuotedString(text) => ("", text),
+            Value::NationalStringLiteral(text) => ("N", text),
+            Value::SingleQuotedByteStringLiteral(text) => ("B", text),
+            _ => return ControlFlow::Continue(()),
+        };
+        value.value = Value::Placeholder(format!("{prefix}'{}'", text.replace('\'', "''")));
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> Step {
         if !matches!(self.form, Form::Normal) {
             return ControlFlow::Continue(());
@@ -163,8 +193,23 @@ fn printed(parts: &[String], at: Option<&TimeTravel>) -> ObjectName {
     ObjectName::from(texts.into_iter().map(Ident::new).collect::<Vec<_>>())
 }
 
-/// An identifier as SQL: quoted unless it is plain lower case and no keyword.
+/// An identifier as SQL: quoted unless it is plain lower case and no word of a query.
 fn quoted(part: &str) -> String {
-    let is_keyword = ALL_KEYWORDS.binary_search(&part.to_ascii_uppercase().as_str()).is_ok();
-    if is_keyword { format!("\"{}\"", part.replace('"', "\"\"")) } else { model::name::quote(part) }
+    let upper = part.to_ascii_uppercase();
+    let keyword =
+        ALL_KEYWORDS.binary_search(&upper.as_str()).ok().and_then(|n| ALL_KEYWORDS_INDEX.get(n));
+    let has_meaning = keyword.is_some_and(|keyword| {
+        RESERVED_FOR_TABLE_ALIAS.contains(keyword)
+            || RESERVED_FOR_COLUMN_ALIAS.contains(keyword)
+            || RESERVED_FOR_IDENTIFIER.contains(keyword)
+            || TABLE_FORMS.contains(keyword)
+    });
+    if has_meaning {
+        format!("\"{}\"", part.replace('"', "\"\""))
+    } else {
+        model::name::quote(part)
+    }
 }
+
+#[cfg(test)]
+mod tests;

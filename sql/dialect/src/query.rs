@@ -189,17 +189,18 @@ fn check_body(body: &SetExpr) -> Step {
         check_body(right)?;
         body = left;
     }
-    let at = body.span().start;
+    // The place of a long chain is found by going down all of it, so only an error asks for it.
+    let at = || body.span().start;
     match body {
         SetExpr::Insert(_) => stop(
-            SyntaxError::new(at, "WITH cannot stand before INSERT")
+            SyntaxError::new(at(), "WITH cannot stand before INSERT")
                 .with_hint("write INSERT INTO t WITH … SELECT …"),
         ),
-        SetExpr::Update(_) => stop(unsupported(at, "UPDATE")),
-        SetExpr::Delete(_) => stop(unsupported(at, "DELETE")),
-        SetExpr::Merge(_) => stop(unsupported(at, "MERGE")),
+        SetExpr::Update(_) => stop(unsupported(at(), "UPDATE")),
+        SetExpr::Delete(_) => stop(unsupported(at(), "DELETE")),
+        SetExpr::Merge(_) => stop(unsupported(at(), "MERGE")),
         SetExpr::Table(_) => {
-            stop(unsupported(at, "TABLE at this place").with_hint("write SELECT * FROM …"))
+            stop(unsupported(at(), "TABLE at this place").with_hint("write SELECT * FROM …"))
         }
         SetExpr::Select(_)
         | SetExpr::Query(_)
@@ -237,3 +238,6 @@ fn unsupported(at: Location, what: &str) -> SyntaxError {
 fn stop(error: SyntaxError) -> Step {
     ControlFlow::Break(Box::new(error))
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,7 +89,8 @@ fn setting(cursor: &mut Cursor<'_>) -> Result<Show, SyntaxError> {
         return Err(cursor.expected("what to show, such as TABLES or JOBS"));
     }
     let key = key(cursor)?;
-    if cursor.at_end() || expected.hint.is_none() {
+    // Keys of settings have several parts; one word is more likely a misspelled object.
+    if key.contains('.') || expected.hint.is_none() {
         Ok(Show::Setting { key: Some(key) })
     } else {
         Err(expected)
@@ -226,3 +227,6 @@ fn key(cursor: &mut Cursor<'_>) -> Result<String, SyntaxError> {
     }
     Ok(parts.join(".").to_ascii_lowercase())
 }
+
+#[cfg(test)]
+mod tests;

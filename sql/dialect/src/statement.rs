@@ -69,7 +69,7 @@ pub enum Statement {
 pub type NameParts = Vec<String>;
 
 /// A query, with the tables it names.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Query {
     /// For the planner. Names are as written; a time travel clause has become part of the name,
     /// see [`TableUse`].
@@ -78,6 +78,23 @@ pub struct Query {
     pub tables: Vec<TableUse>,
     /// Placeholders, counted from 1: `?` were numbered in order of appearance.
     pub parameters: usize,
+}
+
+impl Clone for Query {
+    /// A chain of a thousand operators is a tree that is as deep, and copying it needs more stack
+    /// than a worker thread has.
+    fn clone(&self) -> Self {
+        on_large_stack(|| Self {
+            ast: self.ast.clone(),
+            tables: self.tables.clone(),
+            parameters: self.parameters,
+        })
+    }
+}
+
+/// Runs something that goes down a syntax tree where it cannot run out of stack.
+pub(crate) fn on_large_stack<T>(run: impl FnOnce() -> T) -> T {
+    stacker::maybe_grow(16 << 20, 64 << 20, run)
 }
 
 /// One use of a table.

@@ -13,22 +13,24 @@ use sqlparser::{
 
 use crate::{error::SyntaxError, statement::TimeTravel};
 
-pub(crate) static DIALECT: GenericDialect = GenericDialect {};
+static DIALECT: GenericDialect = GenericDialect {};
 
 /// Placeholders that one statement may count.
 const PARAMETERS_MAX: usize = 65_535;
 /// Tokens between two commas of one pair of parentheses. Operators of one level make a tree that
 /// is as deep as the chain is long, and a tree must not be deeper than a stack can take.
-const CHAIN_MAX: usize = 8_000;
+const CHAIN_MAX: usize = 3_000;
 /// UNION, EXCEPT and INTERSECT in one statement, for the same reason.
-const SET_OPERATORS_MAX: usize = 1_000;
+const SET_OPERATORS_MAX: usize = 500;
 
 /// One statement's tokens, without whitespace and comments.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Tokens {
     pub(crate) tokens: Vec<TokenWithSpan>,
     pub(crate) travels: Travels,
     pub(crate) parameters: usize,
+    /// Where the last token ends.
+    pub(crate) end: Location,
 }
 
 /// Time travel clauses, by where the last part of the table's name stands.
@@ -70,57 +72,89 @@ pub(crate) fn statements(text: &str) -> Result<Vec<Vec<TokenWithSpan>>, SyntaxEr
 /// Settles placeholders, time travel and limits of one statement.
 pub(crate) fn settle(mut tokens: Vec<TokenWithSpan>) -> Result<Tokens, SyntaxError> {
     check_chains(&tokens)?;
+    check_quoted_names(&tokens)?;
     let parameters = number_placeholders(&mut tokens)?;
+    let end = tokens.last().map_or(Location { line: 1, column: 1 }, |token| token.span.end);
     let (tokens, travels) = take_travels(tokens)?;
-    Ok(Tokens { tokens, travels, parameters })
+    Ok(Tokens { tokens, travels, parameters, end })
 }
 
 fn check_chains(tokens: &[TokenWithSpan]) -> Result<(), SyntaxError> {
-    let mut open = vec![0_usize];
+    let mut open = vec![Chain { closed_by_end: false, length: 0 }];
     let mut set_operators = 0;
     for token in tokens {
         let at = token.span.start;
+        let length = open.last_mut().map_or(0, |chain| {
+            chain.length += 1;
+            chain.length
+        });
+        if length > CHAIN_MAX {
+            let message =
+                format!("more than {CHAIN_MAX} words without a comma: the expression is too long");
+            return Err(SyntaxError::new(at, message)
+                .with_hint("write IN (…) instead of a chain of OR, or join a table of values"));
+        }
         match &token.token {
-            Token::LParen | Token::LBracket | Token::LBrace => open.push(0),
-            Token::RParen | Token::RBracket | Token::RBrace if open.len() > 1 => {
-                open.pop();
+            Token::LParen | Token::LBracket | Token::LBrace => {
+                open.push(Chain { closed_by_end: false, length: 0 });
             }
-            Token::Comma => {
-                if let Some(chain) = open.last_mut() {
-                    *chain = 0;
+            Token::RParen | Token::RBracket | Token::RBrace => {
+                while open.len() > 1 && open.pop().is_some_and(|chain| chain.closed_by_end) {}
+            }
+            Token::Comma => restart(&mut open),
+            Token::Word(word) => match word.keyword {
+                Keyword::CASE => open.push(Chain { closed_by_end: true, length: 0 }),
+                Keyword::WHEN | Keyword::THEN | Keyword::ELSE
+                    if open.last().is_some_and(|chain| chain.closed_by_end) =>
+                {
+                    restart(&mut open);
                 }
-            }
-            Token::Word(word)
-                if matches!(
-                    word.keyword,
-                    Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::MINUS
-                ) =>
-            {
-                set_operators += 1;
-                if set_operators > SET_OPERATORS_MAX {
-                    return Err(SyntaxError::new(
-                        at,
-                        format!("more than {SET_OPERATORS_MAX} set operations in one statement"),
-                    )
-                    .with_hint("insert the parts one after the other"));
+                Keyword::END if open.last().is_some_and(|chain| chain.closed_by_end) => {
+                    open.pop();
                 }
-            }
+                Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::MINUS => {
+                    set_operators += 1;
+                }
+                _ => {}
+            },
             _ => {}
         }
-        if let Some(chain) = open.last_mut() {
-            *chain += 1;
-            if *chain > CHAIN_MAX {
-                return Err(SyntaxError::new(
-                    at,
-                    format!(
-                        "more than {CHAIN_MAX} words without a comma: the expression is too long"
-                    ),
-                )
-                .with_hint("write IN (…) instead of a chain of OR, or join a table of values"));
-            }
+        if set_operators > SET_OPERATORS_MAX {
+            let message = format!("more than {SET_OPERATORS_MAX} set operations in one statement");
+            return Err(
+                SyntaxError::new(at, message).with_hint("insert the parts one after the other")
+            );
         }
     }
     Ok(())
+}
+
+/// Refuses names that the SQL parser cannot print back as they are.
+fn check_quoted_names(tokens: &[TokenWithSpan]) -> Result<(), SyntaxError> {
+    for token in tokens {
+        let Token::Word(Word { value, quote_style: Some(quote), .. }) = &token.token else {
+            continue;
+        };
+        let ambiguous =
+            value.contains(&format!("{quote}{quote}")) || value.contains(&format!("\\{quote}"));
+        if ambiguous {
+            let message = "a name cannot hold two quotes in a row or a quote after a backslash";
+            return Err(SyntaxError::new(token.span.start, message));
+        }
+    }
+    Ok(())
+}
+
+/// Tokens so far since a comma inside one pair of brackets or one CASE.
+struct Chain {
+    closed_by_end: bool,
+    length: usize,
+}
+
+fn restart(open: &mut [Chain]) {
+    if let Some(chain) = open.last_mut() {
+        chain.length = 0;
+    }
 }
 
 /// Turns `?` into `$1`, `$2` … and answers the highest number.
