@@ -1,51 +1,30 @@
 //! A folder of `.sql` files, read to be sent.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, path::Path};
 
 use super::ClientError;
 
-/// Folders deeper than this are surely a loop of links.
-const DEPTH_MAX: usize = 16;
-
-/// Every `.sql` file below the folder: its path from there, with `/`, and its text; by path.
+/// The `.sql` files of the folder itself: name and text, by name. Folders inside it are another
+/// matter: they can hold checks, loads or other folders of transforms.
 ///
-/// Files and folders whose names begin with a dot are left out.
+/// Files whose names begin with a dot are left out.
 pub fn read_folder(folder: &Path) -> Result<Vec<(String, String)>, ClientError> {
-    let mut files = Vec::new();
-    collect(folder, "", DEPTH_MAX, &mut files)?;
-    files.sort();
-    Ok(files)
-}
-
-fn collect(
-    folder: &Path,
-    prefix: &str,
-    depth: usize,
-    files: &mut Vec<(String, String)>,
-) -> Result<(), ClientError> {
     let refused = |path: &Path| {
         let path = path.to_owned();
         move |source: io::Error| ClientError::Read { path, source }
     };
+    let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(refused(folder))? {
-        let path: PathBuf = entry.map_err(refused(folder))?.path();
+        let path = entry.map_err(refused(folder))?.path();
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        if name.starts_with('.') {
-            continue;
-        }
-        let relative = format!("{prefix}{name}");
-        if path.is_dir() {
-            if depth > 0 {
-                collect(&path, &format!("{relative}/"), depth - 1, files)?;
-            }
-        } else if name.ends_with(".sql") {
-            files.push((relative, fs::read_to_string(&path).map_err(refused(&path))?));
+        let declares = name.ends_with(".sql") && !name.starts_with('.') && path.is_file();
+        if declares {
+            let text = fs::read_to_string(&path).map_err(refused(&path))?;
+            files.push((name.to_owned(), text));
         }
     }
-    Ok(())
+    files.sort();
+    Ok(files)
 }
 
 #[cfg(test)]
@@ -53,20 +32,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_sql_files_are_read_in_order_of_their_paths() {
+    fn only_the_sql_files_of_the_folder_itself_are_read_in_order() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
-        fs::create_dir_all(root.join("b/c")).unwrap();
-        fs::create_dir_all(root.join(".git")).unwrap();
-        for (path, text) in
-            [("z.sql", "z"), ("b/c/a.sql", "a"), ("README.md", "no"), (".git/x.sql", "no")]
-        {
+        fs::create_dir_all(root.join("checks")).unwrap();
+        for (path, text) in [
+            ("z.sql", "z"),
+            ("a.sql", "a"),
+            ("checks/c.sql", "no"),
+            ("README.md", "no"),
+            (".hidden.sql", "no"),
+        ] {
             fs::write(root.join(path), text).unwrap();
         }
         let files = read_folder(root).unwrap();
         assert_eq!(
             files,
-            [("b/c/a.sql".to_owned(), "a".to_owned()), ("z.sql".to_owned(), "z".to_owned())]
+            [("a.sql".to_owned(), "a".to_owned()), ("z.sql".to_owned(), "z".to_owned())]
         );
         let missing = read_folder(&root.join("none")).unwrap_err().to_string();
         assert!(missing.contains("none"), "{missing}");
