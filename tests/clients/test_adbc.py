@@ -61,7 +61,7 @@ def test_no_view_or_dictionary_types_reach_the_driver(cursor):
     assert [str(data_type) for data_type in schema.types] == [
         "string",
         "string",
-        "list<item: int64>",
+        "list<element: int64>",  # as Delta and Parquet call it
         "string",
         "string",
     ]

@@ -4,6 +4,7 @@ import datetime
 import decimal
 import json
 import pathlib
+import re
 
 import pyarrow as pa
 import pyarrow.compute
@@ -109,9 +110,9 @@ def test_another_engine_reads_a_materialized_view_and_its_transaction(cursor, st
     read_back = read(location)
     assert (read_back.num_rows, pa.compute.sum(read_back["x"]).as_py()) == (1000, 499500)
     (seq,) = rows(cursor, f"SELECT run_seq FROM system.runs WHERE output_version = {table.version()}")[0]
-    assert [n for app, n in transactions(location) if ":src:" not in app][-1] == seq
-    (app,) = {app for app, _ in transactions(location) if ":src:" not in app}
-    assert table.transaction_version(app) == seq
+    runs = [t for t in transactions(location) if re.fullmatch("whimbrel:[0-9a-f-]{36}", t[0])]
+    assert [number for _, number in runs] == list(range(1, seq + 1))
+    assert table.transaction_version(runs[0][0]) == seq
 
 
 def test_checkpoints_compaction_and_cleaning_by_another_engine_change_no_answer(cursor, location):

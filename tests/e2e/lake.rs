@@ -59,7 +59,8 @@ impl Log {
             .filter_map(|(version, action)| {
                 let txn = action.get("txn")?;
                 let app = txn["appId"].as_str()?;
-                let of_a_run = app.starts_with("whimbrel:") && !app.contains(":src:");
+                let of_a_run =
+                    app.strip_prefix("whimbrel:").is_some_and(|object| !object.contains(':'));
                 of_a_run.then(|| (*version, txn["version"].as_i64().unwrap()))
             })
             .collect()

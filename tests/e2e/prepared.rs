@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, new_null_array,
+        ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64Array, RecordBatch,
+        StringArray, new_null_array,
     },
     datatypes::DataType,
 };
@@ -94,7 +95,7 @@ async fn values_take_the_type_that_the_statement_needs() {
         .set_parameters(row(vec![
             numbers([Some(7)]),
             Arc::new(Float64Array::from(vec![1.5])),
-            texts([Some("12.34")]),
+            Arc::new(Decimal128Array::from(vec![1234]).with_precision_and_scale(10, 2).unwrap()),
             texts([Some("2024-02-29")]),
             texts([Some("2024-02-29 12:30:00")]),
             Arc::new(BooleanArray::from(vec![true])),

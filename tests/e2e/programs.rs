@@ -24,7 +24,7 @@ fn sql_prints_csv_for_scripts() {
         &["-c", "SELECT 1 AS a, 'x,y' AS b, NULL AS c", "--format", "csv"],
         "",
     ));
-    assert_eq!(out.replace('\r', ""), "a,b,c\n1,\"x,y\",\n");
+    assert_eq!(out.replace('\r', ""), "a,b,c\n1,\"x,y\",NULL\n");
 }
 
 #[test]

@@ -24,7 +24,7 @@ use arrow::{
 use async_trait::async_trait;
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType};
 use whimbrel_tests::{
-    answer::Answer,
+    answer::{Answer, with_offset},
     client::{Client, Failure},
     process::{Options, Server},
 };
@@ -99,7 +99,7 @@ fn cell(column: &ArrayRef, row: usize) -> String {
         };
     }
     let options = FormatOptions::default().with_null("NULL");
-    ArrayFormatter::try_new(column, &options).unwrap().value(row).to_string()
+    ArrayFormatter::try_new(&with_offset(column), &options).unwrap().value(row).to_string()
 }
 
 fn folder() -> PathBuf {

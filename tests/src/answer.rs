@@ -1,8 +1,9 @@
 //! The answer to a statement, as text that tests can compare.
 
 use arrow::{
-    array::RecordBatch,
-    datatypes::SchemaRef,
+    array::{ArrayRef, RecordBatch},
+    compute::cast,
+    datatypes::{DataType, SchemaRef},
     util::display::{ArrayFormatter, FormatOptions},
 };
 
@@ -40,8 +41,9 @@ impl Answer {
         let options = FormatOptions::default().with_null("NULL");
         let mut rows = Vec::with_capacity(self.len());
         for batch in &self.batches {
-            let columns: Vec<_> = batch
-                .columns()
+            let columns: Vec<_> =
+                batch.columns().iter().map(|column| with_offset(column)).collect();
+            let columns: Vec<_> = columns
                 .iter()
                 .map(|column| ArrayFormatter::try_new(column, &options).unwrap())
                 .collect();
@@ -87,5 +89,16 @@ impl Answer {
         let rows = self.rows();
         assert!(rows.len() == 1 && rows[0].len() == 1, "one cell expected: {:?}", self.lines());
         rows[0][0].clone()
+    }
+}
+
+/// A column of times in UTC says so by its offset: names of time zones need a table of them.
+#[must_use]
+pub fn with_offset(column: &ArrayRef) -> ArrayRef {
+    match column.data_type() {
+        DataType::Timestamp(unit, Some(zone)) if zone.as_ref() == "UTC" => {
+            cast(column, &DataType::Timestamp(*unit, Some("+00:00".into()))).unwrap()
+        }
+        _ => ArrayRef::clone(column),
     }
 }

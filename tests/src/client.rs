@@ -128,8 +128,11 @@ impl Client {
 
     /// Asks for a ticket and fetches all rows.
     pub async fn try_query(&mut self, sql: &str) -> Result<Answer, Failure> {
-        let info = self.flight_info(sql).await?;
-        self.fetch(info).await
+        limited(sql, async {
+            let info = self.flight_info(sql).await?;
+            self.fetch(info).await
+        })
+        .await
     }
 
     /// Fetches all rows of all endpoints. Panics when a stream's schema is not the announced one.
@@ -169,7 +172,7 @@ impl Client {
 
     /// Sends a statement that is to change something with DoPut; the number of rows it changed.
     pub async fn try_update(&mut self, sql: &str) -> Result<i64, Failure> {
-        Ok(self.flight.execute_update(sql.to_owned(), None).await?)
+        limited(sql, async { Ok(self.flight.execute_update(sql.to_owned(), None).await?) }).await
     }
 
     /// As [`Self::try_update`]; panics when it fails.
@@ -303,6 +306,12 @@ impl Client {
     pub async fn count(&mut self, table: &str) -> u64 {
         self.query(&format!("SELECT count(*) FROM {table}")).await.cell().parse().unwrap()
     }
+}
+
+/// Panics when an answer does not come at all, so that a test fails instead of hanging.
+async fn limited<T>(sql: &str, answer: impl Future<Output = T>) -> T {
+    let limited = tokio::time::timeout(LIMIT, answer).await;
+    limited.unwrap_or_else(|_| panic!("no answer within {LIMIT:?} to: {sql}"))
 }
 
 /// A job that is over.

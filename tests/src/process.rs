@@ -93,6 +93,7 @@ impl Options {
             // So that a worker's death is noticed soon, and schedules are looked at often.
             .env("WHIMBREL__REFRESH__LEASE", "2s")
             .env("WHIMBREL__REFRESH__TICK", "200ms")
+            .env("WHIMBREL__LOG__LEVEL", "warn,whimbrel=info,buoyant_kernel=off")
     }
 
     /// One more argument of `serve`.
