@@ -56,6 +56,10 @@ fn with_queries_hide_tables_only_where_they_are_visible() {
         ("WITH a AS (SELECT * FROM t) SELECT * FROM a", &["t"][..]),
         ("WITH a AS (SELECT * FROM a) SELECT * FROM a", &["a"]),
         ("WITH a AS (SELECT * FROM b), b AS (SELECT * FROM a) SELECT * FROM a, b", &["b"]),
+        (
+            "WITH a AS (SELECT 1), b AS (SELECT * FROM a, b, c), c AS (SELECT 1) SELECT * FROM b, c",
+            &["b", "c"],
+        ),
         ("WITH RECURSIVE a AS (SELECT 1 UNION ALL SELECT * FROM a) SELECT * FROM a", &[]),
         ("WITH a AS (SELECT 1) SELECT * FROM main.a", &["main.a"]),
         ("WITH A AS (SELECT 1) SELECT * FROM a", &[]),
