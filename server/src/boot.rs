@@ -40,6 +40,9 @@ use crate::{
 
 /// How often the progress of a run is recorded: often enough for a progress bar.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+/// Some joins do not pause between two batches; with threads to spare, the machine's own scheduler
+/// lets other statements go on beside them.
+const THREADS_PER_CORE: usize = 4;
 /// Connections get this long to say goodbye once nothing runs any more.
 const GOODBYE_MAX: Duration = Duration::from_secs(2);
 /// What a client may have on its way to us: large, because uploads are long streams.
@@ -167,7 +170,8 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let shutdown = Shutdown::new();
         let wake = Arc::new(Notify::new());
-        let cpu = CpuRuntime::new(Machine::detect().cores).map_err(BootError::Threads)?;
+        let cpu = CpuRuntime::new(Machine::detect().cores * THREADS_PER_CORE)
+            .map_err(BootError::Threads)?;
 
         let lock = CatalogLock::take(&config.catalog.url)?;
         let catalog = open_catalog(&config.catalog.url).await?;

@@ -249,7 +249,7 @@ fn entry(
     commit_id: Uuid,
 ) -> Result<bytes::Bytes, LakeError> {
     let location = staged.place.text();
-    let now_millis = chrono::Utc::now().timestamp_millis();
+    let now_millis = rt::clock::Clock::now(&rt::clock::SystemClock).as_micros() / 1_000;
     let mut actions: Vec<Action> = Vec::new();
     let mut operation = DeltaOperation::Write {
         mode: match staged.mode {

@@ -9,9 +9,14 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
-    error::Result as DataFusionResult,
+    common::tree_node::TreeNodeRecursion,
+    error::{DataFusionError, Result as DataFusionResult},
+    execution::TaskContext,
     logical_expr::{Expr, TableProviderFilterPushDown, TableType},
-    physical_plan::ExecutionPlan,
+    physical_plan::{
+        DisplayAs, DisplayFormatType, ExecutionPlan, PhysicalExpr, PlanProperties,
+        SendableRecordBatchStream,
+    },
 };
 use deltalake_core::{
     delta_datafusion::{DeltaScanConfig, DeltaScanNext},
@@ -86,9 +91,81 @@ impl TableProvider for DeltaTableProvider {
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         self.stores.register(session.runtime_env());
         let row_filter = session.config().options().execution.parquet.pushdown_filters;
-        if !row_filter {
-            return self.scan.scan(session, projection, filters, limit).await;
+        let plan = if row_filter {
+            let scan = scan(&self.snapshot, row_filter)?;
+            scan.scan(session, projection, filters, limit).await?
+        } else {
+            self.scan.scan(session, projection, filters, limit).await?
+        };
+        Ok(whole(plan))
+    }
+}
+
+/// The library's scan of a log alone says that it takes a LIMIT and then forgets it: what is above
+/// it must not believe that.
+fn whole(plan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+    if plan.name() == "DeltaScanMetaExec" { Arc::new(WholeScan::new(plan)) } else { plan }
+}
+
+/// A scan that returns all its rows, whatever limit is above it.
+#[derive(Debug)]
+struct WholeScan {
+    scan: Arc<dyn ExecutionPlan>,
+    properties: Arc<PlanProperties>,
+}
+
+impl WholeScan {
+    fn new(scan: Arc<dyn ExecutionPlan>) -> Self {
+        let properties = Arc::clone(scan.properties());
+        Self { scan, properties }
+    }
+}
+
+impl DisplayAs for WholeScan {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WholeScan")
+    }
+}
+
+impl ExecutionPlan for WholeScan {
+    fn name(&self) -> &'static str {
+        "WholeScan"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.scan]
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        match (children.pop(), children.is_empty()) {
+            (Some(scan), true) => Ok(Arc::new(Self::new(scan))),
+            _ => Err(DataFusionError::Internal("WholeScan has one input".to_owned())),
         }
-        scan(&self.snapshot, row_filter)?.scan(session, projection, filters, limit).await
+    }
+
+    fn supports_limit_pushdown(&self) -> bool {
+        false
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DataFusionResult<TreeNodeRecursion>,
+    ) -> DataFusionResult<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        task: Arc<TaskContext>,
+    ) -> DataFusionResult<SendableRecordBatchStream> {
+        self.scan.execute(partition, task)
     }
 }

@@ -31,7 +31,7 @@ pub enum QueryError {
         nearest: Option<String>,
     },
     /// The object is of another kind than the statement says or needs.
-    #[error("'{name}' is a {kind}, {problem}")]
+    #[error("'{name}' is a {kind} {problem}")]
     WrongKind {
         /// The object.
         name: ObjectName,
@@ -259,10 +259,10 @@ fn data_fusion_text(error: &DataFusionError) -> String {
 
 /// An error with the errors below it, `: ` between them.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    let mut text = without_backtrace(error.to_string());
     let mut below = error.source();
     while let Some(cause) = below {
-        let cause_text = cause.to_string();
+        let cause_text = without_backtrace(cause.to_string());
         if !text.contains(&cause_text) {
             text.push_str(": ");
             text.push_str(&cause_text);
@@ -270,6 +270,21 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         below = cause.source();
     }
     text
+}
+
+/// Some libraries put the stack into the text when `RUST_BACKTRACE` is set.
+fn without_backtrace(text: String) -> String {
+    let is_frame = |line: &str| {
+        line.trim_start().split_once(": ").is_some_and(|(number, _)| {
+            !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+        })
+    };
+    match text.lines().position(is_frame) {
+        None => text,
+        Some(first) => {
+            text.lines().take(first).collect::<Vec<_>>().join("\n").trim_end().to_owned()
+        }
+    }
 }
 
 fn join_cycle(names: &[ObjectName]) -> String {

@@ -41,6 +41,8 @@ pub(crate) fn runtime_env(limits: &QueryLimits) -> Result<Arc<RuntimeEnv>, Query
         )))
         .with_disk_manager_builder(spill)
         .with_metadata_cache_limit(FOOTER_CACHE_BYTES)
+        // A folder of plain files is listed by each statement: new files count at once.
+        .with_object_list_cache_limit(0)
         .build_arc()?)
 }
 
@@ -113,10 +115,17 @@ pub(crate) fn bind(
         )));
     }
     let Some((batch, row)) = row else { return Ok(plan) };
-    let values = batch.columns()[..count]
-        .iter()
-        .map(|column| bound_value(column.as_ref(), row))
-        .collect::<Result<Vec<_>, _>>()?;
+    let types = plan.get_parameter_types()?;
+    let bound = |(n, column): (usize, &arrow::array::ArrayRef)| {
+        let value = bound_value(column.as_ref(), row)?;
+        // Drivers bind what they have, text for a date for example; the statement says what it is.
+        match types.get(&format!("${}", n + 1)).cloned().flatten() {
+            Some(wanted) if wanted != value.data_type() => Ok(value.cast_to(&wanted)?),
+            _ => Ok(value),
+        }
+    };
+    let columns = batch.columns()[..count].iter().enumerate();
+    let values = columns.map(bound).collect::<Result<Vec<_>, QueryError>>()?;
     Ok(plan.with_param_values(ParamValues::from(values))?)
 }
 

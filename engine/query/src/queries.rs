@@ -14,8 +14,14 @@ use datafusion::{
 };
 use dialect::statement::{JobStatement, Query, Show, Statement, TableUse};
 use futures::{StreamExt, TryStreamExt, stream};
-use model::{id::QueryId, name::ObjectName, object::Object};
+use lake::{Stage, Staged};
+use model::{
+    id::QueryId,
+    name::{ObjectName, RESERVED_SCHEMAS},
+    object::Object,
+};
 use parking_lot::Mutex;
+use rt::cpu::CpuRuntime;
 
 use crate::{
     admit::Admission,
@@ -32,6 +38,7 @@ use crate::{
 
 /// Batches that wait for a slow reader before the query pauses.
 const BATCHES_IN_FLIGHT: usize = 4;
+const CONTROL_THREADS: usize = 2;
 /// Names less alike than this are no typing errors of each other.
 const LIKENESS_MIN: f64 = 0.82;
 
@@ -46,6 +53,9 @@ pub(crate) struct Inner {
     pub(crate) log: QueryLog,
     admission: Admission,
     base: SessionState,
+    /// Plans, and answers what is asked about the server itself: a query that keeps every other
+    /// thread busy must not delay a CANCEL.
+    control: CpuRuntime,
 }
 
 impl std::fmt::Debug for Inner {
@@ -108,7 +118,7 @@ pub struct Planned {
 
 #[derive(Debug)]
 enum PlanBody {
-    Physical { plan: Arc<dyn ExecutionPlan>, task: Arc<TaskContext> },
+    Physical { plan: Arc<dyn ExecutionPlan>, task: Arc<TaskContext>, runtime: CpuRuntime },
     Rows(RecordBatch),
 }
 
@@ -170,7 +180,10 @@ impl Queries {
             Arc::clone(&options.clock),
         );
         let log = QueryLog::new(Arc::clone(&options.clock));
-        Ok(Self { inner: Arc::new(Inner { options, log, admission, base }) })
+        let control = CpuRuntime::new(CONTROL_THREADS).map_err(|error| {
+            QueryError::Invalid(format!("the threads for planning cannot be started: {error}"))
+        })?;
+        Ok(Self { inner: Arc::new(Inner { options, log, admission, base, control }) })
     }
 
     /// Parses, resolves and plans a statement without any effect, to be run later, any number of
@@ -185,7 +198,7 @@ impl Queries {
     /// that were found here, so that nothing is planned twice.
     pub async fn prepare_now(&self, session: &Session, sql: &str) -> Result<Prepared, QueryError> {
         let (inner, session, sql) = (Arc::clone(&self.inner), session.clone(), sql.to_owned());
-        self.on_cpu(async move { inner.prepare(&session, sql).await }).await
+        self.on_control(async move { inner.prepare(&session, sql).await }).await
     }
 
     /// Pins a query to versions and plans it with its parameters: one row of them, or none.
@@ -203,7 +216,7 @@ impl Queries {
         let first_plan = prepared.first_plan.lock().take();
         let parameters = parameters.cloned();
         let planned = self
-            .on_cpu(async move {
+            .on_control(async move {
                 inner.plan(&session, &statement, first_plan, parameters.as_ref()).await
             })
             .await;
@@ -221,13 +234,13 @@ impl Queries {
     pub async fn execute(&self, planned: Planned) -> Result<QueryStream, QueryError> {
         let Planned { schema, body, token } = planned;
         let guard = self.inner.options.shutdown.guard(format!("query {}", token.id()));
-        let (plan, task) = match body {
+        let (plan, task, runtime) = match body {
             PlanBody::Rows(batch) => {
                 let rows = stream::iter([Ok(batch)]).boxed();
                 let held = Held { _permit: None, _guard: guard };
                 return Ok(QueryStream::new(schema, rows, token, held));
             }
-            PlanBody::Physical { plan, task } => (plan, task),
+            PlanBody::Physical { plan, task, runtime } => (plan, task, runtime),
         };
         let permit = match self.inner.admission.admit().await {
             Ok(permit) => permit,
@@ -236,7 +249,7 @@ impl Queries {
                 return Err(error);
             }
         };
-        let rows = match self.start(&plan, &task, &schema).await {
+        let rows = match self.start(runtime, plan, task, Arc::clone(&schema)).await {
             Ok(rows) => self.inner.limit_time(rows),
             Err(error) => {
                 token.failed(&error);
@@ -265,7 +278,7 @@ impl Queries {
         let (session, statement) = (session.clone(), prepared.statement.clone());
         let parameters = parameters.cloned();
         let result = self
-            .on_cpu(async move {
+            .on_control(async move {
                 command::run(&queries, &session, statement, parameters.as_ref()).await
             })
             .await;
@@ -287,13 +300,13 @@ impl Queries {
 
     async fn start(
         &self,
-        plan: &Arc<dyn ExecutionPlan>,
-        task: &Arc<TaskContext>,
-        schema: &SchemaRef,
+        runtime: CpuRuntime,
+        plan: Arc<dyn ExecutionPlan>,
+        task: Arc<TaskContext>,
+        schema: SchemaRef,
     ) -> Result<stream::BoxStream<'static, Result<RecordBatch, QueryError>>, QueryError> {
-        let (plan, task, schema) = (Arc::clone(plan), Arc::clone(task), Arc::clone(schema));
-        let cpu = self.inner.options.cpu.clone();
-        self.on_cpu(async move {
+        let cpu = runtime.clone();
+        let starting = runtime.spawn(async move {
             // A plan with an order has one partition; the others may arrive in any order.
             let partitions = plan.output_partitioning().partition_count();
             let streams = (0..partitions)
@@ -307,19 +320,30 @@ impl Queries {
                 })
                 .collect::<Result<Vec<_>, QueryError>>()?;
             Ok(cpu.merge(streams, BATCHES_IN_FLIGHT).boxed())
-        })
-        .await
+        });
+        starting.await?
     }
 
-    async fn on_cpu<T: Send + 'static>(
+    /// Stages a plan's rows where plans run.
+    pub(crate) async fn stage(&self, stage: Stage) -> Result<Staged, QueryError> {
+        let lake = Arc::clone(&self.inner.options.lake);
+        let staging = self.inner.options.cpu.spawn(async move { lake.stage(stage).await });
+        Ok(staging.await??)
+    }
+
+    async fn on_control<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, QueryError>> + Send + 'static,
     ) -> Result<T, QueryError> {
-        self.inner.options.cpu.spawn(work).await?
+        self.inner.control.spawn(work).await?
     }
 }
 
 impl Inner {
+    pub(crate) fn control(&self) -> &CpuRuntime {
+        &self.control
+    }
+
     /// A DataFusion session that knows no table yet.
     pub(crate) fn state(&self, default_schema: &str) -> SessionState {
         let mut state = self.base.clone();
@@ -449,7 +473,9 @@ impl Inner {
         let plan = plan::bind(plan, parameter_count(statement), row)?;
         let physical = plan::physical(&state, &plan).await?;
         let schema = wire::wire_schema(&physical.schema());
-        Ok((schema, PlanBody::Physical { plan: physical, task: state.task_ctx() }))
+        let runtime =
+            if asks_the_server(statement) { &self.control } else { &self.options.cpu }.clone();
+        Ok((schema, PlanBody::Physical { plan: physical, task: state.task_ctx(), runtime }))
     }
 
     async fn rows_of_show(
@@ -549,6 +575,19 @@ fn is_query(statement: &Statement) -> bool {
             | Statement::Show(_)
             | Statement::Job(JobStatement::Show(_) | JobStatement::Describe { .. })
     )
+}
+
+/// Whether a query reads nothing but what the server knows by itself.
+fn asks_the_server(statement: &Statement) -> bool {
+    let own = |used: &TableUse| {
+        let schema = used.name.len().checked_sub(2).and_then(|n| used.name.get(n));
+        schema.is_some_and(|schema| RESERVED_SCHEMAS.contains(&schema.as_str()))
+    };
+    match statement {
+        Statement::Show(_) | Statement::Job(_) => true,
+        Statement::Query(query) => !query.tables.is_empty() && query.tables.iter().all(own),
+        _ => false,
+    }
 }
 
 fn parameter_count(statement: &Statement) -> usize {

@@ -77,7 +77,7 @@ impl Queries {
         let inner = Arc::clone(&self.inner);
         let (view, inputs) = (view.clone(), inputs.to_vec());
         let work = async move { inner.plan_transform(&view, &inputs).await };
-        self.inner.options.cpu.spawn(work).await?
+        self.inner.control().spawn(work).await?
     }
 }
 

@@ -12,7 +12,7 @@ pub(super) fn recipes(url: &str, program: &str) -> String {
 From Python (pip install adbc-driver-flightsql pyarrow):
 
     import adbc_driver_flightsql.dbapi as flight
-    with flight.connect("{url}") as connection, connection.cursor() as cursor:
+    with flight.connect("{url}", autocommit=True) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT * FROM gold.worst_routes_ranked ORDER BY place LIMIT 10")
         print(cursor.fetch_arrow_table())
 

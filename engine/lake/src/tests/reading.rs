@@ -39,12 +39,12 @@ async fn version_of_another_process_is_seen_at_once() {
     let test = TestLake::new();
     let (table, other) = (test.table("t"), test.other());
     write(&test.lake, &table, create(), numbers([1])).await.unwrap();
-    assert_eq!(read_numbers(&latest(&other, &table).await).await, [1]);
+    assert_eq!(read_numbers(&*latest(&other, &table).await).await, [1]);
     for n in 2..6 {
         write(&test.lake, &table, WriteMode::Append, numbers([n])).await.unwrap();
         assert_eq!(latest(&other, &table).await.version(), n - 1);
     }
-    assert_eq!(read_numbers(&latest(&other, &table).await).await, [1, 2, 3, 4, 5]);
+    assert_eq!(read_numbers(&*latest(&other, &table).await).await, [1, 2, 3, 4, 5]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,7 +86,7 @@ async fn dropped_table_is_not_found() {
     assert!(error.to_string().contains(&table), "{error}");
     assert!(!test.lake.exists(&table).await.unwrap());
     write(&test.lake, &table, create(), numbers([2])).await.unwrap();
-    assert_eq!(read_numbers(&latest(&test.lake, &table).await).await, [2]);
+    assert_eq!(read_numbers(&*latest(&test.lake, &table).await).await, [2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,7 +135,7 @@ async fn broken_log_is_data_loss_of_that_table_only() {
     fs::write(test.path("bad/_delta_log/00000000000000000007.json"), "{}").unwrap();
     let error = test.lake.snapshot(&bad, At::Latest).await.unwrap_err();
     assert_eq!(error.code(), Code::DataLoss);
-    assert_eq!(read_numbers(&latest(&test.lake, &good).await).await, [1]);
+    assert_eq!(read_numbers(&*latest(&test.lake, &good).await).await, [1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,7 +205,7 @@ async fn checkpoint_follows_the_twentieth_version_and_shortens_loading() {
     }
     let expected: Vec<i64> = (0..=21).collect();
     for lake in [test.lake.clone(), test.other()] {
-        assert_eq!(read_numbers(&latest(&lake, &table).await).await, expected);
+        assert_eq!(read_numbers(&*latest(&lake, &table).await).await, expected);
     }
     let error = test.other().snapshot(&table, At::Version(3)).await.unwrap_err();
     assert_eq!(error.code(), Code::NotFound, "{error:?}");
@@ -220,7 +220,7 @@ async fn old_snapshot_stays_readable_while_the_table_moves_on() {
     write(&test.lake, &table, replace(), labelled(&[(5, None)])).await.unwrap();
     assert_eq!(read(&pinned).await.num_columns(), 1);
     assert_eq!(read_numbers(&pinned).await, [1]);
-    assert_eq!(read(&latest(&test.lake, &table).await).await.num_columns(), 2);
+    assert_eq!(read(&*latest(&test.lake, &table).await).await.num_columns(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

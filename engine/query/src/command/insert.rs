@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
+use arrow::{
+    datatypes::{Field, Schema, SchemaRef},
+    record_batch::RecordBatch,
+};
 use datafusion::{
     common::{
         Column,
@@ -18,7 +21,7 @@ use datafusion::{
 use dialect::statement::{Insert, TableUse};
 use lake::{CommitInfo, Stage, StageProgress, WriteMode};
 use model::{
-    name::ObjectName,
+    name::{CATALOG, ObjectName},
     object::{Object, ObjectBody, Table, TableFormat},
 };
 
@@ -26,7 +29,7 @@ use crate::{
     error::QueryError,
     plan,
     queries::{Checked, CommandResult, Inner, Queries},
-    resolve::{Pins, Purpose},
+    resolve::{Described, Pins, Purpose, Resolved},
     session::Session,
 };
 
@@ -45,12 +48,28 @@ pub(super) async fn check(
     let mut tables = insert.source.tables.clone();
     tables.push(TableUse { name: target.clone(), at: None, planned_name: target.clone() });
     let resolved = inner.resolve(session.schema(), &tables, Purpose::Read, &Pins::new()).await?;
-    let planned = plan::logical_of(&resolved.state, statement(insert, &target)?).await?;
+    let planned_target = nullable_target(&resolved, &name)?;
+    let planned = plan::logical_of(&resolved.state, statement(insert, &planned_target)?).await?;
     let LogicalPlan::Dml(dml) = planned else {
         return Err(QueryError::Unsupported("this form of INSERT".to_owned()));
     };
     let plan = Arc::unwrap_or_clone(dml.input);
     Ok(Checked { resolved, plan, parameters: insert.source.parameters })
+}
+
+/// The target as the planner is to see it: it matches columns and types, and leaves NOT NULL to the
+/// writer, who knows the names of the columns.
+fn nullable_target(resolved: &Resolved, name: &ObjectName) -> Result<Vec<String>, QueryError> {
+    let missing = || QueryError::TableNotFound { name: name.clone(), nearest: None };
+    let schema = resolved.snapshots.get(name).ok_or_else(missing)?.schema();
+    let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+    let nullable = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    // No name of a table holds this character.
+    let planned = format!("{}@target", name.name());
+    let catalog = resolved.state.catalog_list().catalog(CATALOG);
+    let tables = catalog.and_then(|catalog| catalog.schema(name.schema())).ok_or_else(missing)?;
+    tables.register_table(planned.clone(), Arc::new(Described::new(nullable, None)))?;
+    Ok(vec![name.schema().to_owned(), planned])
 }
 
 pub(super) async fn run(
@@ -109,7 +128,7 @@ async fn run_once(
     let physical = plan::physical(&resolved.state, &logical).await?;
     let lake = Arc::clone(&queries.inner.options.lake);
     let mode = if insert.overwrite { WriteMode::Overwrite } else { WriteMode::Append };
-    let staged = lake
+    let staged = queries
         .stage(Stage {
             location,
             plan: physical,
@@ -211,10 +230,12 @@ fn with_bound_rows(
 
 fn bound_source(batch: &RecordBatch) -> Result<Arc<MemTable>, QueryError> {
     let fields = batch.schema();
-    let fields = fields.fields().iter().enumerate().map(|(n, field)| {
-        arrow::datatypes::Field::new(format!("${}", n + 1), field.data_type().clone(), true)
-    });
-    let schema: SchemaRef = Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()));
+    let fields = fields
+        .fields()
+        .iter()
+        .enumerate()
+        .map(|(n, field)| Field::new(format!("${}", n + 1), field.data_type().clone(), true));
+    let schema: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let batch = RecordBatch::try_new(Arc::clone(&schema), batch.columns().to_vec())?;
     Ok(Arc::new(MemTable::try_new(schema, vec![vec![batch]])?))
 }

@@ -9,7 +9,7 @@ use catalog::jobs::JobFilter;
 use dialect::statement::{Along, JobStatement, Refresh};
 use model::{
     id::{JobId, ObjectId},
-    job::{Job, JobCause, NewJob},
+    job::{Job, JobCause, JobState, NewJob},
     name::ObjectName,
     object::{Object, ObjectBody, ObjectKind},
 };
@@ -156,13 +156,19 @@ async fn submit(
     let mut jobs: Vec<NewJob> = Vec::with_capacity(wanted.len());
     let ids: BTreeMap<ObjectId, JobId> = wanted.iter().map(|id| (*id, JobId::generate())).collect();
     for object in graph.upstream_first(wanted) {
-        let after = graph.upstream.get(&object).into_iter().flatten();
+        let mut after = Vec::new();
+        for read in graph.upstream.get(&object).into_iter().flatten() {
+            match ids.get(read) {
+                Some(job) => after.push(*job),
+                None => after.extend(first_refresh_under_way(inner, *read).await?),
+            }
+        }
         jobs.push(NewJob {
             id: ids[&object],
             object,
             cause,
             requested_by: session.principal().name().to_owned(),
-            after: after.filter_map(|read| ids.get(read).copied()).collect(),
+            after,
             due_at: None,
             force,
             attempts_max: inner.options.limits.attempts_max,
@@ -171,6 +177,28 @@ async fn submit(
     let jobs = inner.options.catalog.submit(&jobs, inner.options.clock.now()).await?;
     inner.options.wake.notify_one();
     Ok(jobs)
+}
+
+/// The job that will make a transform readable which has never succeeded, if there is one.
+async fn first_refresh_under_way(
+    inner: &Inner,
+    object: ObjectId,
+) -> Result<Option<JobId>, QueryError> {
+    let (open, succeeded): (Vec<_>, Vec<_>) = JobState::ALL
+        .into_iter()
+        .filter(|s| !s.is_final() || s.is_success())
+        .partition(|s| !s.is_final());
+    let newest = |states| JobFilter {
+        object: Some(object),
+        states: Some(states),
+        limit: Some(1),
+        ..JobFilter::default()
+    };
+    let catalog = &inner.options.catalog;
+    if !catalog.jobs(&newest(succeeded)).await?.is_empty() {
+        return Ok(None);
+    }
+    Ok(catalog.jobs(&newest(open)).await?.pop().map(|job| job.id))
 }
 
 /// Which transforms read which, views seen through.

@@ -156,7 +156,7 @@ async fn finished<T: Send + 'static>(
     work: impl Future<Output = Result<T, QueryError>> + Send + 'static,
 ) -> Result<T, QueryError> {
     let guard = queries.inner.options.shutdown.guard("commit");
-    let task = queries.inner.options.cpu.handle().spawn(async move {
+    let task = queries.inner.control().handle().spawn(async move {
         let result = work.await;
         drop(guard);
         result

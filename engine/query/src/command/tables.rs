@@ -37,7 +37,7 @@ pub(super) async fn create(
             return Err(catalog::error::CatalogError::ObjectExists(name).into());
         }
         if existing.kind() != ObjectKind::Table {
-            return Err(wrong_kind(existing, "CREATE OR REPLACE TABLE replaces only tables"));
+            return Err(wrong_kind(existing, "and CREATE OR REPLACE TABLE replaces only tables"));
         }
     }
     schema_must_exist(inner, &name).await?;
@@ -98,7 +98,7 @@ async fn create_delta(
     } else {
         WriteMode::Create { partitioned_by, comment, properties, schema }
     };
-    let staged = lake
+    let staged = queries
         .stage(Stage {
             location: location.clone(),
             plan: write.plan,
@@ -326,7 +326,7 @@ pub(super) async fn drop(
             | (DropKind::MaterializedView, ObjectKind::MaterializedView)
     );
     if !fits {
-        let problem = format!("drop it with DROP {}", object.kind().as_sql());
+        let problem = format!("and is dropped with DROP {}", object.kind().as_sql());
         return Err(wrong_kind(&object, &problem));
     }
     let purged = if drop.purge { purged_location(&object)? } else { None };
@@ -345,7 +345,7 @@ pub(super) async fn drop(
 fn purged_location(object: &Object) -> Result<Option<String>, QueryError> {
     match &object.body {
         ObjectBody::Table(table) if table.format != TableFormat::Delta => {
-            Err(wrong_kind(object, "its files were not written here: drop it without PURGE"))
+            Err(wrong_kind(object, "of files that were not written here: drop it without PURGE"))
         }
         _ => Ok(object.location().map(str::to_owned)),
     }

@@ -278,12 +278,7 @@ fn renamed(query: &str, columns: &[String], schema: &DFSchema) -> Result<String,
             schema.fields().len()
         )));
     }
-    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-    let list: Vec<_> = schema
-        .fields()
-        .iter()
-        .zip(columns)
-        .map(|(field, column)| format!("{} AS {}", quoted(field.name()), quoted(column)))
-        .collect();
-    Ok(format!("SELECT {} FROM ({query})", list.join(", ")))
+    let quoted = |name: &String| format!("\"{}\"", name.replace('"', "\"\""));
+    let list = columns.iter().map(quoted).collect::<Vec<_>>().join(", ");
+    Ok(format!("SELECT * FROM ({query}) AS renamed ({list})"))
 }
