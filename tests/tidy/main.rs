@@ -133,10 +133,12 @@ fn crates() -> BTreeMap<String, BTreeSet<String>> {
         .unwrap()
         .iter()
         .map(|package| {
-            let dependencies = package["dependencies"].as_array().unwrap();
+            // What only tests need does not ship.
+            let dependencies = package["dependencies"].as_array().unwrap().iter();
+            let dependencies = dependencies.filter(|dependency| dependency["kind"] != "dev");
             (
                 short(&text(&package["name"])),
-                dependencies.iter().map(|dependency| short(&text(&dependency["name"]))).collect(),
+                dependencies.map(|dependency| short(&text(&dependency["name"]))).collect(),
             )
         })
         .collect()

@@ -29,8 +29,11 @@ pub struct Check {
     /// The behaviour in words joined by underscores.
     pub name: &'static str,
     /// Panics when the catalog, which has to be a fresh one, behaves otherwise.
-    pub run: fn(Arc<dyn Catalog>) -> Pin<Box<dyn Future<Output = ()> + Send>>,
+    pub run: fn(Arc<dyn Catalog>) -> Checking,
 }
+
+/// A check under way.
+pub type Checking = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl fmt::Debug for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -29,7 +29,9 @@ pub enum NameError {
     #[error("catalog '{0}' does not exist; the only catalog is '{CATALOG}'")]
     Catalog(String),
     /// Empty, too long, or with a character that no path can hold.
-    #[error("'{0}' cannot be used as a name: 1 to {LENGTH_MAX} characters, no '/', '\\', '@' or control character")]
+    #[error(
+        "'{0}' cannot be used as a name: 1 to {LENGTH_MAX} characters, no '/', '\\', '@' or control character"
+    )]
     Characters(String),
 }
 

@@ -30,7 +30,9 @@ pub enum Schedule {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
     /// The text is not a cron expression.
-    #[error("'{expression}' is not a cron expression: {why} (five fields: minute hour day-of-month month day-of-week; a sixth in front for seconds)")]
+    #[error(
+        "'{expression}' is not a cron expression: {why} (five fields: minute hour day-of-month month day-of-week; a sixth in front for seconds)"
+    )]
     Cron {
         /// What was written.
         expression: String,
@@ -66,12 +68,17 @@ impl Schedule {
     /// The newest due time in `(after, now]`, or none. Missed times collapse into the newest one.
     ///
     /// Local times that a clock change skips fire at the change; times that occur twice fire once.
-    pub fn due(&self, after: Timestamp, now: Timestamp) -> Result<Option<Timestamp>, ScheduleError> {
+    pub fn due(
+        &self,
+        after: Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, ScheduleError> {
         match self {
             Self::Every { seconds } => {
                 let period = i64::try_from(*seconds).map_err(|_| ScheduleError::Every)? * 1_000_000;
                 let passed = now.as_micros().saturating_sub(after.as_micros()).div_euclid(period);
-                Ok((passed > 0).then(|| Timestamp::from_micros(after.as_micros() + passed * period)))
+                Ok((passed > 0)
+                    .then(|| Timestamp::from_micros(after.as_micros() + passed * period)))
             }
             Self::Cron { expression, time_zone } => {
                 let (cron, zone) = (parse_cron(expression)?, parse_zone(time_zone)?);

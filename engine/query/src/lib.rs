@@ -11,6 +11,7 @@ pub mod describe;
 pub mod error;
 pub mod handles;
 pub mod log;
+pub mod nearest;
 pub mod options;
 mod plan;
 pub mod queries;

@@ -28,6 +28,7 @@ use crate::{
     command,
     error::QueryError,
     log::{QueryLog, QueryRecord, QueryToken},
+    nearest::nearest,
     options::QueriesOptions,
     plan,
     resolve::{self, Pins, Purpose, Resolved},
@@ -39,8 +40,6 @@ use crate::{
 /// Batches that wait for a slow reader before the query pauses.
 const BATCHES_IN_FLIGHT: usize = 4;
 const CONTROL_THREADS: usize = 2;
-/// Names less alike than this are no typing errors of each other.
-const LIKENESS_MIN: f64 = 0.82;
 
 /// Runs statements. Cheap to clone; clones share everything.
 #[derive(Debug, Clone)]
@@ -385,17 +384,7 @@ impl Inner {
             Ok(objects) => objects,
             Err(error) => return error.into(),
         };
-        // The same name in another schema is the likeliest slip; then come typing errors.
-        let likeness = |known: &ObjectName| {
-            let elsewhere = if known.schema() == name.schema() { 0.0 } else { 0.01 };
-            strsim::jaro_winkler(known.name(), name.name()) - elsewhere
-        };
-        let nearest = known
-            .iter()
-            .map(|object| (likeness(&object.name), &object.name))
-            .filter(|(likeness, _)| *likeness > LIKENESS_MIN)
-            .max_by(|a, b| a.0.total_cmp(&b.0))
-            .map(|(_, name)| name.to_string());
+        let nearest = nearest(&name, known.iter().map(|object| &object.name));
         QueryError::TableNotFound { name, nearest }
     }
 

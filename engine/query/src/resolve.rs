@@ -1,7 +1,7 @@
 //! Names to tables: one snapshot of the catalog and one version of each table for one statement.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet, hash_map::Entry},
     sync::Arc,
 };
 
@@ -218,13 +218,11 @@ async fn find(
                 continue;
             };
             refuse_time_travel(&object_use, "a view")?;
-            if !found.views.contains_key(&object_use.name) {
+            if let Entry::Vacant(place) = found.views.entry(object_use.name) {
                 let query = parse_stored(query)?;
-                let via = Some(&object_use.name);
-                next.extend(named_uses(&query.tables, default_schema, via)?);
+                next.extend(named_uses(&query.tables, default_schema, Some(place.key()))?);
                 let definition = definition.clone();
-                let stored = StoredQuery { query, definition, is_transform };
-                found.views.insert(object_use.name, stored);
+                place.insert(StoredQuery { query, definition, is_transform });
             }
         }
         if next.is_empty() {
@@ -389,7 +387,7 @@ async fn describe_everything(
         }
         let Some(schema) = table.schema else { continue };
         let described = Described::new(schema, table.definition.clone());
-        let described = if table.is_view { described.as_view() } else { described };
+        let described = if table.is_view { described.into_view() } else { described };
         schemas.add(&table.name, table.name.name(), Arc::new(described))?;
     }
     Ok(())
@@ -446,7 +444,7 @@ impl Described {
         Self { schema, definition, table_type: TableType::Base }
     }
 
-    fn as_view(mut self) -> Self {
+    fn into_view(mut self) -> Self {
         self.table_type = TableType::View;
         self
     }

@@ -58,7 +58,10 @@ impl Shutdown {
             return Vec::new();
         }
         let running = self.running.lock();
-        running.iter().map(|(what, n)| if *n == 1 { what.clone() } else { format!("{n} × {what}") }).collect()
+        running
+            .iter()
+            .map(|(what, n)| if *n == 1 { what.clone() } else { format!("{n} × {what}") })
+            .collect()
     }
 }
 

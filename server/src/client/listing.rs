@@ -16,7 +16,7 @@ pub(super) async fn tables(
 ) -> Result<String, ClientError> {
     let batches = get_tables(connection, None, None, WithSchema::No).await?;
     let mut table = TextTable::new(&["schema", "name", "kind"]);
-    for found in batches.iter().flat_map(|batch| found(batch)) {
+    for found in batches.iter().flat_map(found) {
         let system = matches!(found.schema.as_str(), "system" | "information_schema");
         let wanted = match only_views {
             None => !system,
@@ -63,7 +63,7 @@ pub(super) async fn columns(
         get_tables(connection, schema.map(pattern), Some(pattern(table_name)), WithSchema::Yes)
             .await?;
     let mut shown = String::new();
-    for found in batches.iter().flat_map(|batch| found(batch)) {
+    for found in batches.iter().flat_map(found) {
         // The server reads % and _ as wildcards; we mean this name.
         let meant = found.name == table_name && schema.is_none_or(|schema| schema == found.schema);
         if !meant {

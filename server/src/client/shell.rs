@@ -69,11 +69,10 @@ pub async fn run_shell(
             reading.await.map_err(|error| ClientError::Terminal(io::Error::other(error)))?;
         editor = back;
         match signal.map_err(ClientError::Terminal)? {
-            Signal::Success(text) => {
-                if answer(connection, &mut state, &text).await == Flow::Leave {
-                    return Ok(());
-                }
-            }
+            Signal::Success(text) => match answer(connection, &mut state, &text).await {
+                Flow::Leave => return Ok(()),
+                Flow::Stay => {}
+            },
             Signal::CtrlD => return Ok(()),
             // What was typed is gone; that is what was asked for.
             _ => {}

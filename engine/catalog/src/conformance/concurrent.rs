@@ -125,7 +125,8 @@ async fn objects_that_are_dropped_while_jobs_are_queued_leave_no_waiting_job(cat
                     let object =
                         model::object::Object { id: ObjectId::generate(), ..object.clone() };
                     catalog.put_object(&object, OnConflict::Keep).await.unwrap();
-                    let there = catalog.objects_named(&[object.name.clone()]).await.unwrap();
+                    let there =
+                        catalog.objects_named(std::slice::from_ref(&object.name)).await.unwrap();
                     let Some(there) = there.first() else { continue };
                     let queued = catalog.submit(&[new_job(there.id)], at(0)).await;
                     assert!(

@@ -19,8 +19,9 @@ use datafusion::{
     },
 };
 use dialect::statement::{Insert, TableUse};
-use lake::{CommitInfo, Stage, StageProgress, WriteMode};
+use lake::{CommitInfo, Stage, StageProgress, Staged, WriteMode};
 use model::{
+    code::Code,
     name::{CATALOG, ObjectName},
     object::{Object, ObjectBody, Table, TableFormat},
 };
@@ -125,18 +126,12 @@ async fn run_once(
     let object =
         resolved.objects.get(&name).ok_or(QueryError::TableNotFound { name, nearest: None })?;
     let location = target_table(object)?.location.clone();
-    let physical = plan::physical(&resolved.state, &logical).await?;
-    let lake = Arc::clone(&queries.inner.options.lake);
     let mode = if insert.overwrite { WriteMode::Overwrite } else { WriteMode::Append };
-    let staged = queries
-        .stage(Stage {
-            location,
-            plan: physical,
-            task: resolved.state.task_ctx(),
-            mode,
-            progress: Arc::new(StageProgress::default()),
-        })
-        .await?;
+    let staged = match stage(queries, &resolved, &logical, location, mode).await {
+        Ok(staged) => staged,
+        Err(error) => return Err(with_column(&resolved, &logical, error).await),
+    };
+    let lake = Arc::clone(&queries.inner.options.lake);
     let committed =
         super::finished(
             queries,
@@ -144,6 +139,49 @@ async fn run_once(
         )
         .await?;
     Ok(CommandResult::affected(committed.rows))
+}
+
+async fn stage(
+    queries: &Queries,
+    resolved: &Resolved,
+    logical: &LogicalPlan,
+    location: String,
+    mode: WriteMode,
+) -> Result<Staged, QueryError> {
+    let plan = plan::physical(&resolved.state, logical).await?;
+    let task = resolved.state.task_ctx();
+    let progress = Arc::new(StageProgress::default());
+    queries.stage(Stage { location, plan, task, mode, progress }).await
+}
+
+/// Adds the column to an error about a value. Values are cheap to compute once more, one column at
+/// a time; a source that reads tables is not, and its error stays as it is.
+async fn with_column(resolved: &Resolved, logical: &LogicalPlan, error: QueryError) -> QueryError {
+    let about_a_value =
+        matches!(error, QueryError::Engine(_)) && error.code() == Code::InvalidArgument;
+    let reads = logical.exists(|node| Ok(matches!(node, LogicalPlan::TableScan(_))));
+    if !about_a_value || reads.unwrap_or(true) {
+        return error;
+    }
+    for n in 0..logical.schema().fields().len() {
+        let (qualifier, field) = logical.schema().qualified_field(n);
+        let column = Expr::from((qualifier, field));
+        if computed(resolved, logical.clone(), column).await.is_err() {
+            return QueryError::Invalid(format!("column '{}': {error}", field.name()));
+        }
+    }
+    error
+}
+
+async fn computed(
+    resolved: &Resolved,
+    logical: LogicalPlan,
+    column: Expr,
+) -> Result<(), QueryError> {
+    let plan = LogicalPlanBuilder::from(logical).project([column])?.build()?;
+    let plan = plan::physical(&resolved.state, &plan).await?;
+    datafusion::physical_plan::collect(plan, resolved.state.task_ctx()).await?;
+    Ok(())
 }
 
 /// The Delta table behind the target, or why it cannot be written.

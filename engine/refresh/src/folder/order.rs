@@ -3,11 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{name::ObjectName, object::Object};
+use query::nearest::nearest;
 
 use super::{declare::Declaration, error::FolderError};
-
-/// How alike two names must be before one is offered for the other; 1 is equal.
-const LIKENESS_MIN: f64 = 0.8;
 
 /// Positions of the declarations such that each comes after those that it reads; among those that
 /// do not depend on each other, the order of the files stays.
@@ -102,20 +100,4 @@ impl<'a> Walk<'a> {
         );
         FolderError::Cycle { at, names }
     }
-}
-
-/// The most similar of the names: the same name in another schema, then typing errors.
-fn nearest<'a>(wanted: &ObjectName, names: impl Iterator<Item = &'a ObjectName>) -> Option<String> {
-    let likeness = |name: &ObjectName| {
-        if name.name() == wanted.name() {
-            return 1.0;
-        }
-        let whole = strsim::jaro_winkler(&name.to_string(), &wanted.to_string());
-        whole.max(strsim::jaro_winkler(name.name(), wanted.name()) - 0.02)
-    };
-    names
-        .map(|name| (likeness(name), name))
-        .filter(|(likeness, _)| *likeness > LIKENESS_MIN)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name.to_string())
 }

@@ -278,7 +278,8 @@ fn schemas_come_first_and_existing_ones_are_left_alone() {
 #[test]
 fn mistakes_are_refused_with_file_and_line() {
     let base = || table("base");
-    let cases: [(&[(&str, &str)], Vec<Object>, Code, &str, Option<&str>); 11] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], Vec<Object>, Code, &'a str, Option<&'a str>);
+    let cases: [Case<'_>; 11] = [
         (
             &[("a.sql", "CREATE MATERIALIZED VIEW a AS\nSELEC 1")],
             vec![],

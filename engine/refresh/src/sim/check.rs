@@ -1,6 +1,6 @@
 //! What has to be true once everything has ended.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use ::catalog::{jobs::Jobs, objects::Objects};
 use futures::TryStreamExt;
@@ -102,7 +102,7 @@ async fn rows(world: &World, query: &str) -> String {
     let planned = queries.plan(&session, &prepared, None).await.unwrap();
     let stream = queries.execute(planned).await.unwrap();
     let batches: Vec<_> = stream.try_collect().await.unwrap();
-    format!("{:?}", batches.iter().map(|batch| batch.column(0).clone()).collect::<Vec<_>>())
+    format!("{:?}", batches.iter().map(|batch| Arc::clone(batch.column(0))).collect::<Vec<_>>())
 }
 
 fn logged_runs(view: &MaterializedView, app_id: &str) -> Vec<LoggedRun> {
