@@ -203,7 +203,27 @@ impl From<ArrowError> for QueryError {
     }
 }
 
+/// Whether a limit is what ended it, however deep the limit's error is wrapped: spilling reports it
+/// through an I/O error inside an Arrow error.
+fn is_exhausted(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut at = Some(error);
+    while let Some(error) = at {
+        if let Some(DataFusionError::ResourcesExhausted(_)) = error.downcast_ref() {
+            return true;
+        }
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if inner.is_some_and(|inner| is_exhausted(inner)) {
+            return true;
+        }
+        at = error.source();
+    }
+    false
+}
+
 fn engine_code(error: &DataFusionError) -> Code {
+    if is_exhausted(error) {
+        return Code::ResourceExhausted;
+    }
     match error.find_root() {
         DataFusionError::Plan(_)
         | DataFusionError::SchemaError(..)
@@ -223,6 +243,13 @@ fn engine_code(error: &DataFusionError) -> Code {
 }
 
 fn engine_hint(error: &DataFusionError) -> Option<String> {
+    if is_exhausted(error) {
+        return Some(
+            "the statement needs more memory or spill space than it may use: \
+             select less, or raise query.memory_max or query.spill_max"
+                .to_owned(),
+        );
+    }
     match error.find_root() {
         DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
             SchemaError::FieldNotFound { field, valid_fields } => valid_fields
@@ -233,11 +260,6 @@ fn engine_hint(error: &DataFusionError) -> Option<String> {
                 .map(|(_, name)| format!("did you mean column '{name}'?")),
             _ => None,
         },
-        DataFusionError::ResourcesExhausted(_) => Some(
-            "the statement needs more memory or spill space than it may use: \
-             select less, or raise query.memory_max or query.spill_max"
-                .to_owned(),
-        ),
         _ => None,
     }
 }

@@ -1,6 +1,6 @@
 //! INSERT: the source's rows, staged side by side and committed once.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use arrow::{
     datatypes::{Field, Schema, SchemaRef},
@@ -8,11 +8,11 @@ use arrow::{
 };
 use datafusion::{
     common::{
-        Column,
+        Column, ScalarValue,
         tree_node::{Transformed, TreeNode},
     },
     datasource::{MemTable, provider_as_source},
-    logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, expr::Placeholder},
+    logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, expr::Placeholder, lit},
     sql::{
         parser::{DFParser, Statement as DataFusionStatement},
         sqlparser::ast::{self, Ident, ObjectNamePart, TableObject},
@@ -164,24 +164,44 @@ async fn with_column(resolved: &Resolved, logical: &LogicalPlan, error: QueryErr
         return error;
     }
     for n in 0..logical.schema().fields().len() {
-        let (qualifier, field) = logical.schema().qualified_field(n);
-        let column = Expr::from((qualifier, field));
-        if computed(resolved, logical.clone(), column).await.is_err() {
-            return QueryError::Invalid(format!("column '{}': {error}", field.name()));
+        let alone = with_only(logical, n);
+        let computed = match alone {
+            Ok(plan) => computed(resolved, &plan).await,
+            Err(error) => Err(error),
+        };
+        if computed.is_err() {
+            let column = logical.schema().field(n).name();
+            return QueryError::Invalid(format!("column '{column}': {error}"));
         }
     }
     error
 }
 
-async fn computed(
-    resolved: &Resolved,
-    logical: LogicalPlan,
-    column: Expr,
-) -> Result<(), QueryError> {
-    let plan = LogicalPlanBuilder::from(logical).project([column])?.build()?;
-    let plan = plan::physical(&resolved.state, &plan).await?;
+async fn computed(resolved: &Resolved, plan: &LogicalPlan) -> Result<(), QueryError> {
+    let plan = plan::physical(&resolved.state, plan).await?;
     datafusion::physical_plan::collect(plan, resolved.state.task_ctx()).await?;
     Ok(())
+}
+
+/// The plan with NULL in the place of every value that its `n`th column does not need.
+fn with_only(plan: &LogicalPlan, n: usize) -> Result<LogicalPlan, QueryError> {
+    let needed = match plan {
+        LogicalPlan::Projection(projection) => projection.expr[n].column_refs(),
+        _ => return Ok(plan.clone()),
+    };
+    let needed: HashSet<String> = needed.into_iter().map(|column| column.name.clone()).collect();
+    let transformed = plan.clone().transform_up(|node| {
+        let LogicalPlan::Values(mut values) = node else { return Ok(Transformed::no(node)) };
+        for row in &mut values.values {
+            for (value, field) in row.iter_mut().zip(values.schema.fields()) {
+                if !needed.contains(field.name()) {
+                    *value = lit(ScalarValue::try_from(field.data_type())?);
+                }
+            }
+        }
+        Ok(Transformed::yes(LogicalPlan::Values(values)))
+    })?;
+    Ok(transformed.data)
 }
 
 /// The Delta table behind the target, or why it cannot be written.
