@@ -203,21 +203,14 @@ impl From<ArrowError> for QueryError {
     }
 }
 
-/// Whether a limit is what ended it, however deep the limit's error is wrapped: spilling reports it
-/// through an I/O error inside an Arrow error.
-fn is_exhausted(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut at = Some(error);
-    while let Some(error) = at {
-        if let Some(DataFusionError::ResourcesExhausted(_)) = error.downcast_ref() {
-            return true;
-        }
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if inner.is_some_and(|inner| is_exhausted(inner)) {
-            return true;
-        }
-        at = error.source();
+/// Whether a limit is what ended it. Inside a plan Arrow does I/O for one purpose, spilling, and
+/// reports a full spill folder as no more than an I/O error.
+fn is_exhausted(error: &DataFusionError) -> bool {
+    match error.find_root() {
+        DataFusionError::ResourcesExhausted(_) => true,
+        DataFusionError::ArrowError(inner, _) => matches!(**inner, ArrowError::IoError(..)),
+        _ => false,
     }
-    false
 }
 
 fn engine_code(error: &DataFusionError) -> Code {
