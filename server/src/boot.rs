@@ -170,7 +170,7 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let shutdown = Shutdown::new();
         let wake = Arc::new(Notify::new());
-        let cpu = CpuRuntime::new(Machine::detect().cores * THREADS_PER_CORE)
+        let cpu = CpuRuntime::giving_way(Machine::detect().cores * THREADS_PER_CORE)
             .map_err(BootError::Threads)?;
 
         let lock = CatalogLock::take(&config.catalog.url)?;

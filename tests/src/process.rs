@@ -259,6 +259,12 @@ impl Server {
         format!("grpc://{}", self.address)
     }
 
+    /// The number of its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it was started with.
     #[must_use]
     pub fn options(&self) -> &Options {

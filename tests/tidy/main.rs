@@ -14,7 +14,7 @@ use serde_json::Value;
 const LINES_MAX: usize = 800;
 
 /// Which of our crates each crate may know: down only, siblings never see each other.
-const EDGES: [(&str, &[&str]); 13] = [
+const EDGES: [(&str, &[&str]); 14] = [
     ("model", &[]),
     ("rt", &["model"]),
     ("catalog", &["model"]),
@@ -42,17 +42,18 @@ const EDGES: [(&str, &[&str]); 13] = [
         ],
     ),
     ("tests", &["proto"]),
+    ("bench", &["proto", "tests"]),
 ];
 
 /// Which of our crates may name a library. A name that ends in `*` stands for all that begin so.
 const ONLY: [(&str, &[&str]); 8] = [
     ("sqlx*", &["catalog-sqlite", "catalog-postgres"]),
-    ("deltalake*", &["lake"]),
+    ("deltalake*", &["lake", "bench"]),
     ("object_store", &["lake"]),
-    ("datafusion*", &["lake", "query"]),
+    ("datafusion*", &["lake", "query", "bench"]),
     ("sqlparser", &["dialect", "query"]),
-    ("tonic*", &["whimbrel", "proto", "tests"]),
-    ("arrow-flight", &["whimbrel", "tests"]),
+    ("tonic*", &["whimbrel", "proto", "tests", "bench"]),
+    ("arrow-flight", &["whimbrel", "tests", "bench"]),
     ("prost", &["whimbrel", "proto", "tests"]),
 ];
 

@@ -1,5 +1,7 @@
 //! What tables there are and which columns they have, for drivers and for people.
 
+use std::collections::HashMap;
+
 use arrow::datatypes::SchemaRef;
 use dialect::statement::TableUse;
 use futures::{StreamExt, future::BoxFuture, stream};
@@ -106,15 +108,12 @@ impl Queries {
         .buffer_unordered(DESCRIBED_AT_ONCE)
         .collect()
         .await;
-        let system = system::TABLES.map(|name| ("system", name));
-        let information = INFORMATION_SCHEMA.map(|name| ("information_schema", name));
-        for (schema, table) in system.into_iter().chain(information) {
-            let name = ObjectName::new(schema, table)?;
+        for name in system_tables()? {
             if !fits(&name, "SYSTEM TABLE") {
                 continue;
             }
             let columns =
-                if with_columns { Some(system_columns(inner, &name).await?) } else { None };
+                if with_columns { system_columns(inner).await?.get(&name).cloned() } else { None };
             tables.push(TableInfo {
                 name,
                 table_type: "SYSTEM TABLE",
@@ -128,12 +127,30 @@ impl Queries {
     }
 }
 
-async fn system_columns(inner: &Inner, name: &ObjectName) -> Result<SchemaRef, QueryError> {
-    let query = crate::resolve::parse_stored(&format!("SELECT * FROM {}", name.to_sql()))?;
-    let pins = Pins::new();
-    let resolved = inner.resolve("main", &query.tables, Purpose::Describe, &pins).await?;
-    let plan = crate::plan::logical(&resolved.state, &query).await?;
-    Ok(wire_schema(plan.schema().as_arrow()))
+/// Tables that describe the server itself.
+fn system_tables() -> Result<Vec<ObjectName>, QueryError> {
+    let system = system::TABLES.map(|name| ("system", name));
+    let information = INFORMATION_SCHEMA.map(|name| ("information_schema", name));
+    let names = system.into_iter().chain(information);
+    Ok(names.map(|(schema, table)| ObjectName::new(schema, table)).collect::<Result<_, _>>()?)
+}
+
+/// Their columns. Planned for the first who asks: describing `information_schema` opens every
+/// table there is.
+async fn system_columns(inner: &Inner) -> Result<&HashMap<ObjectName, SchemaRef>, QueryError> {
+    let plan = async || {
+        let mut columns = HashMap::new();
+        for name in system_tables()? {
+            let sql = format!("SELECT * FROM {}", name.to_sql());
+            let query = crate::resolve::parse_stored(&sql)?;
+            let pins = Pins::new();
+            let resolved = inner.resolve("main", &query.tables, Purpose::Describe, &pins).await?;
+            let plan = crate::plan::logical(&resolved.state, &query).await?;
+            columns.insert(name, wire_schema(plan.schema().as_arrow()));
+        }
+        Ok(columns)
+    };
+    inner.system_columns.get_or_try_init(plan).await
 }
 
 /// A table with its columns, for `information_schema`.

@@ -1,6 +1,6 @@
 //! The only way in for a statement: prepare, plan, execute, command.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
     datatypes::{Schema, SchemaRef},
@@ -22,6 +22,7 @@ use model::{
 };
 use parking_lot::Mutex;
 use rt::cpu::CpuRuntime;
+use tokio::sync::OnceCell;
 
 use crate::{
     admit::Admission,
@@ -55,6 +56,8 @@ pub(crate) struct Inner {
     /// Plans, and answers what is asked about the server itself: a query that keeps every other
     /// thread busy must not delay a CANCEL.
     control: CpuRuntime,
+    /// Columns of the tables that describe the server: planned once, they never change.
+    pub(crate) system_columns: OnceCell<HashMap<ObjectName, SchemaRef>>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -182,7 +185,10 @@ impl Queries {
         let control = CpuRuntime::new(CONTROL_THREADS).map_err(|error| {
             QueryError::Invalid(format!("the threads for planning cannot be started: {error}"))
         })?;
-        Ok(Self { inner: Arc::new(Inner { options, log, admission, base, control }) })
+        let system_columns = OnceCell::new();
+        Ok(Self {
+            inner: Arc::new(Inner { options, log, admission, base, control, system_columns }),
+        })
     }
 
     /// Parses, resolves and plans a statement without any effect, to be run later, any number of

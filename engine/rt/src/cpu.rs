@@ -19,6 +19,10 @@ use tokio::{
     task::JoinHandle,
 };
 
+/// Niceness of threads that give way: about a tenth of the weight of others.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
+
 /// A multi-threaded Tokio runtime for work that computes.
 #[derive(Clone, Debug)]
 pub struct CpuRuntime {
@@ -55,8 +59,20 @@ pub enum CpuTaskError {
 impl CpuRuntime {
     /// Starts `threads` threads (at least one).
     pub fn new(threads: usize) -> io::Result<Self> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(threads.max(1))
+        Self::start(Builder::new_multi_thread().worker_threads(threads.max(1)))
+    }
+
+    /// As [`CpuRuntime::new`], with threads that give way: while other threads of the machine have
+    /// something to do, they get most of the processor. For work that takes as long as it takes,
+    /// beside work that somebody waits for. Only Linux knows such threads; elsewhere they are equal.
+    pub fn giving_way(threads: usize) -> io::Result<Self> {
+        Self::start(
+            Builder::new_multi_thread().worker_threads(threads.max(1)).on_thread_start(give_way),
+        )
+    }
+
+    fn start(builder: &mut Builder) -> io::Result<Self> {
+        let runtime = builder
             .thread_name("whimbrel-cpu")
             // The depth of an expression decides the depth of the planner's recursion.
             .thread_stack_size(8 << 20)
@@ -105,6 +121,15 @@ impl CpuRuntime {
         };
         let tasks = streams.into_iter().map(drive).collect();
         CpuStream { receiver, tasks }
+    }
+}
+
+/// Lowers the priority of the calling thread, and so of the threads that it starts.
+fn give_way() {
+    // setpriority(2) of Linux: process 0 is the calling thread.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!(%error, "a thread keeps its priority");
     }
 }
 

@@ -1,0 +1,112 @@
+//! Measures the real server against peers and bounds, and prints ratios.
+//!
+//! Nothing here fails because something was slow: a figure is printed beside its bound, and whoever
+//! reads it decides. `bench/run` builds everything, fetches the peers and starts this.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a benchmark that cannot go on has nothing to report"
+)]
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+use crate::dataset::Dataset;
+
+mod bare;
+mod control;
+mod dataset;
+mod figures;
+mod flight;
+mod memory;
+mod peers;
+mod repeats;
+mod stream;
+mod tpch;
+
+// The allocator of the server, so that what runs in this process is not slower for that reason.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Benchmarks of Whimbrel: each prints figures, ratios to peers, and the bound they are held to.
+#[derive(Debug, Parser)]
+#[command(name = "whimbrel-bench")]
+struct Arguments {
+    /// What to measure; everything when nothing is named.
+    #[arg(value_enum)]
+    which: Vec<Which>,
+    /// Folder with the TPC-H tables as Parquet files; the Delta tables are made beside them.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Measured runs of each query and engine, taken in turns.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Only these TPC-H queries.
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    queries: Vec<usize>,
+    /// Another setting for DataFusion in process than the server's, to see what it would give.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Sail's program; without it Sail is not compared.
+    #[arg(long, value_name = "FILE")]
+    sail: Option<PathBuf>,
+    /// Internal: serve what the server at this address sends for lineitem, from memory.
+    #[arg(long, hide = true)]
+    bare: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Which {
+    /// The 22 TPC-H queries, beside DataFusion in process and Sail.
+    Tpch,
+    /// All of lineitem to a client, beside a Flight server that sends it from memory.
+    Stream,
+    /// Metadata calls and job submission, idle and beside two transforms.
+    Control,
+    /// A small query 1,000 times on a table of 200 commits.
+    Repeats,
+    /// Resident memory, idle and in the demo.
+    Memory,
+}
+
+fn main() {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_stack_size(8 << 20)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        match &arguments.bare {
+            Some(source) => bare::serve(source).await,
+            None => measure(&arguments).await,
+        }
+    });
+}
+
+async fn measure(arguments: &Arguments) {
+    let wanted = |one| arguments.which.is_empty() || arguments.which.contains(&one);
+    figures::machine();
+    if wanted(Which::Memory) {
+        memory::measure().await;
+    }
+    if wanted(Which::Repeats) {
+        repeats::measure().await;
+    }
+    let of_tables = [Which::Tpch, Which::Stream, Which::Control];
+    if !of_tables.into_iter().any(wanted) {
+        return;
+    }
+    let dataset = Dataset::prepare(&arguments.data).await;
+    let sail = arguments.sail.as_deref();
+    if wanted(Which::Tpch) {
+        tpch::measure(&dataset, sail, arguments).await;
+    }
+    if wanted(Which::Stream) {
+        stream::measure(&dataset, sail, arguments.rounds).await;
+    }
+    if wanted(Which::Control) {
+        control::measure(&dataset).await;
+    }
+}
