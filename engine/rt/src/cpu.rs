@@ -126,9 +126,11 @@ impl CpuRuntime {
 
 /// Lowers the priority of the calling thread, and so of the threads that it starts.
 fn give_way() {
-    // setpriority(2) of Linux: process 0 is the calling thread.
+    // setpriority(2) of Linux: process 0 is the calling thread. Never raised, whoever starts us.
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+    if let Err(error) = rustix::process::getpriority_process(None)
+        .and_then(|now| rustix::process::setpriority_process(None, now.max(NICE)))
+    {
         tracing::debug!(%error, "a thread keeps its priority");
     }
 }

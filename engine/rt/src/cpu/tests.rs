@@ -55,3 +55,19 @@ async fn dropping_the_reader_ends_the_work() {
         tokio::task::yield_now().await;
     }
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn only_threads_that_give_way_have_a_lower_priority() {
+    async fn niceness() -> i32 {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        // proc(5): the name in parentheses is the second field, the niceness the nineteenth.
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        fields.split(' ').nth(16).unwrap().parse().unwrap()
+    }
+    let equal = CpuRuntime::new(1).unwrap().spawn(niceness()).await.unwrap();
+    let giving_way = CpuRuntime::giving_way(1).unwrap().spawn(niceness()).await.unwrap();
+    // Whoever runs the tests may have lowered theirs.
+    assert_eq!(giving_way, equal.max(NICE));
+    assert!(equal >= NICE || giving_way > equal);
+}
