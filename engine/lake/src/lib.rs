@@ -16,10 +16,12 @@ mod location;
 mod log;
 mod protocol;
 mod provider;
+mod scan;
 mod schema;
 mod snapshot;
 mod stage;
 mod staging;
+mod statistics;
 mod stores;
 
 pub use crate::{

@@ -9,6 +9,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use deltalake_core::{
     DeltaTable,
+    kernel::EagerSnapshot,
     kernel::engine::arrow_conversion::TryIntoArrow,
     kernel::transaction::{PROTOCOL, TransactionError},
     table::state::DeltaTableState,
@@ -17,7 +18,7 @@ use model::{object::Properties, time::Timestamp};
 
 use crate::{
     error::LakeError, location::Place, log::CommitFile, protocol::names,
-    provider::DeltaTableProvider, stores::Stores,
+    provider::DeltaTableProvider, statistics::LogStatistics, stores::Stores,
 };
 
 /// Which version of a table is meant.
@@ -42,6 +43,8 @@ pub struct Snapshot {
     schema: SchemaRef,
     properties: Properties,
     size: OnceLock<Size>,
+    statistics: Arc<LogStatistics>,
+    files: Arc<EagerSnapshot>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -93,8 +96,12 @@ impl Snapshot {
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();
         let version = i64::try_from(state.version()).map_err(|e| broken(Box::new(e)))?;
+        let schema = Arc::new(schema);
+        let files = Arc::new(state.snapshot().clone());
         Ok(Self {
-            schema: Arc::new(schema),
+            statistics: Arc::new(LogStatistics::new(Arc::clone(&files), Arc::clone(&schema))),
+            files,
+            schema,
             properties,
             version,
             state,
@@ -182,7 +189,8 @@ impl Snapshot {
     /// It cannot be written through: every write goes through [`crate::Lake::stage`].
     pub fn provider(&self) -> Result<Arc<dyn TableProvider>, LakeError> {
         let provider = DeltaTableProvider::new(
-            self.state.snapshot().clone(),
+            Arc::clone(&self.files),
+            Arc::clone(&self.statistics),
             Arc::clone(&self.stores),
             self.location(),
         )?;

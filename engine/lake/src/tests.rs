@@ -3,6 +3,7 @@
 mod commits;
 mod files;
 mod places;
+mod planning;
 mod reading;
 mod recorder;
 mod writing;

@@ -1,0 +1,199 @@
+//! The scan of one version of a Delta table in a plan.
+//!
+//! It stands around delta-rs' scan and makes up for two things: what that leaves out of a table's
+//! statistics, and a limit that its scan of the log alone accepts and then forgets.
+
+use std::{fmt, sync::Arc};
+
+use arrow::datatypes::DataType;
+use datafusion::{
+    common::{
+        ColumnStatistics, ScalarValue, Statistics, config::ConfigOptions, stats::Precision,
+        tree_node::TreeNodeRecursion,
+    },
+    error::{DataFusionError, Result},
+    execution::TaskContext,
+    physical_plan::{
+        DisplayAs, DisplayFormatType, ExecutionPlan, PhysicalExpr, PlanProperties,
+        SendableRecordBatchStream,
+        execution_plan::CardinalityEffect,
+        filter_pushdown::{
+            ChildPushdownResult, FilterDescription, FilterPushdownPhase, FilterPushdownPropagation,
+        },
+        statistics::{ChildStats, StatisticsArgs},
+    },
+};
+use deltalake_core::kernel::Version;
+
+use crate::statistics::LogStatistics;
+
+/// delta-rs' scan, and what the log says of its columns.
+#[derive(Debug, Clone)]
+pub(crate) struct TableScan {
+    scan: Arc<dyn ExecutionPlan>,
+    version: Version,
+    columns: Arc<[ColumnStatistics]>,
+}
+
+impl TableScan {
+    pub(crate) fn new(
+        scan: Arc<dyn ExecutionPlan>,
+        version: Version,
+        statistics: &LogStatistics,
+    ) -> Self {
+        let schema = scan.schema();
+        let columns = schema.fields().iter().map(|field| statistics.column(field.name())).collect();
+        Self { scan, version, columns }
+    }
+
+    fn around(&self, scan: Arc<dyn ExecutionPlan>) -> Self {
+        Self { scan, ..self.clone() }
+    }
+
+    /// delta-rs' scan of a log alone says that it takes a LIMIT and then forgets it: what is above
+    /// it must not believe that.
+    fn keeps_limits(&self) -> bool {
+        self.scan.name() != "DeltaScanMetaExec"
+    }
+}
+
+impl DisplayAs for TableScan {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TableScan: version={}", self.version)
+    }
+}
+
+impl ExecutionPlan for TableScan {
+    fn name(&self) -> &'static str {
+        "TableScan"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.scan.properties()
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.scan]
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        match (children.pop(), children.is_empty()) {
+            (Some(scan), true) => Ok(Arc::new(self.around(scan))),
+            _ => Err(DataFusionError::Internal("a TableScan has one input".to_owned())),
+        }
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    // The scan splits its own files, see `repartitioned`.
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn repartitioned(
+        &self,
+        target_partitions: usize,
+        config: &ConfigOptions,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let scan = self.scan.repartitioned(target_partitions, config)?;
+        Ok(scan.map(|scan| Arc::new(self.around(scan)) as _))
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        task: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        self.scan.execute(partition, task)
+    }
+
+    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
+        vec![ChildStats::At(partition)]
+    }
+
+    fn statistics_from_inputs(
+        &self,
+        inputs: &[Arc<Statistics>],
+        _: &StatisticsArgs,
+    ) -> Result<Arc<Statistics>> {
+        let Some(scan) = inputs.first() else {
+            return Ok(Arc::new(Statistics::new_unknown(&self.schema())));
+        };
+        let mut statistics = Statistics::clone(scan);
+        if statistics.column_statistics.len() != self.columns.len() {
+            statistics.column_statistics = Statistics::unknown_column(&self.schema());
+        }
+        // The scan tells the bytes of the files, which are compressed and have all columns in them.
+        let row = self.schema().fields().iter().map(|field| width(field.data_type())).sum();
+        statistics.total_byte_size =
+            statistics.num_rows.multiply(&Precision::Inexact(row)).to_inexact();
+        for (column, logged) in statistics.column_statistics.iter_mut().zip(self.columns.iter()) {
+            fill(&mut column.min_value, &logged.min_value);
+            fill(&mut column.max_value, &logged.max_value);
+        }
+        Ok(Arc::new(statistics))
+    }
+
+    fn supports_limit_pushdown(&self) -> bool {
+        self.keeps_limits() && self.scan.supports_limit_pushdown()
+    }
+
+    fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
+        let scan = self.keeps_limits().then(|| self.scan.with_fetch(limit)).flatten()?;
+        Some(Arc::new(self.around(scan)))
+    }
+
+    fn fetch(&self) -> Option<usize> {
+        self.keeps_limits().then(|| self.scan.fetch()).flatten()
+    }
+
+    fn cardinality_effect(&self) -> CardinalityEffect {
+        CardinalityEffect::Equal
+    }
+
+    fn gather_filters_for_pushdown(
+        &self,
+        _: FilterPushdownPhase,
+        filters: Vec<Arc<dyn PhysicalExpr>>,
+        _: &ConfigOptions,
+    ) -> Result<FilterDescription> {
+        FilterDescription::from_children(filters, &self.children())
+    }
+
+    fn handle_child_pushdown_result(
+        &self,
+        _: FilterPushdownPhase,
+        result: ChildPushdownResult,
+        _: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        Ok(FilterPushdownPropagation::if_all(result))
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+}
+
+fn fill(known: &mut Precision<ScalarValue>, logged: &Precision<ScalarValue>) {
+    if *known == Precision::Absent {
+        known.clone_from(logged);
+    }
+}
+
+/// Bytes that a value takes in memory, about; the log does not tell how long texts are.
+fn width(data_type: &DataType) -> usize {
+    const TEXT: usize = 32;
+    match data_type {
+        DataType::Boolean => 1,
+        DataType::Struct(fields) => fields.iter().map(|field| width(field.data_type())).sum(),
+        other => other.primitive_width().unwrap_or(TEXT),
+    }
+}
