@@ -27,6 +27,7 @@ use rt::{
 };
 use tokio::{net::TcpListener, runtime::Handle, sync::Notify, task::JoinHandle};
 use tonic::transport::{Identity, ServerTlsConfig, server::TcpIncoming};
+use tower::util::MapResponseLayer;
 
 pub use self::{catalog_url::open_catalog, signals::Signals};
 use self::{folder::FolderWatch, lock::CatalogLock};
@@ -40,9 +41,6 @@ use crate::{
 
 /// How often the progress of a run is recorded: often enough for a progress bar.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
-/// Some joins do not pause between two batches; with threads to spare, the machine's own scheduler
-/// lets other statements go on beside them.
-const THREADS_PER_CORE: usize = 4;
 /// Connections get this long to say goodbye once nothing runs any more.
 const GOODBYE_MAX: Duration = Duration::from_secs(2);
 /// What a client may have on its way to us: large, because uploads are long streams.
@@ -170,8 +168,7 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let shutdown = Shutdown::new();
         let wake = Arc::new(Notify::new());
-        let cpu = CpuRuntime::giving_way(Machine::detect().cores * THREADS_PER_CORE)
-            .map_err(BootError::Threads)?;
+        let cpu = CpuRuntime::giving_way(Machine::detect().cores).map_err(BootError::Threads)?;
 
         let lock = CatalogLock::take(&config.catalog.url)?;
         let catalog = open_catalog(&config.catalog.url).await?;
@@ -328,6 +325,7 @@ impl Parts {
             .map_err(|error| BootError::Grpc(error.to_string()))?;
 
         let mut builder = tonic::transport::Server::builder()
+            .layer(MapResponseLayer::new(flight::send_rows))
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
             .http2_keepalive_interval(Some(Duration::from_secs(60)));

@@ -1,5 +1,7 @@
 //! The program `whimbrel`: reads the command line and hands over to [`whimbrel::cli`].
 
+mod memory;
+
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -8,10 +10,8 @@ use whimbrel::{
     config::Environment,
 };
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    memory::keep();
     // Before anything can open a connection. The error would be that somebody was faster.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = Cli::parse();

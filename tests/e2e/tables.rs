@@ -198,6 +198,38 @@ async fn a_stream_that_is_given_up_ends_its_query() {
 }
 
 #[tokio::test]
+async fn a_join_that_makes_very_many_rows_lets_others_go_on_and_can_be_given_up() {
+    let server = Server::start();
+    let mut client = Client::connect(&server).await;
+    client.update("CREATE TABLE t AS SELECT unnest(range(0, 200000)) AS n").await;
+    // Thousands of millions of rows, of a few batches that are read.
+    let join = "SELECT count(*) AS fan FROM t AS a JOIN t AS b ON a.n % 2 = b.n % 2";
+    let mut other = Client::connect(&server).await;
+    let running = tokio::spawn(async move { other.try_query(join).await });
+    let states = client.clone();
+    let state_is = async |wanted: &str| {
+        whimbrel_tests::eventually::eventually(wanted, || {
+            let mut client = states.clone();
+            async move {
+                let sql = "SELECT state FROM system.queries \
+                           WHERE sql LIKE '%AS fan%' AND sql NOT LIKE '%system%'";
+                let state = client.query(sql).await.column("state");
+                (state == [wanted]).then_some(())
+            }
+        })
+        .await;
+    };
+    state_is("RUNNING").await;
+    for _ in 0..5 {
+        assert_eq!(client.query("SELECT sum(n) FROM t").await.cell(), "19999900000");
+    }
+    assert!(!running.is_finished(), "others had their answers beside it");
+    running.abort();
+    state_is("CANCELLED").await;
+    assert_eq!(client.query("SELECT max(n) FROM t").await.cell(), "199999");
+}
+
+#[tokio::test]
 async fn a_broken_log_breaks_one_table_only() {
     let server = Server::start();
     let mut client = Client::connect(&server).await;

@@ -234,6 +234,12 @@ fn migrations_come_in_pairs() {
     for (index, name) in sqlite.iter().enumerate() {
         let number = format!("{:04}_", index + 1);
         assert!(name.starts_with(&number), "'{name}' is migration {number}: no number is left out");
+        for database in ["sqlite", "postgres"] {
+            let adapter = format!("engine/catalog-{database}/src/database.rs");
+            let text = read(Path::new(&adapter));
+            let listed = text.contains(&format!("sql/migrations/{database}/{name}"));
+            assert!(listed, "'{name}' is not in the list of {adapter}");
+        }
     }
 }
 

@@ -10,15 +10,18 @@ use catalog_sql::{
     value::{Row, Value},
 };
 use sqlx::{
-    ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres, Row as _, TypeInfo,
-    ValueRef,
-    migrate::{MigrateError, Migrator},
+    ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres, Row as _, SqlStr,
+    TypeInfo, ValueRef,
+    migrate::{MigrateError, Migration, MigrationType, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions, PgRow},
 };
 
 use crate::PostgresOptions;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("../../sql/migrations/postgres");
+/// Number, name and text of each migration, in order. Listed here instead of found by sqlx's macro,
+/// which would compile both drivers a second time.
+const MIGRATIONS: [(i64, &str, &str); 1] =
+    [(1, "init", include_str!("../../../sql/migrations/postgres/0001_init.sql"))];
 
 /// How long a call waits for a connection.
 const WAIT_MAX: Duration = Duration::from_secs(10);
@@ -164,10 +167,18 @@ fn read_row(row: &PgRow) -> Result<Row, sqlx::Error> {
     Ok(Row::new(cells))
 }
 
+fn migrator() -> Migrator {
+    let migration = |(version, name, text): (i64, &'static str, &'static str)| {
+        let text = SqlStr::from_static(text);
+        Migration::new(version, name.into(), MigrationType::Simple, text, false)
+    };
+    Migrator::with_migrations(MIGRATIONS.into_iter().map(migration).collect())
+}
+
 async fn migrate(pool: &PgPool) -> Result<(), CatalogError> {
     const OPERATION: &str = "bring the schema up to date";
     // Under an advisory lock of the database, so one process does it and the others wait.
-    match MIGRATIONS.run(pool).await {
+    match migrator().run(pool).await {
         Ok(()) => Ok(()),
         Err(MigrateError::VersionMissing(missing)) => {
             let found: Option<i64> =
@@ -175,7 +186,7 @@ async fn migrate(pool: &PgPool) -> Result<(), CatalogError> {
                     .fetch_one(pool)
                     .await
                     .map_err(database_error(OPERATION))?;
-            let known = MIGRATIONS.iter().map(|migration| migration.version).max();
+            let known = MIGRATIONS.last().map(|(version, ..)| *version);
             Err(CatalogError::NewerSchema {
                 found: found.unwrap_or(missing),
                 known: known.unwrap_or_default(),

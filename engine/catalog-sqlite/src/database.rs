@@ -10,15 +10,18 @@ use catalog_sql::{
     value::{Row, Value},
 };
 use sqlx::{
-    ConnectOptions, Row as _, Sqlite, SqliteConnection, SqlitePool, TypeInfo, ValueRef,
+    ConnectOptions, Row as _, SqlStr, Sqlite, SqliteConnection, SqlitePool, TypeInfo, ValueRef,
     error::BoxDynError,
-    migrate::{MigrateError, Migrator},
+    migrate::{MigrateError, Migration, MigrationType, Migrator},
     sqlite::{
         SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
     },
 };
 
-static MIGRATIONS: Migrator = sqlx::migrate!("../../sql/migrations/sqlite");
+/// Number, name and text of each migration, in order. Listed here instead of found by sqlx's macro,
+/// which would compile both drivers a second time.
+const MIGRATIONS: [(i64, &str, &str); 1] =
+    [(1, "init", include_str!("../../../sql/migrations/sqlite/0001_init.sql"))];
 
 /// How long a call waits for another process or for a connection.
 const WAIT_MAX: Duration = Duration::from_secs(10);
@@ -168,9 +171,17 @@ fn read_row(row: &SqliteRow) -> Result<Row, sqlx::Error> {
     Ok(Row::new(cells))
 }
 
+fn migrator() -> Migrator {
+    let migration = |(version, name, text): (i64, &'static str, &'static str)| {
+        let text = SqlStr::from_static(text);
+        Migration::new(version, name.into(), MigrationType::Simple, text, false)
+    };
+    Migrator::with_migrations(MIGRATIONS.into_iter().map(migration).collect())
+}
+
 async fn migrate(pool: &SqlitePool) -> Result<(), CatalogError> {
     const OPERATION: &str = "bring the schema up to date";
-    match MIGRATIONS.run(pool).await {
+    match migrator().run(pool).await {
         Ok(()) => Ok(()),
         Err(MigrateError::VersionMissing(missing)) => {
             let found: Option<i64> =
@@ -178,7 +189,7 @@ async fn migrate(pool: &SqlitePool) -> Result<(), CatalogError> {
                     .fetch_one(pool)
                     .await
                     .map_err(database_error(OPERATION))?;
-            let known = MIGRATIONS.iter().map(|migration| migration.version).max();
+            let known = MIGRATIONS.last().map(|(version, ..)| *version);
             Err(CatalogError::NewerSchema {
                 found: found.unwrap_or(missing),
                 known: known.unwrap_or_default(),

@@ -13,6 +13,7 @@ pub mod handles;
 pub mod log;
 pub mod nearest;
 pub mod options;
+mod pause;
 mod plan;
 pub mod queries;
 mod resolve;

@@ -23,7 +23,7 @@ use datafusion::{
 use dialect::statement::Query;
 use model::name::{CATALOG, DEFAULT_SCHEMA};
 
-use crate::{error::QueryError, options::QueryLimits};
+use crate::{error::QueryError, options::QueryLimits, pause::Pauses};
 
 const FOOTER_CACHE_BYTES: usize = 128 << 20;
 
@@ -64,6 +64,8 @@ pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionS
         .with_config(config)
         .with_runtime_env(env)
         .with_default_features()
+        // Last: what it adds is part of no pattern that another rule looks for.
+        .with_physical_optimizer_rule(Arc::new(Pauses))
         .build()
 }
 

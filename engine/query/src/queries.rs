@@ -31,7 +31,7 @@ use crate::{
     log::{QueryLog, QueryRecord, QueryToken},
     nearest::nearest,
     options::QueriesOptions,
-    plan,
+    pause, plan,
     resolve::{self, Pins, Purpose, Resolved},
     session::Session,
     stream::{Held, QueryStream},
@@ -41,6 +41,8 @@ use crate::{
 /// Batches that wait for a slow reader before the query pauses.
 const BATCHES_IN_FLIGHT: usize = 4;
 const CONTROL_THREADS: usize = 2;
+/// Threads for each part of a plan that may not pause.
+const SPARE_THREADS: usize = 4;
 
 /// Runs statements. Cheap to clone; clones share everything.
 #[derive(Debug, Clone)]
@@ -56,6 +58,9 @@ pub(crate) struct Inner {
     /// Plans, and answers what is asked about the server itself: a query that keeps every other
     /// thread busy must not delay a CANCEL.
     control: CpuRuntime,
+    /// Runs the plans that may not pause. There are threads to spare, so that the machine's own
+    /// scheduler lets the others go on; the same for every plan would cost a tenth of the speed.
+    spare: CpuRuntime,
     /// Columns of the tables that describe the server: planned once, they never change.
     pub(crate) system_columns: OnceCell<HashMap<ObjectName, SchemaRef>>,
 }
@@ -182,12 +187,23 @@ impl Queries {
             Arc::clone(&options.clock),
         );
         let log = QueryLog::new(Arc::clone(&options.clock));
-        let control = CpuRuntime::new(CONTROL_THREADS).map_err(|error| {
-            QueryError::Invalid(format!("the threads for planning cannot be started: {error}"))
-        })?;
+        let no_threads = |error| {
+            QueryError::Invalid(format!("the threads of the engine cannot be started: {error}"))
+        };
+        let control = CpuRuntime::new(CONTROL_THREADS).map_err(no_threads)?;
+        let spare = CpuRuntime::giving_way(limits.target_partitions.max(1) * SPARE_THREADS);
+        let spare = spare.map_err(no_threads)?;
         let system_columns = OnceCell::new();
         Ok(Self {
-            inner: Arc::new(Inner { options, log, admission, base, control, system_columns }),
+            inner: Arc::new(Inner {
+                options,
+                log,
+                admission,
+                base,
+                control,
+                spare,
+                system_columns,
+            }),
         })
     }
 
@@ -332,8 +348,15 @@ impl Queries {
     /// Stages a plan's rows where plans run.
     pub(crate) async fn stage(&self, stage: Stage) -> Result<Staged, QueryError> {
         let lake = Arc::clone(&self.inner.options.lake);
-        let staging = self.inner.options.cpu.spawn(async move { lake.stage(stage).await });
+        let runtime = self.runtime(&stage.plan).clone();
+        let staging = runtime.spawn(async move { lake.stage(stage).await });
         Ok(staging.await??)
+    }
+
+    /// Where a plan is to be run: every plan but those that only ask the server about itself.
+    #[must_use]
+    pub fn runtime(&self, plan: &Arc<dyn ExecutionPlan>) -> &CpuRuntime {
+        self.inner.runtime(plan)
     }
 
     async fn on_control<T: Send + 'static>(
@@ -345,6 +368,10 @@ impl Queries {
 }
 
 impl Inner {
+    fn runtime(&self, plan: &Arc<dyn ExecutionPlan>) -> &CpuRuntime {
+        if pause::may_not_pause(plan) { &self.spare } else { &self.options.cpu }
+    }
+
     pub(crate) fn control(&self) -> &CpuRuntime {
         &self.control
     }
@@ -469,7 +496,8 @@ impl Inner {
         let physical = plan::physical(&state, &plan).await?;
         let schema = wire::wire_schema(&physical.schema());
         let runtime =
-            if asks_the_server(statement) { &self.control } else { &self.options.cpu }.clone();
+            if asks_the_server(statement) { &self.control } else { self.runtime(&physical) };
+        let runtime = runtime.clone();
         Ok((schema, PlanBody::Physical { plan: physical, task: state.task_ctx(), runtime }))
     }
 

@@ -358,7 +358,13 @@ impl Run<'_> {
                 },
                 progress: progress.staged(),
             };
-            lake.stage(stage).await.map_err(|source| match source {
+            // The inner task ends with the outer one, whichever runtime it is on.
+            let staging =
+                queries.runtime(&planned.plan).spawn(async move { lake.stage(stage).await });
+            let staged = staging
+                .await
+                .map_err(|source| RefreshError::Task { object: name.clone(), source })?;
+            staged.map_err(|source| match source {
                 LakeError::Query { source, .. } => RefreshError::Query {
                     step: "compute",
                     object: name.clone(),

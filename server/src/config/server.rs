@@ -29,7 +29,7 @@ pub struct ServerConfig {
     pub token_ttl: Duration,
     /// Logins that are remembered at the same time.
     pub tokens_max: usize,
-    /// Bytes of one gRPC message that a client may send.
+    /// Bytes of one gRPC message, in either direction.
     #[serde(deserialize_with = "quantity::length")]
     pub message_size_max: usize,
     /// Bytes of one SQL text.

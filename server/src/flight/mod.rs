@@ -8,7 +8,9 @@
 //! the one who asked. Anything else takes effect at GetFlightInfo or DoPut, whichever the driver
 //! sends, exactly once; what it answers waits under a handle like rows do. Preparing has no effect.
 
+mod body;
 mod handshake;
+mod message;
 mod metadata;
 mod parameters;
 mod prepared;
@@ -38,6 +40,7 @@ use crate::{
     auth::Authenticator,
     error::{auth_status, internal},
 };
+pub use body::send_rows;
 use prepared::PreparedStatement;
 use statement::Waiting;
 
@@ -73,8 +76,8 @@ impl fmt::Debug for FlightOptions {
     }
 }
 
-/// The service, ready to be added to a tonic server. Has to be called inside a Tokio runtime: a
-/// task that drops expired handles lives as long as the service.
+/// The service, ready to be added to a tonic server that has [`send_rows`] as a layer. Has to be
+/// called inside a Tokio runtime: a task that drops expired handles lives as long as the service.
 pub fn service(options: FlightOptions) -> Result<FlightServiceServer<FlightSql>, Status> {
     let FlightOptions { queries, auth, clock, handle_ttl, handles_max, message_size_max, version } =
         options;
@@ -83,6 +86,7 @@ pub fn service(options: FlightOptions) -> Result<FlightServiceServer<FlightSql>,
         auth,
         waiting: Handles::new(handles_max, handle_ttl, Arc::clone(&clock)),
         prepared: Handles::new(handles_max, handle_ttl, Arc::clone(&clock)),
+        message_size_max,
         sql_info: sql_info::sql_info(&version).map_err(|e| internal("describe the server", &e))?,
         type_info: type_info::type_info().map_err(|e| internal("describe the types", &e))?,
     });
@@ -109,6 +113,7 @@ struct Inner {
     auth: Arc<Authenticator>,
     waiting: Handles<Waiting>,
     prepared: Handles<Arc<PreparedStatement>>,
+    message_size_max: usize,
     sql_info: SqlInfoData,
     type_info: XdbcTypeInfoData,
 }

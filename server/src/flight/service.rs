@@ -18,7 +18,7 @@ use futures::{StreamExt, stream, stream::BoxStream};
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{FlightSql, handshake, parameters, statement, stream as rows, ticket};
+use super::{FlightSql, body, handshake, parameters, statement, stream as rows, ticket};
 use crate::error::{internal, invalid};
 
 const CREATE_PREPARED_STATEMENT: &str = "CreatePreparedStatement";
@@ -30,7 +30,7 @@ type Answer<T> = BoxStream<'static, Result<T, Status>>;
 impl FlightService for FlightSql {
     type HandshakeStream = Answer<HandshakeResponse>;
     type ListFlightsStream = Answer<FlightInfo>;
-    type DoGetStream = rows::FlightStream;
+    type DoGetStream = Answer<FlightData>;
     type DoPutStream = Answer<PutResult>;
     type DoActionStream = Answer<arrow_flight::Result>;
     type ListActionsStream = Answer<ActionType>;
@@ -91,11 +91,12 @@ impl FlightService for FlightSql {
         let session = self.session(&headers).await?;
         let command = ticket::command(&ticket.ticket)?;
         if let Command::TicketStatementQuery(ticket) = &command {
-            return Ok(Response::new(self.fetch(&session, ticket).await?));
+            return Ok(body::response(self.fetch(&session, ticket).await?));
         }
         let error = unsupported(&command);
         let batch = self.metadata(&session, command).await?.ok_or(error)?;
-        Ok(Response::new(rows::batches(batch.schema(), vec![batch])))
+        let size_max = self.inner.message_size_max;
+        Ok(body::response(rows::batches(batch.schema(), vec![batch], size_max)))
     }
 
     async fn do_put(

@@ -23,7 +23,7 @@ use tonic::Status;
 
 use super::{
     FlightSql, Inner,
-    stream::{self, FlightStream},
+    stream::{self, Messages},
     ticket,
 };
 use crate::error::{handle_status, internal, status};
@@ -171,16 +171,19 @@ impl FlightSql {
         &self,
         session: &Session,
         ticket: &TicketStatementQuery,
-    ) -> Result<FlightStream, Status> {
+    ) -> Result<Messages, Status> {
         let handle = ticket::handle(&ticket.statement_handle)?;
+        let size_max = self.inner.message_size_max;
         let waiting = self.inner.waiting.take(&handle, session.principal());
         match waiting.map_err(|error| handle_status(&error))? {
             Waiting::Query(planned) => {
                 let rows = self.inner.queries.execute(*planned).await;
                 let rows = rows.map_err(|error| status(&error))?;
-                Ok(stream::rows(rows.schema(), rows))
+                Ok(stream::rows(rows.schema(), rows, size_max))
             }
-            Waiting::Answer(Answer { schema, batches }) => Ok(stream::batches(schema, batches)),
+            Waiting::Answer(Answer { schema, batches }) => {
+                Ok(stream::batches(schema, batches, size_max))
+            }
             Waiting::Reserved => Err(handle_status(&HandleError::Unknown)),
         }
     }

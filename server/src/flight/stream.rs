@@ -15,11 +15,11 @@ use arrow::{
     array::Array, compute::BatchCoalescer, datatypes::SchemaRef, error::ArrowError,
     record_batch::RecordBatch,
 };
-use arrow_flight::{FlightData, encode::FlightDataEncoderBuilder, error::FlightError};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use query::error::QueryError;
 use tonic::Status;
 
+use super::message::{Encoder, Message};
 use crate::error;
 
 /// Bytes of one message. Well below the 16 MiB that ADBC takes and large enough for full speed.
@@ -28,34 +28,54 @@ const MESSAGE_TARGET: usize = 2 << 20;
 const ROWS_TARGET: usize = 8192;
 
 /// The messages of a DoGet.
-pub(super) type FlightStream =
-    Pin<Box<dyn Stream<Item = Result<FlightData, Status>> + Send + 'static>>;
+pub(super) type Messages = Pin<Box<dyn Stream<Item = Result<Message, Status>> + Send + 'static>>;
 
-/// Encodes rows as they come. Every batch has to have `schema`.
-pub(super) fn rows<S>(schema: SchemaRef, rows: S) -> FlightStream
+/// Encodes rows as they come. Every batch has to have `schema`. A message of more than `size_max`
+/// bytes, which only a single large row can make, ends the stream with an error.
+pub(super) fn rows<S>(schema: SchemaRef, rows: S, size_max: usize) -> Messages
 where
     S: Stream<Item = Result<RecordBatch, QueryError>> + Send + Unpin + 'static,
 {
-    let shaped = Shaped::new(SchemaRef::clone(&schema), rows);
-    // Batches arrive cut, so the encoder, which would count whole buffers for a slice, cuts nothing.
-    let messages = FlightDataEncoderBuilder::new()
-        .with_schema(schema)
-        .with_max_flight_data_size(usize::MAX)
-        .build(shaped.map_err(|error| FlightError::from(error::status(&error))));
-    Box::pin(messages.map_err(|error| match error {
-        FlightError::Tonic(status) => *status,
-        other => error::internal("encode rows", &other),
-    }))
+    let (mut encoder, first) = match Encoder::new(&schema) {
+        Ok(begun) => begun,
+        Err(error) => return Box::pin(stream::iter([Err(not_encoded(&error))])),
+    };
+    // gRPC writes the length of a message in 32 bits.
+    let size_max = size_max.min(u32::MAX as usize);
+    let target = MESSAGE_TARGET.min(size_max / 2);
+    let messages = Shaped::new(schema, rows, target).map(move |batch| {
+        let batch = batch.map_err(|error| error::status(&error))?;
+        let messages = encoder.encode(&batch).map_err(|error| not_encoded(&error))?;
+        let sized = messages.into_iter().map(move |message| match message.len() {
+            length if length > size_max => Err(too_large(length, size_max)),
+            _ => Ok(message),
+        });
+        Ok::<_, Status>(stream::iter(sized))
+    });
+    Box::pin(stream::iter([Ok(first)]).chain(messages.try_flatten()))
 }
 
 /// Encodes rows that are there already.
-pub(super) fn batches(schema: SchemaRef, batches: Vec<RecordBatch>) -> FlightStream {
-    rows(schema, stream::iter(batches.into_iter().map(Ok)))
+pub(super) fn batches(schema: SchemaRef, batches: Vec<RecordBatch>, size_max: usize) -> Messages {
+    rows(schema, stream::iter(batches.into_iter().map(Ok)), size_max)
+}
+
+fn not_encoded(error: &ArrowError) -> Status {
+    error::internal("encode rows", error)
+}
+
+fn too_large(length: usize, size_max: usize) -> Status {
+    Status::out_of_range(format!(
+        "one row takes {length} bytes, and a message may have {size_max}\n\
+         hint: raise server.message_size_max, or ask for fewer columns"
+    ))
 }
 
 /// A stream of batches, put together and cut.
 struct Shaped<S> {
     rows: S,
+    /// Bytes of one message.
+    target: usize,
     coalescer: BatchCoalescer,
     ready: VecDeque<RecordBatch>,
     /// Comes after the rows that were read before it.
@@ -64,11 +84,11 @@ struct Shaped<S> {
 }
 
 impl<S> Shaped<S> {
-    fn new(schema: SchemaRef, rows: S) -> Self {
+    fn new(schema: SchemaRef, rows: S, target: usize) -> Self {
         // A batch of half the target or more is passed on as it is, without a copy.
         let coalescer = BatchCoalescer::new(schema, ROWS_TARGET)
             .with_biggest_coalesce_batch_size(Some(ROWS_TARGET / 2));
-        Self { rows, coalescer, ready: VecDeque::new(), failure: None, ended: false }
+        Self { rows, target, coalescer, ready: VecDeque::new(), failure: None, ended: false }
     }
 
     fn flush(&mut self) -> Result<(), ArrowError> {
@@ -82,7 +102,7 @@ impl<S> Shaped<S> {
         if alone {
             // Not for the coalescer: it needs columns, and would cut and copy what is large.
             self.flush()?;
-            cut(batch, &mut self.ready);
+            cut(batch, self.target, &mut self.ready);
         } else {
             self.coalescer.push_batch(batch)?;
             self.collect();
@@ -92,7 +112,7 @@ impl<S> Shaped<S> {
 
     fn collect(&mut self) {
         while let Some(batch) = self.coalescer.next_completed_batch() {
-            cut(batch, &mut self.ready);
+            cut(batch, self.target, &mut self.ready);
         }
     }
 }
@@ -136,21 +156,21 @@ where
     }
 }
 
-/// Cuts a batch into slices of at most [`MESSAGE_TARGET`] bytes; a single row is never cut.
-fn cut(batch: RecordBatch, into: &mut VecDeque<RecordBatch>) {
+/// Cuts a batch into slices of at most `target` bytes; a single row is never cut.
+fn cut(batch: RecordBatch, target: usize, into: &mut VecDeque<RecordBatch>) {
     let rows = batch.num_rows();
-    if rows <= 1 || bytes_used(&batch) <= MESSAGE_TARGET {
+    if rows <= 1 || bytes_used(&batch) <= target {
         into.push_back(batch);
         return;
     }
-    let pieces = bytes_used(&batch).div_ceil(MESSAGE_TARGET).clamp(2, rows);
+    let pieces = bytes_used(&batch).div_ceil(target.max(1)).clamp(2, rows);
     let length = rows.div_ceil(pieces);
     let mut offset = 0;
     while offset < rows {
         let slice = batch.slice(offset, length.min(rows - offset));
         offset += slice.num_rows();
         // Rows differ in size: a slice may still be too large.
-        cut(slice, into);
+        cut(slice, target, into);
     }
 }
 

@@ -83,7 +83,9 @@ impl TestServer {
         .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let server = tonic::transport::Server::builder().add_service(service);
+        let mut server = tonic::transport::Server::builder()
+            .layer(tower::util::MapResponseLayer::new(send_rows));
+        let server = server.add_service(service);
         tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
         Self { url, _folder: folder }
     }

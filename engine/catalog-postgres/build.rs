@@ -1,5 +1,0 @@
-//! Builds the crate again when a migration is added.
-
-fn main() {
-    println!("cargo:rerun-if-changed=../../sql/migrations/postgres");
-}
