@@ -65,3 +65,6 @@ fn multiplies(node: &dyn ExecutionPlan) -> bool {
         || node.is::<SortMergeJoinExec>()
         || node.is::<UnnestExec>()
 }
+
+#[cfg(test)]
+mod tests;
