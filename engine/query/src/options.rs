@@ -14,7 +14,8 @@ pub struct QueriesOptions {
     pub catalog: Arc<dyn Catalog>,
     /// Tables.
     pub lake: Arc<Lake>,
-    /// Where plans are made and run.
+    /// Where plans are run, one thread a processor; those that may keep a thread for long have
+    /// others.
     pub cpu: CpuRuntime,
     /// The time.
     pub clock: Arc<dyn Clock>,

@@ -353,7 +353,8 @@ impl Queries {
         Ok(staging.await??)
     }
 
-    /// Where a plan is to be run: every plan but those that only ask the server about itself.
+    /// Where a plan over stored data is to be run: threads to spare for one that may keep its threads
+    /// for long, [`QueriesOptions::cpu`] for any other.
     #[must_use]
     pub fn runtime(&self, plan: &Arc<dyn ExecutionPlan>) -> &CpuRuntime {
         self.inner.runtime(plan)

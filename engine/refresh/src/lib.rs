@@ -34,8 +34,8 @@ pub struct Refresher {
 }
 
 impl Refresher {
-    /// Starts on the current Tokio runtime, which does the waiting; plans run on
-    /// [`RefreshOptions::cpu`].
+    /// Starts on the current Tokio runtime, which does the waiting; queries are
+    /// planned on [`RefreshOptions::cpu`] and run where [`query::queries::Queries::runtime`] says.
     ///
     /// Once `shutdown` is triggered no job is taken any more. Runs that are under way end within
     /// [`RefreshOptions::drain_max`]; `shutdown` waits for them and names the late ones.

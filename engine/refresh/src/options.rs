@@ -20,7 +20,7 @@ pub struct RefreshOptions {
     pub queries: Queries,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
-    /// Where plans are made and run.
+    /// Where the queries of transforms are planned.
     pub cpu: CpuRuntime,
     /// Notified by whoever queued a job or asked one to stop, so that nobody waits for the tick.
     pub wake: Arc<Notify>,
