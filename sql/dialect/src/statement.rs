@@ -24,6 +24,17 @@ pub enum Statement {
     },
     /// INSERT.
     Insert(Insert),
+    /// DELETE, UPDATE or MERGE.
+    Change(Change),
+    /// TRUNCATE [TABLE].
+    Truncate {
+        /// The table that loses its rows.
+        target: NameParts,
+    },
+    /// ALTER TABLE and COMMENT ON.
+    Alter(Alter),
+    /// OPTIMIZE, VACUUM, RESTORE, VALIDATE.
+    Maintain(Maintain),
     /// CREATE SCHEMA.
     CreateSchema {
         /// What to create: a schema, perhaps with the catalog before it.
@@ -125,10 +136,201 @@ pub struct Insert {
     pub target: NameParts,
     /// The column list, when one was given.
     pub columns: Vec<String>,
+    /// BY NAME: columns of the source go to the columns with their names.
+    pub by_name: bool,
     /// The source: VALUES or any query.
     pub source: Query,
-    /// OVERWRITE: all old rows go.
-    pub overwrite: bool,
+    /// What happens to the rows that are there.
+    pub old_rows: OldRows,
+}
+
+/// What INSERT does with the rows that are there.
+#[derive(Debug, Clone)]
+pub enum OldRows {
+    /// INTO: they stay.
+    Stay,
+    /// OVERWRITE: all of them go.
+    Go,
+    /// INTO … REPLACE WHERE condition: those that fulfil it go, and new rows must fulfil it.
+    GoWhere(Box<Replaced>),
+}
+
+/// The condition of INSERT INTO … REPLACE WHERE.
+#[derive(Debug, Clone)]
+pub struct Replaced {
+    /// `SELECT condition FROM target WHERE condition`: the first item of the FROM clause is the target.
+    pub rows: Query,
+    /// The condition as written.
+    pub text: String,
+}
+
+/// DELETE, UPDATE or MERGE: which rows of a table it is about, and what becomes of them.
+///
+/// The expressions of all clauses are the items of `rows`' SELECT list, in order of appearance, and
+/// the clauses name them by their number: so one walk finds every table that the statement reads.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Which of the three it is.
+    pub kind: ChangeKind,
+    /// The table whose rows change.
+    pub target: NameParts,
+    /// `SELECT e0, e1, … FROM target AS t …`. The first relation of the FROM clause is the target,
+    /// always with an alias. DELETE and UPDATE: the relations of USING or FROM follow, and WHERE is the
+    /// statement's. MERGE: `FROM target AS t JOIN source AS s ON condition`, an inner join of exactly two.
+    pub rows: Query,
+    /// What is done, in order: the first clause that fits a row decides. One for DELETE and UPDATE.
+    pub clauses: Vec<ChangeClause>,
+    /// MERGE WITH SCHEMA EVOLUTION.
+    pub schema_evolution: bool,
+}
+
+/// The statement that changes rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// DELETE.
+    Delete,
+    /// UPDATE.
+    Update,
+    /// MERGE.
+    Merge,
+}
+
+/// One WHEN of MERGE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeClause {
+    /// Which pairs of rows it is about.
+    pub when: When,
+    /// AND condition: number of its expression.
+    pub condition: Option<usize>,
+    /// What becomes of the row.
+    pub action: ChangeAction,
+}
+
+/// Which pairs of a target row and a source row a clause is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// MATCHED: both are there.
+    Matched,
+    /// NOT MATCHED [BY TARGET]: there is only a source row.
+    NotMatchedByTarget,
+    /// NOT MATCHED BY SOURCE: there is only a target row.
+    NotMatchedBySource,
+}
+
+/// What becomes of a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangeAction {
+    /// It goes.
+    Delete,
+    /// UPDATE SET column = expression, …; the numbers are those of the expressions.
+    Update(Vec<(String, usize)>),
+    /// UPDATE SET *: every column takes the source's value of that name.
+    UpdateAll,
+    /// INSERT (columns) VALUES (expressions). No columns: all of the table in their order.
+    Insert {
+        /// The columns, when they were named.
+        columns: Vec<String>,
+        /// Numbers of the expressions.
+        values: Vec<usize>,
+    },
+    /// INSERT *: every column takes the source's value of that name.
+    InsertAll,
+}
+
+/// ALTER TABLE, COMMENT ON TABLE and COMMENT ON COLUMN.
+#[derive(Debug, Clone)]
+pub struct Alter {
+    /// The table.
+    pub target: NameParts,
+    /// IF EXISTS.
+    pub if_exists: bool,
+    /// What changes.
+    pub action: AlterAction,
+}
+
+/// What ALTER TABLE changes.
+#[derive(Debug, Clone)]
+pub enum AlterAction {
+    /// ADD COLUMN c type [COMMENT text], or ADD COLUMNS (…): at the end.
+    AddColumns(Vec<Column>),
+    /// ALTER COLUMN c DROP NOT NULL.
+    DropNotNull {
+        /// The column.
+        column: String,
+    },
+    /// SET TBLPROPERTIES.
+    SetProperties(Properties),
+    /// UNSET TBLPROPERTIES [IF EXISTS] ('k', …).
+    UnsetProperties {
+        /// Their keys.
+        keys: Vec<String>,
+        /// A key that is not set is no error.
+        if_exists: bool,
+    },
+    /// ADD CONSTRAINT name CHECK (condition).
+    AddCheck(Check),
+    /// DROP CONSTRAINT [IF EXISTS] name.
+    DropCheck {
+        /// Its name.
+        name: String,
+        /// IF EXISTS.
+        if_exists: bool,
+    },
+    /// COMMENT ON TABLE t IS text, or NULL.
+    Comment(Option<String>),
+    /// ALTER COLUMN c COMMENT text, or COMMENT ON COLUMN t.c IS text or NULL.
+    ColumnComment {
+        /// The column.
+        column: String,
+        /// The text.
+        comment: Option<String>,
+    },
+}
+
+/// A CHECK constraint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// Its name.
+    pub name: String,
+    /// Its condition as written.
+    pub condition: String,
+}
+
+/// Statements that look after a table without changing its rows.
+#[derive(Debug, Clone)]
+pub enum Maintain {
+    /// OPTIMIZE t [WHERE condition] [ZORDER BY (columns)].
+    Optimize {
+        /// The table.
+        target: NameParts,
+        /// `SELECT condition FROM target WHERE condition`: only partitions that fulfil it.
+        partitions: Option<Query>,
+        /// ZORDER BY: the columns.
+        zorder_by: Vec<String>,
+    },
+    /// VACUUM t [LITE | FULL] [RETAIN n HOURS] [DRY RUN].
+    Vacuum {
+        /// The table.
+        target: NameParts,
+        /// FULL: files that no version ever knew go too.
+        full: bool,
+        /// RETAIN, in milliseconds.
+        retain_ms: Option<u64>,
+        /// DRY RUN: the files are only shown.
+        dry_run: bool,
+    },
+    /// RESTORE [TABLE] t TO VERSION | TIMESTAMP AS OF ….
+    Restore {
+        /// The table.
+        target: NameParts,
+        /// The version to go back to.
+        to: TimeTravel,
+    },
+    /// VALIDATE [TABLE] t.
+    Validate {
+        /// The table.
+        target: NameParts,
+    },
 }
 
 /// CREATE TABLE in all its forms.
@@ -146,6 +348,10 @@ pub struct CreateTable {
     pub columns: Vec<Column>,
     /// Declared primary key.
     pub primary_key: Vec<String>,
+    /// CHECK constraints of the column list.
+    pub checks: Vec<Check>,
+    /// LIKE: the table whose columns, partitioning, checks and comment the new one gets.
+    pub like: Option<NameParts>,
     /// PARTITIONED BY, names only.
     pub partitioned_by: Vec<String>,
     /// STORED AS or USING; `None` means Delta.
@@ -328,6 +534,18 @@ pub enum Show {
     /// SHOW COLUMNS FROM t, DESCRIBE [TABLE] t.
     Columns {
         /// The table or view.
+        name: NameParts,
+    },
+    /// DESCRIBE HISTORY t [LIMIT n]: newest first.
+    History {
+        /// The table.
+        name: NameParts,
+        /// How many versions at most.
+        limit: Option<u64>,
+    },
+    /// DESCRIBE DETAIL t.
+    Detail {
+        /// The table.
         name: NameParts,
     },
     /// SHOW CREATE TABLE, VIEW or MATERIALIZED VIEW.
