@@ -4,29 +4,22 @@
 //! Whatever the store answers, the entry that is there afterwards is read and compared with ours,
 //! so a lost answer is never taken for a lost commit.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use deltalake_core::{
-    checkpoints::create_checkpoint,
-    kernel::{
-        Action, Transaction,
-        transaction::{CommitData, PROTOCOL, TransactionError},
-    },
-    protocol::{DeltaOperation, SaveMode},
-};
+use deltalake_core::checkpoints::create_checkpoint;
 use object_store::{PutMode, PutOptions};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::{
+    entry::{check_base, entry},
     error::LakeError,
     faults::crash_point,
     lake::Lake,
     location::Place,
     log,
-    protocol::{check_writable, is_append_only},
     snapshot::Snapshot,
-    stage::{Staged, WriteMode},
+    stage::{Effect, Staged, WriteMode},
 };
 
 /// How often an append moves on to the next version before it gives up.
@@ -138,7 +131,7 @@ impl Lake {
             if let (Some(txn), Some(base)) = (&info.txn, &base) {
                 check_txn(base, txn).await?;
             }
-            check_base(staged, base.as_ref())?;
+            check_base(staged, base.as_ref()).await?;
             let entry = entry(staged, info, base.as_ref(), commit_id)?;
             let version = base.as_ref().map_or(0, |base| base.version() + 1);
             staged.area.keep();
@@ -160,12 +153,12 @@ impl Lake {
                 }
                 Put::Others => {}
             }
-            match &staged.mode {
-                WriteMode::Append if rebases < REBASES_MAX => {
+            match &staged.effect {
+                Effect::Write(WriteMode::Append) | Effect::Edit(_) if rebases < REBASES_MAX => {
                     rebases += 1;
                     tokio::time::sleep(pause(rebases)).await;
                 }
-                WriteMode::Create { .. } => {
+                Effect::Write(WriteMode::Create { .. }) => {
                     return Err(LakeError::AlreadyExists { location: place.text() });
                 }
                 _ => {
@@ -209,137 +202,6 @@ async fn check_txn(base: &Snapshot, txn: &Txn) -> Result<(), LakeError> {
         }),
         _ => Ok(()),
     }
-}
-
-/// Refuses to commit on a table that is no longer what the rows were made for.
-fn check_base(staged: &Staged, base: Option<&Arc<Snapshot>>) -> Result<(), LakeError> {
-    let location = staged.place.text();
-    let conflict = |version: i64, why: &'static str| {
-        Err(LakeError::Conflict { location: location.clone(), version, why })
-    };
-    match (&staged.mode, &staged.base, base) {
-        (WriteMode::Create { .. }, _, Some(_)) => Err(LakeError::AlreadyExists { location }),
-        (WriteMode::Create { .. } | WriteMode::Replace { .. }, None, None) => Ok(()),
-        (WriteMode::Append | WriteMode::Overwrite, _, None) => {
-            Err(LakeError::NotFound { location })
-        }
-        (_, Some(old), None) => conflict(old.version(), "it was dropped"),
-        (_, None, Some(new)) => conflict(new.version(), "it was created"),
-        (_, Some(old), Some(new)) if old.table_id() != new.table_id() => {
-            conflict(new.version(), "it was dropped and created anew")
-        }
-        (WriteMode::Append, Some(old), Some(new)) => {
-            let same = old.version() == new.version()
-                || (old.state().metadata() == new.state().metadata()
-                    && old.state().protocol() == new.state().protocol());
-            if same { Ok(()) } else { conflict(new.version(), "its definition changed") }
-        }
-        (_, Some(old), Some(new)) if old.version() != new.version() => {
-            conflict(new.version(), "its rows or its definition changed")
-        }
-        (WriteMode::Overwrite | WriteMode::Replace { .. }, Some(_), Some(_)) => Ok(()),
-    }
-}
-
-/// The log entry, one action a line.
-fn entry(
-    staged: &Staged,
-    info: &CommitInfo,
-    base: Option<&Arc<Snapshot>>,
-    commit_id: Uuid,
-) -> Result<bytes::Bytes, LakeError> {
-    let location = staged.place.text();
-    let now_millis = rt::clock::Clock::now(&rt::clock::SystemClock).as_micros() / 1_000;
-    let mut actions: Vec<Action> = Vec::new();
-    let mut operation = DeltaOperation::Write {
-        mode: match staged.mode {
-            WriteMode::Append => SaveMode::Append,
-            _ => SaveMode::Overwrite,
-        },
-        partition_by: base
-            .map(|base| base.partitioned_by().to_vec())
-            .filter(|columns| !columns.is_empty()),
-        predicate: None,
-    };
-    if let Some(declaration) = staged.mode.declaration(&location, &staged.schema) {
-        match base {
-            None => {
-                let (protocol, metadata) =
-                    (declaration.protocol()?, declaration.metadata(now_millis)?);
-                operation = DeltaOperation::Create {
-                    mode: SaveMode::ErrorIfExists,
-                    location: staged.place.url.clone(),
-                    protocol: protocol.clone(),
-                    metadata: metadata.clone(),
-                };
-                actions.extend([Action::Protocol(protocol), Action::Metadata(metadata)]);
-            }
-            Some(base) => {
-                actions.extend(declaration.protocol_after(base)?.map(Action::Protocol));
-                actions.extend(declaration.metadata_after(base)?.map(Action::Metadata));
-            }
-        }
-    }
-    let mut removed = 0_u64;
-    if let (Some(base), false) = (base, matches!(staged.mode, WriteMode::Append)) {
-        if is_append_only(base) {
-            return Err(LakeError::AppendOnly { location });
-        }
-        let files = base.state().snapshot().try_log_data().map_err(|source| {
-            LakeError::BrokenLog { location: location.clone(), source: Arc::new(source) }
-        })?;
-        for file in files.iter() {
-            removed += 1;
-            actions.push(Action::Remove(file.remove_action(true)));
-        }
-    }
-    actions.extend(staged.adds.iter().cloned().map(Action::Add));
-    if let Some(base) = base {
-        check_writable(base)?;
-        match PROTOCOL.can_commit(base.state(), &actions, &operation) {
-            Ok(()) => {}
-            Err(TransactionError::DeltaTableAppendOnly) => {
-                return Err(LakeError::AppendOnly { location });
-            }
-            Err(source) => return Err(LakeError::internal("commit", location, source)),
-        }
-    }
-    let metadata = commit_metadata(staged, info, base, commit_id, removed);
-    let txns = info
-        .txn
-        .iter()
-        .chain(&info.sources)
-        .map(|txn| Transaction::new_with_last_update(&txn.app_id, txn.version, Some(now_millis)))
-        .collect();
-    CommitData::new(actions, operation, metadata, txns)
-        .get_bytes()
-        .map_err(|source| LakeError::internal("write the log entry", location, source))
-}
-
-fn commit_metadata(
-    staged: &Staged,
-    info: &CommitInfo,
-    base: Option<&Arc<Snapshot>>,
-    commit_id: Uuid,
-    removed: u64,
-) -> HashMap<String, Value> {
-    let mut whimbrel = info.operation_metadata.clone();
-    whimbrel.insert("commitId".to_owned(), json!(commit_id.to_string()));
-    let metrics = json!({
-        "numFiles": staged.adds.len().to_string(),
-        "numOutputRows": staged.rows.to_string(),
-        "numOutputBytes": staged.bytes().to_string(),
-        "numRemovedFiles": removed.to_string(),
-    });
-    let mut metadata = HashMap::from([
-        ("whimbrel".to_owned(), Value::Object(whimbrel)),
-        ("operationMetrics".to_owned(), metrics),
-        ("isBlindAppend".to_owned(), json!(matches!(staged.mode, WriteMode::Append))),
-    ]);
-    if let Some(base) = base {
-        metadata.insert("readVersion".to_owned(), json!(base.version()));
-    }
-    metadata
 }
 
 /// Writes the log entry of a version if it is absent, and finds out who wrote it.

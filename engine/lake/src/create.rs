@@ -11,7 +11,7 @@ use crate::{
     lake::Lake,
     schema::delta_schema_at,
     snapshot::Snapshot,
-    stage::{StageProgress, Staged, WriteMode},
+    stage::{Effect, StageProgress, Staged, WriteMode},
     staging::StagingArea,
 };
 
@@ -49,7 +49,15 @@ impl Lake {
         }
         let progress = Arc::new(StageProgress::default());
         let area = StagingArea::new(place.clone(), self.io().clone(), progress);
-        let staged = Staged { place, mode, base: None, schema, adds: Vec::new(), rows: 0, area };
+        let staged = Staged {
+            place,
+            effect: Effect::Write(mode),
+            base: None,
+            schema,
+            adds: Vec::new(),
+            rows: 0,
+            area,
+        };
         Ok(self.commit(staged, CommitInfo::default()).await?.snapshot)
     }
 }

@@ -168,6 +168,29 @@ pub enum LakeError {
         /// Name of the column.
         column: String,
     },
+    /// A row makes a CHECK constraint false.
+    #[error("a row of the Delta table at '{location}' violates CHECK '{name}' ({condition}): {row}")]
+    Check {
+        /// The place.
+        location: String,
+        /// Name of the constraint.
+        name: String,
+        /// Its condition.
+        condition: String,
+        /// The row, cut off when it is long.
+        row: String,
+    },
+    /// A statement would change one row twice.
+    #[error(
+        "several rows of the source match the same row of the Delta table at '{location}': {row}; \
+         make the source have one row for each, for example with GROUP BY or row_number()"
+    )]
+    Repeated {
+        /// The place.
+        location: String,
+        /// The row.
+        row: String,
+    },
     /// A value cannot be converted to its column's type.
     #[error("a value does not fit column '{column}' of the Delta table at '{location}'")]
     Value {
@@ -295,6 +318,8 @@ impl LakeError {
             | Self::Column { .. }
             | Self::ColumnCount { .. }
             | Self::NotNull { .. }
+            | Self::Check { .. }
+            | Self::Repeated { .. }
             | Self::Value { .. }
             | Self::Property { .. }
             | Self::FileOption { .. }

@@ -71,7 +71,8 @@ struct Shared {
     locations: Vec<Root>,
     stores: Arc<Stores>,
     cache: Cache,
-    writes: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+    writes: Locks,
+    turns: Locks,
     io: Handle,
     target_file_size: u64,
 }
@@ -128,7 +129,8 @@ impl Lake {
             locations,
             stores,
             cache,
-            writes: Mutex::new(HashMap::new()),
+            writes: Locks::default(),
+            turns: Locks::default(),
             io,
             target_file_size,
         };
@@ -282,17 +284,15 @@ impl Lake {
 
     /// The lock that every writer of the table in this process holds while it commits.
     pub(crate) fn write_lock(&self, place: &Place) -> Arc<tokio::sync::Mutex<()>> {
-        const SWEEP_AT: usize = 1024;
-        let mut writes = self.shared.writes.lock();
-        if let Some(lock) = writes.get(place.url.as_str()).and_then(Weak::upgrade) {
-            return lock;
-        }
-        if writes.len() >= SWEEP_AT {
-            writes.retain(|_, lock| lock.strong_count() > 0);
-        }
-        let lock = Arc::new(tokio::sync::Mutex::new(()));
-        writes.insert(place.text(), Arc::downgrade(&lock));
-        lock
+        lock_of(&self.shared.writes, place)
+    }
+
+    /// Waits until no other statement of this process that holds a turn works on the table: for
+    /// those who read rows to change them, and would only make each other start again.
+    pub async fn turn(&self, location: &str) -> Result<Turn, LakeError> {
+        let place = self.place(location)?;
+        let lock = lock_of(&self.shared.turns, &place);
+        Ok(Turn { _guard: lock.lock_owned().await })
     }
 
     pub(crate) fn cache(&self) -> &Cache {
@@ -315,6 +315,30 @@ impl Lake {
         }
         Err(LakeError::OutsideRoots { location: url.to_string() })
     }
+}
+
+/// One lock for each table that somebody holds one of.
+type Locks = Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>;
+
+/// The right to read rows of a table and change them; ends when it is dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Turn {
+    _guard: tokio::sync::OwnedMutexGuard<()>,
+}
+
+fn lock_of(locks: &Locks, place: &Place) -> Arc<tokio::sync::Mutex<()>> {
+    const SWEEP_AT: usize = 1024;
+    let mut locks = locks.lock();
+    if let Some(lock) = locks.get(place.url.as_str()).and_then(Weak::upgrade) {
+        return lock;
+    }
+    if locks.len() >= SWEEP_AT {
+        locks.retain(|_, lock| lock.strong_count() > 0);
+    }
+    let lock = Arc::new(tokio::sync::Mutex::new(()));
+    locks.insert(place.text(), Arc::downgrade(&lock));
+    lock
 }
 
 /// The newest version that was committed at or before `time`.

@@ -6,8 +6,13 @@
 //! tables' own logs.
 
 mod cache;
+mod change;
+mod check;
 mod commit;
 mod create;
+mod data_files;
+mod edit;
+mod entry;
 mod error;
 pub mod faults;
 mod files;
@@ -16,6 +21,7 @@ mod location;
 mod log;
 mod protocol;
 mod provider;
+mod rows;
 mod scan;
 mod schema;
 mod snapshot;
@@ -25,10 +31,15 @@ mod statistics;
 mod stores;
 
 pub use crate::{
+    change::{
+        CHANGE_COLUMN, ChangeOperation, Changed, Repeats, RowChange, StageChange,
+    },
+    check::{CONSTRAINT_PREFIX, Check},
     commit::{CommitInfo, Committed, Txn},
     create::CreateTable,
     error::LakeError,
-    lake::{Lake, LakeOptions},
+    lake::{Lake, LakeOptions, Turn},
+    rows::{FILE_COLUMN, ROW_COLUMN},
     schema::delta_schema,
     snapshot::{At, Snapshot},
     stage::{Stage, StageProgress, Staged, WriteMode},

@@ -1,5 +1,7 @@
 //! Reads single entries of a Delta log, where one small request says more than loading the table.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use model::time::Timestamp;
@@ -61,6 +63,22 @@ pub(crate) async fn is_ours(
         action.pointer("/commitInfo/whimbrel/commitId").and_then(|v| v.as_str()) == Some(&id)
     });
     Ok(Some(ours))
+}
+
+/// All actions of one commit; `None` when its file is no longer there.
+pub(crate) async fn actions(place: &Place, version: i64) -> Result<Option<Vec<Value>>, LakeError> {
+    let failed = |source| LakeError::store("read the Delta log", place.text(), source);
+    let bytes = match place.store.get(&commit_path(version)).await {
+        Ok(found) => found.bytes().await.map_err(failed)?,
+        Err(object_store::Error::NotFound { .. }) => return Ok(None),
+        Err(source) => return Err(failed(source)),
+    };
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let actions = lines.map(serde_json::from_slice).collect::<Result<Vec<Value>, _>>();
+    actions.map(Some).map_err(|source| LakeError::BrokenLog {
+        location: place.text(),
+        source: Arc::new(source),
+    })
 }
 
 /// The newest action of a kind in the commits that are still in the log, looked for from the newest

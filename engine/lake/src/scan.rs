@@ -25,7 +25,7 @@ use datafusion::{
 };
 use deltalake_core::kernel::Version;
 
-use crate::statistics::LogStatistics;
+use crate::{snapshot::Snapshot, statistics::LogStatistics};
 
 /// delta-rs' scan, and what the log says of its columns.
 #[derive(Debug, Clone)]
@@ -44,6 +44,11 @@ impl TableScan {
         let schema = scan.schema();
         let columns = schema.fields().iter().map(|field| statistics.column(field.name())).collect();
         Self { scan, version, columns }
+    }
+
+    /// Around a plan that reads some files of a version.
+    pub(crate) fn of_files(scan: Arc<dyn ExecutionPlan>, snapshot: &Snapshot) -> Self {
+        Self::new(scan, snapshot.state().version(), snapshot.statistics())
     }
 
     fn around(&self, scan: Arc<dyn ExecutionPlan>) -> Self {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use arrow::datatypes::{Schema, SchemaRef};
-use datafusion::catalog::TableProvider;
+use datafusion::{catalog::TableProvider, execution::runtime_env::RuntimeEnv};
 use deltalake_core::{
     DeltaTable,
     kernel::EagerSnapshot,
@@ -15,10 +15,12 @@ use deltalake_core::{
     table::state::DeltaTableState,
 };
 use model::{object::Properties, time::Timestamp};
+use object_store::path::Path;
+use url::Url;
 
 use crate::{
-    error::LakeError, location::Place, log::CommitFile, protocol::names,
-    provider::DeltaTableProvider, statistics::LogStatistics, stores::Stores,
+    data_files::DataFiles, error::LakeError, location::Place, log::CommitFile, protocol::names,
+    provider::DeltaTableProvider, rows::TableRows, statistics::LogStatistics, stores::Stores,
 };
 
 /// Which version of a table is meant.
@@ -45,6 +47,7 @@ pub struct Snapshot {
     size: OnceLock<Size>,
     statistics: Arc<LogStatistics>,
     files: Arc<EagerSnapshot>,
+    data_files: OnceLock<Result<Arc<DataFiles>, LakeError>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -110,6 +113,7 @@ impl Snapshot {
             place,
             stores,
             size: OnceLock::new(),
+            data_files: OnceLock::new(),
         })
     }
 
@@ -195,6 +199,39 @@ impl Snapshot {
             self.location(),
         )?;
         Ok(Arc::new(provider))
+    }
+
+    /// A table whose rows say where they are: the columns of the table, then [`crate::FILE_COLUMN`]
+    /// and [`crate::ROW_COLUMN`]. [`LakeError::Unsupported`] for tables whose rows cannot be changed.
+    pub fn rows_provider(self: &Arc<Self>) -> Result<Arc<dyn TableProvider>, LakeError> {
+        Ok(Arc::new(TableRows::new(Arc::clone(self))?))
+    }
+
+    /// The data files of this version.
+    pub(crate) fn data_files(&self) -> Result<Arc<DataFiles>, LakeError> {
+        let files = self.data_files.get_or_init(|| {
+            let snapshot = Arc::clone(&self.files);
+            DataFiles::new(self.location(), snapshot, self.schema(), self.partitioned_by())
+                .map(Arc::new)
+        });
+        files.clone()
+    }
+
+    pub(crate) fn statistics(&self) -> &LogStatistics {
+        &self.statistics
+    }
+
+    pub(crate) fn register_stores(&self, env: &RuntimeEnv) {
+        self.stores.register(env);
+    }
+
+    pub(crate) fn url(&self) -> &Url {
+        &self.place.url
+    }
+
+    /// The table's folder in its store.
+    pub(crate) fn path(&self) -> &Path {
+        &self.place.path
     }
 
     pub(crate) fn table(&self) -> &DeltaTable {

@@ -36,6 +36,8 @@ use parquet::{
 use tokio::task::JoinSet;
 
 use crate::{
+    check::{Check, all_checked, check_rows},
+    edit::Edit,
     error::LakeError,
     lake::Lake,
     location::Place,
@@ -55,8 +57,10 @@ const WRITE_BATCH_ROWS: usize = 8192;
 /// What happens to the rows that are there.
 #[derive(Debug, Clone, PartialEq)]
 pub enum WriteMode {
-    /// They stay.
+    /// They stay, and the new ones do not depend on them.
     Append,
+    /// They stay, and the new ones were computed from them: nobody may have changed them since.
+    Grow,
     /// They go; columns, partitioning and properties of the table stay.
     Overwrite,
     /// They go, and the table becomes what the query returns: created if it does not exist,
@@ -96,8 +100,21 @@ pub struct Stage {
     pub task: Arc<TaskContext>,
     /// What happens to the rows that are there.
     pub mode: WriteMode,
+    /// The version of the table that the plan was made for; the newest one where it does not matter.
+    pub base: Option<Arc<Snapshot>>,
+    /// All constraints of the table, planned over its columns.
+    pub checks: Vec<Check>,
     /// Counts while it runs.
     pub progress: Arc<StageProgress>,
+}
+
+/// What publishing staged files does to the table.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Rows come, all others stay or go.
+    Write(WriteMode),
+    /// Anything else: single files go, or the table's definition changes.
+    Edit(Box<Edit>),
 }
 
 /// How far staging is. Both numbers only grow.
@@ -113,7 +130,7 @@ pub struct StageProgress {
 /// background; [`Lake::discard`] deletes them now, [`Lake::commit`] publishes them.
 pub struct Staged {
     pub(crate) place: Place,
-    pub(crate) mode: WriteMode,
+    pub(crate) effect: Effect,
     /// What the table was when staging began.
     pub(crate) base: Option<Arc<Snapshot>>,
     pub(crate) schema: SchemaRef,
@@ -166,7 +183,7 @@ impl WriteMode {
         schema: &'a SchemaRef,
     ) -> Option<Declaration<'a>> {
         match self {
-            Self::Append | Self::Overwrite => None,
+            Self::Append | Self::Grow | Self::Overwrite => None,
             Self::Replace { partitioned_by, comment, properties, .. }
             | Self::Create { partitioned_by, comment, properties, .. } => Some(Declaration {
                 location,
@@ -186,25 +203,24 @@ impl Lake {
     /// what they wrote. Checks before the first row that the table can be written, that the columns
     /// fit, and for [`WriteMode::Create`] that there is no table.
     pub async fn stage(&self, stage: Stage) -> Result<Staged, LakeError> {
-        let Stage { location, plan, task, mode, progress } = stage;
+        let Stage { location, plan, task, mode, base, checks, progress } = stage;
         let place = self.place(&location)?;
-        let target = self.target(&place, &mode, &plan.schema()).await?;
+        let target = self.target(&place, &mode, base, &plan.schema()).await?;
+        let keeps_definition =
+            matches!(mode, WriteMode::Append | WriteMode::Grow | WriteMode::Overwrite);
+        if let (Some(base), true) = (&target.base, keeps_definition) {
+            all_checked(base, &checks)?;
+        }
         let fit = Fit::new(&place.text(), &plan.schema(), Arc::clone(&target.schema))?;
         let area = StagingArea::new(place.clone(), self.io().clone(), Arc::clone(&progress));
-        let writing = Writing {
-            place: place.clone(),
-            fit,
-            config: writer_config(&target, self.target_file_size()),
-            area: Arc::clone(&area),
-            progress: Arc::clone(&progress),
-            rows: AtomicU64::new(0),
-            held_rows: AtomicU64::new(0),
-            held_bytes: AtomicU64::new(0),
-        };
-        let plan = distribute(&place, plan, &target)?;
-        let (adds, rows) = run(Arc::new(writing), plan, task).await?;
+        let writing = Writing::new(self, &target, fit, Arc::clone(&area), progress, checks);
+        let plan = distribute(&place, plan, &target, 0)?;
+        let streams = streams(&writing, &plan, &task)?;
+        let (mut adds, held) = run(&writing, streams, Held::default()).await?;
+        adds.extend(writing.flush(held).await?);
+        let rows = writing.rows.load(Ordering::Relaxed);
         let Target { base, schema, .. } = target;
-        Ok(Staged { place, mode, base, schema, adds, rows, area })
+        Ok(Staged { place, effect: Effect::Write(mode), base, schema, adds, rows, area })
     }
 
     /// Deletes the staged files. Files that cannot be deleted are logged and stay for a vacuum.
@@ -216,25 +232,29 @@ impl Lake {
         &self,
         place: &Place,
         mode: &WriteMode,
+        base: Option<Arc<Snapshot>>,
         plan: &SchemaRef,
     ) -> Result<Target, LakeError> {
-        let base = match self.cache().fresh(place).await {
-            Ok(snapshot) => Some(snapshot),
-            Err(LakeError::NotFound { .. }) => None,
-            Err(error) => return Err(error),
+        let base = match base {
+            Some(base) => Some(base),
+            None => match self.cache().fresh(place).await {
+                Ok(snapshot) => Some(snapshot),
+                Err(LakeError::NotFound { .. }) => None,
+                Err(error) => return Err(error),
+            },
         };
         if matches!(mode, WriteMode::Create { .. }) && base.is_some() {
             return Err(LakeError::AlreadyExists { location: place.text() });
         }
         if let Some(base) = &base {
             check_writable(base)?;
-            if is_append_only(base) && !matches!(mode, WriteMode::Append) {
+            if is_append_only(base) && !matches!(mode, WriteMode::Append | WriteMode::Grow) {
                 return Err(LakeError::AppendOnly { location: place.text() });
             }
         }
         let location = place.text();
         let (schema, partitioned_by, properties) = match mode {
-            WriteMode::Append | WriteMode::Overwrite => {
+            WriteMode::Append | WriteMode::Grow | WriteMode::Overwrite => {
                 let Some(base) = &base else { return Err(LakeError::NotFound { location }) };
                 (base.schema(), base.partitioned_by().to_vec(), base.properties().clone())
             }
@@ -255,17 +275,30 @@ impl Lake {
 }
 
 /// What the rows are written for.
-struct Target {
+pub(crate) struct Target {
     base: Option<Arc<Snapshot>>,
-    schema: SchemaRef,
+    pub(crate) schema: SchemaRef,
     partitioned_by: Vec<String>,
     properties: Properties,
 }
 
+impl Target {
+    /// The table as it is.
+    pub(crate) fn of(base: &Arc<Snapshot>) -> Self {
+        Self {
+            base: Some(Arc::clone(base)),
+            schema: base.schema(),
+            partitioned_by: base.partitioned_by().to_vec(),
+            properties: base.properties().clone(),
+        }
+    }
+}
+
 /// What all tasks of one statement share.
-struct Writing {
+pub(crate) struct Writing {
     place: Place,
     fit: Fit,
+    checks: Vec<Check>,
     config: WriterConfig,
     area: Arc<StagingArea>,
     progress: Arc<StageProgress>,
@@ -274,7 +307,58 @@ struct Writing {
     held_bytes: AtomicU64,
 }
 
+/// Rows that wait for others, so that a small result becomes one file.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    batches: Vec<RecordBatch>,
+}
+
 impl Writing {
+    pub(crate) fn new(
+        lake: &Lake,
+        target: &Target,
+        fit: Fit,
+        area: Arc<StagingArea>,
+        progress: Arc<StageProgress>,
+        checks: Vec<Check>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            place: area.place().clone(),
+            fit,
+            checks,
+            config: writer_config(target, lake.target_file_size()),
+            area,
+            progress,
+            rows: AtomicU64::new(0),
+            held_rows: AtomicU64::new(0),
+            held_bytes: AtomicU64::new(0),
+        })
+    }
+
+    /// The same for rows of the table itself: they are not checked and count for nothing.
+    pub(crate) fn copying(&self, fit: Fit) -> Self {
+        Self {
+            place: self.place.clone(),
+            fit,
+            checks: Vec::new(),
+            config: self.config.clone(),
+            area: Arc::clone(&self.area),
+            progress: Arc::default(),
+            rows: AtomicU64::new(0),
+            held_rows: AtomicU64::new(self.held_rows.load(Ordering::Relaxed)),
+            held_bytes: AtomicU64::new(self.held_bytes.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Writes the rows that still wait.
+    pub(crate) async fn flush(&self, held: Held) -> Result<Vec<Add>, LakeError> {
+        if held.batches.is_empty() {
+            return Ok(Vec::new());
+        }
+        let writer = self.write(held.batches).await?;
+        writer.close().await.map_err(|error| self.write_error(error))
+    }
+
     fn writer(&self) -> DeltaWriter {
         let store = StagingStore::new(Arc::clone(&self.area));
         DeltaWriter::new(Arc::new(store), self.config.clone())
@@ -293,6 +377,7 @@ impl Writing {
                 continue;
             }
             let batch = self.fit.batch(&batch)?;
+            check_rows(self.place.url.as_str(), &self.checks, &batch)?;
             let count = batch.num_rows() as u64;
             self.rows.fetch_add(count, Ordering::Relaxed);
             self.progress.rows.fetch_add(count, Ordering::Relaxed);
@@ -323,7 +408,7 @@ impl Writing {
         Ok(writer)
     }
 
-    fn query_error(&self, error: DataFusionError) -> LakeError {
+    pub(crate) fn query_error(&self, error: DataFusionError) -> LakeError {
         LakeError::Query { location: self.place.text(), source: Arc::new(error) }
     }
 
@@ -348,39 +433,46 @@ impl Writing {
     }
 }
 
-/// Runs all partitions; the first error ends the others.
-async fn run(
-    writing: Arc<Writing>,
-    plan: Arc<dyn ExecutionPlan>,
-    task: Arc<TaskContext>,
-) -> Result<(Vec<Add>, u64), LakeError> {
+/// Starts all partitions of a plan.
+pub(crate) fn streams(
+    writing: &Writing,
+    plan: &Arc<dyn ExecutionPlan>,
+    task: &Arc<TaskContext>,
+) -> Result<Vec<SendableRecordBatchStream>, LakeError> {
+    (0..plan.output_partitioning().partition_count())
+        .map(|n| plan.execute(n, Arc::clone(task)).map_err(|error| writing.query_error(error)))
+        .collect()
+}
+
+/// Writes all streams side by side; the first error ends the others. Returns the files and the rows
+/// that still wait, those of `held` among them.
+pub(crate) async fn run(
+    writing: &Arc<Writing>,
+    streams: Vec<SendableRecordBatchStream>,
+    held: Held,
+) -> Result<(Vec<Add>, Held), LakeError> {
     let mut tasks = JoinSet::new();
-    for partition in 0..plan.output_partitioning().partition_count() {
-        let rows = plan
-            .execute(partition, Arc::clone(&task))
-            .map_err(|error| writing.query_error(error))?;
-        let writing = Arc::clone(&writing);
+    for rows in streams {
+        let writing = Arc::clone(writing);
         tasks.spawn(async move { writing.partition(rows).await });
     }
-    let (mut adds, mut held) = (Vec::new(), Vec::new());
+    let (mut adds, mut held) = (Vec::new(), held);
     while let Some(joined) = tasks.join_next().await {
         let (written, rest) = joined
             .map_err(|error| LakeError::internal("write rows", writing.place.text(), error))??;
         adds.extend(written);
-        held.extend(rest);
+        held.batches.extend(rest);
     }
-    if !held.is_empty() {
-        let writer = writing.write(held).await?;
-        adds.extend(writer.close().await.map_err(|error| writing.write_error(error))?);
-    }
-    Ok((adds, writing.rows.load(Ordering::Relaxed)))
+    Ok((adds, held))
 }
 
-/// Brings rows with equal partition values to the same task.
-fn distribute(
+/// Brings rows with equal partition values to the same task. The plan has `leading` columns before
+/// those of the table.
+pub(crate) fn distribute(
     place: &Place,
     plan: Arc<dyn ExecutionPlan>,
     target: &Target,
+    leading: usize,
 ) -> Result<Arc<dyn ExecutionPlan>, LakeError> {
     let partitions = plan.output_partitioning().partition_count();
     if target.partitioned_by.is_empty() || partitions <= 1 {
@@ -391,6 +483,7 @@ fn distribute(
         .partitioned_by
         .iter()
         .filter_map(|name| target.schema.index_of(name).ok())
+        .map(|index| index + leading)
         .map(|index| Arc::new(Column::new(source.field(index).name(), index)) as _)
         .collect();
     let plan = RepartitionExec::try_new(plan, Partitioning::Hash(by, partitions))

@@ -43,6 +43,11 @@ impl StagingArea {
         Arc::new(Self { place, io, progress, files, kept })
     }
 
+    /// The table that the files are for.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// From now on the files belong to the table.
     pub(crate) fn keep(&self) {
         self.kept.store(true, Ordering::Release);

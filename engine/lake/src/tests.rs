@@ -137,6 +137,8 @@ async fn stage_plan(
         plan,
         task: SessionContext::new().task_ctx(),
         mode,
+        base: None,
+        checks: Vec::new(),
         progress: Arc::new(StageProgress::default()),
     };
     lake.stage(stage).await

@@ -14,7 +14,7 @@ use datafusion::{
 };
 use dialect::statement::{JobStatement, Query, Show, Statement, TableUse};
 use futures::{StreamExt, TryStreamExt, stream};
-use lake::{Stage, Staged};
+use lake::{Changed, Stage, StageChange, Staged};
 use model::{
     id::QueryId,
     name::{ObjectName, RESERVED_SCHEMAS},
@@ -350,6 +350,17 @@ impl Queries {
         let lake = Arc::clone(&self.inner.options.lake);
         let runtime = self.runtime(&stage.plan).clone();
         let staging = runtime.spawn(async move { lake.stage(stage).await });
+        Ok(staging.await??)
+    }
+
+    /// As [`Queries::stage`], for a plan that changes rows.
+    pub(crate) async fn stage_change(
+        &self,
+        change: StageChange,
+    ) -> Result<(Option<Staged>, Changed), QueryError> {
+        let lake = Arc::clone(&self.inner.options.lake);
+        let runtime = self.runtime(&change.plan).clone();
+        let staging = runtime.spawn(async move { lake.stage_change(change).await });
         Ok(staging.await??)
     }
 

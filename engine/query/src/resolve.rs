@@ -54,6 +54,17 @@ pub(crate) struct Resolved {
     pub(crate) snapshots: HashMap<ObjectName, Arc<Snapshot>>,
     /// Every object that was found, by name, those behind views included.
     pub(crate) objects: HashMap<ObjectName, Object>,
+    uses: HashSet<ObjectUse>,
+}
+
+impl Resolved {
+    /// Whether the newest rows of a table are read, directly or through views, by another name than
+    /// `planned_name`.
+    pub(crate) fn reads(&self, name: &ObjectName, planned_name: &str) -> bool {
+        self.uses.iter().any(|used| {
+            used.name == *name && used.at.is_none() && used.planned_name != planned_name
+        })
+    }
 }
 
 /// Finds, checks and opens everything that `tables` name, directly or through views.
@@ -72,7 +83,11 @@ pub(crate) async fn resolve(
     let mut objects = HashMap::new();
     for (object_use, table) in opened {
         if let OpenTable::Delta(snapshot) = &table {
-            snapshots.insert(object_use.name.clone(), Arc::clone(snapshot));
+            // The newest version stands for the table; older ones are only read.
+            let newest = object_use.at.is_none();
+            if newest || !snapshots.contains_key(&object_use.name) {
+                snapshots.insert(object_use.name.clone(), Arc::clone(snapshot));
+            }
         }
         schemas.add(
             &object_use.name,
@@ -105,7 +120,7 @@ pub(crate) async fn resolve(
     for (name, object) in found.objects {
         objects.insert(name, object);
     }
-    Ok(Resolved { state, snapshots, objects })
+    Ok(Resolved { state, snapshots, objects, uses: found.uses })
 }
 
 /// The schema that a result has once it is stored.

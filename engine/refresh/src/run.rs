@@ -356,6 +356,8 @@ impl Run<'_> {
                     comment,
                     properties,
                 },
+                base: None,
+                checks: Vec::new(),
                 progress: progress.staged(),
             };
             // The inner task ends with the outer one, whichever runtime it is on.

@@ -12,18 +12,27 @@ use datafusion::{
         tree_node::{Transformed, TreeNode},
     },
     datasource::{MemTable, provider_as_source},
-    logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, expr::Placeholder, lit},
+    logical_expr::{
+        Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, expr::Placeholder, ident, lit,
+    },
     sql::{
         parser::{DFParser, Statement as DataFusionStatement},
         sqlparser::ast::{self, Ident, ObjectNamePart, TableObject},
     },
 };
-use dialect::statement::{Insert, TableUse};
-use lake::{CommitInfo, Stage, StageProgress, Staged, WriteMode};
+use dialect::statement::{Insert, OldRows, Replaced};
+use lake::{
+    CHANGE_COLUMN, ChangeOperation, CommitInfo, FILE_COLUMN, ROW_COLUMN, Repeats, RowChange,
+    Snapshot, Stage, StageProgress, Staged, WriteMode,
+};
 use model::{
     code::Code,
     name::{CATALOG, ObjectName},
-    object::{Object, ObjectBody, Table, TableFormat},
+};
+
+use super::{
+    change::{StagedAs, rows_of, stage_and_commit, target_name, with_target},
+    target::{check_as, checks, named_target, snapshot_of, until_undisturbed},
 };
 
 use crate::{
@@ -43,14 +52,21 @@ pub(super) async fn check(
     insert: &Insert,
 ) -> Result<Checked, QueryError> {
     let name = ObjectName::from_parts(&insert.target, session.schema())?;
-    let object = inner.object_named(&name).await?;
-    target_table(&object)?;
-    let target = vec![name.schema().to_owned(), name.name().to_owned()];
+    named_target(inner, &name).await?;
     let mut tables = insert.source.tables.clone();
-    tables.push(TableUse { name: target.clone(), at: None, planned_name: target.clone() });
+    if let OldRows::GoWhere(replaced) = &insert.old_rows {
+        tables.extend(replaced.rows.tables.iter().cloned());
+    }
+    let tables = with_target(&tables, &name);
     let resolved = inner.resolve(session.schema(), &tables, Purpose::Read, &Pins::new()).await?;
+    let columns = if insert.by_name {
+        columns_by_name(&resolved, &name, insert).await?
+    } else {
+        insert.columns.clone()
+    };
     let planned_target = nullable_target(&resolved, &name)?;
-    let planned = plan::logical_of(&resolved.state, statement(insert, &planned_target)?).await?;
+    let statement = statement(insert, columns, &planned_target)?;
+    let planned = plan::logical_of(&resolved.state, statement).await?;
     let LogicalPlan::Dml(dml) = planned else {
         return Err(QueryError::Unsupported("this form of INSERT".to_owned()));
     };
@@ -58,17 +74,46 @@ pub(super) async fn check(
     Ok(Checked { resolved, plan, parameters: insert.source.parameters })
 }
 
+/// The names of the source's columns, each of which has to be one of the target's.
+async fn columns_by_name(
+    resolved: &Resolved,
+    name: &ObjectName,
+    insert: &Insert,
+) -> Result<Vec<String>, QueryError> {
+    let source = plan::logical(&resolved.state, &insert.source).await?;
+    let target = snapshot_of(resolved, name)?.schema();
+    let mut columns: Vec<String> = Vec::new();
+    for field in source.schema().fields() {
+        if target.index_of(field.name()).is_err() {
+            let known = target.fields().iter().map(|field| field.name().as_str());
+            return Err(QueryError::Invalid(format!(
+                "BY NAME: table '{name}' has no column '{}'; it has {}",
+                field.name(),
+                known.collect::<Vec<_>>().join(", ")
+            )));
+        }
+        if columns.contains(field.name()) {
+            return Err(QueryError::Invalid(format!(
+                "BY NAME: the query returns two columns '{}'",
+                field.name()
+            )));
+        }
+        columns.push(field.name().clone());
+    }
+    Ok(columns)
+}
+
 /// The target as the planner is to see it: it matches columns and types, and leaves NOT NULL to the
 /// writer, who knows the names of the columns.
 fn nullable_target(resolved: &Resolved, name: &ObjectName) -> Result<Vec<String>, QueryError> {
     let missing = || QueryError::TableNotFound { name: name.clone(), nearest: None };
-    let schema = resolved.snapshots.get(name).ok_or_else(missing)?.schema();
+    let schema = snapshot_of(resolved, name)?.schema();
     let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
     let nullable = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-    // No name of a table holds this character.
-    let planned = format!("{}@target", name.name());
+    let planned = target_name(name);
     let catalog = resolved.state.catalog_list().catalog(CATALOG);
     let tables = catalog.and_then(|catalog| catalog.schema(name.schema())).ok_or_else(missing)?;
+    tables.deregister_table(&planned)?;
     tables.register_table(planned.clone(), Arc::new(Described::new(nullable, None)))?;
     Ok(vec![name.schema().to_owned(), planned])
 }
@@ -83,7 +128,7 @@ pub(super) async fn run(
     let many = insert.source.parameters > 0 && rows != 1;
     if !many {
         let row = parameters.map(|batch| (batch, 0));
-        return run_once(queries, session, insert, Bound::Row(row)).await;
+        return undisturbed(queries, session, insert, Bound::Row(row)).await;
     }
     let Some(batch) = parameters else { return Ok(CommandResult::done()) };
     if batch.num_rows() == 0 {
@@ -91,12 +136,12 @@ pub(super) async fn run(
     }
     let checked = check(&queries.inner, session, insert).await?;
     if with_bound_rows(checked.plan, insert.source.parameters, batch)?.is_some() {
-        return run_once(queries, session, insert, Bound::Rows(batch)).await;
+        return undisturbed(queries, session, insert, Bound::Rows(batch)).await;
     }
     let mut affected = 0;
     for n in 0..batch.num_rows() {
         let bound = Bound::Row(Some((batch, n)));
-        affected += run_once(queries, session, insert, bound).await?.rows_affected;
+        affected += undisturbed(queries, session, insert, bound).await?.rows_affected;
     }
     Ok(CommandResult::affected(u64::try_from(affected).unwrap_or(0)))
 }
@@ -107,6 +152,24 @@ enum Bound<'a> {
     Row(Option<(&'a RecordBatch, usize)>),
     /// All rows at once, in the place of VALUES.
     Rows(&'a RecordBatch),
+}
+
+/// Runs it until nobody else changed meanwhile what it had read.
+async fn undisturbed(
+    queries: &Queries,
+    session: &Session,
+    insert: &Insert,
+    bound: Bound<'_>,
+) -> Result<CommandResult, QueryError> {
+    let _turn = match &insert.old_rows {
+        OldRows::Stay => None,
+        OldRows::Go | OldRows::GoWhere(_) => {
+            let name = ObjectName::from_parts(&insert.target, session.schema())?;
+            let location = named_target(&queries.inner, &name).await?.location;
+            Some(queries.inner.options.lake.turn(&location).await?)
+        }
+    };
+    until_undisturbed(|| run_once(queries, session, insert, bound)).await
 }
 
 async fn run_once(
@@ -123,11 +186,17 @@ async fn run_once(
             .ok_or_else(|| QueryError::Unsupported("binding many rows here".to_owned()))?,
     };
     let name = ObjectName::from_parts(&insert.target, session.schema())?;
-    let object =
-        resolved.objects.get(&name).ok_or(QueryError::TableNotFound { name, nearest: None })?;
-    let location = target_table(object)?.location.clone();
-    let mode = if insert.overwrite { WriteMode::Overwrite } else { WriteMode::Append };
-    let staged = match stage(queries, &resolved, &logical, location, mode).await {
+    let base = snapshot_of(&resolved, &name)?;
+    let mode = match &insert.old_rows {
+        OldRows::GoWhere(replaced) => {
+            let rows = replace_where(queries, &resolved, &name, logical, replaced).await?;
+            return Ok(CommandResult::affected(rows));
+        }
+        OldRows::Go => WriteMode::Overwrite,
+        OldRows::Stay if resolved.reads(&name, &target_name(&name)) => WriteMode::Grow,
+        OldRows::Stay => WriteMode::Append,
+    };
+    let staged = match stage(queries, &resolved, &logical, &base, mode).await {
         Ok(staged) => staged,
         Err(error) => return Err(with_column(&resolved, &logical, error).await),
     };
@@ -145,13 +214,67 @@ async fn stage(
     queries: &Queries,
     resolved: &Resolved,
     logical: &LogicalPlan,
-    location: String,
+    base: &Arc<Snapshot>,
     mode: WriteMode,
 ) -> Result<Staged, QueryError> {
-    let plan = plan::physical(&resolved.state, logical).await?;
-    let task = resolved.state.task_ctx();
-    let progress = Arc::new(StageProgress::default());
-    queries.stage(Stage { location, plan, task, mode, progress }).await
+    let stage = Stage {
+        location: base.location().to_owned(),
+        plan: plan::physical(&resolved.state, logical).await?,
+        task: resolved.state.task_ctx(),
+        mode,
+        base: Some(Arc::clone(base)),
+        checks: checks(&resolved.state, base)?,
+        progress: Arc::new(StageProgress::default()),
+    };
+    queries.stage(stage).await
+}
+
+/// Rows that fulfil the condition go, and the new ones, which have to fulfil it, come: one commit.
+/// Returns how many rows went or came.
+async fn replace_where(
+    queries: &Queries,
+    resolved: &Resolved,
+    name: &ObjectName,
+    new_rows: LogicalPlan,
+    replaced: &Replaced,
+) -> Result<u64, QueryError> {
+    let (target, old_rows) = rows_of(resolved, name, &replaced.rows).await?;
+    let LogicalPlan::Projection(projection) = old_rows else {
+        return Err(QueryError::Unsupported("this form of REPLACE WHERE".to_owned()));
+    };
+    let old_rows = Arc::unwrap_or_clone(projection.input);
+    let schema = target.schema();
+    let mut gone = vec![
+        ident(FILE_COLUMN).alias(FILE_COLUMN),
+        ident(ROW_COLUMN).alias(ROW_COLUMN),
+        lit(RowChange::Delete as i8).alias(CHANGE_COLUMN),
+    ];
+    let mut come = vec![
+        lit(ScalarValue::Int32(None)).alias(FILE_COLUMN),
+        lit(ScalarValue::Int64(None)).alias(ROW_COLUMN),
+        lit(RowChange::Insert as i8).alias(CHANGE_COLUMN),
+    ];
+    for (field, column) in schema.fields().iter().zip(new_rows.schema().columns()) {
+        gone.push(lit(ScalarValue::try_from(field.data_type())?).alias(field.name()));
+        let value = Expr::Column(column).cast_to(field.data_type(), new_rows.schema())?;
+        come.push(value.alias(field.name()));
+    }
+    let come = LogicalPlanBuilder::from(new_rows).project(come)?.build()?;
+    let plan = LogicalPlanBuilder::from(old_rows).project(gone)?.union(come)?.build()?;
+    let mut checks = checks(&resolved.state, &target)?;
+    let fulfilled = format!("({}) IS TRUE", replaced.text);
+    let alias = name.name();
+    let mut fulfilled = check_as(&resolved.state, &target, Some(alias), "REPLACE WHERE", &fulfilled)?;
+    fulfilled.condition.clone_from(&replaced.text);
+    checks.push(fulfilled);
+    let staged_as = StagedAs {
+        target,
+        repeats: Repeats::Once,
+        operation: ChangeOperation::Replace,
+        condition: Some(replaced.text.clone()),
+        checks,
+    };
+    stage_and_commit(queries, resolved, &plan, staged_as).await
 }
 
 /// Adds the column to an error about a value. Values are cheap to compute once more, one column at
@@ -205,28 +328,12 @@ fn with_only(plan: &LogicalPlan, n: usize) -> Result<LogicalPlan, QueryError> {
 }
 
 /// The Delta table behind the target, or why it cannot be written.
-fn target_table(object: &Object) -> Result<&Table, QueryError> {
-    let wrong = |kind, problem: &str| QueryError::WrongKind {
-        name: object.name.clone(),
-        kind,
-        problem: problem.to_owned(),
-    };
-    match &object.body {
-        ObjectBody::Table(table) if table.format == TableFormat::Delta => Ok(table),
-        ObjectBody::Table(table) => Err(wrong(
-            table.format.as_sql(),
-            "table, which is read only: only Delta tables are written",
-        )),
-        ObjectBody::View(_) => Err(wrong("view", "which holds no rows of its own")),
-        ObjectBody::MaterializedView(_) => Err(wrong(
-            "materialized view",
-            "whose rows come from its query: insert into a table that it reads",
-        )),
-    }
-}
-
 /// The INSERT for DataFusion's planner, which knows how columns and types are matched.
-fn statement(insert: &Insert, target: &[String]) -> Result<ast::Statement, QueryError> {
+fn statement(
+    insert: &Insert,
+    columns: Vec<String>,
+    target: &[String],
+) -> Result<ast::Statement, QueryError> {
     let ident = |text: &String| Ident::with_quote('"', text.clone());
     let template = DFParser::parse_sql("INSERT INTO t VALUES (1)")?.pop_front();
     let Some(DataFusionStatement::Statement(template)) = template else {
@@ -237,8 +344,7 @@ fn statement(insert: &Insert, target: &[String]) -> Result<ast::Statement, Query
     };
     let parts = target.iter().map(|part| ObjectNamePart::Identifier(ident(part))).collect();
     statement.table = TableObject::TableName(ast::ObjectName(parts));
-    statement.columns = insert
-        .columns
+    statement.columns = columns
         .iter()
         .map(|column| ast::ObjectName(vec![ObjectNamePart::Identifier(ident(column))]))
         .collect();

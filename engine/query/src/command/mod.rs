@@ -1,10 +1,12 @@
 //! Statements that take effect: one file for each kind of object, one entry for all.
 
+mod change;
 mod insert;
 pub(crate) mod jobs;
 mod schemas;
 pub(crate) mod show;
 mod tables;
+mod target;
 mod views;
 
 use arrow::record_batch::RecordBatch;
@@ -46,6 +48,7 @@ pub(crate) async fn check(
             check_query(inner, session, query, Some(explain)).await.map(Some)
         }
         Statement::Insert(statement) => insert::check(inner, session, statement).await.map(Some),
+        Statement::Change(statement) => change::check(inner, session, statement).await.map(Some),
         Statement::CreateTable(create) => {
             let Some(query) = &create.query else { return Ok(None) };
             stored(query)?;
@@ -84,11 +87,17 @@ pub(crate) async fn run(
     parameters: Option<&RecordBatch>,
 ) -> Result<CommandResult, QueryError> {
     let bound = parameters.is_some_and(|batch| batch.num_columns() > 0);
-    if bound && !matches!(statement, Statement::Insert(_)) {
+    if bound && !matches!(statement, Statement::Insert(_) | Statement::Change(_)) {
         return Err(QueryError::Invalid("this statement takes no parameters".to_owned()));
     }
     match statement {
         Statement::Insert(insert) => insert::run(queries, session, &insert, parameters).await,
+        Statement::Change(change) => change::run(queries, session, &change, parameters).await,
+        Statement::Truncate { target } => {
+            change::run(queries, session, &change::truncate(&target)?, None).await
+        }
+        Statement::Alter(_) => Err(QueryError::Unsupported("ALTER TABLE".to_owned())),
+        Statement::Maintain(_) => Err(QueryError::Unsupported("maintenance".to_owned())),
         Statement::CreateSchema { name, if_not_exists, comment } => {
             schemas::create(queries, &name, if_not_exists, comment).await
         }

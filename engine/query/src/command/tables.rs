@@ -104,6 +104,8 @@ async fn create_delta(
             plan: write.plan,
             task: write.task,
             mode,
+            base: None,
+            checks: Vec::new(),
             progress: Arc::new(StageProgress::default()),
         })
         .await?;

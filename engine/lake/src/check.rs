@@ -1,0 +1,99 @@
+//! CHECK constraints: conditions that no written row may make false.
+//!
+//! Delta keeps them as table properties, so that every writer finds them. It never decides how a
+//! condition is planned: whoever plans the rows plans it too.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::physical_expr::PhysicalExpr;
+
+use crate::{error::LakeError, snapshot::Snapshot};
+
+/// Properties with this prefix hold a constraint under its name.
+pub const CONSTRAINT_PREFIX: &str = "delta.constraints.";
+
+/// A constraint that is planned: a condition over the table's columns.
+#[derive(Debug, Clone)]
+pub struct Check {
+    /// Its name.
+    pub name: String,
+    /// The condition as it stands in the table's properties.
+    pub condition: String,
+    /// The condition over batches with the table's columns.
+    pub expr: Arc<dyn PhysicalExpr>,
+}
+
+impl Snapshot {
+    /// Names and conditions of the table's CHECK constraints.
+    pub fn constraints(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.properties().iter().filter_map(|(key, condition)| {
+            Some((key.strip_prefix(CONSTRAINT_PREFIX)?, condition.as_str()))
+        })
+    }
+}
+
+/// Refuses to write a table whose constraints are not among `checks`.
+pub(crate) fn all_checked(snapshot: &Snapshot, checks: &[Check]) -> Result<(), LakeError> {
+    for (name, condition) in snapshot.constraints() {
+        let checked =
+            checks.iter().any(|check| check.name == name && check.condition == condition);
+        if !checked {
+            return Err(LakeError::Unsupported {
+                location: snapshot.location().to_owned(),
+                feature: format!("checkConstraints ('{name}')"),
+                access: "write in this way",
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Fails on the first row that makes a condition false. NULL passes, as the SQL standard says.
+pub(crate) fn check_rows(
+    location: &str,
+    checks: &[Check],
+    rows: &RecordBatch,
+) -> Result<(), LakeError> {
+    for check in checks {
+        let failed = |source| LakeError::Query {
+            location: location.to_owned(),
+            source: Arc::new(source),
+        };
+        let value = check.expr.evaluate(rows).map_err(failed)?;
+        let value = value.into_array(rows.num_rows()).map_err(failed)?;
+        let Some(passes) = value.as_boolean_opt() else { continue };
+        let violated = (0..passes.len()).find(|row| passes.is_valid(*row) && !passes.value(*row));
+        if let Some(row) = violated {
+            return Err(LakeError::Check {
+                location: location.to_owned(),
+                name: check.name.clone(),
+                condition: check.condition.clone(),
+                row: shown(&rows.slice(row, 1)),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A row as people write it: `id = 7, name = 'x'`, cut off when it is long.
+pub(crate) fn shown(row: &RecordBatch) -> String {
+    const SHOWN_MAX: usize = 200;
+    let values = row.schema_ref().fields().iter().zip(row.columns()).map(|(field, column)| {
+        let value = arrow::util::display::array_value_to_string(column, 0);
+        let value = match value {
+            Ok(_) if column.is_null(0) => "NULL".to_owned(),
+            Ok(text) if field.data_type().is_string() => format!("'{text}'"),
+            Ok(text) => text,
+            Err(_) => "?".to_owned(),
+        };
+        format!("{} = {value}", field.name())
+    });
+    let mut text = values.collect::<Vec<_>>().join(", ");
+    if text.len() > SHOWN_MAX {
+        let cut = (0..=SHOWN_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(cut);
+        text.push('…');
+    }
+    text
+}

@@ -1,0 +1,116 @@
+//! A change to a table that is there: files go and come, or its definition changes.
+//!
+//! It says itself what others may have done meanwhile, so that whoever comes second is let through
+//! only where the result is what one after the other would have given.
+
+use std::{collections::HashSet, sync::Arc};
+
+use deltalake_core::{
+    kernel::{Metadata, Protocol, Remove},
+    protocol::DeltaOperation,
+};
+use serde_json::{Map, Value};
+
+use crate::{
+    entry::same_definition, error::LakeError, location::Place, log, snapshot::Snapshot,
+    stage::Staged,
+};
+
+/// What a commit does besides adding the staged files.
+#[derive(Debug, Clone)]
+pub(crate) struct Edit {
+    /// For the history.
+    pub(crate) operation: DeltaOperation,
+    /// Files that go.
+    pub(crate) removes: Vec<Remove>,
+    /// The table's new definition.
+    pub(crate) metadata: Option<Metadata>,
+    /// The table's new features.
+    pub(crate) protocol: Option<Protocol>,
+    /// For the history.
+    pub(crate) metrics: Map<String, Value>,
+    /// What others may have committed since the version that this was made for.
+    pub(crate) meanwhile: Meanwhile,
+}
+
+/// What others may have committed meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meanwhile {
+    /// Nothing.
+    Nothing,
+    /// Rows of statements that had not read the table: they count as written after this one.
+    Appends,
+    /// Whatever left alone the files that go: for edits that change no row.
+    OtherFiles,
+}
+
+impl Edit {
+    pub(crate) async fn check_base(
+        &self,
+        staged: &Staged,
+        base: Option<&Arc<Snapshot>>,
+    ) -> Result<(), LakeError> {
+        let location = staged.place.text();
+        let (Some(old), Some(new)) = (&staged.base, base) else {
+            return Err(LakeError::NotFound { location });
+        };
+        let conflict = |why: &'static str| {
+            Err(LakeError::Conflict { location: location.clone(), version: new.version(), why })
+        };
+        if old.table_id() != new.table_id() {
+            return conflict("it was dropped and created anew");
+        }
+        if old.version() == new.version() {
+            return Ok(());
+        }
+        if !same_definition(old, new) {
+            return conflict("its definition changed");
+        }
+        if self.meanwhile == Meanwhile::Nothing {
+            return conflict("its rows changed");
+        }
+        let gone: HashSet<&str> = self.removes.iter().map(|file| file.path.as_str()).collect();
+        for version in old.version() + 1..=new.version() {
+            if !self.agrees(&staged.place, version, &gone).await? {
+                let why = "rows that the statement read or changed are others now";
+                return Err(LakeError::Conflict { location, version, why });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a commit is one that others may have made meanwhile.
+    async fn agrees(
+        &self,
+        place: &Place,
+        version: i64,
+        gone: &HashSet<&str>,
+    ) -> Result<bool, LakeError> {
+        // A commit that is no longer in the log cannot be looked at.
+        let Some(actions) = log::actions(place, version).await? else { return Ok(false) };
+        let removed: Vec<&str> = actions
+            .iter()
+            .filter_map(|action| action.pointer("/remove/path").and_then(Value::as_str))
+            .collect();
+        Ok(match self.meanwhile {
+            Meanwhile::Nothing => false,
+            Meanwhile::OtherFiles => !removed.iter().any(|path| gone.contains(path)),
+            Meanwhile::Appends => {
+                let blind = actions.iter().any(|action| {
+                    action.pointer("/commitInfo/isBlindAppend").and_then(Value::as_bool)
+                        == Some(true)
+                });
+                let changes_no_row = |kind: &str| {
+                    actions
+                        .iter()
+                        .filter_map(|action| action.get(kind))
+                        .all(|file| file.get("dataChange").and_then(Value::as_bool) == Some(false))
+                };
+                // Files that were only put together hold the same rows, unless they were ours.
+                let only_moved = changes_no_row("add") && changes_no_row("remove");
+                (blind && removed.is_empty())
+                    || (only_moved && !removed.iter().any(|path| gone.contains(path)))
+            }
+        })
+    }
+}

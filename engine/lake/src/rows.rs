@@ -1,0 +1,239 @@
+//! Reads a table's rows together with where each of them is stored.
+//!
+//! It exists for statements that change rows: they say which rows they mean by file and position,
+//! so that a condition is evaluated once, by the same plan that a SELECT would have, and the rest of
+//! a file is copied without evaluating anything. Only tables whose files are all that counts can be
+//! read this way: no deletion vectors, no mapped column names.
+
+use std::{fmt, sync::Arc};
+
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::{
+    catalog::{Session, TableProvider},
+    common::{Statistics, ToDFSchema, config::TableParquetOptions, stats::Precision},
+    datasource::{
+        listing::PartitionedFile,
+        object_store::ObjectStoreUrl,
+        physical_plan::{
+            FileGroup, FileScanConfigBuilder, ParquetSource, parquet::CachedParquetFileReaderFactory,
+        },
+        source::DataSourceExec,
+        table_schema::TableSchema,
+    },
+    error::{DataFusionError, Result as DataFusionResult},
+    execution::runtime_env::RuntimeEnv,
+    logical_expr::{Expr, TableProviderFilterPushDown, TableType, utils::conjunction},
+    physical_plan::{ExecutionPlan, empty::EmptyExec},
+};
+use object_store::{ObjectMeta, path::Path};
+use parquet::arrow::RowNumber;
+use url::Position;
+
+use crate::{error::LakeError, scan::TableScan, snapshot::Snapshot};
+
+/// Number of the file that a row is in, `Int32`.
+pub const FILE_COLUMN: &str = "@file";
+/// Position of a row in its file, from 0, `Int64`.
+pub const ROW_COLUMN: &str = "@row";
+
+/// One version of a table for plans that say which rows they mean.
+#[derive(Clone)]
+pub(crate) struct TableRows {
+    snapshot: Arc<Snapshot>,
+    schema: SchemaRef,
+}
+
+impl fmt::Debug for TableRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TableRows").field("snapshot", &self.snapshot).finish_non_exhaustive()
+    }
+}
+
+impl TableRows {
+    /// Refuses tables that cannot be read this way, naming the feature.
+    pub(crate) fn new(snapshot: Arc<Snapshot>) -> Result<Self, LakeError> {
+        let unsupported = |feature: &str| LakeError::Unsupported {
+            location: snapshot.location().to_owned(),
+            feature: feature.to_owned(),
+            access: "change rows of",
+        };
+        let mapped = snapshot.properties().get("delta.columnMapping.mode");
+        if mapped.is_some_and(|mode| mode != "none") {
+            return Err(unsupported("columnMapping"));
+        }
+        let files = snapshot.data_files()?;
+        if (0..files.len()).any(|file| files.has_deletion_vector(file)) {
+            return Err(unsupported("deletionVectors"));
+        }
+        let mut fields: Vec<FieldRef> = snapshot
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| Arc::new(field.as_ref().clone().with_nullable(true)))
+            .collect();
+        fields.push(Arc::new(Field::new(FILE_COLUMN, DataType::Int32, true)));
+        fields.push(Arc::new(Field::new(ROW_COLUMN, DataType::Int64, true)));
+        let schema = Arc::new(Schema::new(fields));
+        Ok(Self { snapshot, schema })
+    }
+
+    /// A plan that reads these files; `projection` counts the columns of the table, then
+    /// [`FILE_COLUMN`] and [`ROW_COLUMN`].
+    pub(crate) fn scan_files(
+        &self,
+        files: &[usize],
+        projection: Option<&Vec<usize>>,
+        env: &RuntimeEnv,
+        options: TableParquetOptions,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+        let projection = projection.unwrap_or(&all);
+        if files.is_empty() {
+            return Ok(Arc::new(EmptyExec::new(Arc::new(self.schema.project(projection)?))));
+        }
+        self.snapshot.register_stores(env);
+        let (table_schema, places) = self.file_schema();
+        let mut group = Vec::with_capacity(files.len());
+        let data = self.snapshot.data_files().map_err(external)?;
+        let mut rows = Some(0);
+        for file in files {
+            group.push(self.partitioned_file(*file)?);
+            rows = rows.zip(data.rows(*file)).map(|(sum, rows)| sum + rows);
+        }
+        let mut statistics = Statistics::new_unknown(table_schema.table_schema());
+        if let Some(rows) = rows.and_then(|rows| usize::try_from(rows).ok()) {
+            statistics.num_rows = Precision::Inexact(rows);
+        }
+        let url = self.snapshot.url();
+        let store_url = ObjectStoreUrl::parse(&url[..Position::BeforePath])?;
+        let store = env.object_store(&store_url)?;
+        let cache = env.cache_manager.get_file_metadata_cache();
+        let source = ParquetSource::new(table_schema)
+            .with_table_parquet_options(options)
+            .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(
+                store, cache,
+            )));
+        let config = FileScanConfigBuilder::new(store_url, Arc::new(source))
+            .with_file_groups(vec![FileGroup::new(group)])
+            .with_statistics(statistics)
+            .with_projection_indices(Some(projection.iter().map(|n| places[*n]).collect()))?
+            .build();
+        let plan = DataSourceExec::from_data_source(config);
+        Ok(Arc::new(TableScan::of_files(plan, &self.snapshot)))
+    }
+
+    /// The columns in the order of the reader: stored ones, partition values, the file, the
+    /// position; and for each of ours its place among them.
+    fn file_schema(&self) -> (TableSchema, Vec<usize>) {
+        let partitioned_by = self.snapshot.partitioned_by();
+        let columns = self.schema.fields().len() - 2;
+        let (mut stored, mut partitions) = (Vec::new(), Vec::new());
+        for name in partitioned_by {
+            if let Ok(field) = self.schema.field_with_name(name) {
+                partitions.push(Arc::new(field.clone()));
+            }
+        }
+        let mut places = Vec::with_capacity(columns + 2);
+        for field in &self.schema.fields()[..columns] {
+            match partitioned_by.iter().position(|name| name == field.name()) {
+                Some(partition) => places.push(Err(partition)),
+                None => {
+                    places.push(Ok(stored.len()));
+                    stored.push(Arc::clone(field));
+                }
+            }
+        }
+        let stored_count = stored.len();
+        let mut places: Vec<usize> = places
+            .into_iter()
+            .map(|place| place.unwrap_or_else(|partition| stored_count + partition))
+            .collect();
+        partitions.push(Arc::clone(&self.schema.fields()[columns]));
+        places.extend([stored_count + partitions.len() - 1, stored_count + partitions.len()]);
+        let position = Field::new(ROW_COLUMN, DataType::Int64, true).with_extension_type(RowNumber);
+        let table_schema = TableSchema::builder(Arc::new(Schema::new(stored)))
+            .with_table_partition_cols(partitions)
+            .with_virtual_columns(vec![Arc::new(position)])
+            .build();
+        (table_schema, places)
+    }
+
+    fn partitioned_file(&self, file: usize) -> DataFusionResult<PartitionedFile> {
+        let data = self.snapshot.data_files().map_err(external)?;
+        let within = data.path(file).map_err(external)?;
+        let location = Path::from_iter(self.snapshot.path().parts().chain(within.parts()));
+        let meta = ObjectMeta {
+            location,
+            // Data files never change, so their path is enough for caches to know them by.
+            last_modified: chrono::DateTime::UNIX_EPOCH,
+            size: data.size(file),
+            e_tag: None,
+            version: None,
+        };
+        let mut partitioned = PartitionedFile::new_from_meta(meta);
+        partitioned.partition_values = data.partition_values(file)?;
+        let number = i32::try_from(file).map_err(|error| external_error(Box::new(error)))?;
+        partitioned.partition_values.push(number.into());
+        Ok(partitioned)
+    }
+}
+
+/// What a query's error shows as its cause.
+pub(crate) fn external(error: LakeError) -> DataFusionError {
+    external_error(Box::new(error))
+}
+
+fn external_error(error: Box<dyn std::error::Error + Send + Sync>) -> DataFusionError {
+    DataFusionError::External(error)
+}
+
+#[async_trait]
+impl TableProvider for TableRows {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
+        let of_rows = |filter: &Expr| {
+            let columns = filter.column_refs();
+            !columns.iter().any(|column| column.name == FILE_COLUMN || column.name == ROW_COLUMN)
+        };
+        let filters = filters.iter().map(|filter| match of_rows(filter) {
+            true => TableProviderFilterPushDown::Inexact,
+            false => TableProviderFilterPushDown::Unsupported,
+        });
+        Ok(filters.collect())
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let data = self.snapshot.data_files().map_err(external)?;
+        let files = match conjunction(filters.iter().cloned()) {
+            Some(filter) => {
+                let schema = self.snapshot.schema().to_dfschema()?;
+                let predicate = session.create_physical_expr(filter, &schema)?;
+                data.that_may_hold(&predicate)?
+            }
+            None => (0..data.len()).collect(),
+        };
+        let options = session.table_options().parquet.clone();
+        let options = TableParquetOptions {
+            global: session.config().options().execution.parquet.clone(),
+            ..options
+        };
+        self.scan_files(&files, projection, session.runtime_env(), options)
+    }
+}

@@ -1,0 +1,597 @@
+//! DELETE, UPDATE, MERGE and TRUNCATE.
+//!
+//! Each becomes a query over the target's rows with their places, joined to the source where there
+//! is one. DataFusion plans it as it would plan a SELECT, so names, types, subqueries and NULLs mean
+//! the same in both. Its own plans for these statements are not used: they lose conditions.
+
+use std::sync::Arc;
+
+use arrow::{datatypes::DataType, record_batch::RecordBatch};
+use datafusion::{
+    common::{Column, DFSchema, ScalarValue, TableReference},
+    logical_expr::{
+        Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, expr::Placeholder, ident, lit, when,
+    },
+    sql::sqlparser::ast::{
+        self, Expr as AstExpr, Ident, JoinConstraint, JoinOperator, ObjectNamePart, SelectItem,
+        SetExpr, TableAlias, TableFactor, Value,
+    },
+};
+use dialect::statement::{
+    Change, ChangeAction, ChangeClause, ChangeKind, Query, Statement, TableUse, When,
+};
+use lake::{
+    CHANGE_COLUMN, ChangeOperation, CommitInfo, FILE_COLUMN, ROW_COLUMN, Repeats, RowChange,
+    Snapshot, StageChange, StageProgress,
+};
+use model::name::{CATALOG, ObjectName};
+
+use super::target::{checks, named_target, snapshot_of, until_undisturbed};
+use crate::{
+    error::QueryError,
+    plan,
+    queries::{Checked, CommandResult, Inner, Queries},
+    resolve::{Pins, Purpose, Resolved},
+    session::Session,
+};
+
+/// Says of a joined row that it has a source row. No column of a table holds this character.
+const SOURCE_COLUMN: &str = "@source";
+/// The number of the clause that decides about a row.
+const CLAUSE_COLUMN: &str = "@clause";
+
+/// A change that is planned; parameters are still open.
+pub(super) struct PlannedChange {
+    pub(super) resolved: Resolved,
+    pub(super) plan: LogicalPlan,
+    pub(super) target: Arc<Snapshot>,
+    pub(super) repeats: Repeats,
+}
+
+pub(super) async fn check(
+    inner: &Inner,
+    session: &Session,
+    change: &Change,
+) -> Result<Checked, QueryError> {
+    let PlannedChange { resolved, plan, .. } = planned(inner, session, change).await?;
+    Ok(Checked { resolved, plan, parameters: change.rows.parameters })
+}
+
+/// Runs the statement once, or once for each row of parameters.
+pub(super) async fn run(
+    queries: &Queries,
+    session: &Session,
+    change: &Change,
+    parameters: Option<&RecordBatch>,
+) -> Result<CommandResult, QueryError> {
+    let rows: Vec<Option<(&RecordBatch, usize)>> = match parameters {
+        Some(batch) if change.rows.parameters > 0 => {
+            (0..batch.num_rows()).map(|row| Some((batch, row))).collect()
+        }
+        _ => vec![parameters.map(|batch| (batch, 0))],
+    };
+    let mut affected = 0;
+    for row in rows {
+        affected += run_once(queries, session, change, row).await?;
+    }
+    Ok(CommandResult::affected(affected))
+}
+
+/// TRUNCATE: every row goes.
+pub(super) fn truncate(target: &[String]) -> Result<Change, QueryError> {
+    let name: Vec<String> =
+        target.iter().map(|part| format!("\"{}\"", part.replace('"', "\"\""))).collect();
+    match dialect::parse(&format!("DELETE FROM {}", name.join(".")))? {
+        Statement::Change(change) => Ok(change),
+        _ => Err(QueryError::Unsupported("TRUNCATE".to_owned())),
+    }
+}
+
+async fn run_once(
+    queries: &Queries,
+    session: &Session,
+    change: &Change,
+    row: Option<(&RecordBatch, usize)>,
+) -> Result<u64, QueryError> {
+    let inner = &queries.inner;
+    let name = ObjectName::from_parts(&change.target, session.schema())?;
+    let location = named_target(inner, &name).await?.location;
+    // Two changes of one table would only make each other start again.
+    let _turn = inner.options.lake.turn(&location).await?;
+    until_undisturbed(|| async {
+        let change_plan = planned(inner, session, change).await?;
+        let plan = plan::bind(change_plan.plan, change.rows.parameters, row)?;
+        let planned = PlannedChange { plan, ..change_plan };
+        commit(queries, planned, operation(change.kind), condition(change)).await
+    })
+    .await
+}
+
+/// Stages and commits a planned change. Returns the number of rows that it changed.
+pub(super) async fn commit(
+    queries: &Queries,
+    planned: PlannedChange,
+    operation: ChangeOperation,
+    condition: Option<String>,
+) -> Result<u64, QueryError> {
+    let PlannedChange { resolved, plan: logical, target, repeats } = planned;
+    let checks = checks(&resolved.state, &target)?;
+    stage_and_commit(
+        queries,
+        &resolved,
+        &logical,
+        StagedAs { target, repeats, operation, condition, checks },
+    )
+    .await
+}
+
+/// How a plan of changes is staged.
+pub(super) struct StagedAs {
+    pub(super) target: Arc<Snapshot>,
+    pub(super) repeats: Repeats,
+    pub(super) operation: ChangeOperation,
+    pub(super) condition: Option<String>,
+    pub(super) checks: Vec<lake::Check>,
+}
+
+pub(super) async fn stage_and_commit(
+    queries: &Queries,
+    resolved: &Resolved,
+    logical: &LogicalPlan,
+    staged_as: StagedAs,
+) -> Result<u64, QueryError> {
+    let StagedAs { target, repeats, operation, condition, checks } = staged_as;
+    let plan = plan::physical(&resolved.state, logical).await?;
+    let change = StageChange {
+        base: target,
+        plan,
+        task: resolved.state.task_ctx(),
+        operation,
+        condition,
+        repeats,
+        checks,
+        progress: Arc::new(StageProgress::default()),
+    };
+    let (staged, changed) = queries.stage_change(change).await?;
+    let Some(staged) = staged else { return Ok(0) };
+    let lake = Arc::clone(&queries.inner.options.lake);
+    super::finished(queries, async move { Ok(lake.commit(staged, CommitInfo::default()).await?) })
+        .await?;
+    Ok(changed.rows())
+}
+
+fn operation(kind: ChangeKind) -> ChangeOperation {
+    match kind {
+        ChangeKind::Delete => ChangeOperation::Delete,
+        ChangeKind::Update => ChangeOperation::Update,
+        ChangeKind::Merge => ChangeOperation::Merge,
+    }
+}
+
+/// The condition of the statement, for the table's history.
+fn condition(change: &Change) -> Option<String> {
+    let SetExpr::Select(select) = change.rows.ast.body.as_ref() else { return None };
+    if change.kind != ChangeKind::Merge {
+        return select.selection.as_ref().map(ToString::to_string);
+    }
+    let join = select.from.first()?.joins.first()?;
+    match &join.join_operator {
+        JoinOperator::Join(JoinConstraint::On(on)) | JoinOperator::Inner(JoinConstraint::On(on)) => {
+            Some(on.to_string())
+        }
+        _ => None,
+    }
+}
+
+async fn planned(
+    inner: &Inner,
+    session: &Session,
+    change: &Change,
+) -> Result<PlannedChange, QueryError> {
+    if change.schema_evolution {
+        return Err(QueryError::Unsupported(
+            "MERGE WITH SCHEMA EVOLUTION is not supported in this version; \
+             add the columns first with ALTER TABLE … ADD COLUMN"
+                .to_owned(),
+        ));
+    }
+    let name = ObjectName::from_parts(&change.target, session.schema())?;
+    named_target(inner, &name).await?;
+    let mut rows = change.rows.clone();
+    let shape = Shape::new(&change.clauses);
+    let select = select_of(&mut rows)?;
+    let expressions = expressions(select);
+    if change.kind == ChangeKind::Merge {
+        pair(select, shape)?;
+    }
+    let tables = with_target(&rows.tables, &name);
+    let resolved = inner.resolve(session.schema(), &tables, Purpose::Read, &Pins::new()).await?;
+    let (target, source) = rows_of(&resolved, &name, &rows).await?;
+    let LogicalPlan::Projection(projection) = source else {
+        return Err(not_single_rows(change.kind));
+    };
+    let input = Arc::unwrap_or_clone(projection.input);
+    let places = Places::find(input.schema()).ok_or_else(|| not_single_rows(change.kind))?;
+    let values: Vec<Expr> =
+        projection.expr.into_iter().take(expressions).map(Expr::unalias).collect();
+    let changes = Changes { change, target: &target, values: &values, places };
+    let repeats = changes.repeats(&input);
+    let plan = changes.plan(input)?;
+    Ok(PlannedChange { resolved, plan, target, repeats })
+}
+
+/// Every table that a statement names, its target once more under a name of its own.
+pub(super) fn with_target(tables: &[TableUse], name: &ObjectName) -> Vec<TableUse> {
+    let mut tables = tables.to_vec();
+    tables.push(TableUse {
+        name: vec![name.schema().to_owned(), name.name().to_owned()],
+        at: None,
+        planned_name: vec![name.schema().to_owned(), target_name(name)],
+    });
+    tables
+}
+
+/// The name under which the target itself is planned; no table can have it.
+pub(super) fn target_name(name: &ObjectName) -> String {
+    format!("{}@target", name.name())
+}
+
+/// Plans a query whose first relation is the target, so that its rows say where they are.
+pub(super) async fn rows_of(
+    resolved: &Resolved,
+    name: &ObjectName,
+    rows: &Query,
+) -> Result<(Arc<Snapshot>, LogicalPlan), QueryError> {
+    let target = snapshot_of(resolved, name)?;
+    let planned_name = format!("{}@rows", name.name());
+    let missing = || QueryError::TableNotFound { name: name.clone(), nearest: None };
+    let catalog = resolved.state.catalog_list().catalog(CATALOG);
+    let schema = catalog.and_then(|catalog| catalog.schema(name.schema())).ok_or_else(missing)?;
+    schema.register_table(planned_name.clone(), target.rows_provider()?)?;
+    let mut rows = rows.clone();
+    let relation = &mut select_of(&mut rows)?.from;
+    let Some(TableFactor::Table { name: planned, .. }) =
+        relation.first_mut().map(|first| &mut first.relation)
+    else {
+        return Err(missing());
+    };
+    let parts = [name.schema().to_owned(), planned_name]
+        .map(|part| ObjectNamePart::Identifier(Ident::with_quote('"', part)));
+    *planned = ast::ObjectName(parts.to_vec());
+    let plan = plan::logical(&resolved.state, &rows).await?;
+    Ok((target, plan))
+}
+
+fn not_single_rows(kind: ChangeKind) -> QueryError {
+    let word = match kind {
+        ChangeKind::Delete => "DELETE",
+        ChangeKind::Update => "UPDATE",
+        ChangeKind::Merge => "MERGE",
+    };
+    QueryError::Invalid(format!(
+        "{word} is about single rows: aggregates and window functions belong into a subquery"
+    ))
+}
+
+fn select_of(rows: &mut Query) -> Result<&mut ast::Select, QueryError> {
+    match rows.ast.body.as_mut() {
+        SetExpr::Select(select) => Ok(select),
+        _ => Err(QueryError::Unsupported("this form of a change".to_owned())),
+    }
+}
+
+/// Names the expressions, so that none is taken for another. Returns how many there are.
+fn expressions(select: &mut ast::Select) -> usize {
+    let count = select.projection.len();
+    for (n, item) in select.projection.iter_mut().enumerate() {
+        if let SelectItem::UnnamedExpr(expr) = item {
+            let alias = Ident::with_quote('"', format!("@e{n}"));
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        }
+    }
+    if count == 0 {
+        let one = AstExpr::value(Value::Boolean(true));
+        let alias = Ident::with_quote('"', "@e0");
+        select.projection.push(SelectItem::ExprWithAlias { expr: one, alias });
+    }
+    count
+}
+
+/// Which pairs of rows the clauses of a MERGE are about.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    sources_alone: bool,
+    targets_alone: bool,
+}
+
+impl Shape {
+    fn new(clauses: &[ChangeClause]) -> Self {
+        let about = |when| clauses.iter().any(|clause| clause.when == when);
+        Self {
+            sources_alone: about(When::NotMatchedByTarget),
+            targets_alone: about(When::NotMatchedBySource),
+        }
+    }
+}
+
+/// Makes the join of a MERGE keep the rows without a partner that its clauses are about, and the
+/// source say that it is there.
+fn pair(select: &mut ast::Select, shape: Shape) -> Result<(), QueryError> {
+    let odd = || QueryError::Unsupported("this form of MERGE".to_owned());
+    let join = select.from.first_mut().and_then(|first| first.joins.first_mut()).ok_or_else(odd)?;
+    let (JoinOperator::Join(on) | JoinOperator::Inner(on)) = &join.join_operator else {
+        return Err(odd());
+    };
+    let on = on.clone();
+    join.join_operator = match (shape.sources_alone, shape.targets_alone) {
+        (false, false) => JoinOperator::Inner(on),
+        (true, false) => JoinOperator::RightOuter(on),
+        (false, true) => JoinOperator::LeftOuter(on),
+        (true, true) => JoinOperator::FullOuter(on),
+    };
+    let alias = match &join.relation {
+        TableFactor::Table { alias, .. } | TableFactor::Derived { alias, .. } => alias.clone(),
+        _ => None,
+    };
+    let alias: TableAlias = alias.ok_or_else(odd)?;
+    let template = crate::resolve::parse_stored("SELECT *, true AS mark FROM source")?;
+    let mut subquery = template.ast;
+    let SetExpr::Select(marked) = subquery.body.as_mut() else { return Err(odd()) };
+    if let Some(SelectItem::ExprWithAlias { alias, .. }) = marked.projection.last_mut() {
+        *alias = Ident::with_quote('"', SOURCE_COLUMN);
+    }
+    if let Some(first) = marked.from.first_mut() {
+        first.relation = join.relation.clone();
+    }
+    join.relation =
+        TableFactor::Derived { lateral: false, subquery, alias: Some(alias), sample: None };
+    Ok(())
+}
+
+/// Where the columns are in the rows that a change is about.
+struct Places {
+    target: TableReference,
+    source: Option<TableReference>,
+}
+
+impl Places {
+    fn find(schema: &DFSchema) -> Option<Self> {
+        let of = |column: &str| {
+            let mut found = schema.iter().filter(|(_, field)| field.name() == column);
+            found.next().and_then(|(qualifier, _)| qualifier.cloned())
+        };
+        Some(Self { target: of(ROW_COLUMN)?, source: of(SOURCE_COLUMN) })
+    }
+
+    fn target(&self, column: &str) -> Expr {
+        Expr::Column(Column::new(Some(self.target.clone()), column))
+    }
+
+    fn source(&self, column: &str) -> Expr {
+        Expr::Column(Column::new(self.source.clone(), column))
+    }
+}
+
+/// A change over planned rows.
+struct Changes<'a> {
+    change: &'a Change,
+    target: &'a Snapshot,
+    values: &'a [Expr],
+    places: Places,
+}
+
+impl Changes<'_> {
+    /// A row that would become two different ones is an error; one that only goes is not.
+    fn repeats(&self, input: &LogicalPlan) -> Repeats {
+        let updates = self.change.clauses.iter().any(|clause| {
+            matches!(clause.action, ChangeAction::Update(_) | ChangeAction::UpdateAll)
+        });
+        if !updates {
+            return Repeats::Once;
+        }
+        let mut keys = Vec::new();
+        let of_target = |column: &&Column| column.relation.as_ref() == Some(&self.places.target);
+        if let LogicalPlan::Join(join) = input {
+            let pairs = join.on.iter().flat_map(|(left, right)| [left, right]);
+            for expr in pairs.chain(&join.filter) {
+                for column in expr.column_refs().into_iter().filter(of_target) {
+                    if !keys.contains(&column.name) {
+                        keys.push(column.name.clone());
+                    }
+                }
+            }
+        }
+        keys.sort_by_key(|key| self.target.schema().index_of(key).ok());
+        Repeats::Refused { keys }
+    }
+
+    /// The plan that the lake expects: places, what becomes of the row, the new row.
+    fn plan(&self, input: LogicalPlan) -> Result<LogicalPlan, QueryError> {
+        if self.change.kind != ChangeKind::Merge {
+            let [clause] = self.change.clauses.as_slice() else {
+                return Err(QueryError::Unsupported("this form of a change".to_owned()));
+            };
+            let schema = Arc::clone(input.schema());
+            let mut items = self.leading(lit(kind_of(&clause.action)));
+            items.extend(self.row(&clause.action, &schema)?);
+            return Ok(LogicalPlanBuilder::from(input).project(items)?.build()?);
+        }
+        let mut decided: Vec<Expr> =
+            input.schema().columns().into_iter().map(Expr::Column).collect();
+        decided.push(self.deciding()?.alias(CLAUSE_COLUMN));
+        let clause = ident(CLAUSE_COLUMN);
+        let input = LogicalPlanBuilder::from(input)
+            .project(decided)?
+            .filter(clause.clone().is_not_null())?
+            .build()?;
+        let schema = Arc::clone(input.schema());
+        let kinds = self.change.clauses.iter().map(|c| lit(kind_of(&c.action)));
+        let mut items = self.leading(self.by_clause(kinds.collect())?);
+        let rows = self
+            .change
+            .clauses
+            .iter()
+            .map(|clause| self.row(&clause.action, &schema))
+            .collect::<Result<Vec<_>, _>>()?;
+        for (n, field) in self.target.schema().fields().iter().enumerate() {
+            let values = rows.iter().map(|row| row[n].clone().unalias()).collect();
+            items.push(self.by_clause(values)?.alias(field.name()));
+        }
+        Ok(LogicalPlanBuilder::from(input).project(items)?.build()?)
+    }
+
+    fn leading(&self, kind: Expr) -> Vec<Expr> {
+        vec![
+            self.places.target(FILE_COLUMN).alias(FILE_COLUMN),
+            self.places.target(ROW_COLUMN).alias(ROW_COLUMN),
+            kind.alias(CHANGE_COLUMN),
+        ]
+    }
+
+    /// The number of the first clause that fits a row; NULL when none does.
+    fn deciding(&self) -> Result<Expr, QueryError> {
+        let target_is = self.places.target(ROW_COLUMN).is_not_null();
+        let source_is = self.places.source(SOURCE_COLUMN).is_not_null();
+        let mut cases = Vec::new();
+        for (n, clause) in self.change.clauses.iter().enumerate() {
+            let pair = match clause.when {
+                When::Matched => target_is.clone().and(source_is.clone()),
+                When::NotMatchedByTarget => self.places.target(ROW_COLUMN).is_null(),
+                When::NotMatchedBySource => self.places.source(SOURCE_COLUMN).is_null(),
+            };
+            let fits = match clause.condition {
+                Some(condition) => pair.and(self.value(condition)?),
+                None => pair,
+            };
+            cases.push((fits, lit(number(n))));
+        }
+        case(cases)
+    }
+
+    fn by_clause(&self, values: Vec<Expr>) -> Result<Expr, QueryError> {
+        let first = values.first().cloned();
+        match first {
+            Some(first) if values.iter().all(|value| *value == first) => Ok(first),
+            _ => {
+                let clause = |n| ident(CLAUSE_COLUMN).eq(lit(number(n)));
+                case(values.into_iter().enumerate().map(|(n, value)| (clause(n), value)).collect())
+            }
+        }
+    }
+
+    fn value(&self, n: usize) -> Result<Expr, QueryError> {
+        let value = self.values.get(n).cloned();
+        value.ok_or_else(|| QueryError::Unsupported("this form of a change".to_owned()))
+    }
+
+    /// The values that a row has after an action, one for each column of the table, of its type.
+    fn row(&self, action: &ChangeAction, schema: &DFSchema) -> Result<Vec<Expr>, QueryError> {
+        let table = self.target.schema();
+        let unknown = |column: &str| {
+            let known = table.fields().iter().map(|field| field.name().as_str());
+            QueryError::Invalid(format!(
+                "table '{}' has no column '{column}'; it has {}",
+                self.change.target.join("."),
+                known.collect::<Vec<_>>().join(", ")
+            ))
+        };
+        let named: Vec<(&str, usize)> = match action {
+            ChangeAction::Update(assignments) => {
+                assignments.iter().map(|(column, n)| (column.as_str(), *n)).collect()
+            }
+            ChangeAction::Insert { columns, values } if columns.is_empty() => {
+                let columns = table.fields().iter().map(|field| field.name().as_str());
+                if values.len() != table.fields().len() {
+                    return Err(QueryError::Invalid(format!(
+                        "INSERT has {} values but the table has {} columns",
+                        values.len(),
+                        table.fields().len()
+                    )));
+                }
+                columns.zip(values.iter().copied()).collect()
+            }
+            ChangeAction::Insert { columns, values } => {
+                columns.iter().map(String::as_str).zip(values.iter().copied()).collect()
+            }
+            ChangeAction::Delete | ChangeAction::UpdateAll | ChangeAction::InsertAll => Vec::new(),
+        };
+        for (column, _) in &named {
+            table.index_of(column).map_err(|_| unknown(column))?;
+        }
+        let mut row = Vec::with_capacity(table.fields().len());
+        for field in table.fields() {
+            let assigned = named.iter().find(|(column, _)| column == field.name());
+            let value = match action {
+                ChangeAction::Delete => lit(ScalarValue::try_from(field.data_type())?),
+                ChangeAction::UpdateAll | ChangeAction::InsertAll => {
+                    self.of_source(field.name(), schema)?
+                }
+                ChangeAction::Update(_) | ChangeAction::Insert { .. } => match assigned {
+                    Some((_, n)) => self.value(*n)?,
+                    None if matches!(action, ChangeAction::Update(_)) => {
+                        self.places.target(field.name())
+                    }
+                    None => lit(ScalarValue::try_from(field.data_type())?),
+                },
+            };
+            let value = typed(value, field.data_type(), schema).map_err(|error| {
+                QueryError::Invalid(format!("column '{}': {error}", field.name()))
+            })?;
+            row.push(value.alias(field.name()));
+        }
+        Ok(row)
+    }
+
+    fn of_source(&self, column: &str, schema: &DFSchema) -> Result<Expr, QueryError> {
+        let is_there = schema
+            .iter()
+            .any(|(from, field)| from == self.places.source.as_ref() && field.name() == column);
+        if is_there {
+            return Ok(self.places.source(column));
+        }
+        Err(QueryError::Invalid(format!(
+            "the source has no column '{column}', which * needs; name the columns instead"
+        )))
+    }
+}
+
+/// The value as one of a column's type, under the rules of INSERT.
+pub(super) fn typed(
+    value: Expr,
+    data_type: &DataType,
+    schema: &DFSchema,
+) -> Result<Expr, QueryError> {
+    let value = match value {
+        Expr::Placeholder(Placeholder { id, field: None }) => {
+            let field = arrow::datatypes::Field::new(&id, data_type.clone(), true);
+            return Ok(Expr::Placeholder(Placeholder { id, field: Some(Arc::new(field)) }));
+        }
+        value => value,
+    };
+    Ok(value.cast_to(data_type, schema)?)
+}
+
+fn kind_of(action: &ChangeAction) -> i8 {
+    let kind = match action {
+        ChangeAction::Delete => RowChange::Delete,
+        ChangeAction::Update(_) | ChangeAction::UpdateAll => RowChange::Update,
+        ChangeAction::Insert { .. } | ChangeAction::InsertAll => RowChange::Insert,
+    };
+    kind as i8
+}
+
+fn number(n: usize) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
+}
+
+fn case(cases: Vec<(Expr, Expr)>) -> Result<Expr, QueryError> {
+    let mut cases = cases.into_iter();
+    let Some((first, value)) = cases.next() else {
+        return Err(QueryError::Unsupported("a MERGE without clauses".to_owned()));
+    };
+    let mut builder = when(first, value);
+    for (fits, value) in cases {
+        builder = builder.when(fits, value);
+    }
+    Ok(builder.end()?)
+}

@@ -1,0 +1,111 @@
+//! The table that a statement writes to: what it is, what it checks, and trying again when somebody
+//! else was faster.
+
+use std::{sync::Arc, time::Duration};
+
+use datafusion::{
+    common::{DFSchema, ToDFSchema},
+    execution::SessionState,
+};
+use lake::{Check, LakeError, Snapshot};
+use model::{
+    name::ObjectName,
+    object::{Object, ObjectBody, Table, TableFormat},
+};
+
+use crate::{error::QueryError, queries::Inner};
+
+/// How often a statement is computed anew because others changed what it had read.
+const TRIES_MAX: u32 = 10;
+
+/// The Delta table that an object is; everything else cannot be written.
+pub(super) fn target_table(object: &Object) -> Result<&Table, QueryError> {
+    let wrong = |kind, problem: &str| QueryError::WrongKind {
+        name: object.name.clone(),
+        kind,
+        problem: problem.to_owned(),
+    };
+    match &object.body {
+        ObjectBody::Table(table) if table.format == TableFormat::Delta => Ok(table),
+        ObjectBody::Table(table) => Err(wrong(
+            table.format.as_sql(),
+            "table, which is read only: only Delta tables are written",
+        )),
+        ObjectBody::View(_) => Err(wrong("view", "which holds no rows of its own")),
+        ObjectBody::MaterializedView(_) => Err(wrong(
+            "materialized view",
+            "whose rows come from its query: change a table that it reads",
+        )),
+    }
+}
+
+/// As [`target_table`], for a name.
+pub(super) async fn named_target(inner: &Inner, name: &ObjectName) -> Result<Table, QueryError> {
+    let object = inner.object_named(name).await?;
+    target_table(&object).cloned()
+}
+
+/// Plans the CHECK constraints of a table over its columns.
+pub(super) fn checks(
+    state: &SessionState,
+    snapshot: &Snapshot,
+) -> Result<Vec<Check>, QueryError> {
+    let constraints = snapshot.constraints();
+    constraints.map(|(name, condition)| check_as(state, snapshot, None, name, condition)).collect()
+}
+
+/// Plans one condition over a table's columns, which it may call by an alias of the table.
+pub(super) fn check_as(
+    state: &SessionState,
+    snapshot: &Snapshot,
+    alias: Option<&str>,
+    name: &str,
+    condition: &str,
+) -> Result<Check, QueryError> {
+    let schema = match alias {
+        Some(alias) => DFSchema::try_from_qualified_schema(alias, &snapshot.schema())?,
+        None => snapshot.schema().to_dfschema()?,
+    };
+    let planned = state
+        .create_logical_expr(condition, &schema)
+        .and_then(|expr| state.create_physical_expr(expr, &schema));
+    let expr = planned.map_err(|error| {
+        QueryError::Invalid(format!("CHECK '{name}' ({condition}) cannot be evaluated: {error}"))
+    })?;
+    let data_type = expr.data_type(schema.as_arrow())?;
+    if data_type != arrow::datatypes::DataType::Boolean {
+        return Err(QueryError::Invalid(format!(
+            "CHECK '{name}' ({condition}) is no condition: it is {data_type}, not true or false"
+        )));
+    }
+    Ok(Check { name: name.to_owned(), condition: condition.to_owned(), expr })
+}
+
+/// Runs `attempt` until nobody else changed meanwhile what it had read. Each attempt reads anew.
+pub(super) async fn until_undisturbed<T, F>(
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, QueryError>
+where
+    F: Future<Output = Result<T, QueryError>>,
+{
+    let mut tries = 1;
+    loop {
+        match attempt().await {
+            Err(QueryError::Lake(error @ LakeError::Conflict { .. })) if tries < TRIES_MAX => {
+                tracing::info!(%error, tries, "computed anew");
+                tokio::time::sleep(Duration::from_millis(20 << tries.min(6))).await;
+                tries += 1;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// The snapshot of a table that a statement resolved.
+pub(super) fn snapshot_of(
+    resolved: &crate::resolve::Resolved,
+    name: &ObjectName,
+) -> Result<Arc<Snapshot>, QueryError> {
+    let found = resolved.snapshots.get(name).map(Arc::clone);
+    found.ok_or_else(|| QueryError::TableNotFound { name: name.clone(), nearest: None })
+}
