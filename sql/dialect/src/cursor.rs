@@ -13,8 +13,9 @@ use crate::{
     bounded::Bounded,
     error::{SyntaxError, nearest},
     query::{self, at_sign},
+    scope::ident_name,
     statement::{NameParts, Query},
-    tokens::{Tokens, Travels, is_unquoted, is_word, misplaced_travel, normal},
+    tokens::{Tokens, Travel, Travels, is_unquoted, is_word, misplaced_travel},
 };
 
 /// Words that end or begin a clause and so are never meant as a name without quotes.
@@ -182,20 +183,49 @@ impl<'a> Cursor<'a> {
         read(&mut self.parser).map_err(|error| self.parser_error(error))
     }
 
+    /// An expression up to where the SQL parser ends it.
+    pub(crate) fn expression(&mut self) -> Result<ast::Expr, SyntaxError> {
+        self.run_in_query(Parser::parse_expr)
+    }
+
+    /// Lets the SQL parser read a part of a query.
+    pub(crate) fn run_in_query<T>(
+        &mut self,
+        read: impl FnOnce(&mut Parser<'a>) -> Result<T, ParserError>,
+    ) -> Result<T, SyntaxError> {
+        read(&mut self.parser).map_err(|error| self.query_error(error))
+    }
+
+    /// The time travel clause of the table whose name ends in the word at a place.
+    pub(crate) fn travel(&self, at: Location) -> Option<&Travel> {
+        self.travels.get(&at)
+    }
+
     /// A name of one part.
     pub(crate) fn ident(&mut self, what: &str) -> Result<String, SyntaxError> {
-        let at = self.here();
-        let Token::Word(word) = self.peek() else { return Err(self.expected(what)) };
-        if let Some(travel) = self.travels.get(&at) {
+        self.written_ident(what).map(|ident| ident_name(&ident))
+    }
+
+    /// A name of one part as it was written.
+    fn written_ident(&mut self, what: &str) -> Result<ast::Ident, SyntaxError> {
+        let TokenWithSpan { token: Token::Word(word), span } = self.parser.peek_token_ref() else {
+            return Err(self.expected(what));
+        };
+        if let Some(travel) = self.travels.get(&span.start) {
             return Err(misplaced_travel(travel.clause));
         }
-        let name = normal(word);
+        let ident = word.to_ident(*span);
         self.parser.advance_token();
-        Ok(name)
+        Ok(ident)
     }
 
     /// A name of one or more parts.
     pub(crate) fn name(&mut self, what: &str) -> Result<NameParts, SyntaxError> {
+        Ok(self.idents(what)?.iter().map(ident_name).collect())
+    }
+
+    /// A name of one or more parts as they were written.
+    pub(crate) fn idents(&mut self, what: &str) -> Result<Vec<ast::Ident>, SyntaxError> {
         if NO_NAMES.contains(&self.word().as_str()) {
             let hint = format!(
                 "write \"{}\" in double quotes to use it as a name",
@@ -206,8 +236,8 @@ impl<'a> Cursor<'a> {
         let mut parts = Vec::new();
         loop {
             let at = self.here();
-            let part = self.ident(what)?;
-            if part.contains('@') {
+            let part = self.written_ident(what)?;
+            if part.value.contains('@') {
                 return Err(at_sign(at));
             }
             parts.push(part);
@@ -427,7 +457,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// `TABLE t` is a query. The SQL parser loses the words after it, so it is spelled out.
-    fn spell_out_table_queries(&mut self) {
+    pub(crate) fn spell_out_table_queries(&mut self) {
         let mut tokens = Vec::new();
         let mut changed = false;
         let rest = std::mem::replace(&mut self.parser, Parser::new(self.dialect));

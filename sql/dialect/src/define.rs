@@ -365,6 +365,8 @@ fn create_table(cursor: &mut Cursor<'_>, or: Or, external: bool) -> Result<State
         external,
         columns,
         primary_key,
+        checks: Vec::new(),
+        like: None,
         partitioned_by: partitioned_by.into_iter().map(|(column, _)| column).collect(),
         format,
         location,

@@ -4,15 +4,18 @@
 //! and names only: it never looks anything up, never plans and never does IO.
 
 mod bounded;
+mod change;
 mod clauses;
 mod cursor;
 mod define;
 pub mod error;
+mod insert;
 mod jobs;
 mod parse;
 mod print;
 mod query;
 mod refused;
+mod rows;
 mod scope;
 mod show;
 pub mod statement;

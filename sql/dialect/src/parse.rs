@@ -8,11 +8,12 @@ use sqlparser::{
 
 use crate::{
     bounded::Bounded,
+    change,
     cursor::{Cursor, slice},
     define,
     error::{SyntaxError, SyntaxErrorKind, nearest},
-    jobs, refused, show,
-    statement::{Insert, Statement},
+    insert, jobs, refused, show,
+    statement::Statement,
     tokens::{settle, statements},
 };
 
@@ -28,9 +29,10 @@ pub struct ScriptStatement {
 }
 
 /// Words that begin a statement.
-const HEADS: [&str; 16] = [
-    "SELECT", "WITH", "VALUES", "FROM", "EXPLAIN", "INSERT", "CREATE", "DROP", "REFRESH", "SHOW",
-    "DESCRIBE", "WAIT", "CANCEL", "RETRY", "SET", "TABLE",
+const HEADS: [&str; 20] = [
+    "SELECT", "WITH", "VALUES", "FROM", "EXPLAIN", "INSERT", "DELETE", "UPDATE", "MERGE",
+    "TRUNCATE", "CREATE", "DROP", "REFRESH", "SHOW", "DESCRIBE", "WAIT", "CANCEL", "RETRY", "SET",
+    "TABLE",
 ];
 
 /// Reads exactly one statement; a `;` at its end and comments are fine.
@@ -100,7 +102,11 @@ fn statement(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     match head.as_str() {
         "SELECT" | "WITH" | "VALUES" | "FROM" | "TABLE" => Ok(Statement::Query(cursor.query()?)),
         "EXPLAIN" => explain(cursor),
-        "INSERT" => insert(cursor),
+        "INSERT" => insert::insert(cursor),
+        "DELETE" => change::delete(cursor),
+        "UPDATE" => change::update(cursor),
+        "MERGE" => change::merge(cursor),
+        "TRUNCATE" => change::truncate(cursor),
         "CREATE" => define::create(cursor),
         "DROP" => define::drop(cursor),
         "REFRESH" => jobs::refresh(cursor),
@@ -151,42 +157,6 @@ fn explain(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
         .with_hint("leave ANALYZE out"));
     }
     Ok(Statement::Explain { analyze, verbose, statement })
-}
-
-fn insert(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
-    cursor.expect("INSERT")?;
-    let overwrite = cursor.take("OVERWRITE");
-    let into = cursor.take("INTO");
-    if !overwrite && !into {
-        return Err(cursor.expected_one_of(&["INTO", "OVERWRITE"]));
-    }
-    if overwrite && cursor.sees("DIRECTORY") {
-        return Err(cursor.unsupported("INSERT OVERWRITE DIRECTORY"));
-    }
-    cursor.take("TABLE");
-    let target = cursor.name("the name of a table")?;
-    let mut columns = Vec::new();
-    if matches!(cursor.peek(), Token::LParen) && !starts_query(cursor.peek_at(1)) {
-        columns = cursor.columns()?.into_iter().map(|(column, _)| column).collect();
-    }
-    for what in ["PARTITION", "BY NAME", "DEFAULT VALUES", "REPLACE WHERE", "REPLACE USING"] {
-        if cursor.sees(what) {
-            return Err(cursor.unsupported(&format!("INSERT … {what}")));
-        }
-    }
-    let source = cursor.query()?;
-    for what in ["ON CONFLICT", "ON DUPLICATE", "RETURNING"] {
-        if cursor.sees(what) {
-            return Err(cursor.unsupported(&format!("INSERT … {what}")));
-        }
-    }
-    Ok(Statement::Insert(Insert { target, columns, source, overwrite }))
-}
-
-/// Whether a token after `(` begins a query rather than a list of columns.
-fn starts_query(token: &Token) -> bool {
-    let words = ["SELECT", "WITH", "VALUES", "FROM", "TABLE"];
-    *token == Token::LParen || words.iter().any(|word| crate::tokens::is_unquoted(token, word))
 }
 
 #[cfg(test)]

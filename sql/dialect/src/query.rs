@@ -49,6 +49,9 @@ impl VisitorMut for Walk<'_> {
         for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
             refuse_at_sign(&cte.alias.name)?;
         }
+        if query.with.is_some() {
+            check_after_with(&query.body)?;
+        }
         check_body(&query.body)?;
         self.check_tail(query)
     }
@@ -182,6 +185,23 @@ impl Walk<'_> {
     }
 }
 
+/// A statement that changes rows has its WITH further inside.
+fn check_after_with(body: &SetExpr) -> Step {
+    let (what, instead) = match body {
+        SetExpr::Insert(_) => ("INSERT", "write INSERT INTO t WITH … SELECT …"),
+        SetExpr::Update(_) => {
+            ("UPDATE", "write UPDATE t SET … FROM (WITH … SELECT …) AS q WHERE …")
+        }
+        SetExpr::Delete(_) => {
+            ("DELETE", "write DELETE FROM t USING (WITH … SELECT …) AS q WHERE …")
+        }
+        SetExpr::Merge(_) => ("MERGE", "write MERGE INTO t USING (WITH … SELECT …) AS s ON …"),
+        _ => return ControlFlow::Continue(()),
+    };
+    let error = SyntaxError::new(body.span().start, format!("WITH cannot stand before {what}"));
+    stop(error.with_hint(instead))
+}
+
 fn check_body(body: &SetExpr) -> Step {
     // A chain of set operations leans to the left; this walks down that side without recursion.
     let mut body = body;
@@ -192,13 +212,10 @@ fn check_body(body: &SetExpr) -> Step {
     // The place of a long chain is found by going down all of it, so only an error asks for it.
     let at = || body.span().start;
     match body {
-        SetExpr::Insert(_) => stop(
-            SyntaxError::new(at(), "WITH cannot stand before INSERT")
-                .with_hint("write INSERT INTO t WITH … SELECT …"),
-        ),
-        SetExpr::Update(_) => stop(unsupported(at(), "UPDATE")),
-        SetExpr::Delete(_) => stop(unsupported(at(), "DELETE")),
-        SetExpr::Merge(_) => stop(unsupported(at(), "MERGE")),
+        SetExpr::Insert(_) => stop(inside(at(), "INSERT")),
+        SetExpr::Update(_) => stop(inside(at(), "UPDATE")),
+        SetExpr::Delete(_) => stop(inside(at(), "DELETE")),
+        SetExpr::Merge(_) => stop(inside(at(), "MERGE")),
         SetExpr::Table(_) => {
             stop(unsupported(at(), "TABLE at this place").with_hint("write SELECT * FROM …"))
         }
@@ -229,6 +246,12 @@ fn refuse_at_sign(ident: &Ident) -> Step {
 pub(crate) fn at_sign(at: Location) -> SyntaxError {
     SyntaxError::new(at, "a name cannot hold '@'")
         .with_hint("a version of a table is written t VERSION AS OF 3")
+}
+
+/// A statement that changes rows where a query is expected.
+fn inside(at: Location, what: &str) -> SyntaxError {
+    unsupported(at, &format!("{what} inside a query"))
+        .with_hint("send it as a statement of its own")
 }
 
 fn unsupported(at: Location, what: &str) -> SyntaxError {

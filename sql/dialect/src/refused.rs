@@ -2,18 +2,13 @@
 
 use crate::{cursor::Cursor, error::SyntaxError};
 
-const REWRITE: &str = "write the wanted rows with INSERT OVERWRITE t SELECT …";
 const ADD: &str = "rows are added with INSERT INTO";
 const EACH_ALONE: &str = "each statement takes effect by itself, at once and completely";
 const AGAIN: &str = "create it again with CREATE OR REPLACE";
 const LATER: &str = "";
 
 /// First words of statements, and what to do instead.
-const STATEMENTS: [(&str, &str); 62] = [
-    ("UPDATE", REWRITE),
-    ("DELETE", REWRITE),
-    ("MERGE", REWRITE),
-    ("TRUNCATE", "write INSERT OVERWRITE t SELECT * FROM t WHERE false"),
+const STATEMENTS: [(&str, &str); 58] = [
     ("ALTER", AGAIN),
     ("REPLACE", AGAIN),
     ("RENAME", AGAIN),
@@ -29,7 +24,7 @@ const STATEMENTS: [(&str, &str); 62] = [
     ("UNLOAD", "read the rows with SELECT"),
     ("EXPORT", "read the rows with SELECT"),
     ("IMPORT", ADD),
-    ("UPSERT", ADD),
+    ("UPSERT", "write MERGE INTO t USING … ON … WHEN MATCHED THEN … WHEN NOT MATCHED THEN …"),
     ("OPTIMIZE", LATER),
     ("VACUUM", LATER),
     ("RESTORE", "read old rows with VERSION AS OF"),

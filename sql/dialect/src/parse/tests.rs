@@ -126,21 +126,17 @@ fn an_error_displays_its_place() {
     let shown = error("SELECT 1 +").to_string();
     assert!(shown.starts_with("syntax error at line 1, column 11: Expected: "), "{shown}");
     assert!(
-        error("UPDATE t SET a = 1")
+        error("COPY t TO 'x'")
             .to_string()
-            .starts_with("line 1, column 1: UPDATE is not supported in this version; ")
+            .starts_with("line 1, column 1: COPY is not supported in this version; ")
     );
 }
 
 #[test]
 fn statements_of_other_versions_are_refused_by_name() {
     for (sql, name) in [
-        ("UPDATE t SET a = 1", "UPDATE"),
-        ("DELETE FROM t", "DELETE"),
-        ("MERGE INTO t USING s ON true WHEN MATCHED THEN DELETE", "MERGE"),
         ("ALTER TABLE t ADD COLUMN a INT", "ALTER"),
         ("COPY t TO 'x'", "COPY"),
-        ("TRUNCATE TABLE t", "TRUNCATE"),
         ("OPTIMIZE t", "OPTIMIZE"),
         ("VACUUM t", "VACUUM"),
         ("GRANT SELECT ON t TO u", "GRANT"),
@@ -176,10 +172,10 @@ fn statements_of_other_versions_are_refused_by_name() {
         ("WAIT FOR JOB ?", "id of a job"),
         ("EXPLAIN FORMAT TREE SELECT 1", "EXPLAIN FORMAT"),
         ("EXPLAIN ANALYZE INSERT INTO t VALUES (1)", "EXPLAIN ANALYZE"),
-        ("EXPLAIN UPDATE t SET a = 1", "UPDATE"),
+        ("EXPLAIN ANALYZE UPDATE t SET a = 1", "EXPLAIN ANALYZE"),
         ("INSERT INTO t PARTITION (a = 1) SELECT 1", "PARTITION"),
-        ("INSERT INTO t BY NAME SELECT 1", "BY NAME"),
         ("INSERT INTO t DEFAULT VALUES", "DEFAULT VALUES"),
+        ("INSERT INTO t REPLACE USING (a) SELECT 1", "REPLACE USING"),
         ("INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING", "ON CONFLICT"),
         ("INSERT INTO t SELECT 1 RETURNING a", "RETURNING"),
         ("INSERT OVERWRITE DIRECTORY 'x' SELECT 1", "DIRECTORY"),
@@ -213,15 +209,15 @@ fn inserts_are_read() {
     for (sql, expected) in [
         (
             "INSERT INTO t VALUES (1, 'a')",
-            &["target: [\"t\"]", "columns: []", "overwrite: false"][..],
+            &["target: [\"t\"]", "columns: []", "old_rows: Stay"][..],
         ),
         (
             "insert into table Main.T (A, \"B\") values (?, ?)",
             &["target: [\"main\", \"t\"]", "columns: [\"a\", \"B\"]", "parameters: 2"],
         ),
-        ("INSERT OVERWRITE t SELECT * FROM u", &["overwrite: true", "name: [\"u\"]"]),
-        ("INSERT OVERWRITE TABLE t TABLE u", &["overwrite: true"]),
-        ("INSERT OVERWRITE INTO t SELECT 1", &["overwrite: true"]),
+        ("INSERT OVERWRITE t SELECT * FROM u", &["old_rows: Go", "name: [\"u\"]"]),
+        ("INSERT OVERWRITE TABLE t TABLE u", &["old_rows: Go"]),
+        ("INSERT OVERWRITE INTO t SELECT 1", &["old_rows: Go"]),
         ("INSERT INTO t (SELECT 1)", &["columns: []"]),
         ("INSERT INTO t (a) (SELECT 1)", &["columns: [\"a\"]"]),
         (
