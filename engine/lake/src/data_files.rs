@@ -13,7 +13,7 @@ use datafusion::{
     common::{Column, ScalarValue},
     error::Result as DataFusionResult,
     physical_expr::PhysicalExpr,
-    physical_optimizer::pruning::PruningStatistics,
+    physical_optimizer::pruning::{PruningPredicateBuilder, PruningStatistics},
 };
 use deltalake_core::kernel::{EagerSnapshot, LogicalFileView, Remove};
 use object_store::path::Path;

@@ -16,6 +16,7 @@ mod entry;
 mod error;
 pub mod faults;
 mod files;
+mod history;
 mod lake;
 mod location;
 mod log;
@@ -38,6 +39,7 @@ pub use crate::{
     commit::{CommitInfo, Committed, Txn},
     create::CreateTable,
     error::LakeError,
+    history::HistoryEntry,
     lake::{Lake, LakeOptions, Turn},
     rows::{FILE_COLUMN, ROW_COLUMN},
     schema::delta_schema,

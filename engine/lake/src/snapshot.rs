@@ -16,6 +16,7 @@ use deltalake_core::{
 };
 use model::{object::Properties, time::Timestamp};
 use object_store::path::Path;
+use serde_json::Value;
 use url::Url;
 
 use crate::{
@@ -176,6 +177,24 @@ impl Snapshot {
     #[must_use]
     pub fn properties(&self) -> &Properties {
         &self.properties
+    }
+
+    /// Versions of the protocol that a reader and a writer need, and the features that are listed.
+    #[must_use]
+    pub fn protocol(&self) -> (i32, i32, Vec<String>) {
+        let protocol = serde_json::to_value(self.state.protocol()).unwrap_or_default();
+        let version = |key: &str| {
+            protocol.get(key).and_then(Value::as_i64).and_then(|n| i32::try_from(n).ok()).unwrap_or(1)
+        };
+        let mut features: Vec<String> = ["readerFeatures", "writerFeatures"]
+            .iter()
+            .filter_map(|key| protocol.get(*key)?.as_array())
+            .flatten()
+            .filter_map(|feature| feature.as_str().map(ToOwned::to_owned))
+            .collect();
+        features.sort();
+        features.dedup();
+        (version("minReaderVersion"), version("minWriterVersion"), features)
     }
 
     /// When this version was committed, by the clock of the store. The time of the table's creation

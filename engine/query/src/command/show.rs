@@ -2,13 +2,14 @@
 
 use arrow::record_batch::RecordBatch;
 use dialect::statement::{DropKind, Show};
+use lake::At;
 use model::{
     name::{ObjectName, quote},
     object::{Object, ObjectBody, ObjectKind, Properties, Table, TableFormat},
 };
 
 use crate::{
-    answer::Answer,
+    answer::{Answer, count},
     describe::{self, TableFilter},
     error::QueryError,
     queries::{Inner, Queries},
@@ -31,6 +32,8 @@ pub(crate) async fn rows(
         }
         Show::Tables { schema, kind } => tables(inner, schema.as_deref(), *kind).await,
         Show::Columns { name } => columns(inner, session, name).await,
+        Show::History { name, limit } => history(inner, session, name, *limit).await,
+        Show::Detail { name } => detail(inner, session, name).await,
         Show::Create { name } => {
             let name = ObjectName::from_parts(name, session.schema())?;
             let object = inner.object_named(&name).await?;
@@ -151,7 +154,7 @@ fn declared_comment(object: &Object, column: &str) -> Option<String> {
 async fn partitions(inner: &Inner, object: &Object) -> Result<Vec<String>, QueryError> {
     match &object.body {
         ObjectBody::Table(table) if table.format == TableFormat::Delta => {
-            let snapshot = inner.options.lake.snapshot(&table.location, lake::At::Latest).await?;
+            let snapshot = inner.options.lake.snapshot(&table.location, At::Latest).await?;
             Ok(snapshot.partitioned_by().to_vec())
         }
         ObjectBody::MaterializedView(view) => Ok(view.partitioned_by.clone()),
@@ -257,4 +260,77 @@ fn quoted_list(names: &[String]) -> String {
 
 fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
+}
+
+/// The commits of a Delta table, newest first.
+async fn history(
+    inner: &Inner,
+    session: &Session,
+    name: &[String],
+    limit: Option<u64>,
+) -> Result<RecordBatch, QueryError> {
+    let location = delta_location(inner, session, name).await?;
+    let limit = limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let history = inner.options.lake.history(&location, limit).await?;
+    let each = || history.iter();
+    Ok(Answer::new()
+        .number("version", each().map(|commit| commit.version))
+        .time("timestamp", each().map(|commit| commit.committed_at))
+        .text("operation", each().map(|commit| commit.operation.as_str()))
+        .maybe_text("operation_parameters", each().map(|commit| commit.parameters.as_deref()))
+        .maybe_text("operation_metrics", each().map(|commit| commit.metrics.as_deref()))
+        .number("read_version", each().map(|commit| commit.read_version))
+        .maybe_text(
+            "is_blind_append",
+            each().map(|commit| commit.blind_append.map(|blind| if blind { "true" } else { "false" })),
+        )
+        .maybe_text("engine_info", each().map(|commit| commit.engine.as_deref()))
+        .finish())
+}
+
+/// What a Delta table is made of at its newest version.
+async fn detail(
+    inner: &Inner,
+    session: &Session,
+    name: &[String],
+) -> Result<RecordBatch, QueryError> {
+    let location = delta_location(inner, session, name).await?;
+    let table = inner.options.lake.snapshot(&location, At::Latest).await?;
+    let properties = table.properties().iter();
+    let properties = properties.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>();
+    let (reader, writer, features) = table.protocol();
+    Ok(Answer::new()
+        .text("format", ["delta"])
+        .text("id", [table.table_id()])
+        .text("name", [name.join(".")])
+        .maybe_text("description", [table.comment()])
+        .text("location", [table.location()])
+        .time("last_modified", [table.committed_at()])
+        .number("version", [table.version()])
+        .text("partition_columns", [table.partitioned_by().join(", ")])
+        .number("num_files", [count(table.files() as u64)])
+        .number("size_in_bytes", [count(table.bytes())])
+        .number("num_rows", [table.rows().map(count)])
+        .text("properties", [properties.join(", ")])
+        .number("min_reader_version", [i64::from(reader)])
+        .number("min_writer_version", [i64::from(writer)])
+        .text("table_features", [features.join(", ")])
+        .finish())
+}
+
+/// Where a Delta table is, or the result of a materialized view.
+async fn delta_location(
+    inner: &Inner,
+    session: &Session,
+    name: &[String],
+) -> Result<String, QueryError> {
+    let name = ObjectName::from_parts(name, session.schema())?;
+    let object = inner.object_named(&name).await?;
+    match &object.body {
+        ObjectBody::Table(Table { format: TableFormat::Delta, location, .. }) => Ok(location.clone()),
+        ObjectBody::MaterializedView(view) => Ok(view.location.clone()),
+        ObjectBody::Table(_) | ObjectBody::View(_) => {
+            Err(super::tables::wrong_kind(&object, "without a Delta log"))
+        }
+    }
 }
