@@ -260,7 +260,7 @@ fn data_type_text(cursor: &mut Cursor<'_>) -> Result<String, SyntaxError> {
     Ok(cursor.text_until_here(from))
 }
 
-fn is_column_option(word: &str) -> bool {
+pub(crate) fn is_column_option(word: &str) -> bool {
     matches!(
         word,
         "NOT"
@@ -296,7 +296,11 @@ fn constraint_ahead(cursor: &Cursor<'_>) -> Option<&'static str> {
     })
 }
 
-fn column_option_error(cursor: &Cursor<'_>, word: &str, options: &[&str]) -> SyntaxError {
+pub(crate) fn column_option_error(
+    cursor: &Cursor<'_>,
+    word: &str,
+    options: &[&str],
+) -> SyntaxError {
     let named = match word {
         "DEFAULT" | "CHECK" | "GENERATED" | "UNIQUE" | "REFERENCES" | "COLLATE" | "DOMAIN"
         | "MASK" | "IDENTITY" | "CONSTRAINT" | "AUTO_INCREMENT" => word,
