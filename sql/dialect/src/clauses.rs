@@ -19,6 +19,8 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Of {
     Table,
+    /// CREATE TABLE … LIKE, which takes most of it from another table.
+    TableLike,
     View,
     MaterializedView,
 }
@@ -36,6 +38,7 @@ impl Of {
                 "USING",
                 "STORED AS",
             ],
+            Self::TableLike => &["LOCATION", "TBLPROPERTIES", "COMMENT"],
             Self::View => &["AS", "COMMENT"],
             Self::MaterializedView => {
                 &["AS", "PARTITIONED BY", "COMMENT", "TBLPROPERTIES", "LOCATION", "SCHEDULE"]
@@ -46,6 +49,7 @@ impl Of {
     fn name(self) -> &'static str {
         match self {
             Self::Table => "table",
+            Self::TableLike => "table LIKE another",
             Self::View => "view",
             Self::MaterializedView => "materialized view",
         }
@@ -130,9 +134,8 @@ fn refused(cursor: &Cursor<'_>, of: Of, what: &str) -> SyntaxError {
         "WITH HEADER ROW" => error.with_hint("write OPTIONS ('format.has_header' 'true')"),
         "CLUSTER BY" | "CLUSTERED BY" => error.with_hint("write PARTITIONED BY (…)"),
         "TRIGGER" | "EVERY" | "REFRESH" => error.with_hint("write SCHEDULE EVERY 1 HOUR"),
-        "LIKE" | "CLONE" | "SHALLOW CLONE" | "DEEP CLONE" => {
-            error.with_hint("write AS SELECT * FROM …")
-        }
+        "LIKE" => error.with_hint("write CREATE TABLE new LIKE other, without columns"),
+        "CLONE" | "SHALLOW CLONE" | "DEEP CLONE" => error.with_hint("write AS SELECT * FROM …"),
         "PRIMARY KEY" => error.with_hint("write the key inside the parentheses of the columns"),
         _ => error,
     }
@@ -171,6 +174,9 @@ fn clause(cursor: &Cursor<'_>, of: Of) -> Result<&'static str, SyntaxError> {
         (Of::MaterializedView, "USING" | "STORED AS") => {
             error.with_hint("the result is always a Delta table; leave the clause out")
         }
+        (Of::TableLike, "PARTITIONED BY" | "USING" | "STORED AS") => error.with_hint(
+            "the new table is partitioned and stored as the other; leave the clause out",
+        ),
         (_, "SCHEDULE") => error.with_hint("only a materialized view refreshes by itself"),
         _ => error,
     })

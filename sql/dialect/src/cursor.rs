@@ -14,8 +14,8 @@ use crate::{
     error::{SyntaxError, nearest},
     query::{self, at_sign},
     scope::ident_name,
-    statement::{NameParts, Query},
-    tokens::{Tokens, Travel, Travels, is_unquoted, is_word, misplaced_travel},
+    statement::{NameParts, Query, TimeTravel},
+    tokens::{Tokens, Travel, Travels, is_unquoted, is_word, misplaced_travel, normal},
 };
 
 /// Words that end or begin a clause and so are never meant as a name without quotes.
@@ -201,6 +201,34 @@ impl<'a> Cursor<'a> {
         self.travels.get(&at)
     }
 
+    /// Whether this word comes next, without quotes and with a time travel clause after it.
+    pub(crate) fn is_travel_of(&self, word: &str) -> bool {
+        self.travels.get(&self.here()).is_some_and(|travel| {
+            travel.word.quote_style.is_none() && travel.word.value.eq_ignore_ascii_case(word)
+        })
+    }
+
+    /// The next word and the time travel clause after it, if there is one.
+    pub(crate) fn take_travel(&mut self) -> Result<Option<(String, TimeTravel)>, SyntaxError> {
+        let at = self.here();
+        let Some(travel) = self.travels.get_mut(&at) else { return Ok(None) };
+        let name = normal(&travel.word);
+        if name.contains('@') {
+            return Err(at_sign(at));
+        }
+        travel.used = true;
+        let version = travel.at.clone();
+        self.parser.advance_token();
+        Ok(Some((name, version)))
+    }
+
+    /// A part of a name that is made of names.
+    pub(crate) fn part(&mut self, what: &str) -> Result<String, SyntaxError> {
+        let at = self.here();
+        let part = self.ident(what)?;
+        if part.contains('@') { Err(at_sign(at)) } else { Ok(part) }
+    }
+
     /// A name of one part.
     pub(crate) fn ident(&mut self, what: &str) -> Result<String, SyntaxError> {
         self.written_ident(what).map(|ident| ident_name(&ident))
@@ -308,10 +336,7 @@ impl<'a> Cursor<'a> {
         }
         loop {
             let at = self.here();
-            let key = match self.peek() {
-                Token::SingleQuotedString(_) => self.string("a key")?,
-                _ => self.name("a key")?.join("."),
-            };
+            let key = self.key()?;
             self.take_token(&Token::Eq);
             let value = self.property_value()?;
             if properties.insert(key.clone(), value).is_some() {
@@ -325,6 +350,14 @@ impl<'a> Cursor<'a> {
             return Err(self.expected(", or )"));
         }
         Ok(properties)
+    }
+
+    /// The key of a property, as text or as a name.
+    pub(crate) fn key(&mut self) -> Result<String, SyntaxError> {
+        match self.peek() {
+            Token::SingleQuotedString(_) => self.string("a key"),
+            _ => Ok(self.name("a key")?.join(".")),
+        }
     }
 
     fn property_value(&mut self) -> Result<String, SyntaxError> {
@@ -371,15 +404,21 @@ impl<'a> Cursor<'a> {
     /// A query that is stored, and so can have no parameters.
     pub(crate) fn stored_query(&mut self, object: &str) -> Result<Query, SyntaxError> {
         let query = self.query()?;
-        if query.parameters == 0 {
-            return Ok(query);
+        self.refuse_parameters(&format!("the query of a {object}"))?;
+        Ok(query)
+    }
+
+    /// An error at the first parameter of the statement, if it has one.
+    pub(crate) fn refuse_parameters(&self, what: &str) -> Result<(), SyntaxError> {
+        if self.parameters == 0 {
+            return Ok(());
         }
         let parameter = (0..)
             .map(|n| self.parser.token_at(n))
             .take_while(|token| token.token != Token::EOF)
             .find(|token| matches!(token.token, Token::Placeholder(_)));
         let at = parameter.map_or(self.end, |token| token.span.start);
-        Err(SyntaxError::new(at, format!("the query of a {object} cannot have parameters")))
+        Err(SyntaxError::new(at, format!("{what} cannot have parameters")))
     }
 
     /// An error of the SQL parser, with its place.

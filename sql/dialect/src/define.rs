@@ -1,19 +1,21 @@
 //! CREATE and DROP.
 
-use model::object::DeclaredColumn;
+use model::object::{DeclaredColumn, Properties};
 use sqlparser::{
     parser::Parser,
     tokenizer::{Location, Token},
 };
 
 use crate::{
+    checks::Checks,
     clauses::{self, Clauses, Of, check_declared},
     cursor::Cursor,
     error::SyntaxError,
     statement::{
         Column, CreateMaterializedView, CreateMode, CreateTable, CreateView, Drop, DropKind,
-        Statement,
+        NameParts, Statement,
     },
+    tokens::is_unquoted,
 };
 
 /// Things that SQL creates or drops, but not this version.
@@ -260,7 +262,7 @@ fn data_type_text(cursor: &mut Cursor<'_>) -> Result<String, SyntaxError> {
     Ok(cursor.text_until_here(from))
 }
 
-fn is_column_option(word: &str) -> bool {
+pub(crate) fn is_column_option(word: &str) -> bool {
     matches!(
         word,
         "NOT"
@@ -285,8 +287,7 @@ fn constraint_ahead(cursor: &Cursor<'_>) -> Option<&'static str> {
     if cursor.sees("CONSTRAINT") && matches!(cursor.peek_at(1), Token::Word(_)) {
         let kinds = ["PRIMARY", "UNIQUE", "FOREIGN", "CHECK", "EXPECT"];
         let names = ["PRIMARY KEY", "UNIQUE", "FOREIGN KEY", "CHECK", "EXPECT"];
-        let kind =
-            kinds.into_iter().position(|kind| crate::tokens::is_unquoted(cursor.peek_at(2), kind));
+        let kind = kinds.into_iter().position(|kind| is_unquoted(cursor.peek_at(2), kind));
         return Some(kind.and_then(|n| names.get(n).copied()).unwrap_or("CONSTRAINT"));
     }
     let keyed = ["PRIMARY KEY", "FOREIGN KEY"].into_iter().find(|words| cursor.sees(words));
@@ -296,7 +297,11 @@ fn constraint_ahead(cursor: &Cursor<'_>) -> Option<&'static str> {
     })
 }
 
-fn column_option_error(cursor: &Cursor<'_>, word: &str, options: &[&str]) -> SyntaxError {
+pub(crate) fn column_option_error(
+    cursor: &Cursor<'_>,
+    word: &str,
+    options: &[&str],
+) -> SyntaxError {
     let named = match word {
         "DEFAULT" | "CHECK" | "GENERATED" | "UNIQUE" | "REFERENCES" | "COLLATE" | "DOMAIN"
         | "MASK" | "IDENTITY" | "CONSTRAINT" | "AUTO_INCREMENT" => word,
@@ -314,6 +319,14 @@ fn create_table(cursor: &mut Cursor<'_>, or: Or, external: bool) -> Result<State
     let if_not_exists = if_not_exists(cursor, or)?;
     let name_at = cursor.here();
     let name = cursor.name("the name of a table")?;
+    if cursor.sees("LIKE") {
+        if external {
+            return Err(cursor
+                .error("an external table takes its columns from its location, not from a table")
+                .with_hint("leave EXTERNAL out, or LIKE"));
+        }
+        return create_table_like(cursor, name, if_not_exists, or);
+    }
     let columns_at = cursor.here();
     let mut declared = Declared::default();
     if matches!(cursor.peek(), Token::LParen) && !matches!(cursor.peek_at(1), Token::RParen) {
@@ -325,7 +338,7 @@ fn create_table(cursor: &mut Cursor<'_>, or: Or, external: bool) -> Result<State
         clauses::read(cursor, Of::Table)?;
     let as_at = cursor.here();
     let query = if cursor.take("AS") { Some(cursor.query()?) } else { None };
-    let Declared { mut columns, primary_key } = declared;
+    let Declared { mut columns, primary_key, checks } = declared;
     if query.is_some() && external {
         return Err(SyntaxError::new(
             as_at,
@@ -354,6 +367,7 @@ fn create_table(cursor: &mut Cursor<'_>, or: Or, external: bool) -> Result<State
         check_declared(&partitioned_by, &columns)?;
         check_declared(&primary_key, &columns)?;
     }
+    let checks = checks.named(name.last().map_or("table", String::as_str));
     let primary_key: Vec<String> = primary_key.into_iter().map(|(column, _)| column).collect();
     for column in &mut columns {
         column.nullable &= !primary_key.contains(&column.name);
@@ -365,7 +379,7 @@ fn create_table(cursor: &mut Cursor<'_>, or: Or, external: bool) -> Result<State
         external,
         columns,
         primary_key,
-        checks: Vec::new(),
+        checks,
         like: None,
         partitioned_by: partitioned_by.into_iter().map(|(column, _)| column).collect(),
         format,
@@ -377,10 +391,45 @@ fn create_table(cursor: &mut Cursor<'_>, or: Or, external: bool) -> Result<State
     }))
 }
 
+/// `LIKE other` and the clauses that may follow it.
+fn create_table_like(
+    cursor: &mut Cursor<'_>,
+    name: NameParts,
+    if_not_exists: bool,
+    or: Or,
+) -> Result<Statement, SyntaxError> {
+    cursor.expect("LIKE")?;
+    let other = cursor.name("the name of a table")?;
+    let Clauses { location, properties, comment, .. } = clauses::read(cursor, Of::TableLike)?;
+    if cursor.sees("AS") {
+        return Err(cursor
+            .error("LIKE and AS query exclude each other")
+            .with_hint("write CREATE TABLE t LIKE other, then INSERT INTO t SELECT …"));
+    }
+    Ok(Statement::CreateTable(CreateTable {
+        name,
+        if_not_exists,
+        or_replace: or == Or::Replace,
+        external: false,
+        columns: Vec::new(),
+        primary_key: Vec::new(),
+        checks: Vec::new(),
+        like: Some(other),
+        partitioned_by: Vec::new(),
+        format: None,
+        location,
+        options: Properties::new(),
+        properties,
+        comment,
+        query: None,
+    }))
+}
+
 #[derive(Debug, Default)]
 struct Declared {
     columns: Vec<Column>,
     primary_key: Vec<(String, Location)>,
+    checks: Checks,
 }
 
 fn table_columns(cursor: &mut Cursor<'_>) -> Result<Declared, SyntaxError> {
@@ -398,6 +447,7 @@ fn table_columns(cursor: &mut Cursor<'_>) -> Result<Declared, SyntaxError> {
                 set_primary_key(&mut declared, columns, at)?;
                 key_mode(cursor)?;
             }
+            Some("CHECK") => declared.checks.read(cursor)?,
             Some(what) => return Err(cursor.unsupported(&format!("{what} of a table"))),
             None => table_column(cursor, &mut declared)?,
         }
@@ -438,11 +488,15 @@ fn table_column(cursor: &mut Cursor<'_>, declared: &mut Declared) -> Result<(), 
                 cursor.expect("PRIMARY KEY")?;
                 key_mode(cursor)?;
             }
+            "CHECK" => declared.checks.read(cursor)?,
+            "CONSTRAINT" if is_unquoted(cursor.peek_at(2), "CHECK") => {
+                declared.checks.read(cursor)?;
+            }
             word => {
                 return Err(column_option_error(
                     cursor,
                     word,
-                    &["NOT NULL", "NULL", "COMMENT", "PRIMARY KEY"],
+                    &["NOT NULL", "NULL", "COMMENT", "PRIMARY KEY", "CHECK"],
                 ));
             }
         }

@@ -3,14 +3,17 @@
 //! It exists so that everybody who needs to know what a text says asks one parser. It knows words
 //! and names only: it never looks anything up, never plans and never does IO.
 
+mod alter;
 mod bounded;
 mod change;
+mod checks;
 mod clauses;
 mod cursor;
 mod define;
 pub mod error;
 mod insert;
 mod jobs;
+mod maintain;
 mod parse;
 mod print;
 mod query;

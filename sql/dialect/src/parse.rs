@@ -7,12 +7,13 @@ use sqlparser::{
 };
 
 use crate::{
+    alter,
     bounded::Bounded,
     change,
     cursor::{Cursor, slice},
     define,
     error::{SyntaxError, SyntaxErrorKind, nearest},
-    insert, jobs, refused, show,
+    insert, jobs, maintain, refused, show,
     statement::Statement,
     tokens::{settle, statements},
 };
@@ -29,10 +30,10 @@ pub struct ScriptStatement {
 }
 
 /// Words that begin a statement.
-const HEADS: [&str; 20] = [
+const HEADS: [&str; 26] = [
     "SELECT", "WITH", "VALUES", "FROM", "EXPLAIN", "INSERT", "DELETE", "UPDATE", "MERGE",
-    "TRUNCATE", "CREATE", "DROP", "REFRESH", "SHOW", "DESCRIBE", "WAIT", "CANCEL", "RETRY", "SET",
-    "TABLE",
+    "TRUNCATE", "ALTER", "COMMENT", "OPTIMIZE", "VACUUM", "RESTORE", "VALIDATE", "CREATE", "DROP",
+    "REFRESH", "SHOW", "DESCRIBE", "WAIT", "CANCEL", "RETRY", "SET", "TABLE",
 ];
 
 /// Reads exactly one statement; a `;` at its end and comments are fine.
@@ -107,6 +108,12 @@ fn statement(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
         "UPDATE" => change::update(cursor),
         "MERGE" => change::merge(cursor),
         "TRUNCATE" => change::truncate(cursor),
+        "ALTER" => alter::alter(cursor),
+        "COMMENT" => alter::comment_on(cursor),
+        "OPTIMIZE" => maintain::optimize(cursor),
+        "VACUUM" => maintain::vacuum(cursor),
+        "RESTORE" => maintain::restore(cursor),
+        "VALIDATE" => maintain::validate(cursor),
         "CREATE" => define::create(cursor),
         "DROP" => define::drop(cursor),
         "REFRESH" => jobs::refresh(cursor),

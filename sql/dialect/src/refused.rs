@@ -8,11 +8,9 @@ const AGAIN: &str = "create it again with CREATE OR REPLACE";
 const LATER: &str = "";
 
 /// First words of statements, and what to do instead.
-const STATEMENTS: [(&str, &str); 58] = [
-    ("ALTER", AGAIN),
+const STATEMENTS: [(&str, &str); 53] = [
     ("REPLACE", AGAIN),
     ("RENAME", AGAIN),
-    ("COMMENT", "write COMMENT inside CREATE"),
     (
         "COPY",
         "declare the files with CREATE EXTERNAL TABLE and read them with INSERT INTO … SELECT",
@@ -25,9 +23,6 @@ const STATEMENTS: [(&str, &str); 58] = [
     ("EXPORT", "read the rows with SELECT"),
     ("IMPORT", ADD),
     ("UPSERT", "write MERGE INTO t USING … ON … WHEN MATCHED THEN … WHEN NOT MATCHED THEN …"),
-    ("OPTIMIZE", LATER),
-    ("VACUUM", LATER),
-    ("RESTORE", "read old rows with VERSION AS OF"),
     ("ANALYZE", LATER),
     ("REINDEX", LATER),
     ("REPAIR", LATER),

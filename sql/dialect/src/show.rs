@@ -161,20 +161,16 @@ pub(crate) fn describe(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError
     if more && cursor.take("JOB") {
         return Ok(Statement::Job(JobStatement::Describe { job: jobs::job_id(cursor)? }));
     }
-    for what in [
-        "EXTENDED",
-        "FORMATTED",
-        "DETAIL",
-        "HISTORY",
-        "SCHEMA",
-        "DATABASE",
-        "CONTRACT",
-        "FUNCTION",
-        "QUERY",
-    ] {
+    for what in ["EXTENDED", "FORMATTED", "SCHEMA", "DATABASE", "CONTRACT", "FUNCTION", "QUERY"] {
         if more && cursor.sees(what) {
             return Err(cursor.unsupported(&format!("DESCRIBE {what}")));
         }
+    }
+    if more && cursor.take("DETAIL") {
+        return Ok(Statement::Show(Show::Detail { name: cursor.name("the name of a table")? }));
+    }
+    if more && cursor.take("HISTORY") {
+        return history(cursor);
     }
     if cursor.sees("SELECT") || cursor.sees("WITH") {
         return Err(cursor.unsupported("DESCRIBE of a query").with_hint("write EXPLAIN"));
@@ -183,6 +179,20 @@ pub(crate) fn describe(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError
         let _said = cursor.take("TABLE") || cursor.take("VIEW") || cursor.take("MATERIALIZED VIEW");
     }
     Ok(Statement::Show(Show::Columns { name: cursor.name("the name of a table")? }))
+}
+
+/// `t [LIMIT n]`.
+fn history(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    let name = cursor.name("the name of a table")?;
+    let limit = if cursor.take("LIMIT") {
+        Some(cursor.whole_number("a number of versions")?)
+    } else {
+        None
+    };
+    if !cursor.at_end() {
+        return Err(cursor.expected_one_of(&["LIMIT"]));
+    }
+    Ok(Statement::Show(Show::History { name, limit }))
 }
 
 pub(crate) fn set(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {

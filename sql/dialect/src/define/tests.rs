@@ -127,12 +127,13 @@ fn other_forms_of_tables_are_read() {
 fn what_tables_cannot_have_is_refused_by_name() {
     for (sql, what) in [
         ("CREATE TABLE t (a INT DEFAULT 1)", "DEFAULT"),
-        ("CREATE TABLE t (a INT CHECK (a > 1))", "CHECK"),
+        ("CREATE TABLE t (a INT CHECK (a > 1) NOT ENFORCED)", "CHECK … NOT ENFORCED"),
+        ("CREATE TABLE t (a INT CONSTRAINT c UNIQUE)", "CONSTRAINT"),
         ("CREATE TABLE t (a INT GENERATED ALWAYS AS (1))", "GENERATED"),
         ("CREATE TABLE t (a INT UNIQUE)", "UNIQUE"),
         ("CREATE TABLE t (a INT REFERENCES u (a))", "REFERENCES"),
         ("CREATE TABLE t (a INT, UNIQUE (a))", "UNIQUE"),
-        ("CREATE TABLE t (a INT, CHECK (a > 1))", "CHECK"),
+        ("CREATE MATERIALIZED VIEW t (a INT, CHECK (a > 1)) AS SELECT 1", "CHECK"),
         ("CREATE TABLE t (a INT, FOREIGN KEY (a) REFERENCES u (a))", "FOREIGN KEY"),
         ("CREATE TABLE t (a INT, CONSTRAINT c EXPECT (a > 1))", "EXPECT"),
         ("CREATE TABLE t (a INT, CONSTRAINT c FOREIGN KEY (a) REFERENCES u (a))", "FOREIGN KEY"),
@@ -142,7 +143,9 @@ fn what_tables_cannot_have_is_refused_by_name() {
         ("CREATE TABLE t (a INT) CLUSTER BY (a)", "CLUSTER BY"),
         ("CREATE TABLE t (a INT) SCHEDULE EVERY 1 DAY", "SCHEDULE"),
         ("CREATE TABLE t (a INT) USING ICEBERG", "ICEBERG"),
-        ("CREATE TABLE t LIKE u", "LIKE"),
+        ("CREATE TABLE t (a INT) LIKE u", "LIKE of a table"),
+        ("CREATE TABLE t LIKE u PARTITIONED BY (a)", "PARTITIONED BY of a table LIKE another"),
+        ("CREATE TABLE t LIKE u USING DELTA", "USING of a table LIKE another"),
         ("CREATE TABLE t CLONE u", "CLONE"),
         ("CREATE TABLE t (a INT) AS SELECT 1", "column list together with AS"),
         ("CREATE EXTERNAL TABLE t STORED AS CSV WITH HEADER ROW LOCATION 'x'", "WITH HEADER ROW"),
@@ -158,8 +161,61 @@ fn what_tables_cannot_have_is_refused_by_name() {
 }
 
 #[test]
+fn checks_of_tables_are_read() {
+    let table = table(
+        "CREATE TABLE s.t (
+            a INT CHECK (a > 0) NOT NULL, b INT NOT NULL CONSTRAINT B_ok CHECK (b  <  'x)') COMMENT 'c',
+            CONSTRAINT t_check1 CHECK (a < b) ENFORCED, CHECK (a IN (1, 2)), PRIMARY KEY (a),
+            CONSTRAINT pk_check CHECK (true)
+        ) PARTITIONED BY (a)",
+    );
+    let checks: Vec<_> =
+        table.checks.iter().map(|c| (c.name.as_str(), c.condition.as_str())).collect();
+    assert_eq!(
+        checks,
+        [
+            ("t_check", "a > 0"),
+            ("b_ok", "b  <  'x)'"),
+            ("t_check1", "a < b"),
+            ("t_check2", "a IN (1, 2)"),
+            ("pk_check", "true"),
+        ]
+    );
+    assert_eq!(table.columns.len(), 2);
+    assert!(!table.columns[0].nullable && !table.columns[1].nullable);
+    assert_eq!(table.columns[1].comment.as_deref(), Some("c"));
+}
+
+#[test]
+fn tables_like_others_are_read() {
+    let like = table(
+        "create table if not exists a.t like B.\"U\" location 'x' comment 'c' tblproperties (k = 'v')",
+    );
+    assert_eq!(like.like, Some(vec!["b".to_owned(), "U".to_owned()]));
+    assert!(like.if_not_exists && like.columns.is_empty() && like.query.is_none());
+    assert_eq!((like.location.as_deref(), like.comment.as_deref()), (Some("x"), Some("c")));
+    assert_eq!(like.properties.get("k").map(String::as_str), Some("v"));
+    assert!(table("CREATE OR REPLACE TABLE t LIKE u").or_replace);
+    assert_eq!(table("CREATE TABLE t (a INT)").like, None);
+}
+
+#[test]
 fn mistakes_in_tables_are_found() {
     for (sql, column, what) in [
+        ("CREATE TABLE t LIKE", 20, "the name of a table"),
+        ("CREATE TABLE t LIKE u VERSION AS OF 3", 23, "time travel"),
+        ("CREATE TABLE t LIKE u AS SELECT 1", 23, "exclude each other"),
+        ("CREATE TABLE t LIKE u INCLUDING ALL", 23, "LOCATION, TBLPROPERTIES or COMMENT"),
+        ("CREATE EXTERNAL TABLE t LIKE u LOCATION 'x'", 25, "external"),
+        ("CREATE TABLE t (a INT CHECK a > 0)", 29, "("),
+        ("CREATE TABLE t (a INT CHECK (a >))", 33, "found: )"),
+        ("CREATE TABLE t (a INT, CHECK (a > ?))", 35, "a CHECK cannot have parameters"),
+        ("CREATE TABLE t (a INT, CHECK (a IN (SELECT 1 FROM u)))", 31, "other tables"),
+        (
+            "CREATE TABLE t (a INT CONSTRAINT c CHECK (a > 0), CONSTRAINT C CHECK (a < 9))",
+            62,
+            "constraint 'c' is given twice",
+        ),
         ("CREATE TABLE t", 14, "needs columns"),
         ("CREATE TABLE t ()", 17, "name of a column"),
         ("CREATE TABLE t (a)", 18, "the type of column 'a'"),

@@ -135,10 +135,7 @@ fn an_error_displays_its_place() {
 #[test]
 fn statements_of_other_versions_are_refused_by_name() {
     for (sql, name) in [
-        ("ALTER TABLE t ADD COLUMN a INT", "ALTER"),
         ("COPY t TO 'x'", "COPY"),
-        ("OPTIMIZE t", "OPTIMIZE"),
-        ("VACUUM t", "VACUUM"),
         ("GRANT SELECT ON t TO u", "GRANT"),
         ("REVOKE SELECT ON t FROM u", "REVOKE"),
         ("BEGIN", "BEGIN"),
@@ -327,6 +324,7 @@ fn parse_on_small_stack(sql: String) -> Result<(), SyntaxError> {
             drop(crate::qualify(query, "main"));
             drop(crate::normal_form(query));
         }
+        drop(statement.clone());
         Ok(())
     };
     std::thread::Builder::new().stack_size(2 << 20).spawn(parse).unwrap().join().unwrap()
@@ -362,6 +360,12 @@ fn long_chains_are_read_or_refused() {
     for n in [490, 1_490, 100_000] {
         for sql in [
             format!("SELECT 1{}", " + 1".repeat(n)),
+            format!("UPDATE t SET a = 1{}", " + 1".repeat(n)),
+            format!("DELETE FROM t WHERE a = 0{}", " OR a = 1".repeat(n)),
+            format!("MERGE INTO t USING u ON a{} WHEN MATCHED THEN DELETE", " AND a".repeat(n)),
+            format!("INSERT INTO t REPLACE WHERE a{} SELECT 1", " OR a".repeat(n)),
+            format!("OPTIMIZE t WHERE a = 0{}", " OR a = 1".repeat(n)),
+            format!("ALTER TABLE t ADD CONSTRAINT c CHECK (a{})", " OR a".repeat(n)),
             format!("SELECT 1 FROM t WHERE a = 0{}", " OR a = 1".repeat(n)),
             format!("SELECT 1{}", "::INT".repeat(n)),
             format!("SELECT a{}", " IS NULL".repeat(n)),

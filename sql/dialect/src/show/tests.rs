@@ -27,6 +27,11 @@ fn shows_are_read() {
         ("DESC TABLE a.t", "Columns { name: [\"a\", \"t\"] }"),
         ("DESCRIBE job", "Columns { name: [\"job\"] }"),
         ("DESCRIBE history", "Columns { name: [\"history\"] }"),
+        ("DESCRIBE detail", "Columns { name: [\"detail\"] }"),
+        ("DESCRIBE history.t", "Columns { name: [\"history\", \"t\"] }"),
+        ("DESCRIBE HISTORY a.T", "History { name: [\"a\", \"t\"], limit: None }"),
+        ("desc history t limit 3;", "History { name: [\"t\"], limit: Some(3) }"),
+        ("DESCRIBE DETAIL a.t", "Detail { name: [\"a\", \"t\"] }"),
         ("DESCRIBE job.t", "Columns { name: [\"job\", \"t\"] }"),
         ("SHOW CREATE TABLE t", "Create { name: [\"t\"] }"),
         ("SHOW CREATE VIEW t", "Create { name: [\"t\"] }"),
@@ -52,6 +57,11 @@ fn shows_are_read() {
         "SHOW a b",
         "DESCRIBE",
         "DESCRIBE t x",
+        "DESCRIBE HISTORY t x",
+        "DESCRIBE HISTORY t LIMIT",
+        "DESCRIBE HISTORY t LIMIT -1",
+        "DESCRIBE HISTORY t VERSION AS OF 3",
+        "DESCRIBE DETAIL t x",
     ] {
         assert_eq!(error(sql).kind, crate::SyntaxErrorKind::Syntax, "{sql}");
     }

@@ -1,0 +1,182 @@
+//! OPTIMIZE, VACUUM, RESTORE and VALIDATE.
+
+use sqlparser::tokenizer::Token;
+
+use crate::{
+    cursor::Cursor,
+    error::SyntaxError,
+    rows::Target,
+    statement::{Maintain, NameParts, Statement, TimeTravel},
+};
+
+const HOUR_MS: f64 = 3_600_000.0;
+/// The longest time that RETAIN can say: a hundred years.
+const RETAIN_HOURS_MAX: f64 = 100.0 * 366.0 * 24.0;
+
+/// `OPTIMIZE t [WHERE condition] [ZORDER BY (columns)]`.
+pub(crate) fn optimize(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    cursor.spell_out_table_queries();
+    cursor.expect("OPTIMIZE")?;
+    take_table(cursor);
+    let target = Target::read(cursor)?;
+    if cursor.sees("FULL") {
+        return Err(cursor.unsupported("OPTIMIZE … FULL").with_hint("leave FULL out"));
+    }
+    let partitions = if cursor.take("WHERE") {
+        let condition = cursor.expression()?;
+        Some(cursor.finish(target.fulfilling(condition))?)
+    } else {
+        None
+    };
+    let mut zorder_by = Vec::new();
+    if cursor.sees("ZORDER") {
+        cursor.expect("ZORDER BY")?;
+        zorder_by = zorder_columns(cursor)?;
+    }
+    if !cursor.at_end() {
+        return Err(cursor.expected_one_of(&["WHERE", "ZORDER BY"]));
+    }
+    Ok(Statement::Maintain(Maintain::Optimize { target: target.name, partitions, zorder_by }))
+}
+
+/// `(a, b)` or `a, b`, each name once.
+fn zorder_columns(cursor: &mut Cursor<'_>) -> Result<Vec<String>, SyntaxError> {
+    if matches!(cursor.peek(), Token::LParen) {
+        return Ok(cursor.columns()?.into_iter().map(|(column, _)| column).collect());
+    }
+    let mut columns: Vec<String> = Vec::new();
+    loop {
+        let at = cursor.here();
+        let column = cursor.ident("the name of a column")?;
+        if matches!(cursor.peek(), Token::Period) {
+            return Err(SyntaxError::unsupported(
+                at,
+                "ZORDER BY a part of a column is not supported in this version",
+            )
+            .with_hint("name whole columns of the table"));
+        }
+        if columns.contains(&column) {
+            return Err(SyntaxError::new(at, format!("column '{column}' is named twice")));
+        }
+        columns.push(column);
+        if !cursor.take_token(&Token::Comma) {
+            return Ok(columns);
+        }
+    }
+}
+
+/// `VACUUM t [LITE | FULL] [RETAIN n HOURS] [DRY RUN]`, the clauses in any order.
+pub(crate) fn vacuum(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    const CLAUSES: [&str; 4] = ["LITE", "FULL", "RETAIN", "DRY RUN"];
+    cursor.expect("VACUUM")?;
+    take_table(cursor);
+    let mode_first = cursor.sees("FULL") || cursor.sees("LITE");
+    if mode_first && matches!(cursor.peek_at(1), Token::Word(_)) {
+        let hint = format!("write VACUUM t {}", cursor.word());
+        return Err(cursor.expected("the name of a table").with_hint(hint));
+    }
+    let target = Target::read(cursor)?;
+    let (mut mode, mut retain_ms, mut dry_run) = (None, None, false);
+    while !cursor.at_end() {
+        match cursor.word().as_str() {
+            word @ ("LITE" | "FULL") if mode.is_none() => {
+                mode = Some(word == "FULL");
+                cursor.skip(1);
+            }
+            "RETAIN" if retain_ms.is_none() => {
+                cursor.skip(1);
+                retain_ms = Some(retain(cursor)?);
+            }
+            "DRY" if !dry_run => {
+                cursor.expect("DRY RUN")?;
+                dry_run = true;
+            }
+            word @ ("LITE" | "FULL" | "RETAIN" | "DRY") => {
+                return Err(cursor.error(format!("{word} does not fit with what was said before")));
+            }
+            "USING" => {
+                return Err(cursor
+                    .unsupported("VACUUM … USING INVENTORY")
+                    .with_hint("leave it out: the files are listed"));
+            }
+            _ => return Err(cursor.expected_one_of(&CLAUSES)),
+        }
+    }
+    let full = mode.unwrap_or(false);
+    Ok(Statement::Maintain(Maintain::Vacuum { target: target.name, full, retain_ms, dry_run }))
+}
+
+/// `n HOURS` in milliseconds.
+fn retain(cursor: &mut Cursor<'_>) -> Result<u64, SyntaxError> {
+    let at = cursor.here();
+    let hours: Option<f64> = match cursor.peek() {
+        Token::Number(digits, _) => digits.parse().ok(),
+        _ => None,
+    };
+    let Some(hours) = hours else {
+        return Err(cursor.expected("a number of hours").with_hint("for example RETAIN 168 HOURS"));
+    };
+    cursor.skip(1);
+    let unit = cursor.take("HOURS") || cursor.take("HOUR");
+    if !unit {
+        return Err(cursor.expected_one_of(&["HOURS"]));
+    }
+    if hours > RETAIN_HOURS_MAX {
+        return Err(SyntaxError::new(at, "the time is longer than 100 years"));
+    }
+    Ok((hours * HOUR_MS) as u64)
+}
+
+/// `RESTORE [TABLE] t [TO] VERSION AS OF n`, or `TIMESTAMP AS OF text`.
+pub(crate) fn restore(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    cursor.expect("RESTORE")?;
+    take_table(cursor);
+    let (target, to) = target_and_version(cursor)?;
+    Ok(Statement::Maintain(Maintain::Restore { target, to }))
+}
+
+/// The time travel clause has gone into the word before it: that is TO, or the end of the name.
+fn target_and_version(cursor: &mut Cursor<'_>) -> Result<(NameParts, TimeTravel), SyntaxError> {
+    const WHAT: &str = "the name of a table";
+    let mut target = Vec::new();
+    while matches!(cursor.peek_at(1), Token::Period) {
+        target.push(cursor.part(WHAT)?);
+        cursor.skip(1);
+    }
+    let names_nothing = ["TABLE", "TO"].into_iter().find(|word| cursor.is_travel_of(word));
+    if let Some(word) = names_nothing.filter(|_| target.is_empty()) {
+        return Err(cursor.error(format!("Expected: {WHAT}, found: {word}")));
+    }
+    if let Some((last, to)) = cursor.take_travel()? {
+        target.push(last);
+        return Ok((target, to));
+    }
+    target.push(cursor.part(WHAT)?);
+    if cursor.is_travel_of("TO")
+        && let Some((_, to)) = cursor.take_travel()?
+    {
+        return Ok((target, to));
+    }
+    cursor.take("TO");
+    Err(cursor
+        .expected_one_of(&["VERSION AS OF", "TIMESTAMP AS OF"])
+        .with_hint("for example RESTORE TABLE t TO VERSION AS OF 3"))
+}
+
+/// `VALIDATE [TABLE] t`.
+pub(crate) fn validate(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    cursor.expect("VALIDATE")?;
+    take_table(cursor);
+    let target = cursor.name("the name of a table")?;
+    Ok(Statement::Maintain(Maintain::Validate { target }))
+}
+
+/// TABLE, which adds nothing, unless it is itself the name.
+fn take_table(cursor: &mut Cursor<'_>) {
+    if matches!(cursor.peek_at(1), Token::Word(_)) {
+        cursor.take("TABLE");
+    }
+}
+
+#[cfg(test)]
+mod tests;
