@@ -4,9 +4,14 @@
 //! next version tells whether there is something new, and the commit file of the known version
 //! whether it is still the same table: one that was dropped and created anew has another.
 
-use std::{collections::HashMap, hash::Hash, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
-use deltalake_core::{DeltaTable, DeltaTableError};
+use deltalake_core::{DeltaTable, DeltaTableError, kernel::EagerSnapshot};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -18,6 +23,8 @@ use crate::{
 /// After so many steps from version to version a table is loaded anew, because each step leaves
 /// the list of files in one more piece.
 const STEPS_MAX: u32 = 200;
+/// Tables after which those that nobody reads are left out of the list of loaded ones.
+const LOADED_SWEEP_AT: usize = 1024;
 
 /// Loaded tables.
 pub(crate) struct Cache {
@@ -25,6 +32,8 @@ pub(crate) struct Cache {
     stale_max: Duration,
     latest: Mutex<Lru<String, Arc<Entry>>>,
     older: Mutex<Lru<(String, i64), Held>>,
+    /// Every version of a table that was loaded and may still be read by somebody.
+    loaded: Mutex<HashMap<String, Vec<Weak<EagerSnapshot>>>>,
 }
 
 /// The newest known version of one table.
@@ -46,7 +55,7 @@ impl Cache {
     pub(crate) fn new(stores: Arc<Stores>, stale_max: Duration, snapshots_max: usize) -> Self {
         let max = snapshots_max.max(1);
         let (latest, older) = (Mutex::new(Lru::new(max)), Mutex::new(Lru::new(max)));
-        Self { stores, stale_max, latest, older }
+        Self { stores, stale_max, latest, older, loaded: Mutex::default() }
     }
 
     /// The newest version, at most `stale_max` old.
@@ -173,6 +182,28 @@ impl Cache {
         Ok(snapshot)
     }
 
+    /// Forgets the versions before the newest, so that only those stay that something reads.
+    pub(crate) fn forget_older(&self, place: &Place) {
+        self.older.lock().retain(|(location, _)| location != place.url.as_str());
+    }
+
+    /// Every version of the table that something in this process holds.
+    pub(crate) fn alive(&self, place: &Place) -> Vec<Arc<EagerSnapshot>> {
+        let loaded = self.loaded.lock();
+        let of_table = loaded.get(place.url.as_str());
+        of_table.into_iter().flatten().filter_map(Weak::upgrade).collect()
+    }
+
+    fn remember(&self, place: &Place, snapshot: &Snapshot) {
+        let mut loaded = self.loaded.lock();
+        let of_table = loaded.entry(place.text()).or_default();
+        of_table.retain(|version| version.strong_count() > 0);
+        of_table.push(Arc::downgrade(snapshot.held_version()));
+        if loaded.len() > LOADED_SWEEP_AT {
+            loaded.retain(|_, versions| versions.iter().any(|version| version.strong_count() > 0));
+        }
+    }
+
     /// Forgets everything about the table.
     pub(crate) fn forget(&self, place: &Place) {
         self.latest.lock().remove(place.url.as_str());
@@ -253,6 +284,7 @@ impl Cache {
             None => None,
         };
         let snapshot = Snapshot::new(place.clone(), Arc::clone(&self.stores), table, commit)?;
+        self.remember(place, &snapshot);
         Ok(Arc::new(snapshot))
     }
 

@@ -42,7 +42,6 @@ use crate::{
     schema::Fit,
     snapshot::Snapshot,
     stage::{Effect, Held, StageProgress, Staged, Target, Writing, distribute, run, streams},
-    staging::StagingArea,
 };
 
 /// What becomes of a row, `Int8`: see [`RowChange`].
@@ -156,7 +155,7 @@ impl Lake {
             });
         }
         let target = Target::of(&base);
-        let area = StagingArea::new(place.clone(), self.io().clone(), Arc::clone(&progress));
+        let area = self.staging_area(&place, Arc::clone(&progress));
         let new_rows = Schema::new(plan.schema().fields()[LEADING..].to_vec());
         let fit = Fit::new(&place.text(), &new_rows, Arc::clone(&target.schema))?;
         let writing =
@@ -234,7 +233,7 @@ impl Lake {
     }
 }
 
-fn parquet_options(task: &TaskContext) -> TableParquetOptions {
+pub(crate) fn parquet_options(task: &TaskContext) -> TableParquetOptions {
     let global = task.session_config().options().execution.parquet.clone();
     TableParquetOptions { global, ..TableParquetOptions::default() }
 }

@@ -36,8 +36,7 @@ impl Snapshot {
 /// Refuses to write a table whose constraints are not among `checks`.
 pub(crate) fn all_checked(snapshot: &Snapshot, checks: &[Check]) -> Result<(), LakeError> {
     for (name, condition) in snapshot.constraints() {
-        let checked =
-            checks.iter().any(|check| check.name == name && check.condition == condition);
+        let checked = checks.iter().any(|check| check.name == name && check.condition == condition);
         if !checked {
             return Err(LakeError::Unsupported {
                 location: snapshot.location().to_owned(),
@@ -56,10 +55,8 @@ pub(crate) fn check_rows(
     rows: &RecordBatch,
 ) -> Result<(), LakeError> {
     for check in checks {
-        let failed = |source| LakeError::Query {
-            location: location.to_owned(),
-            source: Arc::new(source),
-        };
+        let failed =
+            |source| LakeError::Query { location: location.to_owned(), source: Arc::new(source) };
         let value = check.expr.evaluate(rows).map_err(failed)?;
         let value = value.into_array(rows.num_rows()).map_err(failed)?;
         let Some(passes) = value.as_boolean_opt() else { continue };

@@ -12,7 +12,6 @@ use crate::{
     schema::delta_schema_at,
     snapshot::Snapshot,
     stage::{Effect, StageProgress, Staged, WriteMode},
-    staging::StagingArea,
 };
 
 /// A table that is to exist.
@@ -48,7 +47,7 @@ impl Lake {
             declaration.check()?;
         }
         let progress = Arc::new(StageProgress::default());
-        let area = StagingArea::new(place.clone(), self.io().clone(), progress);
+        let area = self.staging_area(&place, progress);
         let staged = Staged {
             place,
             effect: Effect::Write(mode),

@@ -23,6 +23,9 @@ use crate::{
     stage::{Effect, Staged, WriteMode},
 };
 
+/// Who writes, for the table's history.
+const ENGINE: &str = concat!("whimbrel ", env!("CARGO_PKG_VERSION"));
+
 /// Refuses to commit on a table that is no longer what the staged files were made for.
 pub(crate) async fn check_base(
     staged: &Staged,
@@ -110,9 +113,30 @@ pub(crate) fn entry(
         .chain(&info.sources)
         .map(|txn| Transaction::new_with_last_update(&txn.app_id, txn.version, Some(now_millis)))
         .collect();
-    CommitData::new(actions, operation, metadata, txns)
+    let bytes = CommitData::new(actions, operation, metadata, txns)
         .get_bytes()
-        .map_err(|source| LakeError::internal("write the log entry", location, source))
+        .map_err(|source| LakeError::internal("write the log entry", &location, source))?;
+    signed(&bytes).map_err(|source| LakeError::internal("write the log entry", location, source))
+}
+
+/// The entry with the name of its writer, where the library puts its own.
+fn signed(entry: &[u8]) -> serde_json::Result<bytes::Bytes> {
+    let mut signed = Vec::with_capacity(entry.len());
+    for line in entry.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        if !signed.is_empty() {
+            signed.push(b'\n');
+        }
+        if !line.starts_with(b"{\"commitInfo\"") {
+            signed.extend_from_slice(line);
+            continue;
+        }
+        let mut action: Value = serde_json::from_slice(line)?;
+        if let Some(info) = action.get_mut("commitInfo").and_then(Value::as_object_mut) {
+            info.insert("engineInfo".to_owned(), json!(ENGINE));
+        }
+        serde_json::to_writer(&mut signed, &action)?;
+    }
+    Ok(signed.into())
 }
 
 struct Prepared {

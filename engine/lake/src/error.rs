@@ -169,7 +169,9 @@ pub enum LakeError {
         column: String,
     },
     /// A row makes a CHECK constraint false.
-    #[error("a row of the Delta table at '{location}' violates CHECK '{name}' ({condition}): {row}")]
+    #[error(
+        "a row of the Delta table at '{location}' violates CHECK '{name}' ({condition}): {row}"
+    )]
     Check {
         /// The place.
         location: String,
@@ -190,6 +192,21 @@ pub enum LakeError {
         location: String,
         /// The row.
         row: String,
+    },
+    /// Data files of an older version are gone.
+    #[error(
+        "version {version} of the Delta table at '{location}' cannot be restored: its file '{first}' \
+         is no longer there, nor are {more} others; VACUUM deletes files of old versions"
+    )]
+    FilesGone {
+        /// The place.
+        location: String,
+        /// The version.
+        version: i64,
+        /// A file that is missing.
+        first: String,
+        /// How many others are.
+        more: usize,
     },
     /// A value cannot be converted to its column's type.
     #[error("a value does not fit column '{column}' of the Delta table at '{location}'")]
@@ -325,9 +342,10 @@ impl LakeError {
             | Self::FileOption { .. }
             | Self::Files { .. }
             | Self::TimestampTooEarly { .. } => Code::InvalidArgument,
-            Self::NoPutIfAbsent { .. } | Self::PurgeRoot { .. } | Self::AppendOnly { .. } => {
-                Code::FailedPrecondition
-            }
+            Self::NoPutIfAbsent { .. }
+            | Self::PurgeRoot { .. }
+            | Self::AppendOnly { .. }
+            | Self::FilesGone { .. } => Code::FailedPrecondition,
             Self::OutsideRoots { .. } => Code::PermissionDenied,
             Self::NotFound { .. } | Self::FilesNotFound { .. } | Self::VersionNotFound { .. } => {
                 Code::NotFound

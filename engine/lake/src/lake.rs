@@ -22,6 +22,8 @@ use crate::{
     location::{Place, Root, as_folder, path_of, to_url},
     log,
     snapshot::{At, Snapshot},
+    stage::StageProgress,
+    staging::StagingArea,
     stores::{Stores, Wrap},
 };
 
@@ -73,6 +75,7 @@ struct Shared {
     cache: Cache,
     writes: Locks,
     turns: Locks,
+    staging: Mutex<Vec<Weak<StagingArea>>>,
     io: Handle,
     target_file_size: u64,
 }
@@ -131,6 +134,7 @@ impl Lake {
             cache,
             writes: Locks::default(),
             turns: Locks::default(),
+            staging: Mutex::default(),
             io,
             target_file_size,
         };
@@ -295,12 +299,28 @@ impl Lake {
         Ok(Turn { _guard: lock.lock_owned().await })
     }
 
-    pub(crate) fn cache(&self) -> &Cache {
-        &self.shared.cache
+    /// A place for the files of one statement.
+    pub(crate) fn staging_area(
+        &self,
+        place: &Place,
+        progress: Arc<StageProgress>,
+    ) -> Arc<StagingArea> {
+        let area = StagingArea::new(place.clone(), self.shared.io.clone(), progress);
+        let mut staging = self.shared.staging.lock();
+        staging.retain(|area| area.strong_count() > 0);
+        staging.push(Arc::downgrade(&area));
+        area
     }
 
-    pub(crate) fn io(&self) -> &Handle {
-        &self.shared.io
+    /// The files that statements of this process are writing for the table.
+    pub(crate) fn staged_files(&self, place: &Place) -> Vec<Path> {
+        let staging = self.shared.staging.lock();
+        let areas = staging.iter().filter_map(Weak::upgrade);
+        areas.filter(|area| area.place().url == place.url).flat_map(|area| area.files()).collect()
+    }
+
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.shared.cache
     }
 
     pub(crate) fn target_file_size(&self) -> u64 {

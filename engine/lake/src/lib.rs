@@ -5,6 +5,7 @@
 //! It never parses SQL, never decides who may do what, and never keeps state that is not in the
 //! tables' own logs.
 
+mod alter;
 mod cache;
 mod change;
 mod check;
@@ -20,8 +21,10 @@ mod history;
 mod lake;
 mod location;
 mod log;
+mod optimize;
 mod protocol;
 mod provider;
+mod restore;
 mod rows;
 mod scan;
 mod schema;
@@ -30,21 +33,24 @@ mod stage;
 mod staging;
 mod statistics;
 mod stores;
+mod vacuum;
 
 pub use crate::{
-    change::{
-        CHANGE_COLUMN, ChangeOperation, Changed, Repeats, RowChange, StageChange,
-    },
+    alter::Alteration,
+    change::{CHANGE_COLUMN, ChangeOperation, Changed, Repeats, RowChange, StageChange},
     check::{CONSTRAINT_PREFIX, Check},
     commit::{CommitInfo, Committed, Txn},
     create::CreateTable,
     error::LakeError,
     history::HistoryEntry,
     lake::{Lake, LakeOptions, Turn},
+    optimize::{Optimize, Optimized},
+    restore::Restored,
     rows::{FILE_COLUMN, ROW_COLUMN},
     schema::delta_schema,
     snapshot::{At, Snapshot},
     stage::{Stage, StageProgress, Staged, WriteMode},
+    vacuum::{Vacuum, Vacuumed},
 };
 
 #[cfg(test)]

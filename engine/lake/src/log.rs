@@ -75,10 +75,9 @@ pub(crate) async fn actions(place: &Place, version: i64) -> Result<Option<Vec<Va
     };
     let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let actions = lines.map(serde_json::from_slice).collect::<Result<Vec<Value>, _>>();
-    actions.map(Some).map_err(|source| LakeError::BrokenLog {
-        location: place.text(),
-        source: Arc::new(source),
-    })
+    actions
+        .map(Some)
+        .map_err(|source| LakeError::BrokenLog { location: place.text(), source: Arc::new(source) })
 }
 
 /// The newest action of a kind in the commits that are still in the log, looked for from the newest

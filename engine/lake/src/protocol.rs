@@ -1,6 +1,6 @@
 //! Which Delta features and properties we write, and the actions that declare a table.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 use deltalake_core::kernel::{
@@ -11,7 +11,10 @@ use model::object::Properties;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{error::LakeError, location::Place, log, schema::kernel_schema, snapshot::Snapshot};
+use crate::{
+    check::CONSTRAINT_PREFIX, error::LakeError, location::Place, log, schema::kernel_schema,
+    snapshot::Snapshot,
+};
 
 /// Properties of Delta that may be set; others would need features that we do not write.
 const DELTA_PROPERTIES: [&str; 9] = [
@@ -26,6 +29,9 @@ const DELTA_PROPERTIES: [&str; 9] = [
     "delta.targetFileSize",
 ];
 const TIMESTAMP_NTZ: &str = "timestampNtz";
+const CHECK_CONSTRAINTS: &str = "checkConstraints";
+/// The writer version that has constraints.
+const CHECKS_SINCE: i64 = 3;
 
 /// What a table is declared to be.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +72,9 @@ impl Declaration<'_> {
         for (key, value) in self.properties {
             let lower = key.to_ascii_lowercase();
             let of_delta = lower.starts_with("delta.") || lower.starts_with("delta-rs.");
-            if of_delta && !DELTA_PROPERTIES.contains(&key.as_str()) {
+            let known =
+                DELTA_PROPERTIES.contains(&key.as_str()) || key.starts_with(CONSTRAINT_PREFIX);
+            if of_delta && !known {
                 return Err(LakeError::Property {
                     location: self.location.to_owned(),
                     key: key.clone(),
@@ -112,15 +120,19 @@ impl Declaration<'_> {
 
     /// The protocol action of a new table: the oldest one that can hold it.
     pub(crate) fn protocol(&self) -> Result<Protocol, LakeError> {
+        let mut features = vec!["appendOnly", "invariants"];
+        features.extend(self.has_checks().then_some(CHECK_CONSTRAINTS));
         let value = if has_timestamp_ntz(self.schema) {
+            features.push(TIMESTAMP_NTZ);
             json!({
                 "minReaderVersion": 3,
                 "minWriterVersion": 7,
                 "readerFeatures": [TIMESTAMP_NTZ],
-                "writerFeatures": ["appendOnly", "invariants", TIMESTAMP_NTZ],
+                "writerFeatures": features,
             })
         } else {
-            json!({ "minReaderVersion": 1, "minWriterVersion": 2 })
+            let writer = if self.has_checks() { CHECKS_SINCE } else { 2 };
+            json!({ "minReaderVersion": 1, "minWriterVersion": writer })
         };
         self.parse_protocol(value)
     }
@@ -136,8 +148,34 @@ impl Declaration<'_> {
         };
         let version = |key: &str| old.get(key).and_then(Value::as_i64).unwrap_or(1);
         let (mut reader, mut writer) = (names("readerFeatures"), names("writerFeatures"));
-        if !has_timestamp_ntz(self.schema) || writer.contains(TIMESTAMP_NTZ) {
+        let listed = version("minWriterVersion") >= 7;
+        let needs_ntz = has_timestamp_ntz(self.schema) && !writer.contains(TIMESTAMP_NTZ);
+        let needs_checks = self.has_checks()
+            && if listed {
+                !writer.contains(CHECK_CONSTRAINTS)
+            } else {
+                version("minWriterVersion") < CHECKS_SINCE
+            };
+        if !needs_ntz && !needs_checks {
             return Ok(None);
+        }
+        if needs_checks && !needs_ntz && !listed {
+            return self
+                .parse_protocol(json!({
+                    "minReaderVersion": version("minReaderVersion"),
+                    "minWriterVersion": CHECKS_SINCE,
+                }))
+                .map(Some);
+        }
+        if needs_checks {
+            writer.insert(CHECK_CONSTRAINTS.to_owned());
+        }
+        if !needs_ntz {
+            let mut value = old.clone();
+            if let Some(map) = value.as_object_mut() {
+                map.insert("writerFeatures".to_owned(), json!(writer));
+            }
+            return self.parse_protocol(value).map(Some);
         }
         // Lists of features replace the version numbers, so what a number meant is written out.
         if version("minWriterVersion") < 7 {
@@ -166,6 +204,10 @@ impl Declaration<'_> {
             "writerFeatures": writer,
         });
         self.parse_protocol(value).map(Some)
+    }
+
+    fn has_checks(&self) -> bool {
+        self.properties.keys().any(|key| key.starts_with(CONSTRAINT_PREFIX))
     }
 
     fn parse_protocol(&self, value: Value) -> Result<Protocol, LakeError> {
@@ -209,9 +251,6 @@ pub(crate) fn check_writable(snapshot: &Snapshot) -> Result<(), LakeError> {
         Err(error) => return Err(unsupported(error.to_string())),
     }
     let properties = snapshot.properties();
-    if properties.keys().any(|key| key.starts_with("delta.constraints.")) {
-        return Err(unsupported("checkConstraints".to_owned()));
-    }
     let mapping = properties.get("delta.columnMapping.mode");
     if mapping.is_some_and(|mode| !mode.eq_ignore_ascii_case("none")) {
         return Err(unsupported("columnMapping".to_owned()));
@@ -268,11 +307,23 @@ fn check_value(location: &str, key: &str, value: &str) -> Result<(), LakeError> 
 }
 
 fn is_interval(value: &str) -> bool {
+    interval(value).is_some()
+}
+
+/// The time that a property such as `interval 7 days` means.
+pub(crate) fn interval(value: &str) -> Option<Duration> {
     let words: Vec<&str> = value.split_whitespace().collect();
-    let [word, number, unit] = words.as_slice() else { return false };
-    let unit = unit.trim_end_matches('s');
-    let known = ["millisecond", "second", "minute", "hour", "day", "week"];
-    *word == "interval" && number.parse::<u32>().is_ok() && known.contains(&unit)
+    let ["interval", number, unit] = words.as_slice() else { return None };
+    let millis: u64 = match unit.trim_end_matches('s') {
+        "millisecond" => 1,
+        "second" => 1_000,
+        "minute" => 60_000,
+        "hour" => 3_600_000,
+        "day" => 86_400_000,
+        "week" => 604_800_000,
+        _ => return None,
+    };
+    Some(Duration::from_millis(u64::from(number.parse::<u32>().ok()?) * millis))
 }
 
 fn has_timestamp_ntz(schema: &Schema) -> bool {

@@ -93,6 +93,6 @@ impl TableProvider for DeltaTableProvider {
         } else {
             self.scan.scan(session, projection, filters, limit).await?
         };
-        Ok(Arc::new(TableScan::new(plan, self.snapshot.version(), &self.statistics)))
+        Ok(Arc::new(TableScan::new(plan, &self.snapshot, &self.statistics)))
     }
 }

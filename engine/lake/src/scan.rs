@@ -23,7 +23,7 @@ use datafusion::{
         statistics::{ChildStats, StatisticsArgs},
     },
 };
-use deltalake_core::kernel::Version;
+use deltalake_core::kernel::{EagerSnapshot, Version};
 
 use crate::{snapshot::Snapshot, statistics::LogStatistics};
 
@@ -33,22 +33,24 @@ pub(crate) struct TableScan {
     scan: Arc<dyn ExecutionPlan>,
     version: Version,
     columns: Arc<[ColumnStatistics]>,
+    /// A vacuum leaves the files of versions that are held alone.
+    _held: Arc<EagerSnapshot>,
 }
 
 impl TableScan {
     pub(crate) fn new(
         scan: Arc<dyn ExecutionPlan>,
-        version: Version,
+        held: &Arc<EagerSnapshot>,
         statistics: &LogStatistics,
     ) -> Self {
         let schema = scan.schema();
         let columns = schema.fields().iter().map(|field| statistics.column(field.name())).collect();
-        Self { scan, version, columns }
+        Self { scan, version: held.version(), columns, _held: Arc::clone(held) }
     }
 
     /// Around a plan that reads some files of a version.
     pub(crate) fn of_files(scan: Arc<dyn ExecutionPlan>, snapshot: &Snapshot) -> Self {
-        Self::new(scan, snapshot.state().version(), snapshot.statistics())
+        Self::new(scan, snapshot.held_version(), snapshot.statistics())
     }
 
     fn around(&self, scan: Arc<dyn ExecutionPlan>) -> Self {

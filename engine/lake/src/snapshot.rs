@@ -184,7 +184,11 @@ impl Snapshot {
     pub fn protocol(&self) -> (i32, i32, Vec<String>) {
         let protocol = serde_json::to_value(self.state.protocol()).unwrap_or_default();
         let version = |key: &str| {
-            protocol.get(key).and_then(Value::as_i64).and_then(|n| i32::try_from(n).ok()).unwrap_or(1)
+            protocol
+                .get(key)
+                .and_then(Value::as_i64)
+                .and_then(|n| i32::try_from(n).ok())
+                .unwrap_or(1)
         };
         let mut features: Vec<String> = ["readerFeatures", "writerFeatures"]
             .iter()
@@ -234,6 +238,11 @@ impl Snapshot {
                 .map(Arc::new)
         });
         files.clone()
+    }
+
+    /// Lives as long as anybody reads this version.
+    pub(crate) fn held_version(&self) -> &Arc<EagerSnapshot> {
+        &self.files
     }
 
     pub(crate) fn statistics(&self) -> &LogStatistics {

@@ -212,7 +212,7 @@ impl Lake {
             all_checked(base, &checks)?;
         }
         let fit = Fit::new(&place.text(), &plan.schema(), Arc::clone(&target.schema))?;
-        let area = StagingArea::new(place.clone(), self.io().clone(), Arc::clone(&progress));
+        let area = self.staging_area(&place, Arc::clone(&progress));
         let writing = Writing::new(self, &target, fit, Arc::clone(&area), progress, checks);
         let plan = distribute(&place, plan, &target, 0)?;
         let streams = streams(&writing, &plan, &task)?;
@@ -291,6 +291,12 @@ impl Target {
             partitioned_by: base.partitioned_by().to_vec(),
             properties: base.properties().clone(),
         }
+    }
+
+    /// Bytes at which a file is closed and the next one begun.
+    pub(crate) fn file_size(&self, otherwise: u64) -> u64 {
+        let own = self.properties.get("delta.targetFileSize");
+        own.and_then(|bytes| bytes.parse().ok()).filter(|bytes| *bytes > 0).unwrap_or(otherwise)
     }
 }
 
@@ -498,7 +504,6 @@ fn writer_config(target: &Target, target_file_size: u64) -> WriterConfig {
         .set_created_by(concat!("whimbrel ", env!("CARGO_PKG_VERSION")).to_owned())
         .build();
     let property = |key: &str| target.properties.get(key).map(String::as_str);
-    let file_size = property("delta.targetFileSize").and_then(|bytes| bytes.parse().ok());
     let indexed = property("delta.dataSkippingNumIndexedCols").and_then(|n| n.try_into().ok());
     let columns = property("delta.dataSkippingStatsColumns")
         .map(|names| names.split(',').map(|name| name.trim().to_owned()).collect());
@@ -506,7 +511,7 @@ fn writer_config(target: &Target, target_file_size: u64) -> WriterConfig {
         Arc::clone(&target.schema),
         target.partitioned_by.clone(),
         Some(properties),
-        file_size.or_else(|| NonZeroU64::new(target_file_size)),
+        NonZeroU64::new(target.file_size(target_file_size)),
         Some(WRITE_BATCH_ROWS),
         indexed.unwrap_or_default(),
         columns,

@@ -48,6 +48,11 @@ impl StagingArea {
         &self.place
     }
 
+    /// What was written so far.
+    pub(crate) fn files(&self) -> Vec<Path> {
+        self.files.lock().clone()
+    }
+
     /// From now on the files belong to the table.
     pub(crate) fn keep(&self) {
         self.kept.store(true, Ordering::Release);

@@ -52,8 +52,6 @@ pub(crate) struct Resolved {
     pub(crate) state: SessionState,
     /// Snapshots of the Delta tables among them.
     pub(crate) snapshots: HashMap<ObjectName, Arc<Snapshot>>,
-    /// Every object that was found, by name, those behind views included.
-    pub(crate) objects: HashMap<ObjectName, Object>,
     uses: HashSet<ObjectUse>,
 }
 
@@ -80,7 +78,6 @@ pub(crate) async fn resolve(
     let mut state = queries.state(default_schema);
     let schemas = OneQueryCatalog::register(&mut state);
     let mut snapshots = HashMap::new();
-    let mut objects = HashMap::new();
     for (object_use, table) in opened {
         if let OpenTable::Delta(snapshot) = &table {
             // The newest version stands for the table; older ones are only read.
@@ -117,10 +114,7 @@ pub(crate) async fn resolve(
         };
         schemas.add(&name, name.name(), provider)?;
     }
-    for (name, object) in found.objects {
-        objects.insert(name, object);
-    }
-    Ok(Resolved { state, snapshots, objects, uses: found.uses })
+    Ok(Resolved { state, snapshots, uses: found.uses })
 }
 
 /// The schema that a result has once it is stored.
@@ -366,8 +360,15 @@ async fn open_view(
 fn version_wanted(object_use: &ObjectUse, object: &Object, pins: &Pins) -> Result<At, QueryError> {
     match &object_use.at {
         None => Ok(pins.get(&object.id).map_or(At::Latest, |pin| At::Version(pin.version))),
-        Some(TimeTravel::Version(version)) => Ok(At::Version(*version)),
-        Some(TimeTravel::Timestamp(text)) => Ok(At::Timestamp(parse_time(text)?)),
+        Some(travel) => at(travel),
+    }
+}
+
+/// The version that a time travel clause asks for.
+pub(crate) fn at(travel: &TimeTravel) -> Result<At, QueryError> {
+    match travel {
+        TimeTravel::Version(version) => Ok(At::Version(*version)),
+        TimeTravel::Timestamp(text) => Ok(At::Timestamp(parse_time(text)?)),
     }
 }
 

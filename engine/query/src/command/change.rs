@@ -57,6 +57,18 @@ pub(super) async fn check(
     Ok(Checked { resolved, plan, parameters: change.rows.parameters })
 }
 
+/// Shows the plan that finds the rows and makes the new ones.
+pub(super) async fn explain(
+    inner: &Inner,
+    session: &Session,
+    change: &Change,
+    verbose: bool,
+) -> Result<Checked, QueryError> {
+    let PlannedChange { resolved, plan, .. } = planned(inner, session, change).await?;
+    let plan = LogicalPlanBuilder::from(plan).explain(verbose, false)?.build()?;
+    Ok(Checked { resolved, plan, parameters: change.rows.parameters })
+}
+
 /// Runs the statement once, or once for each row of parameters.
 pub(super) async fn run(
     queries: &Queries,
@@ -176,9 +188,8 @@ fn condition(change: &Change) -> Option<String> {
     }
     let join = select.from.first()?.joins.first()?;
     match &join.join_operator {
-        JoinOperator::Join(JoinConstraint::On(on)) | JoinOperator::Inner(JoinConstraint::On(on)) => {
-            Some(on.to_string())
-        }
+        JoinOperator::Join(JoinConstraint::On(on))
+        | JoinOperator::Inner(JoinConstraint::On(on)) => Some(on.to_string()),
         _ => None,
     }
 }
@@ -271,6 +282,14 @@ fn not_single_rows(kind: ChangeKind) -> QueryError {
     QueryError::Invalid(format!(
         "{word} is about single rows: aggregates and window functions belong into a subquery"
     ))
+}
+
+/// The condition of a query over one table.
+pub(super) fn filter_of(rows: &Query) -> Option<&AstExpr> {
+    match rows.ast.body.as_ref() {
+        SetExpr::Select(select) => select.selection.as_ref(),
+        _ => None,
+    }
 }
 
 fn select_of(rows: &mut Query) -> Result<&mut ast::Select, QueryError> {

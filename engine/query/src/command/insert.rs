@@ -264,7 +264,8 @@ async fn replace_where(
     let mut checks = checks(&resolved.state, &target)?;
     let fulfilled = format!("({}) IS TRUE", replaced.text);
     let alias = name.name();
-    let mut fulfilled = check_as(&resolved.state, &target, Some(alias), "REPLACE WHERE", &fulfilled)?;
+    let mut fulfilled =
+        check_as(&resolved.state, &schema, Some(alias), "REPLACE WHERE", &fulfilled)?;
     fulfilled.condition.clone_from(&replaced.text);
     checks.push(fulfilled);
     let staged_as = StagedAs {

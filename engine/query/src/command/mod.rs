@@ -1,8 +1,10 @@
 //! Statements that take effect: one file for each kind of object, one entry for all.
 
+mod alter;
 mod change;
 mod insert;
 pub(crate) mod jobs;
+mod maintain;
 mod schemas;
 pub(crate) mod show;
 mod tables;
@@ -31,6 +33,12 @@ pub(crate) async fn check(
     match statement {
         Statement::Query(query) | Statement::Job(JobStatement::Show(query)) => {
             check_query(inner, session, query, None).await.map(Some)
+        }
+        Statement::Explain { verbose, statement, .. }
+            if matches!(**statement, Statement::Change(_)) =>
+        {
+            let Statement::Change(statement) = &**statement else { return Ok(None) };
+            change::explain(inner, session, statement, *verbose).await.map(Some)
         }
         Statement::Explain { analyze, verbose, statement } => {
             let query = query_of(statement).ok_or_else(|| {
@@ -96,8 +104,8 @@ pub(crate) async fn run(
         Statement::Truncate { target } => {
             change::run(queries, session, &change::truncate(&target)?, None).await
         }
-        Statement::Alter(_) => Err(QueryError::Unsupported("ALTER TABLE".to_owned())),
-        Statement::Maintain(_) => Err(QueryError::Unsupported("maintenance".to_owned())),
+        Statement::Alter(alter) => alter::run(queries, session, &alter).await,
+        Statement::Maintain(maintain) => maintain::run(queries, session, maintain).await,
         Statement::CreateSchema { name, if_not_exists, comment } => {
             schemas::create(queries, &name, if_not_exists, comment).await
         }

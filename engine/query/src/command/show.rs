@@ -209,6 +209,10 @@ async fn managed_table(
     if !table.primary_key.is_empty() {
         columns.push(format!("  PRIMARY KEY ({})", quoted_list(&table.primary_key)));
     }
+    let snapshot = inner.options.lake.snapshot(&table.location, At::Latest).await?;
+    for (check, condition) in snapshot.constraints() {
+        columns.push(format!("  CONSTRAINT {} CHECK ({condition})", quote(check)));
+    }
     let mut text = format!("CREATE TABLE {name} (\n{}\n)\nUSING DELTA", columns.join(",\n"));
     if !partitions.is_empty() {
         text.push_str(&format!("\nPARTITIONED BY ({})", quoted_list(&partitions)));
@@ -282,7 +286,9 @@ async fn history(
         .number("read_version", each().map(|commit| commit.read_version))
         .maybe_text(
             "is_blind_append",
-            each().map(|commit| commit.blind_append.map(|blind| if blind { "true" } else { "false" })),
+            each().map(|commit| {
+                commit.blind_append.map(|blind| if blind { "true" } else { "false" })
+            }),
         )
         .maybe_text("engine_info", each().map(|commit| commit.engine.as_deref()))
         .finish())
@@ -319,18 +325,24 @@ async fn detail(
 }
 
 /// Where a Delta table is, or the result of a materialized view.
-async fn delta_location(
+pub(super) async fn delta_location(
     inner: &Inner,
     session: &Session,
     name: &[String],
 ) -> Result<String, QueryError> {
     let name = ObjectName::from_parts(name, session.schema())?;
-    let object = inner.object_named(&name).await?;
+    delta_location_of(&inner.object_named(&name).await?)
+}
+
+/// As above, for an object.
+pub(super) fn delta_location_of(object: &Object) -> Result<String, QueryError> {
     match &object.body {
-        ObjectBody::Table(Table { format: TableFormat::Delta, location, .. }) => Ok(location.clone()),
+        ObjectBody::Table(Table { format: TableFormat::Delta, location, .. }) => {
+            Ok(location.clone())
+        }
         ObjectBody::MaterializedView(view) => Ok(view.location.clone()),
         ObjectBody::Table(_) | ObjectBody::View(_) => {
-            Err(super::tables::wrong_kind(&object, "without a Delta log"))
+            Err(super::tables::wrong_kind(object, "without a Delta log"))
         }
     }
 }

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use catalog::objects::{OnConflict, Put};
 use datafusion::physical_plan::{ExecutionPlan, empty::EmptyExec};
-use dialect::statement::{Column, CreateTable, Drop, DropKind};
-use lake::{At, CommitInfo, Stage, StageProgress, WriteMode};
+use dialect::statement::{Check, Column, CreateTable, Drop, DropKind};
+use lake::{At, CONSTRAINT_PREFIX, CommitInfo, Stage, StageProgress, WriteMode};
 use model::{
     id::ObjectId,
     name::ObjectName,
     object::{Object, ObjectBody, ObjectKind, Table, TableFormat},
 };
 
-use super::{finished, new_name, stored};
+use super::{finished, new_name, stored, target::check_as};
 use crate::{
     error::QueryError,
     plan,
@@ -70,8 +70,9 @@ async fn create_delta(
         (None, Some(location)) => location,
         (None, None) => lake.table_location(id, &name),
     };
+    super::alter::no_constraints(&create.properties)?;
     let table_is_there = create.location.is_some() && lake.exists(&location).await?;
-    let registers = create.query.is_none() && create.columns.is_empty();
+    let registers = create.query.is_none() && create.columns.is_empty() && create.like.is_none();
     if registers {
         return register_delta(queries, session, create, name, existing, location).await;
     }
@@ -88,11 +89,19 @@ async fn create_delta(
         options: model::object::Properties::new(),
         primary_key: create.primary_key.clone(),
     };
+    let mut create = create;
+    let columns = match create.like.take() {
+        Some(like) => Some(take_after(inner, session, &mut create, &like).await?),
+        None => None,
+    };
     let object = object(inner, session, id, &name, ObjectBody::Table(table), &create);
-    let write = TableContent::of(inner, session, &create).await?;
+    let write = TableContent::of(inner, session, &create, columns).await?;
     let replaces = existing.is_some();
     let (partitioned_by, comment) = (create.partitioned_by.clone(), create.comment.clone());
-    let (properties, schema) = (create.properties.clone(), write.schema);
+    let (mut properties, schema) = (create.properties.clone(), write.schema);
+    for check in &create.checks {
+        properties.insert(format!("{CONSTRAINT_PREFIX}{}", check.name), check.condition.clone());
+    }
     let mode = if replaces {
         WriteMode::Replace { partitioned_by, comment, properties, schema }
     } else {
@@ -133,6 +142,27 @@ async fn create_delta(
     .await
 }
 
+/// LIKE: partitioning, constraints and comment of another table, unless the statement has its own.
+/// Returns its columns.
+async fn take_after(
+    inner: &Inner,
+    session: &Session,
+    create: &mut CreateTable,
+    like: &[String],
+) -> Result<SchemaRef, QueryError> {
+    let location = super::show::delta_location(inner, session, like).await?;
+    let other = inner.options.lake.snapshot(&location, At::Latest).await?;
+    create.partitioned_by = other.partitioned_by().to_vec();
+    create.checks = other
+        .constraints()
+        .map(|(name, condition)| Check { name: name.to_owned(), condition: condition.to_owned() })
+        .collect();
+    if create.comment.is_none() {
+        create.comment = other.comment().map(str::to_owned);
+    }
+    Ok(other.schema())
+}
+
 /// The rows and columns that a new table begins with.
 struct TableContent {
     plan: Arc<dyn ExecutionPlan>,
@@ -147,10 +177,18 @@ impl TableContent {
         inner: &Inner,
         session: &Session,
         create: &CreateTable,
+        columns: Option<SchemaRef>,
     ) -> Result<Self, QueryError> {
         let Some(query) = &create.query else {
-            let schema = column_schema(inner, &create.columns).await?;
-            let task = inner.state(session.schema()).task_ctx();
+            let schema = match columns {
+                Some(columns) => columns,
+                None => column_schema(inner, &create.columns).await?,
+            };
+            let state = inner.state(session.schema());
+            for check in &create.checks {
+                check_as(&state, &schema, None, &check.name, &check.condition)?;
+            }
+            let task = state.task_ctx();
             let plan = Arc::new(EmptyExec::new(Arc::clone(&schema)));
             let schema = Some(lake::delta_schema(&schema)?);
             return Ok(Self { plan, task, schema, counts: false });
@@ -284,7 +322,10 @@ fn on_conflict(existing: Option<&Object>, if_not_exists: bool) -> OnConflict {
 }
 
 /// Arrow fields of declared columns; types are those that DataFusion's SQL knows.
-async fn column_schema(inner: &Inner, columns: &[Column]) -> Result<SchemaRef, QueryError> {
+pub(super) async fn column_schema(
+    inner: &Inner,
+    columns: &[Column],
+) -> Result<SchemaRef, QueryError> {
     let state = inner.state("main");
     let mut fields = Vec::with_capacity(columns.len());
     for column in columns {

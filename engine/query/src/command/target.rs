@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use arrow::datatypes::SchemaRef;
 use datafusion::{
     common::{DFSchema, ToDFSchema},
     execution::SessionState,
@@ -46,25 +47,24 @@ pub(super) async fn named_target(inner: &Inner, name: &ObjectName) -> Result<Tab
 }
 
 /// Plans the CHECK constraints of a table over its columns.
-pub(super) fn checks(
-    state: &SessionState,
-    snapshot: &Snapshot,
-) -> Result<Vec<Check>, QueryError> {
+pub(super) fn checks(state: &SessionState, snapshot: &Snapshot) -> Result<Vec<Check>, QueryError> {
     let constraints = snapshot.constraints();
-    constraints.map(|(name, condition)| check_as(state, snapshot, None, name, condition)).collect()
+    constraints
+        .map(|(name, condition)| check_as(state, &snapshot.schema(), None, name, condition))
+        .collect()
 }
 
 /// Plans one condition over a table's columns, which it may call by an alias of the table.
 pub(super) fn check_as(
     state: &SessionState,
-    snapshot: &Snapshot,
+    columns: &SchemaRef,
     alias: Option<&str>,
     name: &str,
     condition: &str,
 ) -> Result<Check, QueryError> {
     let schema = match alias {
-        Some(alias) => DFSchema::try_from_qualified_schema(alias, &snapshot.schema())?,
-        None => snapshot.schema().to_dfschema()?,
+        Some(alias) => DFSchema::try_from_qualified_schema(alias, columns)?,
+        None => Arc::clone(columns).to_dfschema()?,
     };
     let planned = state
         .create_logical_expr(condition, &schema)
@@ -82,9 +82,7 @@ pub(super) fn check_as(
 }
 
 /// Runs `attempt` until nobody else changed meanwhile what it had read. Each attempt reads anew.
-pub(super) async fn until_undisturbed<T, F>(
-    mut attempt: impl FnMut() -> F,
-) -> Result<T, QueryError>
+pub(super) async fn until_undisturbed<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, QueryError>
 where
     F: Future<Output = Result<T, QueryError>>,
 {

@@ -137,9 +137,7 @@ fn first_words(statement: &Statement) -> &'static str {
         Statement::Query(_) => "a query",
         Statement::Explain { .. } => "EXPLAIN",
         Statement::Insert(_) => "INSERT",
-        Statement::Change(_) | Statement::Truncate { .. } => {
-            "a statement that changes rows"
-        }
+        Statement::Change(_) | Statement::Truncate { .. } => "a statement that changes rows",
         Statement::Alter(_) => "ALTER TABLE",
         Statement::Maintain(_) => "a statement that looks after a table",
         Statement::CreateSchema { .. } => "CREATE SCHEMA",

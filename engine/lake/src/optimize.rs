@@ -1,0 +1,206 @@
+//! Puts small files together, so that reading a table costs fewer requests and plans less.
+//!
+//! Rows stay what they are, so everybody may go on reading and appending; only who changes rows of
+//! the very files that are being put together comes in between. Files are put together up to the
+//! table's target size, and a table that needs nothing gets no commit.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arrow::datatypes::Schema;
+use datafusion::{
+    catalog::TableProvider, common::ScalarValue, execution::TaskContext,
+    physical_expr::PhysicalExpr, physical_plan::coalesce_partitions::CoalescePartitionsExec,
+};
+use deltalake_core::{kernel::Add, protocol::DeltaOperation};
+use serde_json::json;
+
+use crate::{
+    change::parquet_options,
+    commit::CommitInfo,
+    data_files::DataFiles,
+    edit::{Edit, Meanwhile},
+    error::LakeError,
+    lake::Lake,
+    protocol::check_writable,
+    rows::TableRows,
+    schema::Fit,
+    snapshot::Snapshot,
+    stage::{Effect, Held, StageProgress, Staged, Target, Writing, run, streams},
+};
+
+/// Bytes that one commit puts together at most: what is done stays done when it is cancelled.
+const COMMIT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+
+/// Which files are put together.
+#[derive(Debug, Clone)]
+pub struct Optimize {
+    /// The table at the version that the condition was planned for.
+    pub base: Arc<Snapshot>,
+    /// A condition over the partition columns; all files where there is none.
+    pub partitions: Option<Arc<dyn PhysicalExpr>>,
+    /// The condition as written, for the table's history.
+    pub condition: Option<String>,
+    /// What the copying runs in.
+    pub task: Arc<TaskContext>,
+    /// Counts while it runs.
+    pub progress: Arc<StageProgress>,
+}
+
+/// What was put together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Optimized {
+    /// Files that went.
+    pub removed_files: u64,
+    /// Files that came.
+    pub added_files: u64,
+    /// Bytes of the files that went.
+    pub removed_bytes: u64,
+    /// Bytes of the files that came.
+    pub added_bytes: u64,
+    /// Commits that it took.
+    pub commits: u64,
+}
+
+impl Lake {
+    /// Puts small files of each partition together. Cancelling it keeps what was committed by then.
+    ///
+    /// Call it on the runtime that queries run on.
+    pub async fn optimize(&self, optimize: Optimize) -> Result<Optimized, LakeError> {
+        let Optimize { base, partitions, condition, task, progress } = optimize;
+        check_writable(&base)?;
+        let place = self.place(base.location())?;
+        let rows = TableRows::new(Arc::clone(&base))?;
+        let files = base.data_files()?;
+        let target = Target::of(&base);
+        let target_size = target.file_size(self.target_file_size());
+        let chosen = match &partitions {
+            Some(predicate) => files.that_may_hold(predicate),
+            None => Ok((0..files.len()).collect()),
+        };
+        let failed = |error| LakeError::Query { location: place.text(), source: Arc::new(error) };
+        let bins = bins(&files, &chosen.map_err(failed)?, target_size).map_err(failed)?;
+        let threads = task.session_config().target_partitions().max(1);
+        let columns = target.schema.fields().len();
+        let all: Vec<usize> = (0..columns).collect();
+        let mut done = Optimized::default();
+        for bins in commits(bins, &files) {
+            let area = self.staging_area(&place, Arc::clone(&progress));
+            let fit = Fit::new(
+                &place.text(),
+                &Schema::new(rows.schema().fields()[..columns].to_vec()),
+                Arc::clone(&target.schema),
+            )?;
+            let writing =
+                Writing::new(self, &target, fit, Arc::clone(&area), Arc::clone(&progress), vec![]);
+            let mut adds = Vec::new();
+            for together in bins.chunks(threads) {
+                let mut copied = Vec::with_capacity(together.len());
+                for bin in together {
+                    let options = parquet_options(&task);
+                    let plan = rows
+                        .scan_files(bin, Some(&all), &task.runtime_env(), options)
+                        .map_err(failed)?;
+                    // One writer for each, so that what belongs together becomes one file.
+                    let plan = Arc::new(CoalescePartitionsExec::new(plan)) as _;
+                    copied.extend(streams(&writing, &plan, &task)?);
+                }
+                let (written, held) = run(&writing, copied, Held::default()).await?;
+                adds.extend(written);
+                adds.extend(writing.flush(held).await?);
+            }
+            let gone: Vec<usize> = bins.into_iter().flatten().collect();
+            let adds: Vec<Add> =
+                adds.into_iter().map(|add| Add { data_change: false, ..add }).collect();
+            let added_bytes: u64 =
+                adds.iter().map(|add| u64::try_from(add.size).unwrap_or(0)).sum();
+            let removed_bytes: u64 = gone.iter().map(|file| files.size(*file)).sum();
+            done.removed_files += gone.len() as u64;
+            done.added_files += adds.len() as u64;
+            done.removed_bytes += removed_bytes;
+            done.added_bytes += added_bytes;
+            done.commits += 1;
+            let metrics = [
+                ("numRemovedFiles", gone.len() as u64),
+                ("numAddedFiles", adds.len() as u64),
+                ("numRemovedBytes", removed_bytes),
+                ("numAddedBytes", added_bytes),
+            ];
+            let edit = Edit {
+                operation: DeltaOperation::Optimize {
+                    predicate: condition.clone(),
+                    target_size: i64::try_from(target_size).unwrap_or(i64::MAX),
+                },
+                removes: gone.iter().map(|file| files.remove(*file, false)).collect(),
+                metadata: None,
+                protocol: None,
+                metrics: metrics
+                    .into_iter()
+                    .map(|(key, n)| (key.to_owned(), json!(n.to_string())))
+                    .collect(),
+                meanwhile: Meanwhile::OtherFiles,
+            };
+            let staged = Staged {
+                place: place.clone(),
+                effect: Effect::Edit(Box::new(edit)),
+                base: Some(Arc::clone(&base)),
+                schema: base.schema(),
+                adds,
+                rows: 0,
+                area,
+            };
+            self.commit(staged, CommitInfo::default()).await?;
+        }
+        Ok(done)
+    }
+}
+
+/// Files that become one: neighbours of the same partition that are together no larger than the
+/// target. A file that is nearly that large already stays.
+fn bins(
+    files: &DataFiles,
+    chosen: &[usize],
+    target_size: u64,
+) -> datafusion::error::Result<Vec<Vec<usize>>> {
+    let small = target_size / 4 * 3;
+    let mut partitions: BTreeMap<Vec<String>, Vec<usize>> = BTreeMap::new();
+    for file in chosen.iter().copied().filter(|file| files.size(*file) < small) {
+        let values = files.partition_values(file)?;
+        let key = values.iter().map(|value: &ScalarValue| format!("{value:?}")).collect();
+        partitions.entry(key).or_default().push(file);
+    }
+    let mut bins = Vec::new();
+    for files_of in partitions.into_values() {
+        let (mut bin, mut bytes) = (Vec::new(), 0);
+        for file in files_of {
+            if bytes + files.size(file) > target_size && !bin.is_empty() {
+                bins.push(std::mem::take(&mut bin));
+                bytes = 0;
+            }
+            bytes += files.size(file);
+            bin.push(file);
+        }
+        bins.push(bin);
+    }
+    bins.retain(|bin| bin.len() > 1);
+    Ok(bins)
+}
+
+/// The bins of each commit.
+fn commits(bins: Vec<Vec<usize>>, files: &DataFiles) -> Vec<Vec<Vec<usize>>> {
+    let mut commits: Vec<Vec<Vec<usize>>> = Vec::new();
+    let mut bytes = 0;
+    for bin in bins {
+        let size: u64 = bin.iter().map(|file| files.size(*file)).sum();
+        match commits.last_mut() {
+            Some(commit) if bytes + size <= COMMIT_BYTES_MAX => {
+                commit.push(bin);
+                bytes += size;
+            }
+            _ => {
+                commits.push(vec![bin]);
+                bytes = size;
+            }
+        }
+    }
+    commits
+}

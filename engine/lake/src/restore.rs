@@ -1,0 +1,143 @@
+//! Goes back to an older version of a table, as a new version.
+
+use std::{collections::HashSet, sync::Arc};
+
+use deltalake_core::{kernel::Add, protocol::DeltaOperation};
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::ObjectStoreExt;
+use serde_json::json;
+
+use crate::{
+    commit::{CommitInfo, Committed},
+    edit::{Edit, Meanwhile},
+    error::LakeError,
+    lake::Lake,
+    protocol::{check_writable, is_append_only},
+    snapshot::{At, Snapshot},
+    stage::{Effect, StageProgress, Staged},
+};
+
+const FILES_AT_ONCE: usize = 32;
+
+/// What a restore did.
+#[derive(Debug, Clone)]
+pub struct Restored {
+    /// The commit.
+    pub committed: Committed,
+    /// Files that came back.
+    pub restored_files: usize,
+    /// Files that went.
+    pub removed_files: usize,
+}
+
+impl Lake {
+    /// Makes rows, columns and properties what they were. Versions in between stay readable.
+    /// `None` when the table is that version already. Fails before anything happens when a file of the
+    /// old version is no longer there.
+    pub async fn restore(&self, location: &str, to: At) -> Result<Option<Restored>, LakeError> {
+        let place = self.place(location)?;
+        let now = self.cache().fresh(&place).await?;
+        let old = self.snapshot(location, to).await?;
+        if old.version() == now.version() {
+            return Ok(None);
+        }
+        check_writable(&now)?;
+        if is_append_only(&now) {
+            return Err(LakeError::AppendOnly { location: place.text() });
+        }
+        let (wanted, there) = (adds(&old)?, adds(&now)?);
+        let paths = |adds: &[Add]| -> HashSet<(String, Option<String>)> {
+            adds.iter().map(|add| (add.path.clone(), vector(add))).collect()
+        };
+        let (wanted_paths, there_paths) = (paths(&wanted), paths(&there));
+        let coming: Vec<Add> = wanted
+            .into_iter()
+            .filter(|add| !there_paths.contains(&(add.path.clone(), vector(add))))
+            .map(|add| Add { data_change: true, ..add })
+            .collect();
+        let files = now.data_files()?;
+        let removes: Vec<_> = there
+            .iter()
+            .enumerate()
+            .filter(|(_, add)| !wanted_paths.contains(&(add.path.clone(), vector(add))))
+            .map(|(file, _)| files.remove(file, true))
+            .collect();
+        self.all_there(&old, &coming).await?;
+        let (restored_files, removed_files) = (coming.len(), removes.len());
+        let same_metadata = old.state().metadata() == now.state().metadata();
+        let edit = Edit {
+            operation: DeltaOperation::Restore {
+                version: u64::try_from(old.version()).ok(),
+                datetime: None,
+            },
+            removes,
+            metadata: (!same_metadata).then(|| old.state().metadata().clone()),
+            // Features stay: files of versions in between may need them.
+            protocol: None,
+            metrics: [
+                ("numRestoredFiles".to_owned(), json!(restored_files.to_string())),
+                ("numRemovedFiles".to_owned(), json!(removed_files.to_string())),
+            ]
+            .into_iter()
+            .collect(),
+            meanwhile: Meanwhile::Nothing,
+        };
+        let progress = Arc::new(StageProgress::default());
+        let area = self.staging_area(&place, progress);
+        let staged = Staged {
+            place,
+            effect: Effect::Edit(Box::new(edit)),
+            schema: old.schema(),
+            base: Some(now),
+            adds: coming,
+            rows: 0,
+            area,
+        };
+        let committed = self.commit(staged, CommitInfo::default()).await?;
+        Ok(Some(Restored { committed, restored_files, removed_files }))
+    }
+
+    async fn all_there(&self, old: &Snapshot, files: &[Add]) -> Result<(), LakeError> {
+        let place = self.place(old.location())?;
+        let place = &place;
+        let paths: Vec<String> = files.iter().map(|add| add.path.clone()).collect();
+        let missing: Vec<Option<String>> = stream::iter(paths)
+            .map(|file| async move {
+                let path = object_store::path::Path::from_url_path(&file).map_err(|error| {
+                    LakeError::BrokenLog { location: place.text(), source: Arc::new(error) }
+                })?;
+                match place.store.head(&path).await {
+                    Ok(_) => Ok(None),
+                    Err(object_store::Error::NotFound { .. }) => Ok(Some(file)),
+                    Err(source) => {
+                        Err(LakeError::store("look at a data file", place.text(), source))
+                    }
+                }
+            })
+            .buffered(FILES_AT_ONCE)
+            .try_collect()
+            .await?;
+        let mut missing = missing.into_iter().flatten();
+        let Some(first) = missing.next() else { return Ok(()) };
+        Err(LakeError::FilesGone {
+            location: place.text(),
+            version: old.version(),
+            first,
+            more: missing.count(),
+        })
+    }
+}
+
+#[expect(deprecated, reason = "the library offers no other way back to the action")]
+fn adds(snapshot: &Snapshot) -> Result<Vec<Add>, LakeError> {
+    let files = snapshot.state().snapshot().try_log_data();
+    let files = files.map_err(|error| LakeError::BrokenLog {
+        location: snapshot.location().to_owned(),
+        source: Arc::new(error),
+    })?;
+    Ok(files.iter().map(|file| file.add_action()).collect())
+}
+
+fn vector(add: &Add) -> Option<String> {
+    add.deletion_vector.as_ref().map(|vector| vector.path_or_inline_dv.clone())
+}

@@ -1,0 +1,213 @@
+//! Deletes data files that no version within the retention needs.
+//!
+//! What must stay is collected first, generously: the files of the newest version, of every version
+//! that something in this process still reads, of pinned versions, those that were taken away
+//! within the retention, and those that statements are writing. Everything else may go.
+
+use std::{collections::HashSet, time::Duration};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use model::time::Timestamp;
+use object_store::{ObjectStoreExt, path::Path};
+use serde_json::Value;
+
+use crate::{
+    error::LakeError,
+    lake::Lake,
+    location::Place,
+    log,
+    protocol::{check_writable, interval},
+    snapshot::Snapshot,
+};
+
+const RETENTION: &str = "delta.deletedFileRetentionDuration";
+const RETENTION_DEFAULT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const COMMITS_AT_ONCE: usize = 16;
+
+/// Which files a vacuum looks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Vacuum {
+    /// Every file in the table's folder, not only those that the log says were taken away.
+    pub full: bool,
+    /// How long a file stays after it was taken away. Not below the table's
+    /// `delta.deletedFileRetentionDuration`, 7 days where it has none.
+    pub retain: Option<Duration>,
+    /// Nothing is deleted.
+    pub dry_run: bool,
+    /// Versions whose files stay whatever their age.
+    pub keep: Vec<i64>,
+}
+
+/// What a vacuum deleted, or would.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Vacuumed {
+    /// Paths in the table's folder, sorted.
+    pub files: Vec<String>,
+    /// Their bytes, where they are known.
+    pub bytes: u64,
+}
+
+impl Lake {
+    /// Deletes files that nobody needs. What was deleted when it fails or is cancelled stays deleted:
+    /// no version within the retention notices.
+    pub async fn vacuum(&self, location: &str, vacuum: &Vacuum) -> Result<Vacuumed, LakeError> {
+        let place = self.place(location)?;
+        let lock = self.write_lock(&place);
+        let _no_commit_meanwhile = lock.lock().await;
+        let newest = self.cache().fresh(&place).await?;
+        check_writable(&newest)?;
+        let cutoff = cutoff(&newest, vacuum)?;
+        let mut kept = paths_of(&newest)?;
+        self.cache().forget_older(&place);
+        for alive in self.cache().alive(&place) {
+            let files = alive.try_log_data().map_err(|error| broken(&place, error))?;
+            kept.extend(files.iter().map(|file| file.object_store_path()));
+        }
+        for version in &vacuum.keep {
+            kept.extend(paths_of(self.cache().version(&place, *version).await?.as_ref())?);
+        }
+        kept.extend(self.staged_files(&place));
+        let removed = removed_files(&place).await?;
+        let (recent, old): (Vec<_>, Vec<_>) =
+            removed.into_iter().partition(|(_, _, removed_at)| *removed_at >= cutoff);
+        kept.extend(recent.into_iter().map(|(path, ..)| path));
+        let found = if vacuum.full {
+            all_files(&place, cutoff).await?
+        } else {
+            old.into_iter().map(|(path, size, _)| (path, size)).collect()
+        };
+        let mut gone: Vec<(Path, u64)> =
+            found.into_iter().filter(|(path, _)| !kept.contains(path)).collect();
+        gone.sort();
+        gone.dedup_by(|a, b| a.0 == b.0);
+        if !vacuum.full {
+            gone = still_there(&place, gone).await?;
+        }
+        if !vacuum.dry_run {
+            delete(&place, gone.iter().map(|(path, _)| path.clone()).collect()).await?;
+        }
+        Ok(Vacuumed {
+            bytes: gone.iter().map(|(_, size)| size).sum(),
+            files: gone.into_iter().map(|(path, _)| path.to_string()).collect(),
+        })
+    }
+}
+
+fn cutoff(table: &Snapshot, vacuum: &Vacuum) -> Result<Timestamp, LakeError> {
+    let least = match table.properties().get(RETENTION) {
+        Some(text) => interval(text).unwrap_or(RETENTION_DEFAULT),
+        None => RETENTION_DEFAULT,
+    };
+    let retain = vacuum.retain.unwrap_or(least);
+    if retain < least {
+        return Err(LakeError::Property {
+            location: table.location().to_owned(),
+            key: RETENTION.to_owned(),
+            why: format!(
+                "keeps files for {} hours, so RETAIN {} HOURS would break readers of older versions; \
+                 lower it first with ALTER TABLE … SET TBLPROPERTIES",
+                hours(least),
+                hours(retain)
+            ),
+        });
+    }
+    let now = rt::clock::Clock::now(&rt::clock::SystemClock).as_micros();
+    let retain = i64::try_from(retain.as_micros()).unwrap_or(i64::MAX);
+    Ok(Timestamp::from_micros(now.saturating_sub(retain)))
+}
+
+fn hours(duration: Duration) -> u64 {
+    duration.as_secs() / 3600
+}
+
+fn broken(place: &Place, error: impl std::error::Error + Send + Sync + 'static) -> LakeError {
+    LakeError::BrokenLog { location: place.text(), source: std::sync::Arc::new(error) }
+}
+
+fn paths_of(table: &Snapshot) -> Result<HashSet<Path>, LakeError> {
+    let files = table.state().snapshot().try_log_data();
+    let files = files.map_err(|error| LakeError::BrokenLog {
+        location: table.location().to_owned(),
+        source: std::sync::Arc::new(error),
+    })?;
+    Ok(files.iter().map(|file| file.object_store_path()).collect())
+}
+
+/// The files that commits in the log took away: path, bytes and when.
+async fn removed_files(place: &Place) -> Result<Vec<(Path, u64, Timestamp)>, LakeError> {
+    let commits = log::commits(place).await?;
+    let removed: Vec<Vec<_>> = stream::iter(commits)
+        .map(|(version, committed_at)| async move {
+            let actions = log::actions(place, version).await?.unwrap_or_default();
+            let removed = actions.iter().filter_map(|action| action.get("remove"));
+            Ok::<_, LakeError>(
+                removed.filter_map(|remove| removed_file(remove, committed_at)).collect(),
+            )
+        })
+        .buffered(COMMITS_AT_ONCE)
+        .try_collect()
+        .await?;
+    Ok(removed.into_iter().flatten().collect())
+}
+
+fn removed_file(remove: &Value, committed_at: Timestamp) -> Option<(Path, u64, Timestamp)> {
+    let path = remove.get("path").and_then(Value::as_str)?;
+    // A file elsewhere belongs to another table.
+    if path.contains("://") || path.starts_with('/') {
+        return None;
+    }
+    let millis = remove.get("deletionTimestamp").and_then(Value::as_i64);
+    let removed_at =
+        millis.map_or(committed_at, |millis| Timestamp::from_micros(millis.saturating_mul(1000)));
+    let size = remove.get("size").and_then(Value::as_u64).unwrap_or(0);
+    Some((Path::from_url_path(path).ok()?, size, removed_at))
+}
+
+/// Every data file in the table's folder that was written before a time.
+async fn all_files(place: &Place, before: Timestamp) -> Result<Vec<(Path, u64)>, LakeError> {
+    let failed = |source| LakeError::store("list the table's files", place.text(), source);
+    let mut files = Vec::new();
+    let mut listed = place.store.list(None);
+    while let Some(meta) = listed.try_next().await.map_err(failed)? {
+        // Names that begin so are not data, except folders of partitions.
+        let hidden = meta.location.parts().any(|part| {
+            let part = part.as_ref();
+            (part.starts_with('_') || part.starts_with('.')) && !part.contains('=')
+        });
+        if !hidden && Timestamp::from(meta.last_modified) < before {
+            files.push((meta.location, meta.size));
+        }
+    }
+    Ok(files)
+}
+
+async fn still_there(
+    place: &Place,
+    files: Vec<(Path, u64)>,
+) -> Result<Vec<(Path, u64)>, LakeError> {
+    let found: Vec<Option<(Path, u64)>> = stream::iter(files)
+        .map(|(path, _)| async move {
+            match place.store.head(&path).await {
+                Ok(meta) => Ok(Some((path, meta.size))),
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(source) => Err(LakeError::store("look at a data file", place.text(), source)),
+            }
+        })
+        .buffered(COMMITS_AT_ONCE)
+        .try_collect()
+        .await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+async fn delete(place: &Place, files: Vec<Path>) -> Result<(), LakeError> {
+    let mut deleted = place.store.delete_stream(stream::iter(files.into_iter().map(Ok)).boxed());
+    while let Some(result) = deleted.next().await {
+        match result {
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(source) => {
+                return Err(LakeError::store("delete a data file", place.text(), source));
+            }
+        }
+    }
+    Ok(())
+}
