@@ -94,8 +94,8 @@ async fn mistakes_of_users_are_told_with_the_right_code() {
         ("RETRY JOB 'nonsense'", InvalidArgument, &["nonsense"]),
         ("DESCRIBE JOB '00000000-0000-7000-8000-000000000000'", NotFound, &[]),
         // what this version does not do
-        ("DELETE FROM orders", Unimplemented, &["DELETE"]),
-        ("UPDATE orders SET id = 1", Unimplemented, &["UPDATE"]),
+        ("DELETE FROM orders RETURNING id", Unimplemented, &["RETURNING"]),
+        ("UPDATE orders SET id = 1 LIMIT 1", Unimplemented, &["LIMIT"]),
         ("CREATE STREAMING TABLE s AS SELECT * FROM STREAM orders", Unimplemented, &["STREAMING TABLE"]),
         ("BEGIN", Unimplemented, &["BEGIN", "takes effect by itself"]),
         ("CREATE FUNCTION f() RETURNS INT RETURN 1", Unimplemented, &["FUNCTION"]),

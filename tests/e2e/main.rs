@@ -1,6 +1,7 @@
 //! The whole server as a client meets it: the real binary, its port and its folder.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod changes;
 mod configuration;
 mod crash;
 mod errors;

@@ -1,5 +1,6 @@
 //! The lake from outside: every test goes through the public API, on a folder of its own.
 
+mod changing;
 mod commits;
 mod files;
 mod places;

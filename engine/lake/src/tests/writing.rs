@@ -327,7 +327,7 @@ async fn tables_with_rules_we_do_not_check_are_refused_by_name() {
         format!("{protocol}\n{checked}"),
     )
     .unwrap();
-    for mode in [WriteMode::Append, WriteMode::Overwrite, replace()] {
+    for mode in [WriteMode::Append, WriteMode::Grow, WriteMode::Overwrite] {
         let error = write(&test.lake, &table, mode, numbers([-1])).await.unwrap_err();
         assert_eq!(error.code(), Code::Unimplemented);
         assert!(error.to_string().contains("checkConstraints"), "{error}");

@@ -352,7 +352,8 @@ fn pair(select: &mut ast::Select, shape: Shape) -> Result<(), QueryError> {
         TableFactor::Table { alias, .. } | TableFactor::Derived { alias, .. } => alias.clone(),
         _ => None,
     };
-    let alias: TableAlias = alias.ok_or_else(odd)?;
+    // Names of columns are given inside, where there is no mark yet.
+    let alias = TableAlias { columns: Vec::new(), ..alias.ok_or_else(odd)? };
     let template = crate::resolve::parse_stored("SELECT *, true AS mark FROM source")?;
     let mut subquery = template.ast;
     let SetExpr::Select(marked) = subquery.body.as_mut() else { return Err(odd()) };

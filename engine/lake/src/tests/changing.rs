@@ -1,0 +1,356 @@
+//! Rows that change: what is read, what is written, and who may come in between.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{AsArray, Int64Array, RecordBatch},
+    datatypes::{Int32Type, Int64Type},
+};
+use datafusion::{
+    physical_plan::{ExecutionPlan, collect},
+    prelude::{SessionConfig, SessionContext},
+};
+
+use super::{
+    TestLake, create, create_by, data_files, labelled, latest, numbers, read_numbers, read_sql,
+    write,
+};
+use crate::{
+    Alteration, At, ChangeOperation, Changed, CommitInfo, Lake, LakeError, Optimize, Repeats,
+    Snapshot, StageChange, StageProgress, Staged, Vacuum, WriteMode,
+};
+
+fn context() -> SessionContext {
+    SessionContext::new_with_config(SessionConfig::new().with_target_partitions(2))
+}
+
+async fn plan(context: &SessionContext, base: &Arc<Snapshot>, sql: &str) -> Arc<dyn ExecutionPlan> {
+    context.register_table("rows", base.rows_provider().unwrap()).unwrap();
+    context.sql(sql).await.unwrap().create_physical_plan().await.unwrap()
+}
+
+/// Stages a change that a query over `rows` describes.
+async fn stage(
+    lake: &Lake,
+    base: &Arc<Snapshot>,
+    sql: &str,
+    repeats: Repeats,
+) -> Result<(Option<Staged>, Changed), LakeError> {
+    let context = context();
+    let change = StageChange {
+        base: Arc::clone(base),
+        plan: plan(&context, base, sql).await,
+        task: context.task_ctx(),
+        operation: ChangeOperation::Update,
+        condition: None,
+        repeats,
+        checks: Vec::new(),
+        progress: Arc::new(StageProgress::default()),
+    };
+    lake.stage_change(change).await
+}
+
+/// Deletes the rows of `n` for which the condition is true.
+fn delete_where(condition: &str) -> String {
+    format!(
+        "SELECT \"@file\", \"@row\", arrow_cast(0, 'Int8'), NULL AS n FROM rows WHERE {condition}"
+    )
+}
+
+async fn delete(lake: &Lake, table: &str, condition: &str) -> Result<Changed, LakeError> {
+    let base = latest(lake, table).await;
+    let (staged, changed) =
+        stage(lake, &base, &delete_where(condition), Repeats::Once).await.unwrap();
+    if let Some(staged) = staged {
+        lake.commit(staged, CommitInfo::default()).await?;
+    }
+    Ok(changed)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_row_says_where_it_is_whatever_part_of_the_files_is_read() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    write(&test.lake, &table, create(), numbers(0..1000)).await.unwrap();
+    write(&test.lake, &table, WriteMode::Append, numbers(1000..1010)).await.unwrap();
+    let base = latest(&test.lake, &table).await;
+    let context = context();
+    let sql = "SELECT n, \"@file\", \"@row\" FROM rows WHERE n % 100 = 7 OR n > 1000";
+    let plan = plan(&context, &base, sql).await;
+    let batches = collect(plan, context.task_ctx()).await.unwrap();
+    let mut places = Vec::new();
+    for batch in &batches {
+        let n = batch.column(0).as_primitive::<Int64Type>();
+        let file = batch.column(1).as_primitive::<Int32Type>();
+        let row = batch.column(2).as_primitive::<Int64Type>();
+        for at in 0..batch.num_rows() {
+            places.push((n.value(at), file.value(at), row.value(at)));
+        }
+    }
+    places.sort_unstable();
+    assert_eq!(places.len(), 10 + 9);
+    let (big, small) = (places[0].1, places[10].1);
+    assert_ne!(big, small);
+    for (n, file, row) in places {
+        let expected = if n < 1000 { (big, n) } else { (small, n - 1000) };
+        assert_eq!((file, row), expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_files_that_lose_rows_are_written_anew() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    write(&test.lake, &table, create(), numbers(0..100)).await.unwrap();
+    write(&test.lake, &table, WriteMode::Append, numbers(100..200)).await.unwrap();
+    write(&test.lake, &table, WriteMode::Append, numbers(200..300)).await.unwrap();
+    let before: std::collections::BTreeSet<_> = data_files(&test.path("t")).into_iter().collect();
+    let changed = delete(&test.lake, &table, "n >= 150 AND n < 210").await.unwrap();
+    assert_eq!(changed, Changed { deleted: 60, updated: 0, inserted: 0 });
+    let now = latest(&test.lake, &table).await;
+    let expected: Vec<i64> = (0..150).chain(210..300).collect();
+    assert_eq!(read_numbers(&now).await, expected);
+    let after: std::collections::BTreeSet<_> = data_files(&test.path("t")).into_iter().collect();
+    assert_eq!(after.difference(&before).count(), 1, "two files lost rows: the rest is one file");
+    assert_eq!(now.files(), 2);
+    // A file that loses all its rows is not read again.
+    delete(&test.lake, &table, "n < 100").await.unwrap();
+    assert_eq!(data_files(&test.path("t")).len(), after.len());
+    assert_eq!(latest(&test.lake, &table).await.files(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_committed_when_no_row_changes() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    write(&test.lake, &table, create(), numbers(0..10)).await.unwrap();
+    let changed = delete(&test.lake, &table, "n = 77").await.unwrap();
+    assert_eq!(changed, Changed::default());
+    assert_eq!(latest(&test.lake, &table).await.version(), 0);
+    assert_eq!(data_files(&test.path("t")).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_is_not_taken_for_another_in_files_of_any_size() {
+    // Other engines raised false errors from 8,193 rows in a file on.
+    for rows in [8_193, 100_000] {
+        let test = TestLake::new();
+        let table = test.table("t");
+        write(&test.lake, &table, create(), numbers(0..rows)).await.unwrap();
+        let base = latest(&test.lake, &table).await;
+        let refused = Repeats::Refused { keys: vec!["n".to_owned()] };
+        let sql = "SELECT \"@file\", \"@row\", arrow_cast(1, 'Int8'), n + 1000000 AS n FROM rows";
+        let (staged, changed) = stage(&test.lake, &base, sql, refused.clone()).await.unwrap();
+        assert_eq!(changed.updated, u64::try_from(rows).unwrap());
+        test.lake.commit(staged.unwrap(), CommitInfo::default()).await.unwrap();
+        let now = latest(&test.lake, &table).await;
+        assert_eq!(read_numbers(&now).await, (1_000_000..1_000_000 + rows).collect::<Vec<_>>());
+        // Twice the same row, far behind in the file.
+        let sql = "SELECT \"@file\", \"@row\", arrow_cast(1, 'Int8'), n FROM rows, (VALUES (1), (2)) \
+                   WHERE n = 1008000";
+        let error = stage(&test.lake, &now, sql, refused).await.unwrap_err();
+        assert!(error.to_string().contains("n = 1008000"), "{error}");
+        assert_eq!(latest(&test.lake, &table).await.version(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_partitions_change_and_move() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    let rows = labelled(&[(1, Some("a")), (2, Some("b %/=")), (3, None), (4, Some("a"))]);
+    write(&test.lake, &table, create_by("label"), rows).await.unwrap();
+    let base = latest(&test.lake, &table).await;
+    let sql = "SELECT \"@file\", \"@row\", arrow_cast(1, 'Int8'), n, \
+               CASE WHEN label IS NULL THEN 'ü?' WHEN n = 1 THEN NULL ELSE label END \
+               FROM rows WHERE label IS NULL OR label = 'a'";
+    let (staged, changed) =
+        stage(&test.lake, &base, sql, Repeats::Refused { keys: Vec::new() }).await.unwrap();
+    assert_eq!(changed.updated, 3);
+    test.lake.commit(staged.unwrap(), CommitInfo::default()).await.unwrap();
+    let now = latest(&test.lake, &table).await;
+    let rows = read_sql(&now, "SELECT n, CAST(label AS VARCHAR) FROM t ORDER BY n").await;
+    let labels = arrow::compute::cast(rows.column(1), &arrow::datatypes::DataType::Utf8).unwrap();
+    let labels: Vec<_> = labels.as_string::<i32>().iter().collect();
+    assert_eq!(labels, [None, Some("b %/="), Some("ü?"), Some("a")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_meanwhile_counts_as_later_and_a_change_as_a_conflict() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    write(&test.lake, &table, create(), numbers(0..10)).await.unwrap();
+    write(&test.lake, &table, WriteMode::Append, numbers(10..20)).await.unwrap();
+    let other = test.other();
+
+    let base = latest(&test.lake, &table).await;
+    let (staged, _) =
+        stage(&test.lake, &base, &delete_where("n < 15"), Repeats::Once).await.unwrap();
+    write(&other, &table, WriteMode::Append, numbers([3])).await.unwrap();
+    test.lake.commit(staged.unwrap(), CommitInfo::default()).await.unwrap();
+    assert_eq!(read_numbers(&*latest(&test.lake, &table).await).await, [3, 15, 16, 17, 18, 19]);
+
+    // Rows that were computed from the table are no blind append.
+    let base = latest(&test.lake, &table).await;
+    let (staged, _) =
+        stage(&test.lake, &base, &delete_where("n = 19"), Repeats::Once).await.unwrap();
+    write(&other, &table, WriteMode::Grow, numbers([30])).await.unwrap();
+    let error = test.lake.commit(staged.unwrap(), CommitInfo::default()).await.unwrap_err();
+    assert!(matches!(error, LakeError::Conflict { .. }), "{error}");
+
+    // Neither side may bring back what the other took away, whichever files they touch.
+    let base = latest(&test.lake, &table).await;
+    let (staged, _) =
+        stage(&test.lake, &base, &delete_where("n = 18"), Repeats::Once).await.unwrap();
+    delete(&other, &table, "n = 30").await.unwrap();
+    let error = test.lake.commit(staged.unwrap(), CommitInfo::default()).await.unwrap_err();
+    assert!(matches!(error, LakeError::Conflict { .. }), "{error}");
+    assert_eq!(read_numbers(&*latest(&test.lake, &table).await).await, [3, 15, 16, 17, 18, 19]);
+    let files = data_files(&test.path("t")).len();
+    assert_eq!(files, 5, "what a refused change wrote is gone: {files}");
+}
+
+async fn optimize(lake: &Lake, base: Arc<Snapshot>) -> Result<crate::Optimized, LakeError> {
+    let task = context().task_ctx();
+    let progress = Arc::new(StageProgress::default());
+    lake.optimize(Optimize { base, partitions: None, condition: None, task, progress }).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn putting_files_together_never_brings_rows_back() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    write(&test.lake, &table, create(), numbers(0..10)).await.unwrap();
+    write(&test.lake, &table, WriteMode::Append, numbers(10..20)).await.unwrap();
+    let other = test.other();
+    let before = latest(&other, &table).await;
+
+    // A delete of every row first, then files put together from before it: the second is refused.
+    delete(&test.lake, &table, "true").await.unwrap();
+    let error = optimize(&other, before).await.unwrap_err();
+    assert!(matches!(error, LakeError::Conflict { .. }), "{error}");
+    assert!(read_numbers(&*latest(&test.lake, &table).await).await.is_empty());
+
+    // The other way round: the delete is refused, because its files are gone.
+    write(&test.lake, &table, WriteMode::Append, numbers(20..30)).await.unwrap();
+    write(&test.lake, &table, WriteMode::Append, numbers(30..40)).await.unwrap();
+    let base = latest(&test.lake, &table).await;
+    let (staged, _) = stage(&test.lake, &base, &delete_where("true"), Repeats::Once).await.unwrap();
+    let done = optimize(&other, latest(&other, &table).await).await.unwrap();
+    assert_eq!((done.removed_files, done.added_files), (2, 1));
+    let error = test.lake.commit(staged.unwrap(), CommitInfo::default()).await.unwrap_err();
+    assert!(matches!(error, LakeError::Conflict { .. }), "{error}");
+    assert_eq!(
+        read_numbers(&*latest(&test.lake, &table).await).await,
+        (20..40).collect::<Vec<_>>()
+    );
+
+    // Appends do not disturb it, and what is together needs nothing.
+    let base = latest(&other, &table).await;
+    write(&test.lake, &table, WriteMode::Append, numbers(40..50)).await.unwrap();
+    assert_eq!(optimize(&other, base).await.unwrap().commits, 0);
+    optimize(&other, latest(&other, &table).await).await.unwrap();
+    let now = latest(&test.lake, &table).await;
+    assert_eq!((now.files(), read_numbers(&now).await.len()), (1, 30));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vacuum_spares_what_is_read_staged_or_young() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    write(&test.lake, &table, create(), numbers(0..10)).await.unwrap();
+    let keeps_nothing = [("delta.deletedFileRetentionDuration", "interval 0 hours")];
+    let set = keeps_nothing.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let full = |keep: Vec<i64>| Vacuum { full: true, keep, ..Vacuum::default() };
+
+    // Seven days by default: nothing is old enough.
+    delete(&test.lake, &table, "n = 1").await.unwrap();
+    assert!(test.lake.vacuum(&table, &full(vec![])).await.unwrap().files.is_empty());
+    let base = latest(&test.lake, &table).await;
+    let alteration = Alteration::Properties { set, unset: Vec::new() };
+    test.lake.alter(base, alteration).await.unwrap().unwrap();
+
+    // Somebody still reads version 0, and a statement has staged a file.
+    let reader = test.lake.snapshot(&table, At::Version(0)).await.unwrap();
+    let staged = super::stage(&test.lake, &table, WriteMode::Append, numbers([70])).await.unwrap();
+    assert!(test.lake.vacuum(&table, &full(vec![])).await.unwrap().files.is_empty());
+    assert_eq!(read_numbers(&reader).await.len(), 10);
+    drop(reader);
+    // Nobody reads it now, but a run is pinned to it.
+    assert!(test.lake.vacuum(&table, &full(vec![0])).await.unwrap().files.is_empty());
+    test.lake.commit(staged, CommitInfo::default()).await.unwrap();
+
+    // A file that no version knows is found by FULL only.
+    std::fs::write(test.path("t").join("part-orphan.parquet"), b"left behind").unwrap();
+    std::fs::write(test.path("t").join("_hidden.parquet"), b"not ours").unwrap();
+    let lite = Vacuum { dry_run: true, ..Vacuum::default() };
+    assert_eq!(test.lake.vacuum(&table, &lite).await.unwrap().files.len(), 1);
+    let done = test.lake.vacuum(&table, &full(vec![])).await.unwrap();
+    assert_eq!(done.files.len(), 2, "{done:?}");
+    assert!(done.files.contains(&"part-orphan.parquet".to_owned()));
+    let now = latest(&test.lake, &table).await;
+    assert_eq!(read_numbers(&now).await, [0, 2, 3, 4, 5, 6, 7, 8, 9, 70]);
+    assert!(test.path("t").join("_hidden.parquet").exists());
+    assert!(test.lake.vacuum(&table, &full(vec![])).await.unwrap().files.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_changes_only_in_ways_that_old_files_allow() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    write(&test.lake, &table, create(), numbers(0..3)).await.unwrap();
+    let base = latest(&test.lake, &table).await;
+    let column = |nullable| {
+        let field =
+            arrow::datatypes::Field::new("label", arrow::datatypes::DataType::Utf8, nullable);
+        Alteration::AddColumns(Arc::new(arrow::datatypes::Schema::new(vec![field])))
+    };
+    let error = test.lake.alter(Arc::clone(&base), column(false)).await.unwrap_err();
+    assert!(error.to_string().contains("label"), "{error}");
+    test.lake.alter(Arc::clone(&base), column(true)).await.unwrap().unwrap();
+    // Who had the old definition in mind comes too late.
+    let error = test.lake.alter(base, column(true)).await.unwrap_err();
+    assert!(matches!(error, LakeError::Conflict { .. }), "{error}");
+
+    let rows = labelled(&[(7, Some("seven"))]);
+    write(&test.lake, &table, WriteMode::Append, rows).await.unwrap();
+    let base = latest(&test.lake, &table).await;
+    let sql = "SELECT \"@file\", \"@row\", arrow_cast(1, 'Int8'), n, coalesce(label, 'none') \
+               FROM rows WHERE n <> 1";
+    let (staged, changed) =
+        stage(&test.lake, &base, sql, Repeats::Refused { keys: Vec::new() }).await.unwrap();
+    assert_eq!(changed.updated, 3);
+    test.lake.commit(staged.unwrap(), CommitInfo::default()).await.unwrap();
+    let now = latest(&test.lake, &table).await;
+    let rows: RecordBatch = read_sql(&now, "SELECT n, label FROM t ORDER BY n").await;
+    let n: &Int64Array = rows.column(0).as_primitive();
+    assert_eq!(n.values(), &[0, 1, 2, 7]);
+    let labels: Vec<_> = rows.column(1).as_string::<i32>().iter().collect();
+    assert_eq!(labels, [Some("none"), None, Some("none"), Some("seven")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_is_what_it_was_again_unless_its_files_are_gone() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    write(&test.lake, &table, create(), numbers(0..5)).await.unwrap();
+    delete(&test.lake, &table, "n < 3").await.unwrap();
+    write(&test.lake, &table, WriteMode::Append, numbers([9])).await.unwrap();
+    let restored = test.lake.restore(&table, At::Version(1)).await.unwrap().unwrap();
+    assert_eq!((restored.restored_files, restored.removed_files), (0, 1));
+    assert_eq!(read_numbers(&*latest(&test.lake, &table).await).await, [3, 4]);
+    let restored = test.lake.restore(&table, At::Version(0)).await.unwrap().unwrap();
+    assert_eq!((restored.restored_files, restored.removed_files), (1, 1));
+    assert_eq!(read_numbers(&*latest(&test.lake, &table).await).await, [0, 1, 2, 3, 4]);
+    let history = test.lake.history(&table, Some(2)).await.unwrap();
+    assert_eq!(history.iter().map(|h| h.operation.as_str()).collect::<Vec<_>>(), ["RESTORE"; 2]);
+    assert_eq!(history[0].engine.as_deref(), Some(concat!("whimbrel ", env!("CARGO_PKG_VERSION"))));
+
+    let gone = data_files(&test.path("t"));
+    for file in gone {
+        std::fs::remove_file(file).unwrap();
+    }
+    let error = test.lake.restore(&table, At::Version(1)).await.unwrap_err();
+    assert!(matches!(error, LakeError::FilesGone { version: 1, .. }), "{error}");
+    assert_eq!(latest(&test.lake, &table).await.version(), 4);
+}

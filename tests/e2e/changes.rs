@@ -1,0 +1,164 @@
+//! Rows that change while others change them too, and while the server dies.
+
+use futures::future::join_all;
+use whimbrel_tests::{
+    client::Client,
+    process::{Options, Server},
+};
+
+use crate::lake::Log;
+
+async fn location(client: &mut Client, table: &str) -> String {
+    client.query(&format!("DESCRIBE DETAIL {table}")).await.only("location")
+}
+
+#[tokio::test]
+async fn a_change_that_dies_with_the_server_is_there_whole_or_not_at_all() {
+    let statements = [
+        ("UPDATE t SET a = a + 10 WHERE a < 3", "3,4,11,12"),
+        ("DELETE FROM t WHERE a > 2", "1,2"),
+        (
+            "MERGE INTO t USING (VALUES (1), (9)) s(a) ON t.a = s.a \
+             WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT *",
+            "2,3,4,9",
+        ),
+        ("INSERT INTO t REPLACE WHERE a > 3 VALUES (7)", "1,2,3,7"),
+        ("INSERT OVERWRITE t VALUES (5)", "5"),
+        ("OPTIMIZE t", "1,2,3,4"),
+        ("RESTORE t TO VERSION AS OF 0", ""),
+    ];
+    for (statement, changed) in statements {
+        for (point, rows) in [("staged", "1,2,3,4"), ("committed", changed)] {
+            let options = Options::new();
+            let server = options.start();
+            let mut client = Client::connect(&server).await;
+            client
+                .script(
+                    "CREATE TABLE t (a BIGINT) TBLPROPERTIES ('delta.deletedFileRetentionDuration' = 'interval 0 hours');
+                     INSERT INTO t VALUES (1), (2);
+                     INSERT INTO t VALUES (3), (4)",
+                )
+                .await;
+            server.stop();
+            let server = options.clone().env("WHIMBREL_CRASH_AT", point).start();
+            let mut client = Client::connect(&server).await;
+            // The answer may be lost with the server.
+            if let Err(failure) = client.flight_info(statement).await {
+                let lost = [tonic::Code::Unavailable, tonic::Code::Unknown];
+                assert!(lost.contains(&failure.code), "{statement}: {failure}");
+            }
+            let ended = server.wait();
+            assert!(
+                !ended.status.success(),
+                "{statement} did not die at '{point}':\n{}",
+                ended.log
+            );
+
+            let server = options.start();
+            let mut client = Client::connect(&server).await;
+            let all = "SELECT coalesce(string_agg(CAST(a AS VARCHAR), ',' ORDER BY a), '') FROM t";
+            assert_eq!(client.query(all).await.cell(), rows, "{statement} at '{point}'");
+            // What it left behind is found, and nothing else.
+            client.query("VACUUM t FULL").await;
+            assert_eq!(client.query(all).await.cell(), rows, "{statement} at '{point}'");
+            let log = Log::at(&location(&mut client, "t").await);
+            assert_eq!(log.orphans(), Vec::<std::path::PathBuf>::new(), "{statement} at '{point}'");
+            server.stop();
+        }
+    }
+}
+
+/// A server with a catalog of its own that sees the files of another.
+fn beside(options: &Options) -> Server {
+    let everything = options.folder().to_string_lossy().into_owned();
+    options.clone().data_dir("beside").env("WHIMBREL__LAKE__LOCATIONS", everything).start()
+}
+
+#[tokio::test]
+async fn many_sessions_of_two_servers_lose_nothing_and_bring_nothing_back() {
+    const SESSIONS: usize = 6;
+    const ROUNDS: usize = 8;
+    let options = Options::new();
+    let first = options.start();
+    let mut client = Client::connect(&first).await;
+    client
+        .script(
+            "CREATE TABLE t (id BIGINT, n BIGINT);
+             INSERT INTO t VALUES (0, 0);
+             INSERT INTO t SELECT value, 0 FROM generate_series(1, 6)",
+        )
+        .await;
+    let place = location(&mut client, "t").await;
+    let second = beside(&options);
+    let mut other = Client::connect(&second).await;
+    other.update(&format!("CREATE EXTERNAL TABLE t STORED AS DELTA LOCATION '{place}'")).await;
+
+    let sessions = (0..SESSIONS).map(|session| {
+        let server = if session % 2 == 0 { &first } else { &second };
+        let address = server.address().to_owned();
+        tokio::spawn(async move {
+            let mut client = Client::connect_to(&address).await;
+            let mut conflicts = 0;
+            for round in 0..ROUNDS {
+                let new = 1_000 + session * 100 + round;
+                let own = session + 1;
+                for statement in [
+                    // One row that everybody counts up, and one of our own.
+                    "UPDATE t SET n = n + 1 WHERE id = 0".to_owned(),
+                    format!("INSERT INTO t VALUES ({new}, 1)"),
+                    format!(
+                        "MERGE INTO t USING (SELECT {own} AS id) s ON t.id = s.id \
+                         WHEN MATCHED THEN UPDATE SET n = t.n + 1"
+                    ),
+                    format!("DELETE FROM t WHERE id = {new} AND n = 1"),
+                ] {
+                    // A statement that gave up changed nothing: it is sent again, as its error says.
+                    loop {
+                        match client.try_update(&statement).await {
+                            Ok(1) => break,
+                            Ok(rows) => panic!("{statement} changed {rows} rows"),
+                            Err(failure) => {
+                                failure.expect(tonic::Code::Aborted, &["run the statement again"]);
+                                conflicts += 1;
+                                assert!(conflicts < 200, "{failure}");
+                            }
+                        }
+                    }
+                }
+            }
+        })
+    });
+    for session in join_all(sessions).await {
+        session.unwrap();
+    }
+    for client in [&mut client, &mut other] {
+        let counted = client.query("SELECT id, n FROM t ORDER BY id").await.lines();
+        let mut expected = vec![format!("0|{}", SESSIONS * ROUNDS)];
+        expected.extend((1..=SESSIONS).map(|session| format!("{session}|{ROUNDS}")));
+        assert_eq!(counted, expected);
+    }
+    let log = Log::at(&place);
+    let commits = i64::try_from(SESSIONS * ROUNDS * 4).unwrap();
+    assert_eq!(log.newest(), 2 + commits, "one commit for each statement");
+    second.stop();
+    first.stop();
+}
+
+#[tokio::test]
+async fn a_prepared_change_takes_effect_once_for_each_row_of_parameters() {
+    let server = Server::start();
+    let mut client = Client::connect(&server).await;
+    client
+        .script("CREATE TABLE t (a BIGINT, b VARCHAR); INSERT INTO t VALUES (1, 'x'), (2, 'y')")
+        .await;
+    // Preparing and explaining have no effect.
+    client.prepare("DELETE FROM t WHERE a = ?").await;
+    client.query("EXPLAIN DELETE FROM t").await;
+    assert_eq!(client.count("t").await, 2);
+    // Whichever call carries it, and whether or not its answer is fetched.
+    client.flight_info("UPDATE t SET b = 'z' WHERE a = 1").await.unwrap();
+    client.flight_info("DELETE FROM t WHERE a = 2").await.unwrap();
+    assert_eq!(client.query("SELECT a, b FROM t").await.text(), "1|z");
+    let versions = client.query("DESCRIBE HISTORY t").await.column("operation");
+    assert_eq!(versions, ["DELETE", "UPDATE", "WRITE", "CREATE TABLE"]);
+}
