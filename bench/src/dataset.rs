@@ -53,6 +53,21 @@ impl Dataset {
         Url::from_directory_path(self.data_dir.join("lake/tpch").join(table)).unwrap()
     }
 
+    /// The generated file of one table.
+    pub(crate) fn file(&self, table: &str) -> PathBuf {
+        self.files.join(format!("{table}.parquet"))
+    }
+
+    /// Where a table without a LOCATION is, for other programs. There must be one of that name.
+    pub(crate) fn managed(&self, table: &str) -> String {
+        let folder = self.data_dir.join("lake/tables/main");
+        let named = |name: &str| name.rsplit_once('-').is_some_and(|(name, _)| name == table);
+        let found = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut found =
+            found.filter(|path| path.file_name().and_then(|n| n.to_str()).is_some_and(named));
+        found.next().expect("the table is there").to_string_lossy().into_owned()
+    }
+
     async fn load(&self) {
         let server = self.serve();
         let mut connection = Connection::open(server.address()).await;

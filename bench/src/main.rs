@@ -24,6 +24,7 @@ mod peers;
 mod repeats;
 mod stream;
 mod tpch;
+mod writes;
 
 // The allocator of the server, so that what runs in this process is not slower for that reason.
 #[global_allocator]
@@ -51,6 +52,9 @@ struct Arguments {
     /// Sail's program; without it Sail is not compared.
     #[arg(long, value_name = "FILE")]
     sail: Option<PathBuf>,
+    /// A Python with the package deltalake; without it that is not compared.
+    #[arg(long, value_name = "FILE")]
+    python: Option<PathBuf>,
     /// Internal: serve what the server at this address sends for lineitem, from memory.
     #[arg(long, hide = true)]
     bare: Option<String>,
@@ -68,6 +72,16 @@ enum Which {
     Repeats,
     /// Resident memory, idle and in the demo.
     Memory,
+    /// CREATE TABLE AS of lineitem, beside COPY in process and the Python package deltalake.
+    Tables,
+    /// MERGE into lineitem, beside the Python package deltalake.
+    Merges,
+    /// DELETE and UPDATE of few clustered rows: bytes read.
+    Changes,
+    /// Sixteen sessions that append to one table, beside one.
+    Appends,
+    /// Planning on 10,000 files and 1,000 commits.
+    Planning,
 }
 
 fn main() {
@@ -94,7 +108,20 @@ async fn measure(arguments: &Arguments) {
     if wanted(Which::Repeats) {
         repeats::measure().await;
     }
-    let of_tables = [Which::Tpch, Which::Stream, Which::Control];
+    if wanted(Which::Appends) {
+        writes::appends().await;
+    }
+    if wanted(Which::Planning) {
+        writes::planning().await;
+    }
+    let of_tables = [
+        Which::Tpch,
+        Which::Stream,
+        Which::Control,
+        Which::Tables,
+        Which::Merges,
+        Which::Changes,
+    ];
     if !of_tables.into_iter().any(wanted) {
         return;
     }
@@ -108,5 +135,15 @@ async fn measure(arguments: &Arguments) {
     }
     if wanted(Which::Control) {
         control::measure(&dataset).await;
+    }
+    let python = arguments.python.as_deref();
+    if wanted(Which::Tables) {
+        writes::tables(&dataset, python, arguments.rounds).await;
+    }
+    if wanted(Which::Merges) {
+        writes::merges(&dataset, python).await;
+    }
+    if wanted(Which::Changes) {
+        writes::changes(&dataset).await;
     }
 }

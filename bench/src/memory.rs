@@ -46,7 +46,7 @@ pub(crate) async fn measure() {
 }
 
 /// A line of the kernel's status of a process; none once the process has ended.
-fn resident(pid: u32, line: &str) -> Option<f64> {
+pub(crate) fn resident(pid: u32, line: &str) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let found = status.lines().find(|text| text.starts_with(line))?;
     let kib: f64 = found.split_whitespace().nth(1)?.parse().unwrap();

@@ -27,45 +27,57 @@ async fn a_change_that_dies_with_the_server_is_there_whole_or_not_at_all() {
         ("OPTIMIZE t", "1,2,3,4"),
         ("RESTORE t TO VERSION AS OF 0", ""),
     ];
-    for (statement, changed) in statements {
-        for (point, rows) in [("staged", "1,2,3,4"), ("committed", changed)] {
-            let options = Options::new();
-            let server = options.start();
-            let mut client = Client::connect(&server).await;
-            client
-                .script(
-                    "CREATE TABLE t (a BIGINT) TBLPROPERTIES ('delta.deletedFileRetentionDuration' = 'interval 0 hours');
-                     INSERT INTO t VALUES (1), (2);
-                     INSERT INTO t VALUES (3), (4)",
-                )
-                .await;
-            server.stop();
-            let server = options.clone().env("WHIMBREL_CRASH_AT", point).start();
-            let mut client = Client::connect(&server).await;
-            // The answer may be lost with the server.
-            if let Err(failure) = client.flight_info(statement).await {
-                let lost = [tonic::Code::Unavailable, tonic::Code::Unknown];
-                assert!(lost.contains(&failure.code), "{statement}: {failure}");
-            }
-            let ended = server.wait();
-            assert!(
-                !ended.status.success(),
-                "{statement} did not die at '{point}':\n{}",
-                ended.log
-            );
-
-            let server = options.start();
-            let mut client = Client::connect(&server).await;
-            let all = "SELECT coalesce(string_agg(CAST(a AS VARCHAR), ',' ORDER BY a), '') FROM t";
-            assert_eq!(client.query(all).await.cell(), rows, "{statement} at '{point}'");
-            // What it left behind is found, and nothing else.
-            client.query("VACUUM t FULL").await;
-            assert_eq!(client.query(all).await.cell(), rows, "{statement} at '{point}'");
-            let log = Log::at(&location(&mut client, "t").await);
-            assert_eq!(log.orphans(), Vec::<std::path::PathBuf>::new(), "{statement} at '{point}'");
-            server.stop();
-        }
+    let deaths: Vec<_> = statements
+        .iter()
+        .flat_map(|(sql, changed)| [(sql, "staged", "1,2,3,4"), (sql, "committed", *changed)])
+        .enumerate()
+        .collect();
+    let options = Options::new();
+    let server = options.start();
+    let mut client = Client::connect(&server).await;
+    for (n, _) in &deaths {
+        client
+            .script(&format!(
+                "CREATE TABLE t{n} (a BIGINT) TBLPROPERTIES ('delta.deletedFileRetentionDuration' = 'interval 0 hours');
+                 INSERT INTO t{n} VALUES (1), (2);
+                 INSERT INTO t{n} VALUES (3), (4)",
+            ))
+            .await;
     }
+    server.stop();
+
+    for (n, (sql, point, _)) in &deaths {
+        let server = options.clone().env("WHIMBREL_CRASH_AT", *point).start();
+        let mut client = Client::connect(&server).await;
+        let sql = of_table(sql, *n);
+        if let Err(failure) = client.flight_info(&sql).await {
+            // The answer may be lost with the server.
+            let lost = [tonic::Code::Unavailable, tonic::Code::Unknown];
+            assert!(lost.contains(&failure.code), "{sql}: {failure}");
+        }
+        let ended = server.wait();
+        assert!(!ended.status.success(), "{sql} did not die at '{point}':\n{}", ended.log);
+    }
+
+    let server = options.start();
+    let mut client = Client::connect(&server).await;
+    for (n, (sql, point, rows)) in &deaths {
+        let all = format!(
+            "SELECT coalesce(string_agg(CAST(a AS VARCHAR), ',' ORDER BY a), '') FROM t{n}"
+        );
+        assert_eq!(client.query(&all).await.cell(), *rows, "{sql} at '{point}'");
+        // What it left behind is found, and nothing else.
+        client.query(&format!("VACUUM t{n} FULL")).await;
+        assert_eq!(client.query(&all).await.cell(), *rows, "{sql} at '{point}'");
+        let log = Log::at(&location(&mut client, &format!("t{n}")).await);
+        assert!(log.orphans().is_empty(), "{sql} at '{point}': {:?}", log.orphans());
+    }
+}
+
+/// The statement for the table with this number.
+fn of_table(sql: &str, n: usize) -> String {
+    let words = sql.split(' ').map(|word| if word == "t" { format!("t{n}") } else { word.to_owned() });
+    words.collect::<Vec<_>>().join(" ").replace("t.a", &format!("t{n}.a"))
 }
 
 /// A server with a catalog of its own that sees the files of another.
