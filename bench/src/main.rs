@@ -114,14 +114,8 @@ async fn measure(arguments: &Arguments) {
     if wanted(Which::Planning) {
         writes::planning().await;
     }
-    let of_tables = [
-        Which::Tpch,
-        Which::Stream,
-        Which::Control,
-        Which::Tables,
-        Which::Merges,
-        Which::Changes,
-    ];
+    let of_tables =
+        [Which::Tpch, Which::Stream, Which::Control, Which::Tables, Which::Merges, Which::Changes];
     if !of_tables.into_iter().any(wanted) {
         return;
     }

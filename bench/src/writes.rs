@@ -35,7 +35,8 @@ pub(crate) async fn tables(dataset: &Dataset, python: Option<&Path>, rounds: usi
         .await;
     let (mut ours, mut copies, mut pythons) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=rounds {
-        let spent = timed(connection.update("CREATE TABLE made AS SELECT * FROM lineitem_file")).await;
+        let spent =
+            timed(connection.update("CREATE TABLE made AS SELECT * FROM lineitem_file")).await;
         connection.update("DROP TABLE made PURGE").await;
         let copied = copy(&file, &folder.path().join(format!("copy{round}"))).await;
         if round > 0 {
@@ -176,9 +177,8 @@ pub(crate) async fn appends() {
             session.unwrap();
         }
         let spent = start.elapsed();
-        let counted = connection
-            .query(&format!("SELECT count(DISTINCT id) AS n FROM many{sessions}"))
-            .await;
+        let counted =
+            connection.query(&format!("SELECT count(DISTINCT id) AS n FROM many{sessions}")).await;
         let counted = arrow::util::display::array_value_to_string(counted[0].column(0), 0).unwrap();
         assert_eq!(counted, (sessions * ROWS).to_string(), "none is lost");
         #[allow(clippy::cast_precision_loss, reason = "a figure for people")]

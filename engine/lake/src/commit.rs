@@ -15,6 +15,7 @@ use crate::{
     entry::{check_base, entry},
     error::LakeError,
     faults::crash_point,
+    group::is_plain_append,
     lake::Lake,
     location::Place,
     log,
@@ -23,7 +24,7 @@ use crate::{
 };
 
 /// How often an append moves on to the next version before it gives up.
-const REBASES_MAX: u32 = 60;
+pub(crate) const REBASES_MAX: u32 = 60;
 /// Waits before the tries of one put whose outcome is not known.
 const PUT_TRIES: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
@@ -68,7 +69,7 @@ pub struct Committed {
 }
 
 /// Who wrote the log entry of a version.
-enum Put {
+pub(crate) enum Put {
     Ours,
     Others,
 }
@@ -95,23 +96,30 @@ impl Lake {
         staged: Staged,
         info: CommitInfo,
     ) -> Result<Committed, LakeError> {
+        let writers = self.writers(&staged.place);
+        if is_plain_append(&staged, &info) {
+            return self.commit_together(&writers, staged).await;
+        }
         let committed = {
-            let lock = self.write_lock(&staged.place);
-            let _one = lock.lock().await;
+            let _turn = writers.turn.lock().await;
             self.commit_locked(&staged, &info).await
         };
         if matches!(&committed, Err(e) if !matches!(e, LakeError::OutcomeUnknown { .. } | LakeError::ReadBack { .. }))
         {
             staged.area.delete().await;
         }
-        if let Ok(committed) = &committed
-            && committed.version > 0
-            && committed.version % CHECKPOINT_EVERY == 0
-        {
-            let snapshot = Arc::clone(&committed.snapshot);
-            tokio::spawn(async move { checkpoint(&snapshot).await });
+        if let Ok(committed) = &committed {
+            self.checkpoint_if_due(&committed.snapshot);
         }
         committed
+    }
+
+    /// Makes later loads of the table short, now and then.
+    pub(crate) fn checkpoint_if_due(&self, snapshot: &Arc<Snapshot>) {
+        if snapshot.version() > 0 && snapshot.version() % CHECKPOINT_EVERY == 0 {
+            let snapshot = Arc::clone(snapshot);
+            self.io().spawn(async move { checkpoint(&snapshot).await });
+        }
     }
 
     async fn commit_locked(
@@ -169,7 +177,7 @@ impl Lake {
         }
     }
 
-    async fn read_back(
+    pub(crate) async fn read_back(
         &self,
         place: &Place,
         base: Option<&Arc<Snapshot>>,
@@ -208,7 +216,7 @@ async fn check_txn(base: &Snapshot, txn: &Txn) -> Result<(), LakeError> {
 ///
 /// Trying again is safe: the same entry goes to the same version, and whichever try arrives first,
 /// all later ones are refused.
-async fn put(
+pub(crate) async fn put(
     place: &Place,
     version: i64,
     entry: bytes::Bytes,
@@ -253,7 +261,7 @@ async fn put(
 }
 
 /// Grows from a few milliseconds to a quarter of a second, and differs between writers.
-fn pause(rebases: u32) -> Duration {
+pub(crate) fn pause(rebases: u32) -> Duration {
     let most = 1_u64 << rebases.min(8);
     let random = u64::from(Uuid::new_v4().as_bytes()[0]);
     Duration::from_millis(most * (128 + random / 2) / 256)

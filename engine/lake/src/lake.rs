@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::{
     cache::Cache,
     error::LakeError,
+    group::Writers,
     location::{Place, Root, as_folder, path_of, to_url},
     log,
     snapshot::{At, Snapshot},
@@ -73,8 +74,8 @@ struct Shared {
     locations: Vec<Root>,
     stores: Arc<Stores>,
     cache: Cache,
-    writes: Locks,
-    turns: Locks,
+    writers: OfTables<Writers>,
+    turns: OfTables<tokio::sync::Mutex<()>>,
     staging: Mutex<Vec<Weak<StagingArea>>>,
     io: Handle,
     target_file_size: u64,
@@ -132,8 +133,8 @@ impl Lake {
             locations,
             stores,
             cache,
-            writes: Locks::default(),
-            turns: Locks::default(),
+            writers: OfTables::default(),
+            turns: OfTables::default(),
             staging: Mutex::default(),
             io,
             target_file_size,
@@ -251,8 +252,8 @@ impl Lake {
         if is_root || holds_tables {
             return Err(LakeError::PurgeRoot { location: place.text() });
         }
-        let lock = self.write_lock(&place);
-        let _guard = lock.lock().await;
+        let writers = self.writers(&place);
+        let _turn = writers.turn.lock().await;
         self.shared.cache.forget(&place);
         let failed = |source| LakeError::store("delete the table's files", place.text(), source);
         // The log goes first: without it nobody reads a half-deleted table.
@@ -286,16 +287,20 @@ impl Lake {
         Place::open(&self.shared.stores, &url)
     }
 
-    /// The lock that every writer of the table in this process holds while it commits.
-    pub(crate) fn write_lock(&self, place: &Place) -> Arc<tokio::sync::Mutex<()>> {
-        lock_of(&self.shared.writes, place)
+    /// What all writers of the table in this process share.
+    pub(crate) fn writers(&self, place: &Place) -> Arc<Writers> {
+        of_table(&self.shared.writers, place)
+    }
+
+    pub(crate) fn io(&self) -> &Handle {
+        &self.shared.io
     }
 
     /// Waits until no other statement of this process that holds a turn works on the table: for
     /// those who read rows to change them, and would only make each other start again.
     pub async fn turn(&self, location: &str) -> Result<Turn, LakeError> {
         let place = self.place(location)?;
-        let lock = lock_of(&self.shared.turns, &place);
+        let lock = of_table(&self.shared.turns, &place);
         Ok(Turn { _guard: lock.lock_owned().await })
     }
 
@@ -337,8 +342,8 @@ impl Lake {
     }
 }
 
-/// One lock for each table that somebody holds one of.
-type Locks = Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>;
+/// One thing for each table that somebody uses it of.
+type OfTables<T> = Mutex<HashMap<String, Weak<T>>>;
 
 /// The right to read rows of a table and change them; ends when it is dropped.
 #[derive(Debug)]
@@ -347,18 +352,18 @@ pub struct Turn {
     _guard: tokio::sync::OwnedMutexGuard<()>,
 }
 
-fn lock_of(locks: &Locks, place: &Place) -> Arc<tokio::sync::Mutex<()>> {
+fn of_table<T: Default>(tables: &OfTables<T>, place: &Place) -> Arc<T> {
     const SWEEP_AT: usize = 1024;
-    let mut locks = locks.lock();
-    if let Some(lock) = locks.get(place.url.as_str()).and_then(Weak::upgrade) {
-        return lock;
+    let mut tables = tables.lock();
+    if let Some(known) = tables.get(place.url.as_str()).and_then(Weak::upgrade) {
+        return known;
     }
-    if locks.len() >= SWEEP_AT {
-        locks.retain(|_, lock| lock.strong_count() > 0);
+    if tables.len() >= SWEEP_AT {
+        tables.retain(|_, known| known.strong_count() > 0);
     }
-    let lock = Arc::new(tokio::sync::Mutex::new(()));
-    locks.insert(place.text(), Arc::downgrade(&lock));
-    lock
+    let new = Arc::<T>::default();
+    tables.insert(place.text(), Arc::downgrade(&new));
+    new
 }
 
 /// The newest version that was committed at or before `time`.

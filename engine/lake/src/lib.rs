@@ -17,6 +17,7 @@ mod entry;
 mod error;
 pub mod faults;
 mod files;
+mod group;
 mod history;
 mod lake;
 mod location;

@@ -52,8 +52,8 @@ impl Lake {
     /// no version within the retention notices.
     pub async fn vacuum(&self, location: &str, vacuum: &Vacuum) -> Result<Vacuumed, LakeError> {
         let place = self.place(location)?;
-        let lock = self.write_lock(&place);
-        let _no_commit_meanwhile = lock.lock().await;
+        let writers = self.writers(&place);
+        let _no_commit_meanwhile = writers.turn.lock().await;
         let newest = self.cache().fresh(&place).await?;
         check_writable(&newest)?;
         let cutoff = cutoff(&newest, vacuum)?;

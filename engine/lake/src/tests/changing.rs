@@ -354,3 +354,36 @@ async fn a_table_is_what_it_was_again_unless_its_files_are_gone() {
     assert!(matches!(error, LakeError::FilesGone { version: 1, .. }), "{error}");
     assert_eq!(latest(&test.lake, &table).await.version(), 4);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn appends_that_wait_for_each_other_are_one_commit_and_each_is_told_of_its_own() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    write(&test.lake, &table, create(), numbers([0])).await.unwrap();
+    let mut staged = Vec::new();
+    for n in 1..=20_i64 {
+        let rows = numbers(n * 100..n * 100 + n);
+        staged.push(super::stage(&test.lake, &table, WriteMode::Append, rows).await.unwrap());
+    }
+    let writers = test.lake.writers(&test.lake.place(&table).unwrap());
+    let turn = writers.turn.lock().await;
+    let waiting: Vec<_> = staged
+        .into_iter()
+        .map(|staged| {
+            let lake = test.lake.clone();
+            tokio::spawn(async move { lake.commit(staged, CommitInfo::default()).await })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    while writers.waiting() < 20 {
+        tokio::task::yield_now().await;
+    }
+    drop(turn);
+    for (n, commit) in (1..).zip(waiting) {
+        let committed = commit.await.unwrap().unwrap();
+        assert_eq!((committed.version, committed.rows, committed.files), (1, n, 1));
+    }
+    let now = latest(&test.lake, &table).await;
+    assert_eq!((now.version(), now.files()), (1, 21));
+    assert_eq!(read_numbers(&now).await.len(), 1 + 210);
+}
