@@ -26,28 +26,36 @@ use datafusion::{
     execution::{SendableRecordBatchStream, TaskContext},
     physical_plan::{ExecutionPlan, stream::RecordBatchStreamAdapter},
 };
-use deltalake_core::protocol::DeltaOperation;
+use deltalake_core::{kernel::Add, protocol::DeltaOperation};
 use futures::StreamExt;
 use parking_lot::Mutex;
 use roaring::RoaringBitmap;
 use serde_json::{Map, Value, json};
+use tokio::task::JoinSet;
 
 use crate::{
     check::{Check, all_checked, shown},
     edit::{Edit, Meanwhile},
     error::LakeError,
     lake::Lake,
+    patch::{NewValues, Patch},
     protocol::{check_writable, is_append_only},
     rows::{TableRows, external},
     schema::Fit,
     snapshot::Snapshot,
-    stage::{Effect, Held, StageProgress, Staged, Target, Writing, distribute, run, streams},
+    stage::{
+        Effect, Held, StageProgress, Staged, Target, Writing, distribute, run, streams,
+        writer_properties,
+    },
+    staging::StagingArea,
 };
 
 /// What becomes of a row, `Int8`: see [`RowChange`].
 pub const CHANGE_COLUMN: &str = "@change";
 /// Columns of a plan of changes before those of the table.
 const LEADING: usize = 3;
+/// Bytes of new values that are held at most.
+const PATCH_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// What the third column of a plan of changes says of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +112,11 @@ pub struct StageChange {
     pub repeats: Repeats,
     /// All constraints of the table.
     pub checks: Vec<Check>,
+    /// Numbers of the only columns that updated rows change: then the plan may say what it likes in
+    /// all others of such rows, and they are copied without being read. Not for plans that delete
+    /// rows, nor for partition columns, nor with constraints.
+    /// [`LakeError::NotPatchable`] when the rows have to be whole after all.
+    pub patched: Option<Vec<usize>>,
     /// Counts while it runs.
     pub progress: Arc<StageProgress>,
 }
@@ -138,8 +151,17 @@ impl Lake {
         &self,
         change: StageChange,
     ) -> Result<(Option<Staged>, Changed), LakeError> {
-        let StageChange { base, plan, task, operation, condition, repeats, checks, progress } =
-            change;
+        let StageChange {
+            base,
+            plan,
+            task,
+            operation,
+            condition,
+            repeats,
+            checks,
+            patched,
+            progress,
+        } = change;
         let place = self.place(base.location())?;
         check_writable(&base)?;
         all_checked(&base, &checks)?;
@@ -161,7 +183,13 @@ impl Lake {
         let writing =
             Writing::new(self, &target, fit, Arc::clone(&area), Arc::clone(&progress), checks);
         let rows = TableRows::new(Arc::clone(&base))?;
-        let changes = Arc::new(Changes::new(&base, repeats)?);
+        let patching = match &patched {
+            Some(columns) => {
+                Some(Patching::new(&place.text(), columns, &new_rows, &target.schema)?)
+            }
+            None => None,
+        };
+        let changes = Arc::new(Changes::new(&base, repeats, patching)?);
 
         let plan = distribute(&place, plan, &target, LEADING)?;
         let changed = streams(&writing, &plan, &task)?
@@ -173,6 +201,24 @@ impl Lake {
             Ok(ran) => ran,
             Err(error) => return Err(changes.explained(&rows, &task, error).await),
         };
+        if let Some((columns, values)) = changes.new_values() {
+            let files = base.data_files()?;
+            let properties = writer_properties();
+            let patch = Patch {
+                place: place.clone(),
+                area: Arc::clone(&area),
+                files,
+                columns,
+                values,
+                properties,
+            };
+            let (touched, counts) = changes.finish();
+            adds.extend(writing.flush(held).await?);
+            let threads = task.session_config().target_partitions();
+            adds.extend(patch_files(patch, touched.keys().copied(), threads).await?);
+            let removed: Vec<usize> = touched.keys().copied().collect();
+            return published(base, adds, removed, counts, (operation, condition), area);
+        }
 
         let (touched, counts) = changes.finish();
         let files = base.data_files()?;
@@ -191,7 +237,7 @@ impl Lake {
             Err(error) => return Err(writing.query_error(error)),
         };
         let kept = distribute(&place, kept, &target, 0)?;
-        let removed: Vec<usize> = touched.keys().copied().collect();
+        let touched_files: Vec<usize> = touched.keys().copied().collect();
         let touched = Arc::new(touched);
         // What is there was accepted when it was written.
         let copying = Arc::new(writing.copying(Fit::new(
@@ -207,29 +253,65 @@ impl Lake {
         adds.extend(more);
         adds.extend(copying.flush(held).await?);
 
-        if counts.rows() == 0 {
-            area.delete().await;
-            return Ok((None, counts));
+        published(base, adds, touched_files, counts, (operation, condition), area)
+    }
+}
+
+/// What is to be committed; nothing when no row changes.
+fn published(
+    base: Arc<Snapshot>,
+    adds: Vec<Add>,
+    removed: Vec<usize>,
+    counts: Changed,
+    (operation, condition): (ChangeOperation, Option<String>),
+    area: Arc<StagingArea>,
+) -> Result<(Option<Staged>, Changed), LakeError> {
+    if counts.rows() == 0 {
+        return Ok((None, counts));
+    }
+    let files = base.data_files()?;
+    let edit = Edit {
+        operation: operation_of(operation, condition),
+        removes: removed.iter().map(|file| files.remove(*file, true)).collect(),
+        metadata: None,
+        protocol: None,
+        metrics: metrics(counts, &adds, removed.len()),
+        meanwhile: Meanwhile::Appends,
+    };
+    let staged = Staged {
+        place: area.place().clone(),
+        effect: Effect::Edit(Box::new(edit)),
+        schema: base.schema(),
+        base: Some(base),
+        adds,
+        rows: counts.rows(),
+        area,
+    };
+    Ok((Some(staged), counts))
+}
+
+/// Writes files anew, so many at the same time.
+async fn patch_files(
+    patch: Patch,
+    files: impl Iterator<Item = usize>,
+    threads: usize,
+) -> Result<Vec<Add>, LakeError> {
+    let location = patch.place.text();
+    let patch = Arc::new(patch);
+    let mut waiting = files;
+    let mut running = JoinSet::new();
+    let mut adds = Vec::new();
+    loop {
+        while running.len() < threads.max(1)
+            && let Some(file) = waiting.next()
+        {
+            let patch = Arc::clone(&patch);
+            running.spawn(async move { patch.file(file).await });
         }
-        let edit = Edit {
-            operation: operation_of(operation, condition),
-            removes: removed.iter().map(|file| files.remove(*file, true)).collect(),
-            metadata: None,
-            protocol: None,
-            metrics: metrics(counts, &adds, removed.len()),
-            meanwhile: Meanwhile::Appends,
-        };
-        let schema = base.schema();
-        let staged = Staged {
-            place,
-            effect: Effect::Edit(Box::new(edit)),
-            base: Some(base),
-            schema,
-            adds,
-            rows: counts.rows(),
-            area,
-        };
-        Ok((Some(staged), counts))
+        let Some(joined) = running.join_next().await else { return Ok(adds) };
+        let add = joined.map_err(|e| LakeError::internal("write a data file", &location, e))??;
+        let why = "a file stores its columns in another way";
+        adds.push(add.ok_or(LakeError::NotPatchable { location: location.clone(), why })?);
     }
 }
 
@@ -238,8 +320,53 @@ pub(crate) fn parquet_options(task: &TaskContext) -> TableParquetOptions {
     TableParquetOptions { global, ..TableParquetOptions::default() }
 }
 
+/// How new values of some columns are taken out of the rows of a plan.
+struct Patching {
+    /// Their numbers among the columns of the table.
+    columns: Vec<usize>,
+    fit: Fit,
+    schema: SchemaRef,
+    values: Mutex<NewValues>,
+}
+
+impl Patching {
+    fn new(
+        location: &str,
+        columns: &[usize],
+        plan: &Schema,
+        table: &SchemaRef,
+    ) -> Result<Self, LakeError> {
+        let of = |schema: &Schema| {
+            Schema::new(columns.iter().map(|n| schema.field(*n).clone()).collect::<Vec<_>>())
+        };
+        let schema = Arc::new(of(table));
+        let fit = Fit::new(location, &of(plan), Arc::clone(&schema))?;
+        Ok(Self { columns: columns.to_vec(), fit, schema, values: Mutex::default() })
+    }
+
+    /// Takes the new values of the rows that `updated` chooses.
+    fn take(
+        &self,
+        location: &str,
+        rows: &RecordBatch,
+        updated: &BooleanArray,
+        places: Vec<(usize, u32)>,
+    ) -> DataFusionResult<()> {
+        let values = filter_record_batch(&rows.project(&self.columns)?, updated)?;
+        let values = self.fit.batch(&values).map_err(external)?;
+        let mut taken = self.values.lock();
+        taken.add(values, places);
+        if taken.bytes() > PATCH_BYTES_MAX {
+            let why = "they are too many to be held in memory";
+            return Err(external(LakeError::NotPatchable { location: location.to_owned(), why }));
+        }
+        Ok(())
+    }
+}
+
 /// Rows that a running plan has named so far.
 struct Changes {
+    patching: Option<Patching>,
     location: String,
     keys: Option<Vec<String>>,
     gone: Vec<Mutex<RoaringBitmap>>,
@@ -258,12 +385,17 @@ impl fmt::Debug for Changes {
 type Touched = BTreeMap<usize, RoaringBitmap>;
 
 impl Changes {
-    fn new(base: &Snapshot, repeats: Repeats) -> Result<Self, LakeError> {
+    fn new(
+        base: &Snapshot,
+        repeats: Repeats,
+        patching: Option<Patching>,
+    ) -> Result<Self, LakeError> {
         let keys = match repeats {
             Repeats::Once => None,
             Repeats::Refused { keys } => Some(keys),
         };
         Ok(Self {
+            patching,
             location: base.location().to_owned(),
             keys,
             gone: (0..base.data_files()?.len()).map(|_| Mutex::default()).collect(),
@@ -291,6 +423,8 @@ impl Changes {
         let rows = batch.column(1).as_primitive_opt::<Int64Type>().ok_or_else(internal)?;
         let kinds = batch.column(2).as_primitive_opt::<Int8Type>().ok_or_else(internal)?;
         let mut written = Vec::with_capacity(batch.num_rows());
+        let mut patched = Vec::new();
+        let mut places = Vec::new();
         let (mut deleted, mut updated, mut inserted) = (0, 0, 0);
         let mut at = 0;
         while at < batch.num_rows() {
@@ -318,7 +452,13 @@ impl Changes {
                     return Err(external(self.repeats(String::new())));
                 }
                 let is_update = kinds.value(at) == RowChange::Update as i8;
-                written.push(is_update && first);
+                let patches = is_update && first && self.patching.is_some();
+                written.push(is_update && first && !patches);
+                if patches {
+                    patched.resize(at, false);
+                    patched.push(true);
+                    places.push((index, row));
+                }
                 if first {
                     updated += u64::from(is_update);
                     deleted += u64::from(!is_update);
@@ -331,7 +471,17 @@ impl Changes {
         self.inserted.fetch_add(inserted, Ordering::Relaxed);
         let columns: Vec<usize> = (LEADING..batch.num_columns()).collect();
         let rows = batch.project(&columns)?;
+        if let (Some(patching), false) = (&self.patching, places.is_empty()) {
+            patched.resize(batch.num_rows(), false);
+            patching.take(&self.location, &rows, &BooleanArray::from(patched), places)?;
+        }
         Ok(filter_record_batch(&rows, &BooleanArray::from(written))?)
+    }
+
+    /// The values that were taken out of the rows, when they were.
+    fn new_values(&self) -> Option<(SchemaRef, NewValues)> {
+        let patching = self.patching.as_ref()?;
+        Some((Arc::clone(&patching.schema), std::mem::take(&mut *patching.values.lock())))
     }
 
     fn repeats(&self, row: String) -> LakeError {
@@ -360,13 +510,24 @@ impl Changes {
         error: LakeError,
     ) -> LakeError {
         let (Some((file, row)), Some(keys)) = (*self.repeated.lock(), &self.keys) else {
-            return error;
+            return unwrapped(error);
         };
         match find_row(rows, task, file, row, keys).await {
             Ok(row) => self.repeats(row),
             Err(_) => self.repeats("?".to_owned()),
         }
     }
+}
+
+/// An error of ours that went through a plan, as it was.
+fn unwrapped(error: LakeError) -> LakeError {
+    if let LakeError::Query { source, .. } = &error
+        && let DataFusionError::External(cause) = source.find_root()
+        && let Some(ours) = cause.downcast_ref::<LakeError>()
+    {
+        return ours.clone();
+    }
+    error
 }
 
 async fn find_row(
@@ -440,11 +601,7 @@ fn operation_of(operation: ChangeOperation, condition: Option<String>) -> DeltaO
 }
 
 /// What the history shows, under the names that other Delta writers use.
-fn metrics(
-    changed: Changed,
-    adds: &[deltalake_core::kernel::Add],
-    removed: usize,
-) -> Map<String, Value> {
+fn metrics(changed: Changed, adds: &[Add], removed: usize) -> Map<String, Value> {
     let bytes: i64 = adds.iter().map(|add| add.size).sum();
     let counts = [
         ("numDeletedRows", changed.deleted),

@@ -15,7 +15,7 @@ use datafusion::{
     physical_expr::PhysicalExpr,
     physical_optimizer::pruning::{PruningPredicateBuilder, PruningStatistics},
 };
-use deltalake_core::kernel::{EagerSnapshot, LogicalFileView, Remove};
+use deltalake_core::kernel::{Add, EagerSnapshot, LogicalFileView, Remove};
 use object_store::path::Path;
 
 use crate::error::LakeError;
@@ -118,6 +118,12 @@ impl DataFiles {
     pub(crate) fn partition_values(&self, file: usize) -> DataFusionResult<Vec<ScalarValue>> {
         let values = self.partition_values.iter();
         values.map(|values| ScalarValue::try_from_array(values, file)).collect()
+    }
+
+    /// The log's entry that brought the file.
+    #[expect(deprecated, reason = "the library offers no other way back to the action")]
+    pub(crate) fn add(&self, file: usize) -> Add {
+        self.files[file].add_action()
     }
 
     /// The log's entry that takes the file away.

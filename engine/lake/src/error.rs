@@ -182,6 +182,14 @@ pub enum LakeError {
         /// The row, cut off when it is long.
         row: String,
     },
+    /// New values cannot be put into files as they are; the rows have to be written whole.
+    #[error("the changed rows of '{location}' have to be written whole: {why}")]
+    NotPatchable {
+        /// The place.
+        location: String,
+        /// Why.
+        why: &'static str,
+    },
     /// A statement would change one row twice.
     #[error(
         "several rows of the source match the same row of the Delta table at '{location}': {row}; \
@@ -358,7 +366,7 @@ impl LakeError {
             Self::Conflict { .. } => Code::Aborted,
             Self::OutcomeUnknown { .. } => Code::Unavailable,
             Self::ReadBack { source, .. } => source.code(),
-            Self::Internal { .. } => Code::Internal,
+            Self::NotPatchable { .. } | Self::Internal { .. } => Code::Internal,
         }
     }
 

@@ -23,6 +23,7 @@ mod lake;
 mod location;
 mod log;
 mod optimize;
+mod patch;
 mod protocol;
 mod provider;
 mod restore;
@@ -33,6 +34,7 @@ mod snapshot;
 mod stage;
 mod staging;
 mod statistics;
+mod stats;
 mod stores;
 mod vacuum;
 

@@ -497,12 +497,16 @@ pub(crate) fn distribute(
     Ok(Arc::new(plan))
 }
 
-fn writer_config(target: &Target, target_file_size: u64) -> WriterConfig {
-    let properties = WriterProperties::builder()
+/// How data files are written.
+pub(crate) fn writer_properties() -> WriterProperties {
+    WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
         .set_created_by(concat!("whimbrel ", env!("CARGO_PKG_VERSION")).to_owned())
-        .build();
+        .build()
+}
+
+fn writer_config(target: &Target, target_file_size: u64) -> WriterConfig {
     let property = |key: &str| target.properties.get(key).map(String::as_str);
     let indexed = property("delta.dataSkippingNumIndexedCols").and_then(|n| n.try_into().ok());
     let columns = property("delta.dataSkippingStatsColumns")
@@ -510,7 +514,7 @@ fn writer_config(target: &Target, target_file_size: u64) -> WriterConfig {
     WriterConfig::new(
         Arc::clone(&target.schema),
         target.partitioned_by.clone(),
-        Some(properties),
+        Some(writer_properties()),
         NonZeroU64::new(target.file_size(target_file_size)),
         Some(WRITE_BATCH_ROWS),
         indexed.unwrap_or_default(),

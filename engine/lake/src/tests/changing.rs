@@ -36,6 +36,17 @@ async fn stage(
     sql: &str,
     repeats: Repeats,
 ) -> Result<(Option<Staged>, Changed), LakeError> {
+    stage_patched(lake, base, sql, repeats, None).await
+}
+
+/// The same, where only some columns of updated rows count.
+async fn stage_patched(
+    lake: &Lake,
+    base: &Arc<Snapshot>,
+    sql: &str,
+    repeats: Repeats,
+    patched: Option<Vec<usize>>,
+) -> Result<(Option<Staged>, Changed), LakeError> {
     let context = context();
     let change = StageChange {
         base: Arc::clone(base),
@@ -45,6 +56,7 @@ async fn stage(
         condition: None,
         repeats,
         checks: Vec::new(),
+        patched,
         progress: Arc::new(StageProgress::default()),
     };
     lake.stage_change(change).await
@@ -386,4 +398,103 @@ async fn appends_that_wait_for_each_other_are_one_commit_and_each_is_told_of_its
     let now = latest(&test.lake, &table).await;
     assert_eq!((now.version(), now.files()), (1, 21));
     assert_eq!(read_numbers(&now).await.len(), 1 + 210);
+}
+
+/// Many rows in several row groups: `n`, a text, a number with NULLs, a time.
+fn wide(count: i64) -> RecordBatch {
+    use arrow::array::{ArrayRef, Date32Array, Float64Array, StringArray};
+    let n: ArrayRef = Arc::new(Int64Array::from_iter_values(0..count));
+    let text = StringArray::from_iter_values((0..count).map(|n| format!("row {n} of many")));
+    let some = (0..count).map(|n| (n % 3 != 0).then_some(n * 2));
+    let amount = Float64Array::from_iter((0..count).map(|n| Some(f64::from(n as i32) / 4.0)));
+    let day = Date32Array::from_iter((0..count).map(|n| Some((n % 1000) as i32)));
+    RecordBatch::try_from_iter_with_nullable([
+        ("n", n, true),
+        ("text", Arc::new(text) as ArrayRef, true),
+        ("some", Arc::new(Int64Array::from_iter(some)) as ArrayRef, true),
+        ("amount", Arc::new(amount) as ArrayRef, true),
+        ("day", Arc::new(day) as ArrayRef, true),
+    ])
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_that_no_row_changes_are_copied_as_they_are_stored() {
+    const COUNT: i64 = 1_200_000;
+    let test = TestLake::new();
+    let table = test.table("t");
+    write(&test.lake, &table, create(), wide(COUNT)).await.unwrap();
+    write(&test.lake, &table, WriteMode::Append, wide(10)).await.unwrap();
+    let base = latest(&test.lake, &table).await;
+    // Rows of both row groups of the first file; what is said of other columns does not count.
+    let sql = "SELECT \"@file\", \"@row\", arrow_cast(1, 'Int8'), NULL AS n, NULL AS text, \
+               CASE WHEN n = 7 THEN NULL ELSE n + 5000000 END AS some, NULL AS amount, \
+               arrow_cast(-5, 'Date32') AS day \
+               FROM rows WHERE n % 100000 = 7 AND text <> 'row 7 of man'";
+    let refused = Repeats::Refused { keys: Vec::new() };
+    let (staged, changed) =
+        stage_patched(&test.lake, &base, sql, refused, Some(vec![2, 4])).await.unwrap();
+    assert_eq!(changed, Changed { updated: 13, ..Changed::default() });
+    test.lake.commit(staged.unwrap(), CommitInfo::default()).await.unwrap();
+    let now = latest(&test.lake, &table).await;
+    assert_eq!((now.version(), now.files(), now.rows()), (2, 2, Some(1_200_010)));
+
+    // The same as the rows of before with the same change, computed by a query.
+    let expected = "SELECT n, text, CASE WHEN n % 100000 <> 7 THEN some \
+                    WHEN n = 7 THEN NULL ELSE n + 5000000 END AS some, amount, \
+                    CASE WHEN n % 100000 = 7 THEN arrow_cast(-5, 'Date32') ELSE day END AS day FROM old";
+    let context = context();
+    context.register_table("old", base.provider().unwrap()).unwrap();
+    context.register_table("new", now.provider().unwrap()).unwrap();
+    for sql in [
+        format!("({expected}) EXCEPT ALL SELECT * FROM new"),
+        format!("SELECT * FROM new EXCEPT ALL ({expected})"),
+    ] {
+        let differing = context.sql(&sql).await.unwrap().count().await.unwrap();
+        assert_eq!(differing, 0, "{sql}");
+    }
+    // Ranges are those of the new values, and pages of copied columns are still skipped rightly.
+    for (condition, count) in [
+        ("some > 5000000", 11_i64),
+        ("day < arrow_cast(0, 'Date32')", 13),
+        ("n = 1199999", 1),
+        ("text = 'row 1100007 of many'", 1),
+        ("n BETWEEN 1048570 AND 1048580", 11),
+    ] {
+        let sql = format!("SELECT count(*) FROM t WHERE {condition}");
+        let counted = read_sql(&now, &sql).await;
+        let counted = counted.column(0).as_primitive::<Int64Type>().value(0);
+        assert_eq!(counted, count, "{condition}");
+    }
+    // And once more on top of it.
+    let sql = "SELECT \"@file\", \"@row\", arrow_cast(1, 'Int8'), NULL AS n, \
+               upper(text) AS text, NULL AS some, NULL AS amount, NULL AS day FROM rows WHERE day < arrow_cast(0, 'Date32')";
+    let (staged, _) =
+        stage_patched(&test.lake, &now, sql, Repeats::Refused { keys: Vec::new() }, Some(vec![1]))
+            .await
+            .unwrap();
+    test.lake.commit(staged.unwrap(), CommitInfo::default()).await.unwrap();
+    let last = latest(&test.lake, &table).await;
+    let sql =
+        "SELECT count(*) FROM t WHERE text LIKE 'ROW %' AND n % 100000 = 7 AND \"some\" IS NOT NULL";
+    let counted = read_sql(&last, sql).await;
+    assert_eq!(counted.column(0).as_primitive::<Int64Type>().value(0), 11);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_store_a_column_in_another_way_are_not_patched() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    write(&test.lake, &table, create(), numbers(0..3)).await.unwrap();
+    let field = arrow::datatypes::Field::new("label", arrow::datatypes::DataType::Utf8, true);
+    let column = Arc::new(arrow::datatypes::Schema::new(vec![field]));
+    let base = latest(&test.lake, &table).await;
+    test.lake.alter(base, Alteration::AddColumns(column)).await.unwrap();
+    let base = latest(&test.lake, &table).await;
+    let sql =
+        "SELECT \"@file\", \"@row\", arrow_cast(1, 'Int8'), NULL AS n, 'x' AS label FROM rows";
+    let refused = Repeats::Refused { keys: Vec::new() };
+    let error = stage_patched(&test.lake, &base, sql, refused, Some(vec![1])).await.unwrap_err();
+    assert!(matches!(error, LakeError::NotPatchable { .. }), "{error}");
+    assert_eq!(data_files(&test.path("t")).len(), 1);
 }

@@ -21,8 +21,8 @@ use dialect::statement::{
     Change, ChangeAction, ChangeClause, ChangeKind, Query, Statement, TableUse, When,
 };
 use lake::{
-    CHANGE_COLUMN, ChangeOperation, CommitInfo, FILE_COLUMN, ROW_COLUMN, Repeats, RowChange,
-    Snapshot, StageChange, StageProgress,
+    CHANGE_COLUMN, ChangeOperation, CommitInfo, FILE_COLUMN, LakeError, ROW_COLUMN, Repeats,
+    RowChange, Snapshot, StageChange, StageProgress,
 };
 use model::name::{CATALOG, ObjectName};
 
@@ -46,6 +46,16 @@ pub(super) struct PlannedChange {
     pub(super) plan: LogicalPlan,
     pub(super) target: Arc<Snapshot>,
     pub(super) repeats: Repeats,
+    pub(super) patched: Option<Vec<usize>>,
+}
+
+/// What the plan of a change says of rows that it updates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Updated {
+    /// Every column.
+    Whole,
+    /// Only the columns that change, where the lake can put them into the files that are there.
+    Patched,
 }
 
 pub(super) async fn check(
@@ -53,7 +63,8 @@ pub(super) async fn check(
     session: &Session,
     change: &Change,
 ) -> Result<Checked, QueryError> {
-    let PlannedChange { resolved, plan, .. } = planned(inner, session, change).await?;
+    let change_plan = planned(inner, session, change, Updated::Whole).await?;
+    let PlannedChange { resolved, plan, .. } = change_plan;
     Ok(Checked { resolved, plan, parameters: change.rows.parameters })
 }
 
@@ -64,7 +75,8 @@ pub(super) async fn explain(
     change: &Change,
     verbose: bool,
 ) -> Result<Checked, QueryError> {
-    let PlannedChange { resolved, plan, .. } = planned(inner, session, change).await?;
+    let change_plan = planned(inner, session, change, Updated::Patched).await?;
+    let PlannedChange { resolved, plan, .. } = change_plan;
     let plan = LogicalPlanBuilder::from(plan).explain(verbose, false)?.build()?;
     Ok(Checked { resolved, plan, parameters: change.rows.parameters })
 }
@@ -111,12 +123,27 @@ async fn run_once(
     // Two changes of one table would only make each other start again.
     let _turn = inner.options.lake.turn(&location).await?;
     until_undisturbed(|| async {
-        let change_plan = planned(inner, session, change).await?;
-        let plan = plan::bind(change_plan.plan, change.rows.parameters, row)?;
-        let planned = PlannedChange { plan, ..change_plan };
-        commit(queries, planned, operation(change.kind), condition(change)).await
+        match attempt(queries, session, change, row, Updated::Patched).await {
+            Err(QueryError::Lake(LakeError::NotPatchable { .. })) => {
+                attempt(queries, session, change, row, Updated::Whole).await
+            }
+            outcome => outcome,
+        }
     })
     .await
+}
+
+async fn attempt(
+    queries: &Queries,
+    session: &Session,
+    change: &Change,
+    row: Option<(&RecordBatch, usize)>,
+    updated: Updated,
+) -> Result<u64, QueryError> {
+    let change_plan = planned(&queries.inner, session, change, updated).await?;
+    let plan = plan::bind(change_plan.plan, change.rows.parameters, row)?;
+    let planned = PlannedChange { plan, ..change_plan };
+    commit(queries, planned, operation(change.kind), condition(change)).await
 }
 
 /// Stages and commits a planned change. Returns the number of rows that it changed.
@@ -126,13 +153,13 @@ pub(super) async fn commit(
     operation: ChangeOperation,
     condition: Option<String>,
 ) -> Result<u64, QueryError> {
-    let PlannedChange { resolved, plan: logical, target, repeats } = planned;
+    let PlannedChange { resolved, plan: logical, target, repeats, patched } = planned;
     let checks = checks(&resolved.state, &target)?;
     stage_and_commit(
         queries,
         &resolved,
         &logical,
-        StagedAs { target, repeats, operation, condition, checks },
+        StagedAs { target, repeats, operation, condition, checks, patched },
     )
     .await
 }
@@ -144,6 +171,7 @@ pub(super) struct StagedAs {
     pub(super) operation: ChangeOperation,
     pub(super) condition: Option<String>,
     pub(super) checks: Vec<lake::Check>,
+    pub(super) patched: Option<Vec<usize>>,
 }
 
 pub(super) async fn stage_and_commit(
@@ -152,7 +180,7 @@ pub(super) async fn stage_and_commit(
     logical: &LogicalPlan,
     staged_as: StagedAs,
 ) -> Result<u64, QueryError> {
-    let StagedAs { target, repeats, operation, condition, checks } = staged_as;
+    let StagedAs { target, repeats, operation, condition, checks, patched } = staged_as;
     let plan = plan::physical(&resolved.state, logical).await?;
     let change = StageChange {
         base: target,
@@ -162,6 +190,7 @@ pub(super) async fn stage_and_commit(
         condition,
         repeats,
         checks,
+        patched,
         progress: Arc::new(StageProgress::default()),
     };
     let (staged, changed) = queries.stage_change(change).await?;
@@ -198,6 +227,7 @@ async fn planned(
     inner: &Inner,
     session: &Session,
     change: &Change,
+    updated: Updated,
 ) -> Result<PlannedChange, QueryError> {
     if change.schema_evolution {
         return Err(QueryError::Unsupported(
@@ -225,10 +255,15 @@ async fn planned(
     let places = Places::find(input.schema()).ok_or_else(|| not_single_rows(change.kind))?;
     let values: Vec<Expr> =
         projection.expr.into_iter().take(expressions).map(Expr::unalias).collect();
-    let changes = Changes { change, target: &target, values: &values, places };
+    let patched = match updated {
+        Updated::Whole => None,
+        Updated::Patched => patched_columns(change, &target),
+    };
+    let changes = Changes { change, target: &target, values: &values, places, patched };
     let repeats = changes.repeats(&input);
     let plan = changes.plan(input)?;
-    Ok(PlannedChange { resolved, plan, target, repeats })
+    let Changes { patched, .. } = changes;
+    Ok(PlannedChange { resolved, plan, target, repeats, patched })
 }
 
 /// Every table that a statement names, its target once more under a name of its own.
@@ -392,12 +427,42 @@ impl Places {
     }
 }
 
+/// The only columns that a change gives other values, when all others can be copied as they are
+/// stored: no row goes or moves to another partition, and nothing has to look at whole rows.
+fn patched_columns(change: &Change, target: &Snapshot) -> Option<Vec<usize>> {
+    let table = target.schema();
+    let mut columns: Vec<usize> = Vec::new();
+    for clause in &change.clauses {
+        match &clause.action {
+            ChangeAction::Delete | ChangeAction::UpdateAll => return None,
+            ChangeAction::Insert { .. } | ChangeAction::InsertAll => {}
+            ChangeAction::Update(assignments) => {
+                for (column, _) in assignments {
+                    let n = table.index_of(column).ok()?;
+                    let stays_in_place = !target.partitioned_by().contains(column)
+                        && !table.field(n).data_type().is_nested();
+                    if !stays_in_place {
+                        return None;
+                    }
+                    columns.push(n);
+                }
+            }
+        }
+    }
+    columns.sort_unstable();
+    columns.dedup();
+    let stored = table.fields().len() - target.partitioned_by().len();
+    let worthwhile = !columns.is_empty() && columns.len() < stored;
+    (worthwhile && target.constraints().next().is_none()).then_some(columns)
+}
+
 /// A change over planned rows.
 struct Changes<'a> {
     change: &'a Change,
     target: &'a Snapshot,
     values: &'a [Expr],
     places: Places,
+    patched: Option<Vec<usize>>,
 }
 
 impl Changes<'_> {
@@ -539,10 +604,13 @@ impl Changes<'_> {
             table.index_of(column).map_err(|_| unknown(column))?;
         }
         let mut row = Vec::with_capacity(table.fields().len());
-        for field in table.fields() {
+        for (n, field) in table.fields().iter().enumerate() {
+            let copied = matches!(action, ChangeAction::Update(_))
+                && self.patched.as_ref().is_some_and(|columns| !columns.contains(&n));
             let assigned = named.iter().find(|(column, _)| column == field.name());
             let value = match action {
                 ChangeAction::Delete => lit(ScalarValue::try_from(field.data_type())?),
+                _ if copied => lit(ScalarValue::try_from(field.data_type())?),
                 ChangeAction::UpdateAll | ChangeAction::InsertAll => {
                     self.of_source(field.name(), schema)?
                 }

@@ -274,6 +274,7 @@ async fn replace_where(
         operation: ChangeOperation::Replace,
         condition: Some(replaced.text.clone()),
         checks,
+        patched: None,
     };
     stage_and_commit(queries, resolved, &plan, staged_as).await
 }

@@ -1,0 +1,369 @@
+//! Writes files anew with other values in some columns, and copies the bytes of all others.
+//!
+//! An UPDATE of two columns of sixteen would otherwise decode and encode fourteen for nothing. Rows
+//! keep their order, so a column that no row changes is the same bytes in the new file: its pages
+//! are taken over as they are, with their indexes. Values are held in memory until the files are
+//! written, so a statement that changes very many rows goes the other way, see `change.rs`.
+
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
+
+use arrow::{
+    array::{Array, ArrayRef, RecordBatch},
+    compute::interleave,
+    datatypes::{Schema, SchemaRef},
+};
+use bytes::{Buf, Bytes};
+use deltalake_core::kernel::Add;
+use futures::{FutureExt, TryStreamExt, future::BoxFuture};
+use object_store::{ObjectStore, ObjectStoreExt, buffered::BufWriter, path::Path};
+use parquet::{
+    arrow::{
+        ProjectionMask,
+        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
+        arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves},
+        async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder},
+    },
+    column::writer::ColumnCloseResult,
+    errors::ParquetError,
+    file::{
+        metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader},
+        properties::WriterProperties,
+        reader::{ChunkReader, Length},
+        writer::SerializedFileWriter,
+    },
+};
+use tokio::io::AsyncWriteExt;
+use uuid::Uuid;
+
+use crate::{
+    data_files::DataFiles,
+    error::LakeError,
+    location::Place,
+    staging::{StagingArea, StagingStore},
+    stats::with_new_values,
+};
+
+/// New values of some columns, held until the files are written.
+#[derive(Debug, Default)]
+pub(crate) struct NewValues {
+    batches: Vec<RecordBatch>,
+    /// For each file, its changed rows and where their values are.
+    rows: BTreeMap<usize, Vec<(u32, (usize, usize))>>,
+    bytes: usize,
+}
+
+impl NewValues {
+    /// Takes the rows of a batch; `places` says for each which row of which file it replaces.
+    pub(crate) fn add(&mut self, batch: RecordBatch, places: Vec<(usize, u32)>) {
+        self.bytes += batch.get_array_memory_size() + places.len() * 24;
+        let number = self.batches.len();
+        for (at, (file, row)) in places.into_iter().enumerate() {
+            self.rows.entry(file).or_default().push((row, (number, at)));
+        }
+        self.batches.push(batch);
+    }
+
+    /// Memory that they take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The values of one file in the order of its rows, and the rows.
+    fn of(&self, file: usize) -> Result<(Vec<u32>, Vec<ArrayRef>), arrow::error::ArrowError> {
+        let mut rows = self.rows.get(&file).cloned().unwrap_or_default();
+        rows.sort_unstable();
+        let places: Vec<(usize, usize)> = rows.iter().map(|(_, place)| *place).collect();
+        let columns = self.batches.first().map_or(0, RecordBatch::num_columns);
+        let arrays = (0..columns).map(|column| {
+            let arrays: Vec<&dyn Array> =
+                self.batches.iter().map(|batch| batch.column(column).as_ref()).collect();
+            interleave(&arrays, &places)
+        });
+        Ok((rows.into_iter().map(|(row, _)| row).collect(), arrays.collect::<Result<_, _>>()?))
+    }
+}
+
+/// What all files of one statement share.
+pub(crate) struct Patch {
+    pub(crate) place: Place,
+    pub(crate) area: Arc<StagingArea>,
+    pub(crate) files: Arc<DataFiles>,
+    /// The columns that change, with the types of the table.
+    pub(crate) columns: SchemaRef,
+    pub(crate) values: NewValues,
+    pub(crate) properties: WriterProperties,
+}
+
+impl Patch {
+    /// Writes one file anew. `None` when its columns are not stored as the table has them now:
+    /// such a file has to be decoded.
+    pub(crate) async fn file(&self, file: usize) -> Result<Option<Add>, LakeError> {
+        let location = self.place.text();
+        let failed =
+            |error: ParquetError| LakeError::internal("write a data file", location.clone(), error);
+        let path = self.files.path(file)?;
+        let store = Arc::clone(&self.place.store);
+        let reader = StoredFile { store, path: path.clone(), size: self.files.size(file) };
+        let options = ArrowReaderOptions::new();
+        let metadata =
+            ArrowReaderMetadata::load_async(&mut reader.clone(), options).await.map_err(failed)?;
+        let Some(roots) = self.roots(metadata.schema()) else { return Ok(None) };
+        let (rows, values) = self.values.of(file).map_err(|error| failed(error.into()))?;
+
+        let (new_path, new_place) = renamed(&self.files.add(file).path, &path);
+        let store: Arc<dyn ObjectStore> = Arc::new(StagingStore::new(Arc::clone(&self.area)));
+        let mut upload = BufWriter::new(store, new_place);
+        let parquet = metadata.metadata();
+        let schema = parquet.file_metadata().schema_descr();
+        let properties = self
+            .properties
+            .clone()
+            .into_builder()
+            .set_key_value_metadata(parquet.file_metadata().key_value_metadata().cloned())
+            .build();
+        let mut writer =
+            SerializedFileWriter::new(Vec::new(), schema.root_schema_ptr(), Arc::new(properties))
+                .map_err(failed)?;
+        let encoders = ArrowRowGroupWriterFactory::new(&writer, Arc::clone(metadata.schema()));
+        let mask = ProjectionMask::roots(schema, roots.iter().copied());
+        let mut stats: Vec<Vec<ArrayRef>> = vec![Vec::new(); roots.len()];
+        let (mut first_row, mut size) = (0_u64, 0_u64);
+        for group in 0..parquet.num_row_groups() {
+            let group_metadata = parquet.row_group(group);
+            let group_rows = u64::try_from(group_metadata.num_rows()).unwrap_or(0);
+            let range = first_row..first_row + group_rows;
+            first_row = range.end;
+            let old = read_group(&reader, &metadata, &mask, group).await.map_err(failed)?;
+            let new = replaced(&old, &roots, metadata.schema(), &rows, &values, &range);
+            let new = new.map_err(|error| failed(error.into()))?;
+            let mut encoded = encode(&encoders, &new, &roots, metadata.schema(), schema, group)
+                .map_err(failed)?;
+            for (column, array) in new.into_iter().enumerate() {
+                stats[column].push(array);
+            }
+            let mut group_writer = writer.next_row_group().map_err(failed)?;
+            for column in 0..schema.num_columns() {
+                if let Some(chunk) = encoded.remove(&column) {
+                    chunk.append_to_row_group(&mut group_writer).map_err(failed)?;
+                    continue;
+                }
+                let chunk = group_metadata.column(column).clone();
+                let (start, length) = chunk.byte_range();
+                let bytes = self.place.store.get_range(&path, start..start + length).await;
+                let bytes = bytes.map_err(|source| {
+                    LakeError::store("read a data file", location.clone(), source)
+                })?;
+                let offsets = parquet.offset_index().map(|index| index[group][column].clone());
+                let copied = ColumnCloseResult {
+                    bytes_written: length,
+                    rows_written: group_rows,
+                    metadata: chunk,
+                    bloom_filter: None,
+                    column_index: parquet.column_index().map(|i| i[group][column].clone()),
+                    offset_index: offsets,
+                };
+                group_writer.append_column(&Part { start, bytes }, copied).map_err(failed)?;
+            }
+            group_writer.close().map_err(failed)?;
+            size += drain(&mut writer, &mut upload, &location).await?;
+        }
+        writer.finish().map_err(failed)?;
+        size += drain(&mut writer, &mut upload, &location).await?;
+        upload.shutdown().await.map_err(|error| upload_failed(&location, error))?;
+        let old = self.files.add(file);
+        let stats = old.stats.as_deref().map(|old| with_new_values(old, &self.columns, &stats));
+        let now = rt::clock::Clock::now(&rt::clock::SystemClock).as_micros() / 1_000;
+        Ok(Some(Add {
+            path: new_path,
+            size: i64::try_from(size).unwrap_or(i64::MAX),
+            modification_time: now,
+            data_change: true,
+            stats,
+            ..old
+        }))
+    }
+
+    /// Where the changed columns are in a file.
+    fn roots(&self, stored: &Schema) -> Option<Vec<usize>> {
+        let columns = self.columns.fields().iter();
+        columns
+            .map(|column| {
+                let (at, field) = stored.column_with_name(column.name())?;
+                (field.data_type() == column.data_type()).then_some(at)
+            })
+            .collect()
+    }
+}
+
+/// Reads the changed columns of one row group.
+async fn read_group(
+    reader: &StoredFile,
+    metadata: &ArrowReaderMetadata,
+    mask: &ProjectionMask,
+    group: usize,
+) -> Result<RecordBatch, ParquetError> {
+    let rows = usize::try_from(metadata.metadata().row_group(group).num_rows()).unwrap_or(1);
+    let stream =
+        ParquetRecordBatchStreamBuilder::new_with_metadata(reader.clone(), metadata.clone())
+            .with_projection(mask.clone())
+            .with_row_groups(vec![group])
+            .with_batch_size(rows.max(1))
+            .build()?;
+    let schema = Arc::clone(stream.schema());
+    let batches: Vec<RecordBatch> = stream.try_collect().await?;
+    Ok(arrow::compute::concat_batches(&schema, &batches)?)
+}
+
+/// The columns of one row group with the new values in the place of the old ones.
+fn replaced(
+    old: &RecordBatch,
+    roots: &[usize],
+    stored: &Schema,
+    rows: &[u32],
+    values: &[ArrayRef],
+    range: &Range<u64>,
+) -> Result<Vec<ArrayRef>, arrow::error::ArrowError> {
+    let from = rows.partition_point(|row| u64::from(*row) < range.start);
+    let until = rows.partition_point(|row| u64::from(*row) < range.end);
+    let mut places: Vec<(usize, usize)> = (0..old.num_rows()).map(|row| (0, row)).collect();
+    for (at, row) in rows.iter().enumerate().take(until).skip(from) {
+        let row = usize::try_from(u64::from(*row) - range.start).unwrap_or(usize::MAX);
+        places[row] = (1, at);
+    }
+    let changed = roots.iter().zip(values).map(|(root, new)| {
+        let name = stored.field(*root).name();
+        let old = old.column_by_name(name).ok_or_else(|| {
+            arrow::error::ArrowError::SchemaError(format!("column '{name}' was not read"))
+        })?;
+        if from == until {
+            return Ok(Arc::clone(old));
+        }
+        interleave(&[old.as_ref(), new.as_ref()], &places)
+    });
+    changed.collect()
+}
+
+type Encoded = BTreeMap<usize, parquet::arrow::arrow_writer::ArrowColumnChunk>;
+
+/// The changed columns as they are stored, by their number among the stored ones.
+fn encode(
+    encoders: &ArrowRowGroupWriterFactory,
+    columns: &[ArrayRef],
+    roots: &[usize],
+    stored: &Schema,
+    schema: &parquet::schema::types::SchemaDescriptor,
+    group: usize,
+) -> Result<Encoded, ParquetError> {
+    let mut writers: Vec<Option<_>> =
+        encoders.create_column_writers(group)?.into_iter().map(Some).collect();
+    let mut encoded = Encoded::new();
+    for (array, root) in columns.iter().zip(roots) {
+        let leaves =
+            (0..schema.num_columns()).filter(|leaf| schema.get_column_root_idx(*leaf) == *root);
+        let values = compute_leaves(stored.field(*root), array)?;
+        for (leaf, values) in leaves.zip(values) {
+            let Some(mut writer) = writers.get_mut(leaf).and_then(Option::take) else { continue };
+            writer.write(&values)?;
+            encoded.insert(leaf, writer.close()?);
+        }
+    }
+    Ok(encoded)
+}
+
+/// Hands on what was written so far. Returns its bytes.
+async fn drain(
+    writer: &mut SerializedFileWriter<Vec<u8>>,
+    upload: &mut BufWriter,
+    location: &str,
+) -> Result<u64, LakeError> {
+    let written = std::mem::take(writer.inner_mut());
+    let bytes = written.len() as u64;
+    upload
+        .put(written.into())
+        .await
+        .map_err(|source| LakeError::store("write a data file", location.to_owned(), source))?;
+    Ok(bytes)
+}
+
+fn upload_failed(location: &str, error: std::io::Error) -> LakeError {
+    LakeError::io("write a data file", location.to_owned(), error)
+}
+
+/// A new name in the same folder: as the log spells it, and where it is.
+fn renamed(old: &str, place: &Path) -> (String, Path) {
+    let name = format!("part-00000-{}-c000.zstd.parquet", Uuid::new_v4());
+    let folder = old.rsplit_once('/').map(|(folder, _)| format!("{folder}/")).unwrap_or_default();
+    let mut parts: Vec<_> = place.parts().collect();
+    parts.pop();
+    (format!("{folder}{name}"), Path::from_iter(parts).join(name))
+}
+
+/// A file of which parts are read as they are needed.
+#[derive(Clone)]
+struct StoredFile {
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    size: u64,
+}
+
+impl AsyncFileReader for StoredFile {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
+        async move {
+            let bytes = self.store.get_range(&self.path, range).await;
+            bytes.map_err(|error| ParquetError::External(Box::new(error)))
+        }
+        .boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        _: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
+        async move {
+            // With the indexes of pages, which are copied with the pages.
+            let policy = PageIndexPolicy::Optional;
+            let size = self.size;
+            let reader = ParquetMetaDataReader::new().with_page_index_policy(policy);
+            Ok(Arc::new(reader.load_and_finish(self, size).await?))
+        }
+        .boxed()
+    }
+}
+
+/// A part of a file that says where it was in it.
+struct Part {
+    start: u64,
+    bytes: Bytes,
+}
+
+impl Length for Part {
+    fn len(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+}
+
+impl ChunkReader for Part {
+    type T = bytes::buf::Reader<Bytes>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        Ok(self.from(start)?.reader())
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        let bytes = self.from(start)?;
+        if bytes.len() < length {
+            return Err(ParquetError::EOF("a part of a file ends early".to_owned()));
+        }
+        Ok(bytes.slice(..length))
+    }
+}
+
+impl Part {
+    fn from(&self, start: u64) -> Result<Bytes, ParquetError> {
+        let within = start.checked_sub(self.start).and_then(|at| usize::try_from(at).ok());
+        match within.filter(|at| *at <= self.bytes.len()) {
+            Some(at) => Ok(self.bytes.slice(at..)),
+            None => Err(ParquetError::EOF("outside of a part of a file".to_owned())),
+        }
+    }
+}
