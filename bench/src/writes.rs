@@ -77,9 +77,9 @@ async fn copy(file: &Path, to: &Path) -> Duration {
 
 /// MERGE of few and of many rows into lineitem, beside the same MERGE of the Python package.
 pub(crate) async fn merges(dataset: &Dataset, python: Option<&Path>) {
-    let server = dataset.serve();
-    let mut connection = Connection::open(server.address()).await;
     for rows in [1_000, 100_000] {
+        let server = dataset.serve();
+        let mut connection = Connection::open(server.address()).await;
         figures::title(&format!("MERGE of {rows} rows into lineitem"));
         connection.update("CREATE TABLE target AS SELECT * FROM lineitem").await;
         connection
@@ -93,11 +93,13 @@ pub(crate) async fn merges(dataset: &Dataset, python: Option<&Path>) {
             "MERGE INTO target AS t USING source AS s ON {KEYS} WHEN MATCHED THEN \
              UPDATE SET l_quantity = s.l_quantity, l_comment = s.l_comment"
         );
-        let peak = Peak::begin(&server);
+        // A new process, like the one of the peer: what made the tables is not counted.
+        let server = server.stop().start();
+        let mut connection = Connection::open(server.address()).await;
         let start = Instant::now();
         let changed = connection.update(&sql).await;
         let ours = start.elapsed();
-        let memory = peak.megabytes();
+        let memory = crate::memory::resident(server.pid(), "VmHWM").unwrap();
         assert_eq!(changed, rows);
         println!("Whimbrel: {:.2} s, peak {memory:.0} MB", ours.as_secs_f64());
         if let Some(python) = python {
@@ -117,8 +119,8 @@ pub(crate) async fn merges(dataset: &Dataset, python: Option<&Path>) {
         }
         connection.update("DROP TABLE target PURGE").await;
         connection.update("DROP TABLE source PURGE").await;
+        server.stop();
     }
-    server.stop();
 }
 
 /// A change of one in a hundred of clustered rows.
@@ -229,24 +231,6 @@ async fn bytes_of(connection: &mut Connection, table: &str) -> u64 {
 fn read_bytes(server: &Server) -> u64 {
     let io = std::fs::read_to_string(format!("/proc/{}/io", server.pid())).unwrap();
     io.lines().find_map(|line| line.strip_prefix("rchar: ")?.parse().ok()).unwrap()
-}
-
-/// The largest resident memory of the server since a moment.
-struct Peak {
-    pid: u32,
-}
-
-impl Peak {
-    fn begin(server: &Server) -> Self {
-        let pid = server.pid();
-        // proc(5): 5 resets the peak.
-        std::fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
-        Self { pid }
-    }
-
-    fn megabytes(&self) -> f64 {
-        crate::memory::resident(self.pid, "VmHWM").unwrap()
-    }
 }
 
 struct Peer {
