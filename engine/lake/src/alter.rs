@@ -125,7 +125,7 @@ struct Definition {
 
 impl Definition {
     fn of(location: &str, base: &Snapshot) -> Result<Self, LakeError> {
-        let fields = serde_json::from_str(&base.state().metadata().schema_string());
+        let fields = serde_json::from_str(base.state().metadata().schema_string());
         Ok(Self {
             location: location.to_owned(),
             schema: base.schema(),

@@ -22,6 +22,7 @@ mod history;
 mod lake;
 mod location;
 mod log;
+mod named_rows;
 mod optimize;
 mod patch;
 mod protocol;

@@ -43,12 +43,15 @@ use crate::{
     stats::with_new_values,
 };
 
+/// A row of a file, and where its values are: in which batch, and at which place of it.
+type NewRow = (u32, (usize, usize));
+
 /// New values of some columns, held until the files are written.
 #[derive(Debug, Default)]
 pub(crate) struct NewValues {
     batches: Vec<RecordBatch>,
     /// For each file, its changed rows and where their values are.
-    rows: BTreeMap<usize, Vec<(u32, (usize, usize))>>,
+    rows: BTreeMap<usize, Vec<NewRow>>,
     bytes: usize,
 }
 

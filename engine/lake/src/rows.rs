@@ -31,7 +31,7 @@ use object_store::{ObjectMeta, path::Path};
 use parquet::arrow::RowNumber;
 use url::Position;
 
-use crate::{error::LakeError, scan::TableScan, snapshot::Snapshot};
+use crate::{data_files::DataFiles, error::LakeError, scan::TableScan, snapshot::Snapshot};
 
 /// Number of the file that a row is in, `Int32`.
 pub const FILE_COLUMN: &str = "@file";
@@ -77,6 +77,10 @@ impl TableRows {
         fields.push(Arc::new(Field::new(ROW_COLUMN, DataType::Int64, true)));
         let schema = Arc::new(Schema::new(fields));
         Ok(Self { snapshot, schema })
+    }
+
+    pub(crate) fn data_files(&self) -> Result<Arc<DataFiles>, LakeError> {
+        self.snapshot.data_files()
     }
 
     /// A plan that reads these files; `projection` counts the columns of the table, then

@@ -356,6 +356,11 @@ impl Writing {
         }
     }
 
+    /// The table that is written.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// Writes the rows that still wait.
     pub(crate) async fn flush(&self, held: Held) -> Result<Vec<Add>, LakeError> {
         if held.batches.is_empty() {

@@ -475,8 +475,7 @@ async fn columns_that_no_row_changes_are_copied_as_they_are_stored() {
             .unwrap();
     test.lake.commit(staged.unwrap(), CommitInfo::default()).await.unwrap();
     let last = latest(&test.lake, &table).await;
-    let sql =
-        "SELECT count(*) FROM t WHERE text LIKE 'ROW %' AND n % 100000 = 7 AND \"some\" IS NOT NULL";
+    let sql = "SELECT count(*) FROM t WHERE text LIKE 'ROW %' AND n % 100000 = 7 AND \"some\" IS NOT NULL";
     let counted = read_sql(&last, sql).await;
     assert_eq!(counted.column(0).as_primitive::<Int64Type>().value(0), 11);
 }
