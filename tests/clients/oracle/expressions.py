@@ -321,7 +321,9 @@ class Expressions:
             same = inner.of({kind, TEXT} if kind == LABEL else {kind})
             if same:
                 negated = chance.choice(["", "NOT "]) if place == Place.CONJUNCT else ""
-                where = self._inner_where(inner, scope, correlated=0.15)
+                # DataFusion takes a NULL that only another outer row would see for one that this row sees.
+                correlated = 0.15 if not negated or self.everything else 0.0
+                where = self._inner_where(inner, scope, correlated)
                 return f"{column} {negated}IN (SELECT {chance.choice(same)} FROM {name} AS {inner.name}{where})"
         if pick < 0.8:
             negated = chance.choice(["", "NOT "])
