@@ -86,7 +86,11 @@ impl Lake {
             comment: new.comment.as_deref(),
             properties: &new.properties,
         };
-        declaration.check()?;
+        if let Alteration::Properties { set, .. } = &alteration {
+            Declaration { properties: set, ..declaration }.check()?;
+        } else {
+            Declaration { properties: &Properties::new(), ..declaration }.check()?;
+        }
         let edit = Edit {
             operation,
             removes: Vec::new(),

@@ -73,8 +73,9 @@ pub(crate) fn check_rows(
     Ok(())
 }
 
-/// A row as people write it: `id = 7, name = 'x'`, cut off when it is long.
-pub(crate) fn shown(row: &RecordBatch) -> String {
+/// The first row of a batch as people write it: `id = 7, name = 'x'`, cut off when it is long.
+#[must_use]
+pub fn shown(row: &RecordBatch) -> String {
     const SHOWN_MAX: usize = 200;
     let values = row.schema_ref().fields().iter().zip(row.columns()).map(|(field, column)| {
         let value = arrow::util::display::array_value_to_string(column, 0);

@@ -204,7 +204,7 @@ pub enum LakeError {
     /// Data files of an older version are gone.
     #[error(
         "version {version} of the Delta table at '{location}' cannot be restored: its file '{first}' \
-         is no longer there, nor are {more} others; VACUUM deletes files of old versions"
+         and {more} more are no longer there; VACUUM deletes files of old versions"
     )]
     FilesGone {
         /// The place.

@@ -42,7 +42,7 @@ mod vacuum;
 pub use crate::{
     alter::Alteration,
     change::{CHANGE_COLUMN, ChangeOperation, Changed, Repeats, RowChange, StageChange},
-    check::{CONSTRAINT_PREFIX, Check},
+    check::{CONSTRAINT_PREFIX, Check, shown},
     commit::{CommitInfo, Committed, Txn},
     create::CreateTable,
     error::LakeError,

@@ -75,7 +75,17 @@ impl TableProvider for DeltaTableProvider {
         &self,
         filters: &[&Expr],
     ) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
-        self.scan.supports_filters_pushdown(filters)
+        let supported = self.scan.supports_filters_pushdown(filters)?;
+        // The library takes a condition without columns, `NULL` for example, for one about
+        // partitions, promises to apply it and forgets it.
+        let kept = filters.iter().zip(supported).map(|(filter, supported)| {
+            if filter.column_refs().is_empty() {
+                TableProviderFilterPushDown::Unsupported
+            } else {
+                supported
+            }
+        });
+        Ok(kept.collect())
     }
 
     async fn scan(

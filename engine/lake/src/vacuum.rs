@@ -104,20 +104,15 @@ fn cutoff(table: &Snapshot, vacuum: &Vacuum) -> Result<Timestamp, LakeError> {
             location: table.location().to_owned(),
             key: RETENTION.to_owned(),
             why: format!(
-                "keeps files for {} hours, so RETAIN {} HOURS would break readers of older versions; \
+                "keeps files for {} hours, and a shorter RETAIN would break readers of older versions; \
                  lower it first with ALTER TABLE … SET TBLPROPERTIES",
-                hours(least),
-                hours(retain)
+                least.as_secs() / 3600,
             ),
         });
     }
     let now = rt::clock::Clock::now(&rt::clock::SystemClock).as_micros();
     let retain = i64::try_from(retain.as_micros()).unwrap_or(i64::MAX);
     Ok(Timestamp::from_micros(now.saturating_sub(retain)))
-}
-
-fn hours(duration: Duration) -> u64 {
-    duration.as_secs() / 3600
 }
 
 fn broken(place: &Place, error: impl std::error::Error + Send + Sync + 'static) -> LakeError {

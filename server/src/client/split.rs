@@ -61,9 +61,9 @@ pub(super) fn statement_kind(sql: &str) -> StatementKind {
     const QUERIES: [&str; 10] = [
         "SELECT", "WITH", "VALUES", "TABLE", "FROM", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "LIST",
     ];
-    const CHANGES: [&str; 17] = [
+    const CHANGES: [&str; 15] = [
         "INSERT", "UPDATE", "DELETE", "MERGE", "CREATE", "DROP", "ALTER", "TRUNCATE", "SET",
-        "RESET", "COPY", "GRANT", "REVOKE", "USE", "COMMENT", "OPTIMIZE", "VACUUM",
+        "RESET", "COPY", "GRANT", "REVOKE", "USE", "COMMENT",
     ];
     let word = first_word(sql);
     if word.starts_with('(') || QUERIES.contains(&word.as_str()) {

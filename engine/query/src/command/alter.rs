@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use arrow::util::display::array_value_to_string;
 use catalog::objects::OnConflict;
 use datafusion::{
     common::ToDFSchema, datasource::provider_as_source, logical_expr::LogicalPlanBuilder,
@@ -74,6 +73,7 @@ async fn alteration(
             Alteration::Properties { set: properties.clone(), unset: Vec::new() }
         }
         AlterAction::UnsetProperties { keys, if_exists } => {
+            no_constraints(&keys.iter().map(|key| (key.clone(), String::new())).collect())?;
             for key in keys {
                 if !if_exists && !base.properties().contains_key(key) {
                     return Err(QueryError::Invalid(format!(
@@ -124,7 +124,7 @@ fn has_column(name: &ObjectName, base: &Snapshot, column: &str) -> Result<(), Qu
 pub(super) fn no_constraints(properties: &Properties) -> Result<(), QueryError> {
     match properties.keys().find(|key| key.to_lowercase().starts_with(CONSTRAINT_PREFIX)) {
         Some(key) => Err(QueryError::Invalid(format!(
-            "'{key}' is a constraint: write ALTER TABLE … ADD CONSTRAINT name CHECK (…)"
+            "'{key}' is a constraint: write ALTER TABLE … ADD CONSTRAINT name CHECK (…), or DROP CONSTRAINT name"
         ))),
         None => Ok(()),
     }
@@ -147,16 +147,11 @@ async fn holds(queries: &Queries, base: &Arc<Snapshot>, check: &Check) -> Result
         .spawn(async move { datafusion::physical_plan::collect(physical, task).await })
         .await??;
     let Some(row) = found.iter().find(|batch| batch.num_rows() > 0) else { return Ok(()) };
-    let values = row.schema();
-    let values = values.fields().iter().zip(row.columns()).map(|(field, column)| {
-        let value = array_value_to_string(column, 0).unwrap_or_default();
-        format!("{} = {value}", field.name())
-    });
     Err(QueryError::Invalid(format!(
         "CHECK '{}' ({}) does not hold for rows that are there, for example {}",
         check.name,
         check.condition,
-        values.collect::<Vec<_>>().join(", ")
+        lake::shown(row)
     )))
 }
 

@@ -253,6 +253,9 @@ async fn planned(
     };
     let input = Arc::unwrap_or_clone(projection.input);
     let places = Places::find(input.schema()).ok_or_else(|| not_single_rows(change.kind))?;
+    if matches!(input, LogicalPlan::Window(_)) {
+        return Err(not_single_rows(change.kind));
+    }
     let values: Vec<Expr> =
         projection.expr.into_iter().take(expressions).map(Expr::unalias).collect();
     let patched = match updated {
@@ -325,6 +328,18 @@ pub(super) fn filter_of(rows: &Query) -> Option<&AstExpr> {
         SetExpr::Select(select) => select.selection.as_ref(),
         _ => None,
     }
+}
+
+/// Whether a condition looks at nothing but the row: no subquery.
+pub(super) fn is_about_rows(condition: &AstExpr) -> bool {
+    use std::ops::ControlFlow;
+    let found = ast::visit_expressions(condition, |expr| match expr {
+        AstExpr::Subquery(_) | AstExpr::InSubquery { .. } | AstExpr::Exists { .. } => {
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_continue()
 }
 
 fn select_of(rows: &mut Query) -> Result<&mut ast::Select, QueryError> {

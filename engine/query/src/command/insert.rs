@@ -31,7 +31,9 @@ use model::{
 };
 
 use super::{
-    change::{StagedAs, rows_of, stage_and_commit, target_name, with_target},
+    change::{
+        StagedAs, filter_of, is_about_rows, rows_of, stage_and_commit, target_name, with_target,
+    },
     target::{check_as, checks, named_target, snapshot_of, until_undisturbed},
 };
 
@@ -162,14 +164,26 @@ async fn undisturbed(
     bound: Bound<'_>,
 ) -> Result<CommandResult, QueryError> {
     let _turn = match &insert.old_rows {
-        OldRows::Stay => None,
-        OldRows::Go | OldRows::GoWhere(_) => {
+        OldRows::Stay if !reads_itself(session, insert)? => None,
+        OldRows::Stay | OldRows::Go | OldRows::GoWhere(_) => {
             let name = ObjectName::from_parts(&insert.target, session.schema())?;
             let location = named_target(&queries.inner, &name).await?.location;
             Some(queries.inner.options.lake.turn(&location).await?)
         }
     };
     until_undisturbed(|| run_once(queries, session, insert, bound)).await
+}
+
+/// Whether the source names the target itself; a view that does is seen later.
+fn reads_itself(session: &Session, insert: &Insert) -> Result<bool, QueryError> {
+    let target = ObjectName::from_parts(&insert.target, session.schema())?;
+    for used in &insert.source.tables {
+        let is_target = ObjectName::from_parts(&used.name, session.schema())? == target;
+        if is_target && used.at.is_none() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 async fn run_once(
@@ -261,6 +275,14 @@ async fn replace_where(
     }
     let come = LogicalPlanBuilder::from(new_rows).project(come)?.build()?;
     let plan = LogicalPlanBuilder::from(old_rows).project(gone)?.union(come)?.build()?;
+    let odd = replaced.rows.parameters > 0 && replaced.text.contains(['?', '$']);
+    if odd || !filter_of(&replaced.rows).is_some_and(is_about_rows) {
+        return Err(QueryError::Unsupported(
+            "REPLACE WHERE takes no parameters and no subqueries in this version: \
+             write the values, or use MERGE"
+                .to_owned(),
+        ));
+    }
     let mut checks = checks(&resolved.state, &target)?;
     let fulfilled = format!("({}) IS TRUE", replaced.text);
     let alias = name.name();
@@ -329,7 +351,6 @@ fn with_only(plan: &LogicalPlan, n: usize) -> Result<LogicalPlan, QueryError> {
     Ok(transformed.data)
 }
 
-/// The Delta table behind the target, or why it cannot be written.
 /// The INSERT for DataFusion's planner, which knows how columns and types are matched.
 fn statement(
     insert: &Insert,

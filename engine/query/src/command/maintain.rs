@@ -2,15 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use catalog::jobs::JobFilter;
+use catalog::{jobs::JobFilter, objects::OnConflict};
 use datafusion::common::ToDFSchema;
 use dialect::statement::{Maintain, NameParts, Query, TimeTravel};
-use lake::{At, Optimize, StageProgress, Vacuum};
+use lake::{At, CONSTRAINT_PREFIX, Optimize, StageProgress, Vacuum};
 use model::{job::JobState, name::ObjectName, object::Object};
 
 use super::{
     change::filter_of,
-    target::{named_target, until_undisturbed},
+    target::{target_table, until_undisturbed},
 };
 use crate::{
     answer::{Answer, count},
@@ -146,7 +146,8 @@ async fn restore(
 ) -> Result<CommandResult, QueryError> {
     let inner = &queries.inner;
     let name = ObjectName::from_parts(target, session.schema())?;
-    let location = named_target(inner, &name).await?.location;
+    let mut object = inner.object_named(&name).await?;
+    let location = target_table(&object)?.location.clone();
     let at = resolve::at(to)?;
     let lake = Arc::clone(&inner.options.lake);
     let _turn = lake.turn(&location).await?;
@@ -155,9 +156,22 @@ async fn restore(
         super::finished(queries, async move { Ok(lake.restore(&location, at).await?) })
     })
     .await?;
+    // The catalog shows comment and properties as well.
+    let now = lake.snapshot(&location, At::Latest).await?;
+    let comment = now.comment().map(str::to_owned);
+    let own = |key: &&String| !key.starts_with(CONSTRAINT_PREFIX);
+    let properties = now.properties().iter().filter(|(key, _)| own(key));
+    let properties = properties.map(|(key, value)| (key.clone(), value.clone())).collect();
+    if object.comment != comment || object.properties != properties {
+        let (id, definition_version) = (object.id, object.definition_version);
+        object.comment = comment;
+        object.properties = properties;
+        let on = OnConflict::Replace { id, definition_version };
+        inner.options.catalog.put_object(&object, on).await?;
+    }
     let (restored_files, removed_files, version) = match &restored {
         Some(done) => (done.restored_files, done.removed_files, done.committed.version),
-        None => (0, 0, lake.snapshot(&location, At::Latest).await?.version()),
+        None => (0, 0, now.version()),
     };
     Ok(CommandResult::rows(
         Answer::new()

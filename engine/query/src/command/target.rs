@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 
 use arrow::datatypes::SchemaRef;
 use datafusion::{
-    common::{DFSchema, ToDFSchema},
+    common::{DFSchema, ToDFSchema, tree_node::TreeNode},
     execution::SessionState,
+    logical_expr::{Expr, Volatility},
 };
 use lake::{Check, LakeError, Snapshot};
 use model::{
@@ -66,9 +67,22 @@ pub(super) fn check_as(
         Some(alias) => DFSchema::try_from_qualified_schema(alias, columns)?,
         None => Arc::clone(columns).to_dfschema()?,
     };
-    let planned = state
-        .create_logical_expr(condition, &schema)
-        .and_then(|expr| state.create_physical_expr(expr, &schema));
+    let logical = state.create_logical_expr(condition, &schema);
+    let changes = |expr: &Expr| {
+        expr.exists(|expr| {
+            let Expr::ScalarFunction(function) = expr else { return Ok(false) };
+            Ok(function.func.signature().volatility != Volatility::Immutable)
+        })
+    };
+    if let Ok(expr) = &logical
+        && changes(expr)?
+    {
+        return Err(QueryError::Invalid(format!(
+            "CHECK '{name}' ({condition}) calls a function whose answer changes with time: \
+             a row that was accepted has to stay right"
+        )));
+    }
+    let planned = logical.and_then(|expr| state.create_physical_expr(expr, &schema));
     let expr = planned.map_err(|error| {
         QueryError::Invalid(format!("CHECK '{name}' ({condition}) cannot be evaluated: {error}"))
     })?;
