@@ -671,7 +671,15 @@ pub(super) fn typed(
         }
         value => value,
     };
-    Ok(value.cast_to(data_type, schema)?)
+    let is_of_type = matches!(value, Expr::Column(_) | Expr::Literal(..));
+    let cast = value.cast_to(data_type, schema)?;
+    // The planner tells the type of a CASE before its branches are brought to one type.
+    let said_of_type = !is_of_type && !matches!(cast, Expr::Cast(_));
+    Ok(if said_of_type && !data_type.is_nested() {
+        datafusion::logical_expr::cast(cast, data_type.clone())
+    } else {
+        cast
+    })
 }
 
 fn kind_of(action: &ChangeAction) -> i8 {

@@ -15,6 +15,11 @@ use datafusion::{
     logical_expr::{
         Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, expr::Placeholder, ident, lit,
     },
+    physical_expr::{PhysicalExpr, expressions::cast},
+    physical_plan::{
+        ExecutionPlan,
+        projection::{ProjectionExec, ProjectionExpr},
+    },
     sql::{
         parser::{DFParser, Statement as DataFusionStatement},
         sqlparser::ast::{self, Ident, ObjectNamePart, TableObject},
@@ -43,6 +48,7 @@ use crate::{
     queries::{Checked, CommandResult, Inner, Queries},
     resolve::{Described, Pins, Purpose, Resolved},
     session::Session,
+    wire::wire_type,
 };
 
 /// The relation that stands for the bound rows of an INSERT of VALUES.
@@ -233,7 +239,7 @@ async fn stage(
 ) -> Result<Staged, QueryError> {
     let stage = Stage {
         location: base.location().to_owned(),
-        plan: plan::physical(&resolved.state, logical).await?,
+        plan: of_types(plan::physical(&resolved.state, logical).await?, &base.schema())?,
         task: resolved.state.task_ctx(),
         mode,
         base: Some(Arc::clone(base)),
@@ -241,6 +247,32 @@ async fn stage(
         progress: Arc::new(StageProgress::default()),
     };
     queries.stage(stage).await
+}
+
+/// The plan with its columns cast to the table's types. The planner has done that already, but it
+/// tells the type of a CASE before its branches are brought to one type.
+fn of_types(
+    plan: Arc<dyn ExecutionPlan>,
+    table: &SchemaRef,
+) -> Result<Arc<dyn ExecutionPlan>, QueryError> {
+    let schema = plan.schema();
+    let other = |(from, to): (&Arc<Field>, &Arc<Field>)| {
+        let (from, to) = (from.data_type(), to.data_type());
+        wire_type(from) != wire_type(to) && !to.is_nested() && !from.is_null()
+    };
+    let pairs = || schema.fields().iter().zip(table.fields());
+    if !pairs().any(other) {
+        return Ok(plan);
+    }
+    let mut items: Vec<ProjectionExpr> = Vec::new();
+    for (n, (from, to)) in pairs().enumerate() {
+        let column: Arc<dyn PhysicalExpr> =
+            Arc::new(datafusion::physical_expr::expressions::Column::new(from.name(), n));
+        let expr =
+            if other((from, to)) { cast(column, &schema, to.data_type().clone())? } else { column };
+        items.push(ProjectionExpr { expr, alias: from.name().clone() });
+    }
+    Ok(Arc::new(ProjectionExec::try_new(items, plan)?))
 }
 
 /// Rows that fulfil the condition go, and the new ones, which have to fulfil it, come: one commit.
@@ -270,7 +302,12 @@ async fn replace_where(
     ];
     for (field, column) in schema.fields().iter().zip(new_rows.schema().columns()) {
         gone.push(lit(ScalarValue::try_from(field.data_type())?).alias(field.name()));
-        let value = Expr::Column(column).cast_to(field.data_type(), new_rows.schema())?;
+        let value = Expr::Column(column);
+        // Said even where the types seem to be the same, see `of_types`.
+        let value = match field.data_type() {
+            nested if nested.is_nested() => value.cast_to(nested, new_rows.schema())?,
+            plain => datafusion::logical_expr::cast(value, plain.clone()),
+        };
         come.push(value.alias(field.name()));
     }
     let come = LogicalPlanBuilder::from(new_rows).project(come)?.build()?;
