@@ -15,6 +15,7 @@ mod data_files;
 mod edit;
 mod entry;
 mod error;
+mod exact;
 pub mod faults;
 mod files;
 mod group;

@@ -208,6 +208,11 @@ impl Fit {
         Ok(Self { location: location.to_owned(), target })
     }
 
+    /// The columns that the batches become.
+    pub(crate) fn target(&self) -> &Schema {
+        &self.target
+    }
+
     /// Converts one batch. Fails on values that do not fit and on NULL in NOT NULL columns.
     pub(crate) fn batch(&self, batch: &RecordBatch) -> Result<RecordBatch, LakeError> {
         let options = CastOptions { safe: false, format_options: FormatOptions::default() };

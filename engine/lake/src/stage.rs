@@ -39,6 +39,7 @@ use crate::{
     check::{Check, all_checked, check_rows},
     edit::Edit,
     error::LakeError,
+    exact::only_exact_bounds,
     lake::Lake,
     location::Place,
     protocol::{Declaration, check_writable, is_append_only},
@@ -367,7 +368,13 @@ impl Writing {
             return Ok(Vec::new());
         }
         let writer = self.write(held.batches).await?;
-        writer.close().await.map_err(|error| self.write_error(error))
+        self.close(writer).await
+    }
+
+    /// Ends the files of a writer.
+    async fn close(&self, writer: DeltaWriter) -> Result<Vec<Add>, LakeError> {
+        let adds = writer.close().await.map_err(|error| self.write_error(error))?;
+        Ok(only_exact_bounds(adds, self.fit.target()))
     }
 
     fn writer(&self) -> DeltaWriter {
@@ -405,7 +412,7 @@ impl Writing {
             }
         }
         let adds = match writer {
-            Some(writer) => writer.close().await.map_err(|error| self.write_error(error))?,
+            Some(writer) => self.close(writer).await?,
             None => Vec::new(),
         };
         Ok((adds, held))
