@@ -76,14 +76,12 @@ impl TableProvider for DeltaTableProvider {
         filters: &[&Expr],
     ) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
         let supported = self.scan.supports_filters_pushdown(filters)?;
-        // The library takes a condition without columns, `NULL` for example, for one about
-        // partitions, promises to apply it and forgets it.
-        let kept = filters.iter().zip(supported).map(|(filter, supported)| {
-            if filter.column_refs().is_empty() {
-                TableProviderFilterPushDown::Unsupported
-            } else {
-                supported
-            }
+        // The library promises to apply conditions about partitions, and those without columns, but
+        // only leaves out files that it is sure of: where a condition is NULL it is not.
+        let kept = filters.iter().zip(supported).map(|(filter, supported)| match supported {
+            _ if filter.column_refs().is_empty() => TableProviderFilterPushDown::Unsupported,
+            TableProviderFilterPushDown::Exact => TableProviderFilterPushDown::Inexact,
+            other => other,
         });
         Ok(kept.collect())
     }

@@ -8,6 +8,7 @@ use datafusion::{
     common::{DFSchema, ToDFSchema, tree_node::TreeNode},
     execution::SessionState,
     logical_expr::{Expr, Volatility},
+    optimizer::simplify_expressions::{ExprSimplifier, SimplifyContext},
 };
 use lake::{Check, LakeError, Snapshot};
 use model::{
@@ -82,7 +83,12 @@ pub(super) fn check_as(
              a row that was accepted has to stay right"
         )));
     }
-    let planned = logical.and_then(|expr| state.create_physical_expr(expr, &schema));
+    // Some functions only exist until they are simplified.
+    let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).build();
+    let simplifier = ExprSimplifier::new(context);
+    let planned = logical
+        .and_then(|expr| simplifier.simplify(simplifier.coerce(expr, &schema)?))
+        .and_then(|expr| state.create_physical_expr(expr, &schema));
     let expr = planned.map_err(|error| {
         QueryError::Invalid(format!("CHECK '{name}' ({condition}) cannot be evaluated: {error}"))
     })?;
