@@ -19,6 +19,7 @@ import os
 import pathlib
 import random
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -266,6 +267,8 @@ def run(server, options: argparse.Namespace) -> int:
 
 
 def main() -> int:
+    # So that whoever ends this also ends the server.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = arguments()
     options.seed = int(options.seed) if options.seed is not None else random.SystemRandom().randrange(1 << 32)
     print(f"seed {options.seed}", flush=True)

@@ -7,6 +7,7 @@
 
 import pathlib
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -22,6 +23,8 @@ from server import Server
 
 
 def main() -> int:
+    # So that whoever ends this also ends the server.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     wanted = sys.argv[1:]
     began = time.monotonic()
     failures = []
