@@ -277,6 +277,8 @@ class Expressions:
 
     def _column(self, scope: list[Relation], but: tuple[str, ...] = ()) -> tuple[str, str]:
         columns = [(r.reference(c), c.kind) for r in scope for c in r.columns if c.kind not in but]
+        # Partitions are filtered by the log rather than row by row, so they are asked for more often.
+        columns += [(name, kind) for name, kind in columns if kind == LABEL]
         return self.chance.choice(columns)
 
     def _simple(self, scope: list[Relation]) -> str:

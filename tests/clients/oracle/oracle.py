@@ -9,7 +9,8 @@
 
 A round is a pair of new tables and the statements that change them; its randomness comes from the seed
 and its own number, so that a failure needs only its round to be run again. After each statement the
-whole table is compared as a multiset of rows, and the number of changed rows with it.
+whole table is compared as a multiset of rows, and the number of changed rows with it; now and then a
+query and an earlier version of the table too.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import os
 import pathlib
 import random
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -74,7 +76,7 @@ class Whimbrel:
             self.cursor.execute(sql)
             return self.cursor.fetchall()
         except adbc_driver_manager.Error as error:
-            raise Failure(f"the table cannot be read: {error}\n  {sql}") from error
+            raise Failure(f"refused: {error}\n  {sql}") from error
 
 
 class Round:
@@ -152,6 +154,27 @@ class Round:
                 f"rows that are missing:\n{show(theirs - ours)}",
             )
 
+    def ask(self) -> None:
+        """A query answers the same rows. Its table may be partitioned, or skip files by their statistics."""
+        query = self.statements.query()
+        theirs = collections.Counter(self.model.rows(query))
+        try:
+            rows = self.server.rows(query)
+        except Failure as failure:
+            if not NOT_PLANNED.search(str(failure)):
+                raise
+            self.not_planned["SELECT"] += 1
+            return
+        self.done["SELECT"] += 1
+        self.without_effect["SELECT"] += not theirs
+        ours = collections.Counter(rows or [])
+        if ours != theirs and not self.is_dry():
+            self.fail(
+                self.model.content("t"),
+                f"{query}\nrows that should not be there:\n{show(ours - theirs)}",
+                f"rows that are missing:\n{show(theirs - ours)}",
+            )
+
     def remember_or_look_back(self) -> None:
         """The rows of an earlier version stay what they were."""
         if self.is_dry():
@@ -207,6 +230,8 @@ def run(server, options: argparse.Namespace) -> int:
                 if options.show:
                     print(f"{number}.{number_in_round}: {statement.sql}", flush=True)
                 this.step(statement)
+                if number_in_round % 2 == 0:
+                    this.ask()
                 if number_in_round % 7 == 0:
                     this.remember_or_look_back()
                 count += 1
@@ -242,6 +267,8 @@ def run(server, options: argparse.Namespace) -> int:
 
 
 def main() -> int:
+    # So that whoever ends this also ends the server.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = arguments()
     options.seed = int(options.seed) if options.seed is not None else random.SystemRandom().randrange(1 << 32)
     print(f"seed {options.seed}", flush=True)

@@ -157,6 +157,18 @@ class Statements:
         makers, weights = zip(*kinds)
         return self.chance.choices(makers, weights)[0]()
 
+    def query(self) -> str:
+        """Some rows of the target, alone or with those of the source that go with them."""
+        chance = self.chance
+        target = self.target.relation("x")
+        if chance.random() < 0.7:
+            return f"SELECT x.id, x.p, x.k FROM t AS x WHERE {self.expressions.condition([target], 2)}"
+        source = self.source.relation("y")
+        pairs, _ = self._pairs(target, source)
+        kind = chance.choice(["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"]) if pairs == "x.id = y.id" else "JOIN"
+        condition = self.expressions.condition([target, source], 2, subqueries=False)
+        return f"SELECT x.id, x.p, y.id, y.p FROM t AS x {kind} s AS y ON {pairs} WHERE {condition}"
+
     # --- INSERT ----------------------------------------------------------------------------------
 
     def _rows(self, columns: list[Column], count: int) -> str:

@@ -6,6 +6,7 @@ import os
 import pathlib
 
 import adbc_driver_manager
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import Row, SparkSession
 
@@ -47,24 +48,25 @@ class Spark:
             "spark.databricks.delta.snapshotPartitions": "2",
             "spark.databricks.delta.retentionDurationCheck.enabled": "false",
             "spark.ui.enabled": "false",
+            "spark.ui.showConsoleProgress": "false",
             "spark.driver.memory": "3g",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.driver.extraJavaOptions": f"-Dderby.system.home={folder}",
         }.items():
             builder = builder.config(key, value)
         self.session = builder.getOrCreate()
-        self.session.sparkContext.setLogLevel("ERROR")
+        self.session.sparkContext.setLogLevel("OFF")
 
     def run(self, sql: str) -> None:
         try:
             self.session.sql(sql).collect()
-        except PySparkException as error:
+        except (PySparkException, Py4JJavaError) as error:
             raise Refused(str(error)) from error
 
     def rows(self, query: str) -> list:
         try:
             return comparable([row.asDict(recursive=True) for row in self.session.sql(query).collect()])
-        except PySparkException as error:
+        except (PySparkException, Py4JJavaError) as error:
             raise Refused(str(error)) from error
 
     def stop(self) -> None:

@@ -5,6 +5,10 @@ import re
 from engines import Refused, Spark, Whimbrel
 
 
+# What a copy needs to be able to have any column that the table has.
+COPY = "TBLPROPERTIES ('delta.columnMapping.mode' = 'name', 'delta.feature.allowColumnDefaults' = 'supported')"
+
+
 class Different(Exception):
     """The engines do not agree."""
 
@@ -18,6 +22,7 @@ class Proof:
         # Spark names the table by its place, so that it keeps nothing about it.
         self.path = f"delta.`{self.location}`"
         self.wrong = 0
+        self.is_known = False
 
     def ours(self, *statements: str) -> None:
         """Whimbrel runs statements; `{t}` is the table."""
@@ -32,6 +37,7 @@ class Proof:
     def registered(self) -> None:
         """Whimbrel gets to know Spark's table."""
         self.ours(f"CREATE EXTERNAL TABLE {{t}} STORED AS DELTA LOCATION '{self.name}'")
+        self.is_known = True
 
     def equal(self, what: str = "rows", query: str = "SELECT * FROM {t}", theirs: str | None = None) -> list:
         ours = self.whimbrel.rows(query.replace("{t}", self.name))
@@ -65,10 +71,12 @@ class Proof:
 
     def changed_or_refused(self, sql: str, named: str) -> None:
         """Whimbrel's statement does what Spark's does to a copy, or is refused by name and does nothing."""
+        if not self.is_known:
+            return
         before = self.spark.rows(f"SELECT * FROM {self.path}")
         copy = f"copy_of_{self.name}"
         self.spark.run(f"DROP TABLE IF EXISTS {copy}")
-        self.spark.run(f"CREATE TABLE {copy} USING delta AS SELECT * FROM {self.path}")
+        self.spark.run(f"CREATE TABLE {copy} USING delta {COPY} AS SELECT * FROM {self.path}")
         try:
             self.ours(sql)
         except Refused as refused:
