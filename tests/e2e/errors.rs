@@ -99,7 +99,7 @@ async fn mistakes_of_users_are_told_with_the_right_code() {
         ("CREATE STREAMING TABLE s AS SELECT * FROM STREAM orders", Unimplemented, &["STREAMING TABLE"]),
         ("BEGIN", Unimplemented, &["BEGIN", "takes effect by itself"]),
         ("CREATE FUNCTION f() RETURNS INT RETURN 1", Unimplemented, &["FUNCTION"]),
-        ("COPY orders TO '/tmp/out'", Unimplemented, &["COPY"]),
+        ("COPY orders TO '/tmp/out'", Code::PermissionDenied, &["lake.locations"]),
     ];
     let mut wrong = Vec::new();
     for (sql, code, texts) in cases {

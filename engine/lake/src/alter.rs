@@ -97,6 +97,7 @@ impl Lake {
             protocol: declaration.protocol_after(&base)?,
             metadata: Some(metadata),
             metrics: Map::new(),
+            parameters: Map::new(),
             meanwhile: match alteration {
                 Alteration::AddCheck { .. } => Meanwhile::Nothing,
                 _ => Meanwhile::OtherFiles,

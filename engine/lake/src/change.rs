@@ -262,6 +262,7 @@ fn published(
         metadata: None,
         protocol: None,
         metrics: metrics(counts, &adds, removed.len()),
+        parameters: Map::new(),
         meanwhile: Meanwhile::Appends,
     };
     let staged = Staged {

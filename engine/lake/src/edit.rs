@@ -21,6 +21,8 @@ use crate::{
 pub(crate) struct Edit {
     /// For the history.
     pub(crate) operation: DeltaOperation,
+    /// Parameters of the operation that the library does not know, for the history.
+    pub(crate) parameters: Map<String, Value>,
     /// Files that go.
     pub(crate) removes: Vec<Remove>,
     /// The table's new definition.

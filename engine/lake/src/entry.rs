@@ -82,7 +82,7 @@ pub(crate) fn entry(
 ) -> Result<bytes::Bytes, LakeError> {
     let location = staged.place.text();
     let now_millis = rt::clock::Clock::now(&rt::clock::SystemClock).as_micros() / 1_000;
-    let Prepared { operation, mut actions, metrics, blind } = match &staged.effect {
+    let Prepared { operation, parameters, mut actions, metrics, blind } = match &staged.effect {
         Effect::Write(mode) => write(staged, mode, base, now_millis)?,
         Effect::Edit(edit) => Prepared::of(edit, now_millis),
     };
@@ -116,11 +116,13 @@ pub(crate) fn entry(
     let bytes = CommitData::new(actions, operation, metadata, txns)
         .get_bytes()
         .map_err(|source| LakeError::internal("write the log entry", &location, source))?;
-    signed(&bytes).map_err(|source| LakeError::internal("write the log entry", location, source))
+    signed(&bytes, &parameters)
+        .map_err(|source| LakeError::internal("write the log entry", location, source))
 }
 
-/// The entry with the name of its writer, where the library puts its own.
-fn signed(entry: &[u8]) -> serde_json::Result<bytes::Bytes> {
+/// The entry with the name of its writer, where the library puts its own, and with parameters that
+/// the library does not know.
+fn signed(entry: &[u8], parameters: &Map<String, Value>) -> serde_json::Result<bytes::Bytes> {
     let mut signed = Vec::with_capacity(entry.len());
     for line in entry.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         if !signed.is_empty() {
@@ -133,6 +135,10 @@ fn signed(entry: &[u8]) -> serde_json::Result<bytes::Bytes> {
         let mut action: Value = serde_json::from_slice(line)?;
         if let Some(info) = action.get_mut("commitInfo").and_then(Value::as_object_mut) {
             info.insert("engineInfo".to_owned(), json!(ENGINE));
+            let known = info.entry("operationParameters").or_insert_with(|| json!({}));
+            if let Some(known) = known.as_object_mut() {
+                known.extend(parameters.clone());
+            }
         }
         serde_json::to_writer(&mut signed, &action)?;
     }
@@ -141,6 +147,7 @@ fn signed(entry: &[u8]) -> serde_json::Result<bytes::Bytes> {
 
 struct Prepared {
     operation: DeltaOperation,
+    parameters: Map<String, Value>,
     actions: Vec<Action>,
     metrics: Map<String, Value>,
     blind: bool,
@@ -158,6 +165,7 @@ impl Prepared {
         }
         Self {
             operation: edit.operation.clone(),
+            parameters: edit.parameters.clone(),
             actions,
             metrics: edit.metrics.clone(),
             blind: false,
@@ -222,6 +230,7 @@ fn write(
     let metrics = metrics.into_iter().map(|(key, n)| (key.to_owned(), json!(n.to_string())));
     Ok(Prepared {
         operation,
+        parameters: Map::new(),
         actions,
         metrics: metrics.collect(),
         blind: matches!(mode, WriteMode::Append),

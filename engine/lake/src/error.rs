@@ -216,6 +216,24 @@ pub enum LakeError {
         /// How many others are.
         more: usize,
     },
+    /// A file that cannot be part of a table.
+    #[error(
+        "the folder '{location}' cannot become a Delta table because of its file '{file}': {why}"
+    )]
+    Foreign {
+        /// The folder.
+        location: String,
+        /// The file, as seen from there.
+        file: String,
+        /// What is wrong and what to do.
+        why: String,
+    },
+    /// Files are to be written where there are some.
+    #[error("the place '{location}' is not empty, and nothing is overwritten; name another one")]
+    NotEmpty {
+        /// The place.
+        location: String,
+    },
     /// A value cannot be converted to its column's type.
     #[error("a value does not fit column '{column}' of the Delta table at '{location}'")]
     Value {
@@ -345,6 +363,7 @@ impl LakeError {
             | Self::NotNull { .. }
             | Self::Check { .. }
             | Self::Repeated { .. }
+            | Self::Foreign { .. }
             | Self::Value { .. }
             | Self::Property { .. }
             | Self::FileOption { .. }
@@ -358,7 +377,9 @@ impl LakeError {
             Self::NotFound { .. } | Self::FilesNotFound { .. } | Self::VersionNotFound { .. } => {
                 Code::NotFound
             }
-            Self::AlreadyExists { .. } | Self::AlreadyApplied { .. } => Code::AlreadyExists,
+            Self::AlreadyExists { .. } | Self::AlreadyApplied { .. } | Self::NotEmpty { .. } => {
+                Code::AlreadyExists
+            }
             Self::Unsupported { .. } => Code::Unimplemented,
             Self::BrokenLog { .. } => Code::DataLoss,
             Self::Store { code, .. } => *code,

@@ -7,7 +7,7 @@ use datafusion::{
     catalog::{Session, TableProvider},
     common::{
         GetExt,
-        config::{CsvOptions, JsonOptions},
+        config::{CsvOptions, JsonOptions, TableParquetOptions},
     },
     datasource::{
         ViewTable,
@@ -337,6 +337,87 @@ impl Reading<'_> {
             _ => Err(self
                 .refused(option, format!("must be none, gzip, zstd, bzip2 or xz, not '{value}'"))),
         }
+    }
+}
+
+/// The format of files that are to be written, and the ending of their names.
+pub(crate) fn written_format(
+    location: &str,
+    format: TableFormat,
+    options: &Properties,
+) -> Result<(Arc<dyn FileFormat>, String), LakeError> {
+    let writing = Reading { location, format };
+    let (file_format, compression) = match format {
+        TableFormat::Parquet => {
+            (writing.written_parquet(options)?, FileCompressionType::UNCOMPRESSED)
+        }
+        TableFormat::Csv => writing.written_csv(options)?,
+        TableFormat::Json => writing.written_json(options)?,
+        TableFormat::Delta => return Err(writing.refused("format", "COPY writes plain files")),
+    };
+    let ending = format.as_sql().to_lowercase();
+    Ok((file_format, format!("{ending}{}", compression.get_ext())))
+}
+
+impl Reading<'_> {
+    fn written_parquet(&self, options: &Properties) -> Result<Arc<dyn FileFormat>, LakeError> {
+        let mut parquet = TableParquetOptions::default();
+        for (option, value) in options {
+            if !option.eq_ignore_ascii_case("compression") {
+                return Err(self.refused(option, "is not known; known is compression"));
+            }
+            let codec = match value.to_ascii_lowercase().as_str() {
+                "none" | "uncompressed" => "uncompressed",
+                "snappy" => "snappy",
+                "zstd" => "zstd(3)",
+                "gzip" => "gzip(6)",
+                "lz4" => "lz4_raw",
+                _ => {
+                    let why = format!("must be zstd, snappy, gzip, lz4 or none, not '{value}'");
+                    return Err(self.refused(option, why));
+                }
+            };
+            parquet.global.compression = Some(codec.to_owned());
+        }
+        Ok(Arc::new(ParquetFormat::default().with_options(parquet)))
+    }
+
+    fn written_csv(
+        &self,
+        options: &Properties,
+    ) -> Result<(Arc<dyn FileFormat>, FileCompressionType), LakeError> {
+        const KNOWN: &str = "header, delimiter, quote, escape, null_value, compression";
+        let mut csv = CsvOptions { has_header: Some(true), ..CsvOptions::default() };
+        let mut compression = FileCompressionType::UNCOMPRESSED;
+        for (option, value) in options {
+            match option.to_ascii_lowercase().as_str() {
+                "header" | "has_header" => csv.has_header = Some(self.flag(option, value)?),
+                "delimiter" | "sep" => csv.delimiter = self.byte(option, value)?,
+                "quote" => csv.quote = self.byte(option, value)?,
+                "escape" => csv.escape = Some(self.byte(option, value)?),
+                "null_value" => csv.null_value = Some(value.clone()),
+                "compression" => compression = self.compression(option, value)?,
+                _ => return Err(self.refused(option, format!("is not known; known are {KNOWN}"))),
+            }
+        }
+        csv.compression = compression.get_variant().to_owned();
+        Ok((Arc::new(CsvFormat::default().with_options(csv)), compression))
+    }
+
+    fn written_json(
+        &self,
+        options: &Properties,
+    ) -> Result<(Arc<dyn FileFormat>, FileCompressionType), LakeError> {
+        let mut json = JsonOptions::default();
+        let mut compression = FileCompressionType::UNCOMPRESSED;
+        for (option, value) in options {
+            if !option.eq_ignore_ascii_case("compression") {
+                return Err(self.refused(option, "is not known; known is compression"));
+            }
+            compression = self.compression(option, value)?;
+        }
+        json.compression = compression.get_variant().to_owned();
+        Ok((Arc::new(JsonFormat::default().with_options(json)), compression))
     }
 }
 

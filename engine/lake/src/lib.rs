@@ -10,6 +10,8 @@ mod cache;
 mod change;
 mod check;
 mod commit;
+mod convert;
+mod copy;
 mod create;
 mod data_files;
 mod edit;
@@ -18,13 +20,16 @@ mod error;
 mod exact;
 pub mod faults;
 mod files;
+mod footer_statistics;
 mod group;
 mod history;
+mod hive;
 mod lake;
 mod location;
 mod log;
 mod named_rows;
 mod optimize;
+mod parquet_object;
 mod patch;
 mod protocol;
 mod provider;
@@ -39,12 +44,16 @@ mod statistics;
 mod stats;
 mod stores;
 mod vacuum;
+mod validate;
+mod zorder;
 
 pub use crate::{
     alter::Alteration,
     change::{CHANGE_COLUMN, ChangeOperation, Changed, Repeats, RowChange, StageChange},
     check::{CONSTRAINT_PREFIX, Check, shown},
     commit::{CommitInfo, Committed, Txn},
+    convert::{Convert, Converted},
+    copy::Copy,
     create::CreateTable,
     error::LakeError,
     history::HistoryEntry,
@@ -56,6 +65,8 @@ pub use crate::{
     snapshot::{At, Snapshot},
     stage::{Stage, StageProgress, Staged, WriteMode},
     vacuum::{Vacuum, Vacuumed},
+    validate::{Finding, Severity, Validate},
+    zorder::ZORDER_COLUMNS_MAX,
 };
 
 #[cfg(test)]

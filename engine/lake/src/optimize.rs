@@ -2,7 +2,8 @@
 //!
 //! Rows stay what they are, so everybody may go on reading and appending; only who changes rows of
 //! the very files that are being put together comes in between. Files are put together up to the
-//! table's target size, and a table that needs nothing gets no commit.
+//! table's target size, and a table that needs nothing gets no commit. Ordering rows as well rewrites
+//! whole partitions, whatever the size of their files.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -26,6 +27,7 @@ use crate::{
     schema::Fit,
     snapshot::Snapshot,
     stage::{Effect, Held, StageProgress, Staged, Target, Writing, run, streams},
+    zorder::ZOrder,
 };
 
 /// Bytes that one commit puts together at most: what is done stays done when it is cancelled.
@@ -40,6 +42,10 @@ pub struct Optimize {
     pub partitions: Option<Arc<dyn PhysicalExpr>>,
     /// The condition as written, for the table's history.
     pub condition: Option<String>,
+    /// Columns that the rows of each partition are put in order by, along a Z-order curve: columns
+    /// of the table that are not nested and that it is not partitioned by, at most
+    /// [`crate::ZORDER_COLUMNS_MAX`]. None: rows stay where they are.
+    pub zorder_by: Vec<String>,
     /// What the copying runs in.
     pub task: Arc<TaskContext>,
     /// Counts while it runs.
@@ -62,11 +68,11 @@ pub struct Optimized {
 }
 
 impl Lake {
-    /// Puts small files of each partition together. Cancelling it keeps what was committed by then.
+    /// Puts small files of each partition together, or its rows in order. Cancelling it keeps what was committed by then.
     ///
     /// Call it on the runtime that queries run on.
     pub async fn optimize(&self, optimize: Optimize) -> Result<Optimized, LakeError> {
-        let Optimize { base, partitions, condition, task, progress } = optimize;
+        let Optimize { base, partitions, condition, zorder_by, task, progress } = optimize;
         check_writable(&base)?;
         let place = self.place(base.location())?;
         let rows = TableRows::new(Arc::clone(&base))?;
@@ -78,8 +84,18 @@ impl Lake {
             None => Ok((0..files.len()).collect()),
         };
         let failed = |error| LakeError::Query { location: place.text(), source: Arc::new(error) };
-        let bins = bins(&files, &chosen.map_err(failed)?, target_size).map_err(failed)?;
-        let threads = task.session_config().target_partitions().max(1);
+        let chosen = chosen.map_err(failed)?;
+        let zorder = ZOrder::new(&base, &zorder_by)?;
+        let bins = match &zorder {
+            Some(zorder) => zorder.partitions(&place, &base, &files, &chosen).await?,
+            None => bins(&files, &chosen, target_size).map_err(failed)?,
+        };
+        let parameters = zorder.as_ref().map(ZOrder::parameters).unwrap_or_default();
+        // Sorting takes all threads and all memory by itself.
+        let at_once = match zorder {
+            Some(_) => 1,
+            None => task.session_config().target_partitions().max(1),
+        };
         let columns = target.schema.fields().len();
         let all: Vec<usize> = (0..columns).collect();
         let mut done = Optimized::default();
@@ -93,9 +109,14 @@ impl Lake {
             let writing =
                 Writing::new(self, &target, fit, Arc::clone(&area), Arc::clone(&progress), vec![]);
             let mut adds = Vec::new();
-            for together in bins.chunks(threads) {
+            for together in bins.chunks(at_once) {
                 let mut copied = Vec::with_capacity(together.len());
                 for bin in together {
+                    if let Some(zorder) = &zorder {
+                        let sorted = zorder.sorted(&rows, &files, bin, &task).await;
+                        copied.push(sorted.map_err(failed)?);
+                        continue;
+                    }
                     let options = parquet_options(&task);
                     let plan = rows
                         .scan_files(bin, Some(&all), &task.runtime_env(), options)
@@ -137,6 +158,7 @@ impl Lake {
                     .into_iter()
                     .map(|(key, n)| (key.to_owned(), json!(n.to_string())))
                     .collect(),
+                parameters: parameters.clone(),
                 meanwhile: Meanwhile::OtherFiles,
             };
             let staged = Staged {

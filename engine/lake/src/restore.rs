@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use deltalake_core::{kernel::Add, protocol::DeltaOperation};
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStoreExt;
-use serde_json::json;
+use serde_json::{Map, json};
 
 use crate::{
     commit::{CommitInfo, Committed},
@@ -80,6 +80,7 @@ impl Lake {
             ]
             .into_iter()
             .collect(),
+            parameters: Map::new(),
             meanwhile: Meanwhile::Nothing,
         };
         let progress = Arc::new(StageProgress::default());

@@ -2,11 +2,14 @@
 
 mod changing;
 mod commits;
+mod converting;
 mod files;
+mod optimizing;
 mod places;
 mod planning;
 mod reading;
 mod recorder;
+mod validating;
 mod writing;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};

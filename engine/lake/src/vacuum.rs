@@ -158,18 +158,22 @@ fn removed_file(remove: &Value, committed_at: Timestamp) -> Option<(Path, u64, T
     Some((Path::from_url_path(path).ok()?, size, removed_at))
 }
 
+/// Whether the file, or a folder that it is in, has a name that is not that of data: one that begins
+/// with `_` or `.`, except folders of partitions.
+pub(crate) fn is_hidden(path: &Path) -> bool {
+    path.parts().any(|part| {
+        let part = part.as_ref();
+        (part.starts_with('_') || part.starts_with('.')) && !part.contains('=')
+    })
+}
+
 /// Every data file in the table's folder that was written before a time.
 async fn all_files(place: &Place, before: Timestamp) -> Result<Vec<(Path, u64)>, LakeError> {
     let failed = |source| LakeError::store("list the table's files", place.text(), source);
     let mut files = Vec::new();
     let mut listed = place.store.list(None);
     while let Some(meta) = listed.try_next().await.map_err(failed)? {
-        // Names that begin so are not data, except folders of partitions.
-        let hidden = meta.location.parts().any(|part| {
-            let part = part.as_ref();
-            (part.starts_with('_') || part.starts_with('.')) && !part.contains('=')
-        });
-        if !hidden && Timestamp::from(meta.last_modified) < before {
+        if !is_hidden(&meta.location) && Timestamp::from(meta.last_modified) < before {
             files.push((meta.location, meta.size));
         }
     }

@@ -12,7 +12,7 @@ use datafusion::{
     physical_plan::{ExecutionPlan, ExecutionPlanProperties},
     sql::parser::{DFParser, Statement as DataFusionStatement},
 };
-use dialect::statement::{JobStatement, Query, Show, Statement, TableUse};
+use dialect::statement::{JobStatement, Maintain, NameParts, Query, Show, Statement, TableUse};
 use futures::{StreamExt, TryStreamExt, stream};
 use lake::{Changed, Stage, StageChange, Staged};
 use model::{
@@ -451,6 +451,16 @@ impl Inner {
                 first_plan: Mutex::new(None),
             });
         }
+        if let Some(target) = validated(&statement) {
+            let plan = command::maintain::validation(self, session, target).await?;
+            return Ok(Prepared {
+                sql,
+                schema: wire::wire_schema(&plan.schema()),
+                statement,
+                parameters: Arc::new(Schema::empty()),
+                first_plan: Mutex::new(None),
+            });
+        }
         let checked = command::check(self, session, &statement).await?;
         let (first_plan, schema, parameters) = match checked {
             None => (None, Arc::new(Schema::empty()), Arc::new(Schema::empty())),
@@ -482,6 +492,13 @@ impl Inner {
             let schema = wire::wire_schema(&batch.schema());
             let batch = wire::to_wire(&batch, &schema)?;
             return Ok((schema, PlanBody::Rows(batch)));
+        }
+        if let Some(target) = validated(statement) {
+            let plan = command::maintain::validation(self, session, target).await?;
+            let schema = wire::wire_schema(&plan.schema());
+            let task = self.state(session.schema()).task_ctx();
+            let runtime = self.options.cpu.clone();
+            return Ok((schema, PlanBody::Physical { plan, task, runtime }));
         }
         let first_plan = match first_plan {
             Some(first_plan) => first_plan,
@@ -609,7 +626,16 @@ fn is_query(statement: &Statement) -> bool {
             | Statement::Explain { .. }
             | Statement::Show(_)
             | Statement::Job(JobStatement::Show(_) | JobStatement::Describe { .. })
+            | Statement::Maintain(Maintain::Validate { .. })
     )
+}
+
+/// The table that a VALIDATE looks over.
+fn validated(statement: &Statement) -> Option<&NameParts> {
+    match statement {
+        Statement::Maintain(Maintain::Validate { target }) => Some(target),
+        _ => None,
+    }
 }
 
 /// Whether a query reads nothing but what the server knows by itself.

@@ -241,7 +241,7 @@ fn partitions(cursor: &mut Cursor<'_>) -> Result<Vec<(String, Location)>, Syntax
     cursor.columns()
 }
 
-fn format(cursor: &mut Cursor<'_>) -> Result<TableFormat, SyntaxError> {
+pub(crate) fn format(cursor: &mut Cursor<'_>) -> Result<TableFormat, SyntaxError> {
     const FORMATS: [&str; 4] = ["DELTA", "PARQUET", "CSV", "JSON"];
     if !cursor.take("USING") {
         cursor.expect("STORED AS")?;

@@ -8,6 +8,7 @@ mod bounded;
 mod change;
 mod checks;
 mod clauses;
+mod copy;
 mod cursor;
 mod define;
 pub mod error;

@@ -1,12 +1,12 @@
-//! OPTIMIZE, VACUUM, RESTORE and VALIDATE.
+//! OPTIMIZE, VACUUM, RESTORE, VALIDATE and CONVERT.
 
-use sqlparser::tokenizer::Token;
+use sqlparser::{parser::Parser, tokenizer::Token};
 
 use crate::{
     cursor::Cursor,
     error::SyntaxError,
     rows::Target,
-    statement::{Maintain, NameParts, Statement, TimeTravel},
+    statement::{Column, Maintain, NameParts, Statement, TimeTravel},
 };
 
 const HOUR_MS: f64 = 3_600_000.0;
@@ -169,6 +169,61 @@ pub(crate) fn validate(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError
     take_table(cursor);
     let target = cursor.name("the name of a table")?;
     Ok(Statement::Maintain(Maintain::Validate { target }))
+}
+
+/// `CONVERT TO DELTA parquet.'place' [PARTITIONED BY (column type, …)]`.
+pub(crate) fn convert(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    const WHAT: &str = "the folder of the files, for example parquet.'in/orders'";
+    cursor.expect("CONVERT TO DELTA")?;
+    if !cursor.sees("PARQUET") || !matches!(cursor.peek_at(1), Token::Period) {
+        let other = matches!(cursor.peek_at(1), Token::Period) && !cursor.word().is_empty();
+        if other && !cursor.sees("DELTA") {
+            let what = format!("CONVERT TO DELTA of {} files", cursor.word());
+            return Err(cursor
+                .unsupported(&what)
+                .with_hint("only Parquet files can stay as they are"));
+        }
+        return Err(cursor.expected(WHAT));
+    }
+    cursor.skip(2);
+    // In quotes of any kind, as other engines write it.
+    let location = match cursor.peek() {
+        Token::Word(word) if word.quote_style.is_some() => {
+            let location = word.value.clone();
+            cursor.skip(1);
+            location
+        }
+        _ => cursor.string(WHAT)?,
+    };
+    if cursor.sees("NO STATISTICS") {
+        return Err(cursor
+            .unsupported("NO STATISTICS")
+            .with_hint("leave it out: they come from the footers, which are read anyway"));
+    }
+    let mut partitioned_by: Vec<Column> = Vec::new();
+    if cursor.take("PARTITIONED BY") {
+        cursor.expect_token(&Token::LParen)?;
+        loop {
+            let at = cursor.here();
+            let name = cursor.ident("the name of a column")?;
+            if partitioned_by.iter().any(|column| column.name == name) {
+                return Err(SyntaxError::new(at, format!("column '{name}' is named twice")));
+            }
+            if matches!(cursor.peek(), Token::Comma | Token::RParen | Token::EOF) {
+                return Err(cursor.expected(&format!("the type of column '{name}'")));
+            }
+            let data_type = cursor.run(Parser::parse_data_type)?;
+            partitioned_by.push(Column { name, data_type, nullable: true, comment: None });
+            if !cursor.take_token(&Token::Comma) {
+                break;
+            }
+        }
+        cursor.expect_token(&Token::RParen)?;
+    }
+    if !cursor.at_end() {
+        return Err(cursor.expected_one_of(&["PARTITIONED BY"]));
+    }
+    Ok(Statement::Maintain(Maintain::Convert { location, partitioned_by }))
 }
 
 /// TABLE, which adds nothing, unless it is itself the name.

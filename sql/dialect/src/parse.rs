@@ -9,7 +9,7 @@ use sqlparser::{
 use crate::{
     alter,
     bounded::Bounded,
-    change,
+    change, copy,
     cursor::{Cursor, slice},
     define,
     error::{SyntaxError, SyntaxErrorKind, nearest},
@@ -30,10 +30,10 @@ pub struct ScriptStatement {
 }
 
 /// Words that begin a statement.
-const HEADS: [&str; 26] = [
+const HEADS: [&str; 28] = [
     "SELECT", "WITH", "VALUES", "FROM", "EXPLAIN", "INSERT", "DELETE", "UPDATE", "MERGE",
     "TRUNCATE", "ALTER", "COMMENT", "OPTIMIZE", "VACUUM", "RESTORE", "VALIDATE", "CREATE", "DROP",
-    "REFRESH", "SHOW", "DESCRIBE", "WAIT", "CANCEL", "RETRY", "SET", "TABLE",
+    "REFRESH", "SHOW", "DESCRIBE", "WAIT", "CANCEL", "RETRY", "SET", "TABLE", "CONVERT", "COPY",
 ];
 
 /// Reads exactly one statement; a `;` at its end and comments are fine.
@@ -114,6 +114,8 @@ fn statement(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
         "VACUUM" => maintain::vacuum(cursor),
         "RESTORE" => maintain::restore(cursor),
         "VALIDATE" => maintain::validate(cursor),
+        "CONVERT" => maintain::convert(cursor),
+        "COPY" => copy::copy(cursor),
         "CREATE" => define::create(cursor),
         "DROP" => define::drop(cursor),
         "REFRESH" => jobs::refresh(cursor),

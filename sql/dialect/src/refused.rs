@@ -8,13 +8,9 @@ const AGAIN: &str = "create it again with CREATE OR REPLACE";
 const LATER: &str = "";
 
 /// First words of statements, and what to do instead.
-const STATEMENTS: [(&str, &str); 53] = [
+const STATEMENTS: [(&str, &str); 51] = [
     ("REPLACE", AGAIN),
     ("RENAME", AGAIN),
-    (
-        "COPY",
-        "declare the files with CREATE EXTERNAL TABLE and read them with INSERT INTO … SELECT",
-    ),
     (
         "LOAD",
         "declare the files with CREATE EXTERNAL TABLE and read them with INSERT INTO … SELECT",
@@ -27,7 +23,6 @@ const STATEMENTS: [(&str, &str); 53] = [
     ("REINDEX", LATER),
     ("REPAIR", LATER),
     ("MSCK", LATER),
-    ("CONVERT", LATER),
     ("GRANT", LATER),
     ("REVOKE", LATER),
     ("DENY", LATER),

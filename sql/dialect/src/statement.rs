@@ -33,7 +33,9 @@ pub enum Statement {
     },
     /// ALTER TABLE and COMMENT ON.
     Alter(Alter),
-    /// OPTIMIZE, VACUUM, RESTORE, VALIDATE.
+    /// COPY … TO.
+    Copy(Box<Copy>),
+    /// OPTIMIZE, VACUUM, RESTORE, VALIDATE, CONVERT.
     Maintain(Maintain),
     /// CREATE SCHEMA.
     CreateSchema {
@@ -331,6 +333,26 @@ pub enum Maintain {
         /// The table.
         target: NameParts,
     },
+    /// CONVERT TO DELTA parquet.'place' [PARTITIONED BY (column type, …)].
+    Convert {
+        /// The folder as written.
+        location: String,
+        /// The columns that the folders in it say.
+        partitioned_by: Vec<Column>,
+    },
+}
+
+/// COPY … TO.
+#[derive(Debug, Clone)]
+pub struct Copy {
+    /// Makes the rows.
+    pub source: Query,
+    /// The place as written.
+    pub location: String,
+    /// STORED AS; never Delta.
+    pub format: Option<TableFormat>,
+    /// OPTIONS, for writers of files.
+    pub options: Properties,
 }
 
 /// CREATE TABLE in all its forms.

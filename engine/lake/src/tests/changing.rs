@@ -225,7 +225,15 @@ async fn an_append_meanwhile_counts_as_later_and_a_change_as_a_conflict() {
 async fn optimize(lake: &Lake, base: Arc<Snapshot>) -> Result<crate::Optimized, LakeError> {
     let task = context().task_ctx();
     let progress = Arc::new(StageProgress::default());
-    lake.optimize(Optimize { base, partitions: None, condition: None, task, progress }).await
+    lake.optimize(Optimize {
+        base,
+        partitions: None,
+        condition: None,
+        zorder_by: Vec::new(),
+        task,
+        progress,
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

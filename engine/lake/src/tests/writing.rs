@@ -327,6 +327,7 @@ async fn tables_with_rules_we_do_not_check_are_refused_by_name() {
         format!("{protocol}\n{checked}"),
     )
     .unwrap();
+    // Replacing the table takes its constraints away.
     for mode in [WriteMode::Append, WriteMode::Grow, WriteMode::Overwrite] {
         let error = write(&test.lake, &table, mode, numbers([-1])).await.unwrap_err();
         assert_eq!(error.code(), Code::Unimplemented);

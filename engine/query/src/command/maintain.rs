@@ -1,11 +1,25 @@
-//! OPTIMIZE, VACUUM and RESTORE.
+//! OPTIMIZE, VACUUM, RESTORE, VALIDATE and CONVERT.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
+use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
 use catalog::{jobs::JobFilter, objects::OnConflict};
-use datafusion::common::ToDFSchema;
-use dialect::statement::{Maintain, NameParts, Query, TimeTravel};
-use lake::{At, CONSTRAINT_PREFIX, Optimize, StageProgress, Vacuum};
+use datafusion::{
+    common::ToDFSchema,
+    error::DataFusionError,
+    execution::{SendableRecordBatchStream, TaskContext},
+    physical_plan::{
+        ExecutionPlan,
+        stream::RecordBatchStreamAdapter,
+        streaming::{PartitionStream, StreamingTableExec},
+    },
+};
+use dialect::statement::{Column, Maintain, NameParts, Query, TimeTravel};
+use futures::stream;
+use lake::{
+    At, CONSTRAINT_PREFIX, Convert, Finding, Lake, Optimize, Snapshot, StageProgress, Vacuum,
+    Validate, ZORDER_COLUMNS_MAX,
+};
 use model::{job::JobState, name::ObjectName, object::Object};
 
 use super::{
@@ -20,21 +34,17 @@ use crate::{
     session::Session,
 };
 
+/// Bytes of data that VALIDATE compares with their statistics; of larger tables the first files.
+const VALIDATED_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+
 pub(super) async fn run(
     queries: &Queries,
     session: &Session,
     maintain: Maintain,
 ) -> Result<CommandResult, QueryError> {
     match maintain {
-        Maintain::Optimize { zorder_by, .. } if !zorder_by.is_empty() => {
-            Err(QueryError::Unsupported(
-                "OPTIMIZE … ZORDER BY is not supported in this version; \
-                 write CREATE OR REPLACE TABLE t AS SELECT * FROM t ORDER BY …"
-                    .to_owned(),
-            ))
-        }
-        Maintain::Optimize { target, partitions, .. } => {
-            optimize(queries, session, &target, partitions.as_ref()).await
+        Maintain::Optimize { target, partitions, zorder_by } => {
+            optimize(queries, session, &target, partitions.as_ref(), &zorder_by).await
         }
         Maintain::Vacuum { target, full, retain_ms, dry_run } => {
             let retain = retain_ms.map(Duration::from_millis);
@@ -42,9 +52,12 @@ pub(super) async fn run(
             self::vacuum(queries, session, &target, vacuum).await
         }
         Maintain::Restore { target, to } => restore(queries, session, &target, &to).await,
-        Maintain::Validate { .. } => Err(QueryError::Unsupported(
-            "VALIDATE TABLE is not supported in this version".to_owned(),
-        )),
+        Maintain::Convert { location, partitioned_by } => {
+            convert(queries, &location, &partitioned_by).await
+        }
+        Maintain::Validate { .. } => {
+            Err(QueryError::Invalid("the statement is a query: fetch its rows".to_owned()))
+        }
     }
 }
 
@@ -53,11 +66,13 @@ async fn optimize(
     session: &Session,
     target: &NameParts,
     partitions: Option<&Query>,
+    zorder_by: &[String],
 ) -> Result<CommandResult, QueryError> {
     let inner = &queries.inner;
     let location = located(inner, session, target).await?.1;
     let done = until_undisturbed(|| async {
         let base = inner.options.lake.snapshot(&location, At::Latest).await?;
+        check_zorder(&base, zorder_by)?;
         let state = inner.state(session.schema());
         let (mut predicate, mut condition) = (None, None);
         if let Some(filter) = partitions.and_then(filter_of) {
@@ -82,6 +97,7 @@ async fn optimize(
             base,
             partitions: predicate,
             condition,
+            zorder_by: zorder_by.to_vec(),
             task,
             progress: Arc::new(StageProgress::default()),
         };
@@ -98,6 +114,38 @@ async fn optimize(
             .number("commits", [count(done.commits)])
             .finish(),
     ))
+}
+
+/// Rows can be put in order by plain columns of the table that differ within a partition.
+fn check_zorder(base: &Snapshot, columns: &[String]) -> Result<(), QueryError> {
+    if columns.len() > ZORDER_COLUMNS_MAX {
+        return Err(QueryError::Invalid(format!(
+            "ZORDER BY takes at most {ZORDER_COLUMNS_MAX} columns, and few order better than many; \
+             here are {}",
+            columns.len()
+        )));
+    }
+    let schema = base.schema();
+    for column in columns {
+        let refused = |why: &str| Err(QueryError::Invalid(format!("ZORDER BY '{column}': {why}")));
+        let Ok(field) = schema.field_with_name(column) else {
+            let known = schema.fields().iter().map(|field| field.name().as_str());
+            let known = known.collect::<Vec<_>>().join(", ");
+            return refused(&format!("the table has no such column; it has {known}"));
+        };
+        if base.partitioned_by().contains(column) {
+            return refused(
+                "the table is partitioned by it, so all rows of a file have the same value; \
+                 leave it out",
+            );
+        }
+        if field.data_type().is_nested() {
+            return refused(
+                "lists, structs and maps have no order that files could be left out by",
+            );
+        }
+    }
+    Ok(())
 }
 
 async fn vacuum(
@@ -180,6 +228,90 @@ async fn restore(
             .number("files_removed", [count(removed_files as u64)])
             .finish(),
     ))
+}
+
+/// The table has no name yet; CREATE EXTERNAL TABLE gives it one.
+async fn convert(
+    queries: &Queries,
+    location: &str,
+    partitioned_by: &[Column],
+) -> Result<CommandResult, QueryError> {
+    let inner = &queries.inner;
+    let location = inner.options.lake.parse_location(location)?;
+    let partitioned_by = super::tables::column_schema(inner, partitioned_by).await?;
+    let partitioned_by = match partitioned_by.fields().is_empty() {
+        true => partitioned_by,
+        false => lake::delta_schema(&partitioned_by)?,
+    };
+    let lake = Arc::clone(&inner.options.lake);
+    let convert = Convert { location: location.clone(), partitioned_by };
+    let done = super::finished(queries, async move { Ok(lake.convert(convert).await?) }).await?;
+    Ok(CommandResult::rows(
+        Answer::new()
+            .text("location", [location])
+            .number("files", [count(done.files)])
+            .number("rows", [count(done.rows)])
+            .number("bytes", [count(done.bytes)])
+            .finish(),
+    ))
+}
+
+/// VALIDATE as a plan: it only reads, so it waits for its turn and can be cancelled like a query.
+pub(crate) async fn validation(
+    inner: &Inner,
+    session: &Session,
+    target: &NameParts,
+) -> Result<Arc<dyn ExecutionPlan>, QueryError> {
+    let location = located(inner, session, target).await?.1;
+    let lake = Arc::clone(&inner.options.lake);
+    let partition = Arc::new(Validation { lake, location, schema: findings(&[]).schema() });
+    let schema = Arc::clone(&partition.schema);
+    let plan = StreamingTableExec::try_new(schema, vec![partition], None, Vec::new(), false, None);
+    Ok(Arc::new(plan?))
+}
+
+struct Validation {
+    lake: Arc<Lake>,
+    location: String,
+    schema: SchemaRef,
+}
+
+impl fmt::Debug for Validation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Validation").field("location", &self.location).finish_non_exhaustive()
+    }
+}
+
+impl PartitionStream for Validation {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, task: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let (lake, location) = (Arc::clone(&self.lake), self.location.clone());
+        let found = stream::once(async move {
+            let validate = Validate { location, task, data_bytes_max: VALIDATED_BYTES_MAX };
+            let found = lake.validate(validate).await;
+            found.map(|found| findings(&found)).map_err(|e| DataFusionError::External(Box::new(e)))
+        });
+        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), found))
+    }
+}
+
+fn findings(findings: &[Finding]) -> RecordBatch {
+    let each = || findings.iter();
+    Answer::new()
+        .text("severity", each().map(|finding| finding.severity.as_str()))
+        .text("check", each().map(|finding| finding.check))
+        .text("object", each().map(|finding| finding.object.as_str()))
+        .maybe_text("problem", each().map(|finding| said(&finding.problem)))
+        .maybe_text("advice", each().map(|finding| said(&finding.advice)))
+        .finish()
+}
+
+/// A text unless it is empty.
+fn said(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
 }
 
 /// A table, or the result of a materialized view: its files may be looked after as well.

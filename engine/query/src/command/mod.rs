@@ -2,9 +2,10 @@
 
 mod alter;
 mod change;
+mod copy;
 mod insert;
 pub(crate) mod jobs;
-mod maintain;
+pub(crate) mod maintain;
 mod schemas;
 pub(crate) mod show;
 mod tables;
@@ -62,6 +63,9 @@ pub(crate) async fn check(
             stored(query)?;
             check_query(inner, session, query, None).await.map(|_| None)
         }
+        Statement::Copy(copy) => {
+            check_query(inner, session, &copy.source, None).await.map(|_| None)
+        }
         Statement::CreateView(create) => {
             views::check(inner, session, &create.name, &create.query).await.map(|_| None)
         }
@@ -105,6 +109,7 @@ pub(crate) async fn run(
             change::run(queries, session, &change::truncate(&target)?, None).await
         }
         Statement::Alter(alter) => alter::run(queries, session, &alter).await,
+        Statement::Copy(copy) => copy::run(queries, session, *copy).await,
         Statement::Maintain(maintain) => maintain::run(queries, session, maintain).await,
         Statement::CreateSchema { name, if_not_exists, comment } => {
             schemas::create(queries, &name, if_not_exists, comment).await
@@ -136,6 +141,7 @@ pub(crate) fn query_of(statement: &Statement) -> Option<&Query> {
     match statement {
         Statement::Query(query) | Statement::Job(JobStatement::Show(query)) => Some(query),
         Statement::Insert(insert) => Some(&insert.source),
+        Statement::Copy(copy) => Some(&copy.source),
         Statement::CreateTable(create) => create.query.as_ref(),
         Statement::CreateView(create) => Some(&create.query),
         Statement::CreateMaterializedView(create) => Some(&create.query),

@@ -94,6 +94,28 @@ fn validates_are_read() {
 }
 
 #[test]
+fn conversions_are_read() {
+    for (sql, place, columns) in [
+        ("CONVERT TO DELTA parquet.'in/a b'", "in/a b", &[][..]),
+        ("convert to delta PARQUET.\"s3://b/Q\"", "s3://b/Q", &[]),
+        (
+            "CONVERT TO DELTA parquet.'x' PARTITIONED BY (Day DATE, \"S\" DECIMAL(10, 2))",
+            "x",
+            &["day DATE", "S DECIMAL(10,2)"],
+        ),
+    ] {
+        let Maintain::Convert { location, partitioned_by } = maintain(sql) else { panic!("{sql}") };
+        let declared =
+            partitioned_by.iter().map(|column| format!("{} {}", column.name, column.data_type));
+        assert_eq!(
+            (location.as_str(), declared.collect::<Vec<_>>()),
+            (place, to_owned(columns)),
+            "{sql}"
+        );
+    }
+}
+
+#[test]
 fn mistakes_in_maintenance_are_found() {
     for (sql, column, what) in [
         ("OPTIMIZE", 9, "the name of a table"),
@@ -129,6 +151,12 @@ fn mistakes_in_maintenance_are_found() {
         ("VALIDATE", 9, "the name of a table"),
         ("VALIDATE t x", 12, "end of statement"),
         ("VALIDTE t", 1, "did you mean VALIDATE"),
+        ("CONVERT parquet.'x'", 9, "TO"),
+        ("CONVERT TO DELTA t", 18, "parquet.'in/orders'"),
+        ("CONVERT TO DELTA parquet.x", 26, "parquet.'in/orders'"),
+        ("CONVERT TO DELTA parquet.'x' PARTITIONED BY (a)", 47, "the type of column 'a'"),
+        ("CONVERT TO DELTA parquet.'x' PARTITIONED BY (a INT, a INT)", 53, "named twice"),
+        ("CONVERT TO DELTA parquet.'x' PARTITION BY (a INT)", 30, "did you mean PARTITIONED BY"),
     ] {
         let error = error(sql);
         assert!(
@@ -139,9 +167,13 @@ fn mistakes_in_maintenance_are_found() {
         assert_eq!((error.line, error.column), (1, column), "{sql}: {error}");
         assert_eq!(error.kind, SyntaxErrorKind::Syntax, "{sql}");
     }
-    for sql in
-        ["OPTIMIZE t FULL", "OPTIMIZE t ZORDER BY a.b", "VACUUM t USING INVENTORY (SELECT 1)"]
-    {
+    for sql in [
+        "OPTIMIZE t FULL",
+        "OPTIMIZE t ZORDER BY a.b",
+        "VACUUM t USING INVENTORY (SELECT 1)",
+        "CONVERT TO DELTA iceberg.'x'",
+        "CONVERT TO DELTA parquet.'x' NO STATISTICS",
+    ] {
         assert_eq!(error(sql).kind, SyntaxErrorKind::Unsupported, "{sql}");
         assert!(error(sql).hint.is_some());
     }

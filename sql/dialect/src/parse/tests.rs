@@ -126,16 +126,16 @@ fn an_error_displays_its_place() {
     let shown = error("SELECT 1 +").to_string();
     assert!(shown.starts_with("syntax error at line 1, column 11: Expected: "), "{shown}");
     assert!(
-        error("COPY t TO 'x'")
+        error("UNLOAD t")
             .to_string()
-            .starts_with("line 1, column 1: COPY is not supported in this version; ")
+            .starts_with("line 1, column 1: UNLOAD is not supported in this version; ")
     );
 }
 
 #[test]
 fn statements_of_other_versions_are_refused_by_name() {
     for (sql, name) in [
-        ("COPY t TO 'x'", "COPY"),
+        ("COPY INTO t FROM 'x'", "COPY"),
         ("GRANT SELECT ON t TO u", "GRANT"),
         ("REVOKE SELECT ON t FROM u", "REVOKE"),
         ("BEGIN", "BEGIN"),
