@@ -245,7 +245,8 @@ async fn convert(
     };
     let lake = Arc::clone(&inner.options.lake);
     let convert = Convert { location: location.clone(), partitioned_by };
-    let done = super::finished(queries, async move { Ok(lake.convert(convert).await?) }).await?;
+    let work = inner.options.cpu.spawn(async move { lake.convert(convert).await });
+    let done = work.await??;
     Ok(CommandResult::rows(
         Answer::new()
             .text("location", [location])
