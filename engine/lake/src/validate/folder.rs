@@ -82,7 +82,7 @@ pub(super) async fn files(
     let vectors = replay.files.values().any(|file| file.has_vector);
     unknown.retain(|(path, _)| {
         let is_vector = path.filename().is_some_and(|name| name.starts_with("deletion_vector"));
-        !spared.contains(path.as_ref()) && !(vectors && is_vector)
+        !(spared.contains(path.as_ref()) || vectors && is_vector)
     });
     if !replay.complete && !unknown.is_empty() {
         let problem = format!(
