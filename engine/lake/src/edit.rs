@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     entry::same_definition, error::LakeError, location::Place, log, snapshot::Snapshot,
-    stage::Staged,
+    stage::Staged, stored_path::decoded,
 };
 
 /// What a commit does besides adding the staged files.
@@ -90,13 +90,14 @@ impl Edit {
     ) -> Result<bool, LakeError> {
         // A commit that is no longer in the log cannot be looked at.
         let Some(actions) = log::actions(place, version).await? else { return Ok(false) };
-        let removed: Vec<&str> = actions
+        let removed: Vec<_> = actions
             .iter()
             .filter_map(|action| action.pointer("/remove/path").and_then(Value::as_str))
+            .map(decoded)
             .collect();
         Ok(match self.meanwhile {
             Meanwhile::Nothing => false,
-            Meanwhile::OtherFiles => !removed.iter().any(|path| gone.contains(path)),
+            Meanwhile::OtherFiles => !removed.iter().any(|path| gone.contains(path.as_ref())),
             Meanwhile::Appends => {
                 let blind = actions.iter().any(|action| {
                     action.pointer("/commitInfo/isBlindAppend").and_then(Value::as_bool)
@@ -111,7 +112,7 @@ impl Edit {
                 // Files that were only put together hold the same rows, unless they were ours.
                 let only_moved = changes_no_row("add") && changes_no_row("remove");
                 (blind && removed.is_empty())
-                    || (only_moved && !removed.iter().any(|path| gone.contains(path)))
+                    || (only_moved && !removed.iter().any(|path| gone.contains(path.as_ref())))
             }
         })
     }

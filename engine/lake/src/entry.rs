@@ -21,6 +21,7 @@ use crate::{
     protocol::{check_writable, is_append_only},
     snapshot::Snapshot,
     stage::{Effect, Staged, WriteMode},
+    stored_path::Spellings,
 };
 
 /// Who writes, for the table's history.
@@ -113,23 +114,36 @@ pub(crate) fn entry(
         .chain(&info.sources)
         .map(|txn| Transaction::new_with_last_update(&txn.app_id, txn.version, Some(now_millis)))
         .collect();
+    let removed = actions.iter().filter_map(|action| match action {
+        Action::Remove(remove) => Some(remove.path.as_str()),
+        _ => None,
+    });
+    let spellings = match base {
+        Some(base) => Spellings::of(base, removed)?,
+        None => Spellings::default(),
+    };
     let bytes = CommitData::new(actions, operation, metadata, txns)
         .get_bytes()
         .map_err(|source| LakeError::internal("write the log entry", &location, source))?;
-    signed(&bytes, &parameters)
+    finished(&bytes, &parameters, &spellings)
         .map_err(|source| LakeError::internal("write the log entry", location, source))
 }
 
-/// The entry with the name of its writer, where the library puts its own, and with parameters that
-/// the library does not know.
-fn signed(entry: &[u8], parameters: &Map<String, Value>) -> serde_json::Result<bytes::Bytes> {
-    let mut signed = Vec::with_capacity(entry.len());
+/// The entry with what the library cannot be told: the name of the writer, parameters that it does
+/// not know, and paths as they were spelled before.
+fn finished(
+    entry: &[u8],
+    parameters: &Map<String, Value>,
+    spellings: &Spellings,
+) -> serde_json::Result<bytes::Bytes> {
+    let mut finished = Vec::with_capacity(entry.len());
     for line in entry.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        if !signed.is_empty() {
-            signed.push(b'\n');
+        if !finished.is_empty() {
+            finished.push(b'\n');
         }
-        if !line.starts_with(b"{\"commitInfo\"") {
-            signed.extend_from_slice(line);
+        let is = |kind: &str| line[1..].starts_with(format!("\"{kind}\"").as_bytes());
+        if !is("commitInfo") && (spellings.is_empty() || !is("remove")) {
+            finished.extend_from_slice(line);
             continue;
         }
         let mut action: Value = serde_json::from_slice(line)?;
@@ -140,9 +154,12 @@ fn signed(entry: &[u8], parameters: &Map<String, Value>) -> serde_json::Result<b
                 known.extend(parameters.clone());
             }
         }
-        serde_json::to_writer(&mut signed, &action)?;
+        if let Some(remove) = action.get_mut("remove") {
+            spellings.correct(remove);
+        }
+        serde_json::to_writer(&mut finished, &action)?;
     }
-    Ok(signed.into())
+    Ok(finished.into())
 }
 
 struct Prepared {

@@ -42,6 +42,7 @@ mod stage;
 mod staging;
 mod statistics;
 mod stats;
+mod stored_path;
 mod stores;
 mod vacuum;
 mod validate;

@@ -17,6 +17,7 @@ mod pause;
 mod plan;
 pub mod queries;
 mod resolve;
+mod same_names;
 pub mod session;
 pub mod stream;
 mod system;

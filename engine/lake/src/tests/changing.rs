@@ -505,3 +505,44 @@ async fn files_that_store_a_column_in_another_way_are_not_patched() {
     assert!(matches!(error, LakeError::NotPatchable { .. }), "{error}");
     assert_eq!(data_files(&test.path("t")).len(), 1);
 }
+
+/// Deletes the row 1 of a table with labels.
+const GONE: &str = "SELECT \"@file\", \"@row\", arrow_cast(0, 'Int8'), NULL AS n, NULL AS label \
+                    FROM rows WHERE n = 1";
+
+/// Spark writes `ä` into its logs as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_removed_by_the_name_that_another_engine_gave_them() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    let rows = labelled(&[(1, Some("ä")), (2, Some("ä")), (3, Some("a b"))]);
+    write(&test.lake, &table, create_by("label"), rows).await.unwrap();
+    let folder = test.path("t");
+    std::fs::rename(folder.join("label=%C3%A4"), folder.join("label=ä")).unwrap();
+    let log = folder.join("_delta_log/00000000000000000000.json");
+    let entries = std::fs::read_to_string(&log).unwrap();
+    assert!(entries.contains("label=%25C3%25A4/"), "{entries}");
+    std::fs::write(&log, entries.replace("label=%25C3%25A4/", "label=ä/")).unwrap();
+
+    let lake = super::open(&test.folder, None);
+    let base = latest(&lake, &table).await;
+    let (staged, _) = stage(&lake, &base, GONE, Repeats::Once).await.unwrap();
+    lake.commit(staged.unwrap(), CommitInfo::default()).await.unwrap();
+    assert_eq!(read_numbers(&*latest(&lake, &table).await).await, [2, 3]);
+    write(&lake, &table, WriteMode::Overwrite, labelled(&[(4, Some("ä"))])).await.unwrap();
+    assert_eq!(read_numbers(&*latest(&lake, &table).await).await, [4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn putting_files_together_sees_that_a_file_went_whose_name_is_encoded() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    write(&test.lake, &table, create_by("label"), labelled(&[(1, Some("a b"))])).await.unwrap();
+    write(&test.lake, &table, WriteMode::Append, labelled(&[(2, Some("a b"))])).await.unwrap();
+    let base = latest(&test.lake, &table).await;
+    let (staged, _) = stage(&test.lake, &base, GONE, Repeats::Once).await.unwrap();
+    test.lake.commit(staged.unwrap(), CommitInfo::default()).await.unwrap();
+    let error = optimize(&test.lake, base).await.unwrap_err();
+    assert!(matches!(error, LakeError::Conflict { .. }), "{error}");
+    assert_eq!(read_numbers(&*latest(&test.lake, &table).await).await, [2]);
+}
