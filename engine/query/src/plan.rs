@@ -57,6 +57,8 @@ pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionS
     options.execution.time_zone = Some("UTC".to_owned());
     // Errors can then point into the text.
     options.sql_parser.collect_spans = true;
+    // Times of older writers (INT96) span more than nanoseconds can hold.
+    options.execution.parquet.coerce_int96 = Some("us".to_owned());
     // See the lake's notes on joins over partition columns: the in-list form loses NULL matches.
     options.optimizer.hash_join_inlist_pushdown_max_size = 0;
     options.optimizer.hash_join_inlist_pushdown_max_distinct_values = 0;
