@@ -172,10 +172,14 @@ impl Lake {
             Ok(written) => written,
             Err(error) => return Err(named.explained(&rows, task, error).await),
         };
-        let values = named.new_values();
+        let (values, marked) = (named.new_values(), rows.deletion_vectors()?);
         let (touched, counts) = named.finish();
         let removed: Vec<usize> = touched.keys().copied().collect();
         match values {
+            Some(_) if removed.iter().any(|file| marked.has(*file)) => {
+                let why = "rows of a file are marked as deleted";
+                return Err(LakeError::NotPatchable { location: place.text(), why });
+            }
             Some((columns, values)) => {
                 adds.extend(writing.flush(held).await?);
                 let files = base.data_files()?;
@@ -217,9 +221,10 @@ async fn survivors(
     held: Held,
 ) -> Result<Vec<Add>, LakeError> {
     let place = writing.place();
-    let files = rows.data_files()?;
+    let (files, marked) = (rows.data_files()?, rows.deletion_vectors()?);
     let loses_some = |(file, gone): (&usize, &RoaringBitmap)| {
-        (files.rows(*file) != Some(gone.len())).then_some(*file)
+        let there = files.rows(*file).map(|all| all.saturating_sub(marked.rows(*file)));
+        (there != Some(gone.len())).then_some(*file)
     };
     let rewritten: Vec<usize> = touched.iter().filter_map(loses_some).collect();
     let failed = |error| writing.query_error(error);

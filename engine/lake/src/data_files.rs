@@ -17,8 +17,9 @@ use datafusion::{
 };
 use deltalake_core::kernel::{Add, EagerSnapshot, LogicalFileView, Remove};
 use object_store::path::Path;
+use serde_json::json;
 
-use crate::error::LakeError;
+use crate::{deletion_vector::DeletionVector, error::LakeError};
 
 /// Times in the log may be cut off to milliseconds.
 const CUT_OFF_MICROS: i64 = 1_000;
@@ -89,8 +90,7 @@ impl DataFiles {
 
     /// Where the file is, in the table's folder; an error for a file that is kept elsewhere.
     pub(crate) fn path(&self, file: usize) -> Result<Path, LakeError> {
-        let path = self.files[file].path();
-        if path.contains("://") || path.starts_with('/') {
+        if !self.is_within(file) {
             return Err(LakeError::Unsupported {
                 location: self.location.clone(),
                 feature: "data files outside of the table's folder (shallow clone)".to_owned(),
@@ -109,9 +109,16 @@ impl DataFiles {
         self.files[file].num_records().map(|rows| rows as u64)
     }
 
-    /// Whether rows of the file are marked as deleted beside it.
-    pub(crate) fn has_deletion_vector(&self, file: usize) -> bool {
-        self.files[file].deletion_vector_descriptor().is_some()
+    /// Where rows of the file are marked as deleted beside it.
+    pub(crate) fn deletion_vector(&self, file: usize) -> Option<DeletionVector> {
+        let descriptor = self.files[file].deletion_vector_descriptor()?;
+        DeletionVector::of_action(&json!({ "deletionVector": descriptor }))
+    }
+
+    /// Whether the file is in the table's folder.
+    pub(crate) fn is_within(&self, file: usize) -> bool {
+        let path = self.files[file].path();
+        !path.contains("://") && !path.starts_with('/')
     }
 
     /// The file's values of the partition columns, in the order of the partitioning.

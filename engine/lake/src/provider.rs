@@ -18,7 +18,10 @@ use deltalake_core::{
     kernel::EagerSnapshot,
 };
 
-use crate::{error::LakeError, scan::TableScan, statistics::LogStatistics, stores::Stores};
+use crate::{
+    error::LakeError, rows::TableRows, scan::TableScan, snapshot::Snapshot,
+    statistics::LogStatistics, stores::Stores,
+};
 
 /// One version of a Delta table for plans.
 pub(crate) struct DeltaTableProvider {
@@ -102,5 +105,71 @@ impl TableProvider for DeltaTableProvider {
             self.scan.scan(session, projection, filters, limit).await?
         };
         Ok(Arc::new(TableScan::new(plan, &self.snapshot, &self.statistics)))
+    }
+}
+
+/// One version of a table with rows that are marked as deleted beside their files. The library's
+/// scan reads the marks of all files before the first row and each file by one thread.
+pub(crate) struct LiveTableProvider {
+    rows: TableRows,
+    schema: SchemaRef,
+}
+
+impl fmt::Debug for LiveTableProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveTableProvider").field("rows", &self.rows).finish()
+    }
+}
+
+impl LiveTableProvider {
+    /// `None` where no row is marked, and for tables that only the library's scan can read.
+    pub(crate) fn new(snapshot: &Arc<Snapshot>) -> Result<Option<Self>, LakeError> {
+        if !snapshot.has_deletion_vectors() || snapshot.deletion_vectors()?.is_empty() {
+            return Ok(None);
+        }
+        let files = snapshot.data_files()?;
+        if !(0..files.len()).all(|file| files.is_within(file)) {
+            return Ok(None);
+        }
+        match TableRows::new(Arc::clone(snapshot)) {
+            Ok(rows) => {
+                let columns: Vec<usize> = (0..rows.schema().fields().len() - 2).collect();
+                let schema = rows.schema().project(&columns).map_err(|error| {
+                    LakeError::internal("read the table", snapshot.location(), error)
+                })?;
+                Ok(Some(Self { rows, schema: Arc::new(schema) }))
+            }
+            Err(LakeError::Unsupported { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[async_trait]
+impl TableProvider for LiveTableProvider {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
+        self.rows.supports_filters_pushdown(filters)
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        _: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+        self.rows.scan(session, Some(projection.unwrap_or(&all)), filters, None).await
     }
 }

@@ -3,7 +3,7 @@
 //! It exists for statements that change rows: they say which rows they mean by file and position,
 //! so that a condition is evaluated once, by the same plan that a SELECT would have, and the rest of
 //! a file is copied without evaluating anything. Only tables whose files are all that counts can be
-//! read this way: no deletion vectors, no mapped column names.
+//! read this way: no mapped column names. Rows that are marked as deleted are left out.
 
 use std::{fmt, sync::Arc};
 
@@ -31,7 +31,10 @@ use object_store::{ObjectMeta, path::Path};
 use parquet::arrow::RowNumber;
 use url::Position;
 
-use crate::{data_files::DataFiles, error::LakeError, scan::TableScan, snapshot::Snapshot};
+use crate::{
+    data_files::DataFiles, deletion_vector::DeletionVectors, error::LakeError, live_rows::LiveRows,
+    scan::TableScan, snapshot::Snapshot,
+};
 
 /// Number of the file that a row is in, `Int32`.
 pub const FILE_COLUMN: &str = "@file";
@@ -63,10 +66,6 @@ impl TableRows {
         if mapped.is_some_and(|mode| mode != "none") {
             return Err(unsupported("columnMapping"));
         }
-        let files = snapshot.data_files()?;
-        if (0..files.len()).any(|file| files.has_deletion_vector(file)) {
-            return Err(unsupported("deletionVectors"));
-        }
         let mut fields: Vec<FieldRef> = snapshot
             .schema()
             .fields()
@@ -81,6 +80,10 @@ impl TableRows {
 
     pub(crate) fn data_files(&self) -> Result<Arc<DataFiles>, LakeError> {
         self.snapshot.data_files()
+    }
+
+    pub(crate) fn deletion_vectors(&self) -> Result<Arc<DeletionVectors>, LakeError> {
+        self.snapshot.deletion_vectors()
     }
 
     /// A plan that reads these files; `projection` counts the columns of the table, then
@@ -98,6 +101,13 @@ impl TableRows {
             return Ok(Arc::new(EmptyExec::new(Arc::new(self.schema.project(projection)?))));
         }
         self.snapshot.register_stores(env);
+        let vectors = self.snapshot.deletion_vectors().map_err(external)?;
+        let some_marked = files.iter().any(|file| vectors.has(*file));
+        let mut read = projection.clone();
+        if some_marked {
+            let ours = [all.len() - 2, all.len() - 1];
+            read.extend(ours.into_iter().filter(|column| !projection.contains(column)));
+        }
         let (table_schema, places) = self.file_schema();
         let mut group = Vec::with_capacity(files.len());
         let data = self.snapshot.data_files().map_err(external)?;
@@ -122,9 +132,12 @@ impl TableRows {
         let config = FileScanConfigBuilder::new(store_url, Arc::new(source))
             .with_file_groups(vec![FileGroup::new(group)])
             .with_statistics(statistics)
-            .with_projection_indices(Some(projection.iter().map(|n| places[*n]).collect()))?
+            .with_projection_indices(Some(read.iter().map(|n| places[*n]).collect()))?
             .build();
-        let plan = DataSourceExec::from_data_source(config);
+        let mut plan: Arc<dyn ExecutionPlan> = DataSourceExec::from_data_source(config);
+        if some_marked {
+            plan = Arc::new(LiveRows::new(plan, vectors, projection.len())?);
+        }
         Ok(Arc::new(TableScan::of_files(plan, &self.snapshot)))
     }
 

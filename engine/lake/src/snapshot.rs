@@ -20,8 +20,16 @@ use serde_json::Value;
 use url::Url;
 
 use crate::{
-    data_files::DataFiles, error::LakeError, location::Place, log::CommitFile, protocol::names,
-    provider::DeltaTableProvider, rows::TableRows, statistics::LogStatistics, stores::Stores,
+    data_files::DataFiles,
+    deletion_vector::DeletionVectors,
+    error::LakeError,
+    location::Place,
+    log::CommitFile,
+    protocol::names,
+    provider::{DeltaTableProvider, LiveTableProvider},
+    rows::TableRows,
+    statistics::LogStatistics,
+    stores::Stores,
 };
 
 /// Which version of a table is meant.
@@ -49,6 +57,7 @@ pub struct Snapshot {
     statistics: Arc<LogStatistics>,
     files: Arc<EagerSnapshot>,
     data_files: OnceLock<Result<Arc<DataFiles>, LakeError>>,
+    deletion_vectors: OnceLock<Arc<DeletionVectors>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -115,6 +124,7 @@ impl Snapshot {
             stores,
             size: OnceLock::new(),
             data_files: OnceLock::new(),
+            deletion_vectors: OnceLock::new(),
         })
     }
 
@@ -214,7 +224,10 @@ impl Snapshot {
 
     /// A table that plans read this version through. Asks no log, now or when it is planned.
     /// It cannot be written through: every write goes through [`crate::Lake::stage`].
-    pub fn provider(&self) -> Result<Arc<dyn TableProvider>, LakeError> {
+    pub fn provider(self: &Arc<Self>) -> Result<Arc<dyn TableProvider>, LakeError> {
+        if let Some(live) = LiveTableProvider::new(self)? {
+            return Ok(Arc::new(live));
+        }
         let provider = DeltaTableProvider::new(
             Arc::clone(&self.files),
             Arc::clone(&self.statistics),
@@ -238,6 +251,20 @@ impl Snapshot {
                 .map(Arc::new)
         });
         files.clone()
+    }
+
+    /// Whether rows may be marked as deleted beside their files.
+    pub(crate) fn has_deletion_vectors(&self) -> bool {
+        self.protocol().2.iter().any(|feature| feature == "deletionVectors")
+    }
+
+    /// Rows that are marked as deleted beside their files.
+    pub(crate) fn deletion_vectors(&self) -> Result<Arc<DeletionVectors>, LakeError> {
+        let files = self.data_files()?;
+        let vectors = self
+            .deletion_vectors
+            .get_or_init(|| Arc::new(DeletionVectors::new(self.place.clone(), &files)));
+        Ok(Arc::clone(vectors))
     }
 
     /// Lives as long as anybody reads this version.

@@ -163,11 +163,11 @@ async fn latest(lake: &Lake, location: &str) -> Arc<Snapshot> {
 }
 
 /// All rows, with the plain types of the snapshot's schema.
-async fn read(snapshot: &Snapshot) -> RecordBatch {
+async fn read(snapshot: &Arc<Snapshot>) -> RecordBatch {
     read_sql(snapshot, "SELECT * FROM t").await
 }
 
-async fn read_sql(snapshot: &Snapshot, sql: &str) -> RecordBatch {
+async fn read_sql(snapshot: &Arc<Snapshot>, sql: &str) -> RecordBatch {
     let context = SessionContext::new();
     context.register_table("t", snapshot.provider().unwrap()).unwrap();
     let frame = context.sql(sql).await.unwrap();
@@ -188,7 +188,7 @@ async fn read_sql(snapshot: &Snapshot, sql: &str) -> RecordBatch {
 }
 
 /// The sorted numbers of column `n`.
-async fn read_numbers(snapshot: &Snapshot) -> Vec<i64> {
+async fn read_numbers(snapshot: &Arc<Snapshot>) -> Vec<i64> {
     let rows = read(snapshot).await;
     let column = rows.column_by_name("n").unwrap().as_primitive::<Int64Type>();
     let mut numbers: Vec<i64> = column.values().to_vec();

@@ -6,12 +6,14 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use deltalake_core::kernel::LogicalFileView;
 use futures::{StreamExt, TryStreamExt, stream};
 use model::time::Timestamp;
 use object_store::{ObjectStoreExt, path::Path};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
+    deletion_vector::DeletionVector,
     error::LakeError,
     lake::Lake,
     location::Place,
@@ -61,7 +63,7 @@ impl Lake {
         self.cache().forget_older(&place);
         for alive in self.cache().alive(&place) {
             let files = alive.try_log_data().map_err(|error| broken(&place, error))?;
-            kept.extend(files.iter().map(|file| file.object_store_path()));
+            kept.extend(files.iter().flat_map(|file| needed(&file)));
         }
         for version in &vacuum.keep {
             kept.extend(paths_of(self.cache().version(&place, *version).await?.as_ref())?);
@@ -69,12 +71,12 @@ impl Lake {
         kept.extend(self.staged_files(&place));
         let removed = removed_files(&place).await?;
         let (recent, old): (Vec<_>, Vec<_>) =
-            removed.into_iter().partition(|(_, _, removed_at)| *removed_at >= cutoff);
-        kept.extend(recent.into_iter().map(|(path, ..)| path));
+            removed.into_iter().partition(|gone| gone.removed_at >= cutoff);
+        kept.extend(recent.into_iter().flat_map(|gone| [Some(gone.path), gone.vector]).flatten());
         let found = if vacuum.full {
             all_files(&place, cutoff).await?
         } else {
-            old.into_iter().map(|(path, size, _)| (path, size)).collect()
+            old.into_iter().map(|gone| (gone.path, gone.size)).collect()
         };
         let mut gone: Vec<(Path, u64)> =
             found.into_iter().filter(|(path, _)| !kept.contains(path)).collect();
@@ -125,11 +127,28 @@ fn paths_of(table: &Snapshot) -> Result<HashSet<Path>, LakeError> {
         location: table.location().to_owned(),
         source: std::sync::Arc::new(error),
     })?;
-    Ok(files.iter().map(|file| file.object_store_path()).collect())
+    Ok(files.iter().flat_map(|file| needed(&file)).collect())
 }
 
-/// The files that commits in the log took away: path, bytes and when.
-async fn removed_files(place: &Place) -> Result<Vec<(Path, u64, Timestamp)>, LakeError> {
+/// The files that a data file cannot be read without.
+fn needed(file: &LogicalFileView) -> impl Iterator<Item = Path> + use<> {
+    let vector = file.deletion_vector_descriptor();
+    let vector = vector
+        .and_then(|vector| DeletionVector::of_action(&json!({ "deletionVector": vector }))?.path());
+    [file.object_store_path()].into_iter().chain(vector)
+}
+
+/// A file that a commit took away.
+struct Removed {
+    path: Path,
+    /// Where its marked rows are.
+    vector: Option<Path>,
+    size: u64,
+    removed_at: Timestamp,
+}
+
+/// The files that commits in the log took away.
+async fn removed_files(place: &Place) -> Result<Vec<Removed>, LakeError> {
     let commits = log::commits(place).await?;
     let removed: Vec<Vec<_>> = stream::iter(commits)
         .map(|(version, committed_at)| async move {
@@ -145,7 +164,7 @@ async fn removed_files(place: &Place) -> Result<Vec<(Path, u64, Timestamp)>, Lak
     Ok(removed.into_iter().flatten().collect())
 }
 
-fn removed_file(remove: &Value, committed_at: Timestamp) -> Option<(Path, u64, Timestamp)> {
+fn removed_file(remove: &Value, committed_at: Timestamp) -> Option<Removed> {
     let path = remove.get("path").and_then(Value::as_str)?;
     // A file elsewhere belongs to another table.
     if path.contains("://") || path.starts_with('/') {
@@ -155,7 +174,8 @@ fn removed_file(remove: &Value, committed_at: Timestamp) -> Option<(Path, u64, T
     let removed_at =
         millis.map_or(committed_at, |millis| Timestamp::from_micros(millis.saturating_mul(1000)));
     let size = remove.get("size").and_then(Value::as_u64).unwrap_or(0);
-    Some((Path::from_url_path(path).ok()?, size, removed_at))
+    let vector = DeletionVector::of_action(remove).and_then(|vector| vector.path());
+    Some(Removed { path: Path::from_url_path(path).ok()?, vector, size, removed_at })
 }
 
 /// Whether the file, or a folder that it is in, has a name that is not that of data: one that begins

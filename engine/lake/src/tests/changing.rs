@@ -69,7 +69,11 @@ fn delete_where(condition: &str) -> String {
     )
 }
 
-async fn delete(lake: &Lake, table: &str, condition: &str) -> Result<Changed, LakeError> {
+pub(super) async fn delete(
+    lake: &Lake,
+    table: &str,
+    condition: &str,
+) -> Result<Changed, LakeError> {
     let base = latest(lake, table).await;
     let (staged, changed) =
         stage(lake, &base, &delete_where(condition), Repeats::Once).await.unwrap();
@@ -200,7 +204,7 @@ async fn an_append_meanwhile_counts_as_later_and_a_change_as_a_conflict() {
         stage(&test.lake, &base, &delete_where("n < 15"), Repeats::Once).await.unwrap();
     write(&other, &table, WriteMode::Append, numbers([3])).await.unwrap();
     test.lake.commit(staged.unwrap(), CommitInfo::default()).await.unwrap();
-    assert_eq!(read_numbers(&*latest(&test.lake, &table).await).await, [3, 15, 16, 17, 18, 19]);
+    assert_eq!(read_numbers(&latest(&test.lake, &table).await).await, [3, 15, 16, 17, 18, 19]);
 
     // Rows that were computed from the table are no blind append.
     let base = latest(&test.lake, &table).await;
@@ -217,7 +221,7 @@ async fn an_append_meanwhile_counts_as_later_and_a_change_as_a_conflict() {
     delete(&other, &table, "n = 30").await.unwrap();
     let error = test.lake.commit(staged.unwrap(), CommitInfo::default()).await.unwrap_err();
     assert!(matches!(error, LakeError::Conflict { .. }), "{error}");
-    assert_eq!(read_numbers(&*latest(&test.lake, &table).await).await, [3, 15, 16, 17, 18, 19]);
+    assert_eq!(read_numbers(&latest(&test.lake, &table).await).await, [3, 15, 16, 17, 18, 19]);
     let files = data_files(&test.path("t")).len();
     assert_eq!(files, 5, "what a refused change wrote is gone: {files}");
 }
@@ -249,7 +253,7 @@ async fn putting_files_together_never_brings_rows_back() {
     delete(&test.lake, &table, "true").await.unwrap();
     let error = optimize(&other, before).await.unwrap_err();
     assert!(matches!(error, LakeError::Conflict { .. }), "{error}");
-    assert!(read_numbers(&*latest(&test.lake, &table).await).await.is_empty());
+    assert!(read_numbers(&latest(&test.lake, &table).await).await.is_empty());
 
     // The other way round: the delete is refused, because its files are gone.
     write(&test.lake, &table, WriteMode::Append, numbers(20..30)).await.unwrap();
@@ -260,10 +264,7 @@ async fn putting_files_together_never_brings_rows_back() {
     assert_eq!((done.removed_files, done.added_files), (2, 1));
     let error = test.lake.commit(staged.unwrap(), CommitInfo::default()).await.unwrap_err();
     assert!(matches!(error, LakeError::Conflict { .. }), "{error}");
-    assert_eq!(
-        read_numbers(&*latest(&test.lake, &table).await).await,
-        (20..40).collect::<Vec<_>>()
-    );
+    assert_eq!(read_numbers(&latest(&test.lake, &table).await).await, (20..40).collect::<Vec<_>>());
 
     // Appends do not disturb it, and what is together needs nothing.
     let base = latest(&other, &table).await;
@@ -358,10 +359,10 @@ async fn a_table_is_what_it_was_again_unless_its_files_are_gone() {
     write(&test.lake, &table, WriteMode::Append, numbers([9])).await.unwrap();
     let restored = test.lake.restore(&table, At::Version(1)).await.unwrap().unwrap();
     assert_eq!((restored.restored_files, restored.removed_files), (0, 1));
-    assert_eq!(read_numbers(&*latest(&test.lake, &table).await).await, [3, 4]);
+    assert_eq!(read_numbers(&latest(&test.lake, &table).await).await, [3, 4]);
     let restored = test.lake.restore(&table, At::Version(0)).await.unwrap().unwrap();
     assert_eq!((restored.restored_files, restored.removed_files), (1, 1));
-    assert_eq!(read_numbers(&*latest(&test.lake, &table).await).await, [0, 1, 2, 3, 4]);
+    assert_eq!(read_numbers(&latest(&test.lake, &table).await).await, [0, 1, 2, 3, 4]);
     let history = test.lake.history(&table, Some(2)).await.unwrap();
     assert_eq!(history.iter().map(|h| h.operation.as_str()).collect::<Vec<_>>(), ["RESTORE"; 2]);
     assert_eq!(history[0].engine.as_deref(), Some(concat!("whimbrel ", env!("CARGO_PKG_VERSION"))));
@@ -528,9 +529,9 @@ async fn files_are_removed_by_the_name_that_another_engine_gave_them() {
     let base = latest(&lake, &table).await;
     let (staged, _) = stage(&lake, &base, GONE, Repeats::Once).await.unwrap();
     lake.commit(staged.unwrap(), CommitInfo::default()).await.unwrap();
-    assert_eq!(read_numbers(&*latest(&lake, &table).await).await, [2, 3]);
+    assert_eq!(read_numbers(&latest(&lake, &table).await).await, [2, 3]);
     write(&lake, &table, WriteMode::Overwrite, labelled(&[(4, Some("ä"))])).await.unwrap();
-    assert_eq!(read_numbers(&*latest(&lake, &table).await).await, [4]);
+    assert_eq!(read_numbers(&latest(&lake, &table).await).await, [4]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -544,5 +545,5 @@ async fn putting_files_together_sees_that_a_file_went_whose_name_is_encoded() {
     test.lake.commit(staged.unwrap(), CommitInfo::default()).await.unwrap();
     let error = optimize(&test.lake, base).await.unwrap_err();
     assert!(matches!(error, LakeError::Conflict { .. }), "{error}");
-    assert_eq!(read_numbers(&*latest(&test.lake, &table).await).await, [2]);
+    assert_eq!(read_numbers(&latest(&test.lake, &table).await).await, [2]);
 }

@@ -41,7 +41,7 @@ async fn the_same_transaction_is_committed_once() {
     for lake in [&test.lake, &zombie] {
         assert_eq!(lake.txn_version(&table, "whimbrel:view").await.unwrap(), Some(2));
         assert_eq!(lake.txn_version(&table, "whimbrel:view:src:orders").await.unwrap(), Some(42));
-        assert_eq!(read_numbers(&*latest(lake, &table).await).await, [2]);
+        assert_eq!(read_numbers(&latest(lake, &table).await).await, [2]);
     }
     assert_eq!(data_files(&test.path("t")).len(), 2, "files of the refused commits are gone");
 }
@@ -102,7 +102,7 @@ async fn overwrite_and_replace_conflict_with_whatever_came_in_between() {
         let error = test.lake.commit(staged, CommitInfo::default()).await.unwrap_err();
         assert_eq!(error.code(), Code::Aborted, "{error}");
     }
-    assert_eq!(read_numbers(&*latest(&test.lake, &table).await).await, [1, 2, 2]);
+    assert_eq!(read_numbers(&latest(&test.lake, &table).await).await, [1, 2, 2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,7 +145,7 @@ async fn lost_answer_is_not_a_lost_commit() {
         let committed = write(&lake, &table, mode, numbers([n])).await.unwrap();
         assert_eq!(committed.version, n - 1);
     }
-    assert_eq!(read_numbers(&*latest(&lake, &table).await).await, [1, 2, 3]);
+    assert_eq!(read_numbers(&latest(&lake, &table).await).await, [1, 2, 3]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,7 +159,7 @@ async fn commit_that_never_arrived_leaves_nothing() {
     let error = write(&lake, &table, WriteMode::Append, numbers([2])).await.unwrap_err();
     assert_eq!(error.code(), Code::Unavailable, "{error}");
     requests.refuse_commits.store(false, Ordering::SeqCst);
-    assert_eq!(read_numbers(&*latest(&lake, &table).await).await, [1]);
+    assert_eq!(read_numbers(&latest(&lake, &table).await).await, [1]);
     assert_eq!(data_files(&folder.path().join("lake/t")).len(), 1);
 }
 
@@ -178,7 +178,7 @@ async fn commit_goes_on_when_its_caller_goes_away() {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(read_numbers(&*latest(&test.lake, &table).await).await, [1, 2]);
+    assert_eq!(read_numbers(&latest(&test.lake, &table).await).await, [1, 2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -56,7 +56,7 @@ fn points() -> RecordBatch {
 }
 
 /// Files that a query for one value would have to read.
-fn files_for(table: &Snapshot, column: &str, value: i64) -> usize {
+fn files_for(table: &Arc<Snapshot>, column: &str, value: i64) -> usize {
     let schema = Schema::new(vec![
         Field::new("wide", DataType::Int64, true),
         Field::new("narrow", DataType::Int64, true),
@@ -67,7 +67,7 @@ fn files_for(table: &Snapshot, column: &str, value: i64) -> usize {
     table.data_files().unwrap().that_may_hold(&predicate).unwrap().len()
 }
 
-async fn checksum(table: &Snapshot) -> String {
+async fn checksum(table: &Arc<Snapshot>) -> String {
     let sql = "SELECT count(*), count(DISTINCT text), sum(narrow), sum(wide / 1024), min(text), \
                count(narrow), sum(CASE WHEN f = 'NaN'::double THEN 1.5 ELSE f END) FROM t";
     format!("{:?}", read_sql(table, sql).await.columns())

@@ -131,7 +131,7 @@ async fn table_locations_are_plain_and_unique() {
     assert!(rest.starts_with("tables/my_schema/t__ble_1-"), "{rest}");
     assert_eq!(test.lake.parse_location(&location).unwrap(), location);
     write(&test.lake, &location, create(), numbers([1])).await.unwrap();
-    assert_eq!(read_numbers(&*latest(&test.lake, &location).await).await, [1]);
+    assert_eq!(read_numbers(&latest(&test.lake, &location).await).await, [1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,7 +142,7 @@ async fn tables_in_folders_with_odd_names_work() {
             test.lake.parse_location(&format!("{}/", test.path(name).display())).unwrap();
         write(&test.lake, &location, create(), numbers([1, 2])).await.unwrap();
         assert!(test.path(name).join("_delta_log").is_dir(), "{name}");
-        assert_eq!(read_numbers(&*latest(&test.other(), &location).await).await, [1, 2], "{name}");
+        assert_eq!(read_numbers(&latest(&test.other(), &location).await).await, [1, 2], "{name}");
     }
     let error = test.lake.parse_location(&test.path("%20").to_string_lossy()).unwrap_err();
     assert!(matches!(error, LakeError::Location { .. }), "{error}");
@@ -167,5 +167,5 @@ async fn purge_deletes_one_table_and_never_a_root() {
     test.lake.purge(&location).await.unwrap();
     assert!(!test.lake.exists(&location).await.unwrap());
     assert_eq!(fs::read_dir(test.path("tables/main")).unwrap().count(), 1);
-    assert_eq!(read_numbers(&*latest(&test.lake, &neighbour).await).await, [1]);
+    assert_eq!(read_numbers(&latest(&test.lake, &neighbour).await).await, [1]);
 }

@@ -15,7 +15,7 @@ use datafusion::{
 use super::{TestLake, create, create_by, labelled, latest, numbers, write};
 use crate::{Snapshot, WriteMode};
 
-async fn plan(tables: &[(&str, &Snapshot)], sql: &str) -> Arc<dyn ExecutionPlan> {
+async fn plan(tables: &[(&str, &Arc<Snapshot>)], sql: &str) -> Arc<dyn ExecutionPlan> {
     let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(2));
     for (name, snapshot) in tables {
         context.register_table(*name, snapshot.provider().unwrap()).unwrap();
@@ -23,7 +23,7 @@ async fn plan(tables: &[(&str, &Snapshot)], sql: &str) -> Arc<dyn ExecutionPlan>
     context.sql(sql).await.unwrap().create_physical_plan().await.unwrap()
 }
 
-async fn statistics(snapshot: &Snapshot, sql: &str) -> Statistics {
+async fn statistics(snapshot: &Arc<Snapshot>, sql: &str) -> Statistics {
     let plan = plan(&[("t", snapshot)], sql).await;
     let found = StatisticsContext::new().compute(plan.as_ref(), &StatisticsArgs::new()).unwrap();
     Statistics::clone(&found)
@@ -43,7 +43,7 @@ async fn range_of_a_column_is_that_of_all_files_and_an_estimate() {
     let table = test.table("t");
     write(&test.lake, &table, create(), numbers([5, 9])).await.unwrap();
     write(&test.lake, &table, WriteMode::Append, numbers([-3, 4])).await.unwrap();
-    let found = statistics(&*latest(&test.lake, &table).await, "SELECT n FROM t").await;
+    let found = statistics(&latest(&test.lake, &table).await, "SELECT n FROM t").await;
     let n = &found.column_statistics[0];
     assert_eq!(range(n), (bigint(-3), bigint(9)));
     assert_eq!(n.min_value.is_exact(), Some(false), "nothing may be left out because of it");
@@ -60,7 +60,7 @@ async fn ranges_are_told_of_numbers_and_times_and_not_of_texts() {
     let labels: ArrayRef = Arc::new(StringArray::from(vec!["b", "a"]));
     let rows = [("day", days), ("amount", Arc::new(amounts) as ArrayRef), ("label", labels)];
     write(&test.lake, &table, create(), RecordBatch::try_from_iter(rows).unwrap()).await.unwrap();
-    let found = statistics(&*latest(&test.lake, &table).await, "SELECT * FROM t").await;
+    let found = statistics(&latest(&test.lake, &table).await, "SELECT * FROM t").await;
     let day = |day| Some(ScalarValue::Date32(Some(day)));
     assert_eq!(range(&found.column_statistics[0]), (day(3), day(7)));
     let amount = |cents| Some(ScalarValue::Decimal128(Some(cents), 10, 2));
@@ -88,7 +88,7 @@ async fn partitioned_table_has_statistics_of_its_other_columns() {
     let table = test.table("t");
     let rows = labelled(&[(1, Some("a")), (8, Some("b")), (3, None)]);
     write(&test.lake, &table, create_by("label"), rows).await.unwrap();
-    let found = statistics(&*latest(&test.lake, &table).await, "SELECT n FROM t").await;
+    let found = statistics(&latest(&test.lake, &table).await, "SELECT n FROM t").await;
     assert_eq!(range(&found.column_statistics[0]), (bigint(1), bigint(8)));
 }
 

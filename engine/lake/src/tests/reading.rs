@@ -3,6 +3,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use arrow::{array::AsArray, datatypes::Int64Type};
 use datafusion::prelude::SessionContext;
 use model::{code::Code, time::Timestamp};
 use tempfile::TempDir;
@@ -39,12 +40,12 @@ async fn version_of_another_process_is_seen_at_once() {
     let test = TestLake::new();
     let (table, other) = (test.table("t"), test.other());
     write(&test.lake, &table, create(), numbers([1])).await.unwrap();
-    assert_eq!(read_numbers(&*latest(&other, &table).await).await, [1]);
+    assert_eq!(read_numbers(&latest(&other, &table).await).await, [1]);
     for n in 2..6 {
         write(&test.lake, &table, WriteMode::Append, numbers([n])).await.unwrap();
         assert_eq!(latest(&other, &table).await.version(), n - 1);
     }
-    assert_eq!(read_numbers(&*latest(&other, &table).await).await, [1, 2, 3, 4, 5]);
+    assert_eq!(read_numbers(&latest(&other, &table).await).await, [1, 2, 3, 4, 5]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,7 +87,7 @@ async fn dropped_table_is_not_found() {
     assert!(error.to_string().contains(&table), "{error}");
     assert!(!test.lake.exists(&table).await.unwrap());
     write(&test.lake, &table, create(), numbers([2])).await.unwrap();
-    assert_eq!(read_numbers(&*latest(&test.lake, &table).await).await, [2]);
+    assert_eq!(read_numbers(&latest(&test.lake, &table).await).await, [2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,7 +136,7 @@ async fn broken_log_is_data_loss_of_that_table_only() {
     fs::write(test.path("bad/_delta_log/00000000000000000007.json"), "{}").unwrap();
     let error = test.lake.snapshot(&bad, At::Latest).await.unwrap_err();
     assert_eq!(error.code(), Code::DataLoss);
-    assert_eq!(read_numbers(&*latest(&test.lake, &good).await).await, [1]);
+    assert_eq!(read_numbers(&latest(&test.lake, &good).await).await, [1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,7 +206,7 @@ async fn checkpoint_follows_the_twentieth_version_and_shortens_loading() {
     }
     let expected: Vec<i64> = (0..=21).collect();
     for lake in [test.lake.clone(), test.other()] {
-        assert_eq!(read_numbers(&*latest(&lake, &table).await).await, expected);
+        assert_eq!(read_numbers(&latest(&lake, &table).await).await, expected);
     }
     let error = test.other().snapshot(&table, At::Version(3)).await.unwrap_err();
     assert_eq!(error.code(), Code::NotFound, "{error:?}");
@@ -220,7 +221,7 @@ async fn old_snapshot_stays_readable_while_the_table_moves_on() {
     write(&test.lake, &table, replace(), labelled(&[(5, None)])).await.unwrap();
     assert_eq!(read(&pinned).await.num_columns(), 1);
     assert_eq!(read_numbers(&pinned).await, [1]);
-    assert_eq!(read(&*latest(&test.lake, &table).await).await.num_columns(), 2);
+    assert_eq!(read(&latest(&test.lake, &table).await).await.num_columns(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -238,4 +239,95 @@ async fn concurrent_readers_share_one_question_to_the_log() {
     }
     assert!(requests.log_lists.load(Ordering::SeqCst) <= 2);
     assert!(requests.log_heads.load(Ordering::SeqCst) <= 20);
+}
+
+/// Marks rows of the newest data file of a table as deleted, the way other engines do.
+fn mark_deleted(folder: &std::path::Path, version: i64, rows: &[u32]) {
+    let mut bitmaps = 1_681_511_377_u32.to_le_bytes().to_vec();
+    let marked: roaring::RoaringTreemap = rows.iter().map(|row| u64::from(*row)).collect();
+    marked.serialize_into(&mut bitmaps).unwrap();
+    let size = u32::try_from(bitmaps.len()).unwrap();
+    let mut file = vec![1];
+    file.extend(size.to_be_bytes());
+    file.extend(&bitmaps);
+    file.extend(crc32fast::hash(&bitmaps).to_be_bytes());
+    let id = uuid::Uuid::new_v4();
+    fs::write(folder.join(format!("deletion_vector_{id}.bin")), file).unwrap();
+    let log = |version: i64| folder.join(format!("_delta_log/{version:020}.json"));
+    let before = fs::read_to_string(log(version - 1)).unwrap();
+    let actions: Vec<serde_json::Value> =
+        before.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let add = actions.iter().rev().find_map(|action| action.get("add")).unwrap();
+    let mut marked = add.clone();
+    marked["deletionVector"] = serde_json::json!({ "storageType": "u", "offset": 1,
+        "pathOrInlineDv": z85::encode(id.as_bytes()), "sizeInBytes": size, "cardinality": rows.len() });
+    let remove = serde_json::json!({ "path": add["path"], "dataChange": true,
+        "deletionTimestamp": 1, "partitionValues": add["partitionValues"], "size": add["size"] });
+    let mut entry = vec![serde_json::json!({ "commitInfo": { "operation": "DELETE" } })];
+    if !before.contains("deletionVectors") {
+        entry.push(serde_json::json!({ "protocol": { "minReaderVersion": 3,
+            "minWriterVersion": 7, "readerFeatures": ["deletionVectors"],
+            "writerFeatures": ["deletionVectors"] } }));
+    }
+    entry.push(serde_json::json!({ "remove": remove }));
+    entry.push(serde_json::json!({ "add": marked }));
+    let entry: Vec<String> = entry.iter().map(ToString::to_string).collect();
+    fs::write(log(version), entry.join("\n")).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_others_marked_as_deleted_are_read_changed_and_kept_rightly() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    write(&test.lake, &table, create(), numbers(0..5)).await.unwrap();
+    write(&test.lake, &table, WriteMode::Append, numbers(10..100_000)).await.unwrap();
+    mark_deleted(&test.path("t"), 2, &[0, 3, 99_989]);
+    let now = latest(&test.lake, &table).await;
+    assert_eq!(now.rows(), Some(5 + 99_990 - 3));
+    let sql = "SELECT count(*), min(n), max(n), count(*) FILTER (WHERE n IN (10, 13, 99999)), sum(n) FROM t \
+               WHERE n >= 5";
+    let found = read_sql(&now, sql).await;
+    let cell = |column: usize| found.column(column).as_primitive::<Int64Type>().value(0);
+    let sum: i64 = (10..100_000).sum::<i64>() - 10 - 13 - 99_999;
+    assert_eq!([cell(0), cell(1), cell(2), cell(3), cell(4)], [99_987, 11, 99_998, 0, sum]);
+
+    // Its file is needed as long as the marks count.
+    let vacuum = crate::Vacuum { full: true, dry_run: true, ..crate::Vacuum::default() };
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(30 * 24 * 3600);
+    for entry in fs::read_dir(test.path("t")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            fs::File::options().append(true).open(path).unwrap().set_modified(old).unwrap();
+        }
+    }
+    let spared = test.lake.vacuum(&table, &vacuum).await.unwrap();
+    assert!(spared.files.is_empty(), "{:?}", spared.files);
+
+    // A change of such a file leaves out what was marked, for good.
+    let deleted = super::changing::delete(&test.lake, &table, "n IN (11, 13, 20)").await.unwrap();
+    assert_eq!(deleted.deleted, 2, "13 was deleted before");
+    let numbers = read_numbers(&latest(&test.lake, &table).await).await;
+    let left = (0..5).chain((10..99_999).filter(|n| ![10, 11, 13, 20].contains(n)));
+    assert_eq!(numbers, left.collect::<Vec<_>>());
+    let spared = test.lake.vacuum(&table, &vacuum).await.unwrap();
+    assert!(spared.files.is_empty(), "the version before still needs them: {:?}", spared.files);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn marks_that_are_not_what_the_log_says_are_an_error_of_that_table() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    write(&test.lake, &table, create(), numbers(0..100)).await.unwrap();
+    mark_deleted(&test.path("t"), 1, &[7]);
+    let vector = fs::read_dir(test.path("t")).unwrap().map(|entry| entry.unwrap().path());
+    let vector = vector.into_iter().find(|path| path.extension().is_some_and(|e| e == "bin"));
+    let mut bytes = fs::read(vector.as_ref().unwrap()).unwrap();
+    let at = bytes.len() - 6;
+    bytes[at] ^= 1;
+    fs::write(vector.unwrap(), bytes).unwrap();
+    let context = SessionContext::new();
+    let provider = latest(&test.lake, &table).await.provider().unwrap();
+    context.register_table("t", provider).unwrap();
+    let error = context.sql("SELECT * FROM t").await.unwrap().collect().await.unwrap_err();
+    assert!(format!("{error:?}").contains("checksum"), "{error:?}");
 }

@@ -158,7 +158,7 @@ async fn partitions_with_odd_values_come_back() {
     }
     // Everything is removed again by the paths that were read back.
     write(&test.lake, &table, WriteMode::Overwrite, labelled(&[(7, Some("a b"))])).await.unwrap();
-    assert_eq!(read_numbers(&*latest(&test.other(), &table).await).await, [7]);
+    assert_eq!(read_numbers(&latest(&test.other(), &table).await).await, [7]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -190,7 +190,7 @@ async fn append_overwrite_and_zero_rows() {
     assert_eq!((nothing.version, nothing.rows, nothing.files), (2, 0, 0));
     assert_eq!(read_numbers(&nothing.snapshot).await, [1, 2, 3]);
     write(&test.lake, &table, WriteMode::Overwrite, numbers([4])).await.unwrap();
-    assert_eq!(read_numbers(&*latest(&test.lake, &table).await).await, [4]);
+    assert_eq!(read_numbers(&latest(&test.lake, &table).await).await, [4]);
     let empty = write(&test.lake, &table, WriteMode::Overwrite, numbers([])).await.unwrap();
     assert_eq!((empty.version, empty.snapshot.rows(), empty.snapshot.files()), (4, Some(0), 0));
     assert_eq!(read(&empty.snapshot).await.num_rows(), 0);
@@ -270,7 +270,7 @@ async fn null_in_a_not_null_column_is_refused() {
         assert!(matches!(error, LakeError::NotNull { ref column, .. } if column == "n"), "{error}");
         assert_eq!(error.code(), Code::InvalidArgument);
     }
-    assert_eq!(read_numbers(&*latest(&test.lake, &table).await).await, [1]);
+    assert_eq!(read_numbers(&latest(&test.lake, &table).await).await, [1]);
     wait_for_files(&test, "t", 1).await;
 }
 
@@ -284,7 +284,7 @@ async fn columns_are_matched_in_order_and_checked() {
         ("name", Arc::new(StringViewArray::from(vec!["b"]))),
     ]);
     write(&test.lake, &table, WriteMode::Append, narrow).await.unwrap();
-    assert_eq!(read_numbers(&*latest(&test.lake, &table).await).await, [1, 2]);
+    assert_eq!(read_numbers(&latest(&test.lake, &table).await).await, [1, 2]);
     let error = write(&test.lake, &table, WriteMode::Append, numbers([3])).await.unwrap_err();
     assert!(matches!(error, LakeError::ColumnCount { expected: 2, found: 1, .. }), "{error}");
     let swapped = batch(vec![
@@ -303,10 +303,10 @@ async fn replacing_with_zoneless_times_raises_the_protocol() {
     let local = TimestampMicrosecondArray::from(vec![5]);
     let rows = batch(vec![("n", Arc::new(Int64Array::from(vec![1]))), ("local", Arc::new(local))]);
     write(&test.lake, &table, replace(), rows).await.unwrap();
-    write(&test.lake, &table, WriteMode::Append, read(&*latest(&test.lake, &table).await).await)
+    write(&test.lake, &table, WriteMode::Append, read(&latest(&test.lake, &table).await).await)
         .await
         .unwrap();
-    assert_eq!(read_numbers(&*latest(&test.other(), &table).await).await, [1, 1]);
+    assert_eq!(read_numbers(&latest(&test.other(), &table).await).await, [1, 1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -333,7 +333,7 @@ async fn tables_with_rules_we_do_not_check_are_refused_by_name() {
         assert_eq!(error.code(), Code::Unimplemented);
         assert!(error.to_string().contains("checkConstraints"), "{error}");
     }
-    assert_eq!(read_numbers(&*latest(&test.lake, &table).await).await, [1]);
+    assert_eq!(read_numbers(&latest(&test.lake, &table).await).await, [1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
