@@ -94,6 +94,7 @@ impl Lake {
         let edit = Edit {
             operation,
             removes: Vec::new(),
+            feed: Vec::new(),
             protocol: declaration.protocol_after(&base)?,
             metadata: Some(metadata),
             metrics: Map::new(),

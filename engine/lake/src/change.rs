@@ -19,10 +19,10 @@ use datafusion::{
     physical_plan::{ExecutionPlan, stream::RecordBatchStreamAdapter},
 };
 use deltalake_core::{
-    kernel::Add,
+    kernel::{Add, AddCDCFile},
     protocol::{DeltaOperation, SaveMode},
 };
-use futures::StreamExt;
+use futures::{StreamExt, future::try_join};
 use roaring::RoaringBitmap;
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
@@ -31,10 +31,11 @@ use crate::{
     check::{Check, all_checked},
     edit::{Edit, Meanwhile},
     error::LakeError,
+    feed::write::Feed,
     lake::Lake,
     named_rows::{NamedRows, Patching, Touched},
     patch::Patch,
-    protocol::{check_writable, is_append_only},
+    protocol::{CHANGE_FEED, check_writable, is_append_only, is_on},
     rows::TableRows,
     schema::Fit,
     snapshot::Snapshot,
@@ -161,20 +162,45 @@ impl Lake {
             }
             None => None,
         };
-        let named = Arc::new(NamedRows::new(base, repeats.clone(), patching)?);
+        let mut feed = None;
+        if is_on(base.properties(), CHANGE_FEED) {
+            if patched.is_some() {
+                let why = "the table records its changes";
+                return Err(LakeError::NotPatchable { location: place.text(), why });
+            }
+            feed = Some(Feed::new(self, &target, &new_rows, &area)?);
+        }
+        let count = base.data_files()?.len();
+        let notes = feed.as_mut().map(|feed| feed.notes(count));
+        let named = Arc::new(NamedRows::new(base, repeats.clone(), patching, notes)?);
 
         let plan = distribute(&place, Arc::clone(plan), &target, LEADING)?;
         let changed = streams(&writing, &plan, task)?
             .into_iter()
             .map(|stream| named.written_rows(stream, Arc::clone(&target.schema)))
             .collect();
-        let (mut adds, held) = match run(&writing, changed, Held::default()).await {
+        let writes = async {
+            let written = run(&writing, changed, Held::default()).await;
+            if let Some(notes) = named.feed() {
+                notes.close();
+            }
+            written
+        };
+        let written = match &mut feed {
+            Some(feed) => try_join(writes, feed.follow()).await.map(|(written, ())| written),
+            None => writes.await,
+        };
+        let (mut adds, held) = match written {
             Ok(written) => written,
             Err(error) => return Err(named.explained(&rows, task, error).await),
         };
         let (values, marked) = (named.new_values(), rows.deletion_vectors()?);
         let (touched, counts) = named.finish();
         let removed: Vec<usize> = touched.keys().copied().collect();
+        let feed = match (feed, named.feed()) {
+            (Some(feed), Some(notes)) => feed.finish(&rows, &touched, notes, task).await?,
+            _ => Vec::new(),
+        };
         match values {
             Some(_) if removed.iter().any(|file| marked.has(*file)) => {
                 let why = "rows of a file are marked as deleted";
@@ -191,7 +217,7 @@ impl Lake {
             }
             None => adds.extend(survivors(&rows, touched, task, &writing, &target, held).await?),
         }
-        published(change, adds, &removed, counts, area)
+        published(change, adds, feed, &removed, counts, area)
     }
 }
 
@@ -202,11 +228,6 @@ fn may_change(base: &Snapshot, checks: &[Check]) -> Result<(), LakeError> {
     all_checked(base, checks)?;
     if is_append_only(base) {
         return Err(LakeError::AppendOnly { location });
-    }
-    let feed = base.properties().get("delta.enableChangeDataFeed");
-    if feed.is_some_and(|on| on.eq_ignore_ascii_case("true")) {
-        let feature = "changeDataFeed (delta.enableChangeDataFeed)".to_owned();
-        return Err(LakeError::Unsupported { location, feature, access: "change rows of" });
     }
     Ok(())
 }
@@ -252,6 +273,7 @@ async fn survivors(
 fn published(
     change: StageChange,
     adds: Vec<Add>,
+    feed: Vec<AddCDCFile>,
     removed: &[usize],
     counts: Changed,
     area: Arc<StagingArea>,
@@ -264,6 +286,7 @@ fn published(
     let edit = Edit {
         operation: operation_of(operation, condition),
         removes: removed.iter().map(|file| files.remove(*file, true)).collect(),
+        feed,
         metadata: None,
         protocol: None,
         metrics: metrics(counts, &adds, removed.len()),

@@ -6,7 +6,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use deltalake_core::{
-    kernel::{Metadata, Protocol, Remove},
+    kernel::{AddCDCFile, Metadata, Protocol, Remove},
     protocol::DeltaOperation,
 };
 use serde_json::{Map, Value};
@@ -25,6 +25,8 @@ pub(crate) struct Edit {
     pub(crate) parameters: Map<String, Value>,
     /// Files that go.
     pub(crate) removes: Vec<Remove>,
+    /// Files with the rows that changed, for those who follow the table.
+    pub(crate) feed: Vec<AddCDCFile>,
     /// The table's new definition.
     pub(crate) metadata: Option<Metadata>,
     /// The table's new features.

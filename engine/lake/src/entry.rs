@@ -180,6 +180,7 @@ impl Prepared {
             remove.deletion_timestamp = Some(now_millis);
             actions.push(Action::Remove(remove));
         }
+        actions.extend(edit.feed.iter().cloned().map(Action::Cdc));
         Self {
             operation: edit.operation.clone(),
             parameters: edit.parameters.clone(),

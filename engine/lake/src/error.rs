@@ -182,6 +182,19 @@ pub enum LakeError {
         /// The row, cut off when it is long.
         row: String,
     },
+    /// What changed in a version cannot be told.
+    #[error(
+        "the changes of version {version} of the Delta table at '{location}' are not known: {why}; \
+         read from a later version on"
+    )]
+    NotRecorded {
+        /// The place.
+        location: String,
+        /// The version.
+        version: i64,
+        /// Why.
+        why: &'static str,
+    },
     /// New values cannot be put into files as they are; the rows have to be written whole.
     #[error("the changed rows of '{location}' have to be written whole: {why}")]
     NotPatchable {
@@ -385,6 +398,7 @@ impl LakeError {
             Self::Store { code, .. } => *code,
             Self::Query { source, .. } => query_code(source.as_ref()),
             Self::Conflict { .. } => Code::Aborted,
+            Self::NotRecorded { .. } => Code::FailedPrecondition,
             Self::OutcomeUnknown { .. } => Code::Unavailable,
             Self::ReadBack { source, .. } => source.code(),
             Self::NotPatchable { .. } | Self::Internal { .. } => Code::Internal,

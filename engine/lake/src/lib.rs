@@ -20,6 +20,7 @@ mod entry;
 mod error;
 mod exact;
 pub mod faults;
+mod feed;
 mod files;
 mod footer_statistics;
 mod group;

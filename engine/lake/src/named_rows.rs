@@ -23,7 +23,7 @@ use datafusion::{
     execution::{SendableRecordBatchStream, TaskContext},
     physical_plan::stream::RecordBatchStreamAdapter,
 };
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use roaring::RoaringBitmap;
 
@@ -31,6 +31,7 @@ use crate::{
     change::{Changed, LEADING, Repeats, RowChange, parquet_options},
     check::shown,
     error::LakeError,
+    feed::write::FeedNotes,
     patch::NewValues,
     rows::{TableRows, external},
     schema::Fit,
@@ -90,6 +91,7 @@ pub(crate) struct NamedRows {
     location: String,
     keys: Option<Vec<String>>,
     gone: Vec<Mutex<RoaringBitmap>>,
+    feed: Option<FeedNotes>,
     repeated: Mutex<Option<(usize, u32)>>,
     deleted: AtomicU64,
     updated: AtomicU64,
@@ -109,6 +111,7 @@ impl NamedRows {
         base: &Snapshot,
         repeats: Repeats,
         patching: Option<Patching>,
+        feed: Option<FeedNotes>,
     ) -> Result<Self, LakeError> {
         let keys = match repeats {
             Repeats::Once => None,
@@ -119,6 +122,7 @@ impl NamedRows {
             location: base.location().to_owned(),
             keys,
             gone: (0..base.data_files()?.len()).map(|_| Mutex::default()).collect(),
+            feed,
             repeated: Mutex::new(None),
             deleted: AtomicU64::new(0),
             updated: AtomicU64::new(0),
@@ -133,11 +137,21 @@ impl NamedRows {
         schema: SchemaRef,
     ) -> SendableRecordBatchStream {
         let this = Arc::clone(self);
-        let rows = changes.map(move |batch| this.note(&batch?));
+        let rows = changes.and_then(move |batch| {
+            let this = Arc::clone(&this);
+            async move {
+                let (rows, written) = this.note(&batch)?;
+                if let Some(feed) = &this.feed {
+                    feed.send(&batch, &rows, &written).await?;
+                }
+                Ok(rows)
+            }
+        });
         Box::pin(RecordBatchStreamAdapter::new(schema, rows))
     }
 
-    fn note(&self, batch: &RecordBatch) -> DataFusionResult<RecordBatch> {
+    /// The rows of a batch that are to be written, and which of its rows they are.
+    fn note(&self, batch: &RecordBatch) -> DataFusionResult<(RecordBatch, BooleanArray)> {
         let internal = || DataFusionError::Internal("a plan of changes has other columns".into());
         let files = batch.column(0).as_primitive_opt::<Int32Type>().ok_or_else(internal)?;
         let rows = batch.column(1).as_primitive_opt::<Int64Type>().ok_or_else(internal)?;
@@ -172,6 +186,9 @@ impl NamedRows {
                     return Err(external(self.repeats(String::new())));
                 }
                 let is_update = kinds.value(at) == RowChange::Update as i8;
+                if let (Some(feed), true, true) = (&self.feed, is_update, first) {
+                    feed.updates(index, row);
+                }
                 let patches = is_update && first && self.patching.is_some();
                 written.push(is_update && first && !patches);
                 if patches {
@@ -195,13 +212,19 @@ impl NamedRows {
             patched.resize(batch.num_rows(), false);
             patching.take(&self.location, &rows, &BooleanArray::from(patched), places)?;
         }
-        Ok(filter_record_batch(&rows, &BooleanArray::from(written))?)
+        let written = BooleanArray::from(written);
+        Ok((filter_record_batch(&rows, &written)?, written))
     }
 
     /// The values that were taken out of the rows, when they were.
     pub(crate) fn new_values(&self) -> Option<(SchemaRef, NewValues)> {
         let patching = self.patching.as_ref()?;
         Some((Arc::clone(&patching.schema), std::mem::take(&mut *patching.values.lock())))
+    }
+
+    /// What the feed is told.
+    pub(crate) fn feed(&self) -> Option<&FeedNotes> {
+        self.feed.as_ref()
     }
 
     fn repeats(&self, row: String) -> LakeError {

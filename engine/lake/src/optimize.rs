@@ -152,6 +152,7 @@ impl Lake {
                     target_size: i64::try_from(target_size).unwrap_or(i64::MAX),
                 },
                 removes: gone.iter().map(|file| files.remove(*file, false)).collect(),
+                feed: Vec::new(),
                 metadata: None,
                 protocol: None,
                 metrics: metrics

@@ -17,21 +17,41 @@ use crate::{
 };
 
 /// Properties of Delta that may be set; others would need features that we do not write.
-const DELTA_PROPERTIES: [&str; 9] = [
+const DELTA_PROPERTIES: [&str; 10] = [
     "delta.appendOnly",
     "delta.checkpointInterval",
     "delta.dataSkippingNumIndexedCols",
     "delta.dataSkippingStatsColumns",
     "delta.deletedFileRetentionDuration",
+    "delta.enableChangeDataFeed",
     "delta.enableExpiredLogCleanup",
     "delta.isolationLevel",
     "delta.logRetentionDuration",
     "delta.targetFileSize",
 ];
-const TIMESTAMP_NTZ: &str = "timestampNtz";
-const CHECK_CONSTRAINTS: &str = "checkConstraints";
-/// The writer version that has constraints.
-const CHECKS_SINCE: i64 = 3;
+/// Whether commits record which rows changed.
+pub(crate) const CHANGE_FEED: &str = "delta.enableChangeDataFeed";
+/// The writer version that lists its features.
+const LISTED_SINCE: i64 = 7;
+
+/// A feature that a writer has to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Feature {
+    name: &'static str,
+    /// The writer version that has it.
+    since: i64,
+}
+
+impl Feature {
+    const CHECK_CONSTRAINTS: Self = Self { name: "checkConstraints", since: 3 };
+    const CHANGE_FEED: Self = Self { name: "changeDataFeed", since: 4 };
+    const TIMESTAMP_NTZ: Self = Self { name: "timestampNtz", since: LISTED_SINCE };
+}
+
+/// Whether a property is `true`.
+pub(crate) fn is_on(properties: &Properties, key: &str) -> bool {
+    properties.get(key).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
 
 /// What a table is declared to be.
 #[derive(Debug, Clone, Copy)]
@@ -120,18 +140,19 @@ impl Declaration<'_> {
 
     /// The protocol action of a new table: the oldest one that can hold it.
     pub(crate) fn protocol(&self) -> Result<Protocol, LakeError> {
-        let mut features = vec!["appendOnly", "invariants"];
-        features.extend(self.has_checks().then_some(CHECK_CONSTRAINTS));
-        let value = if has_timestamp_ntz(self.schema) {
-            features.push(TIMESTAMP_NTZ);
+        let needed = self.needed_features();
+        let value = if needed.contains(&Feature::TIMESTAMP_NTZ) {
+            let names = needed.iter().map(|feature| feature.name);
+            let features: Vec<&str> =
+                ["appendOnly", "invariants"].into_iter().chain(names).collect();
             json!({
                 "minReaderVersion": 3,
                 "minWriterVersion": 7,
-                "readerFeatures": [TIMESTAMP_NTZ],
+                "readerFeatures": [Feature::TIMESTAMP_NTZ.name],
                 "writerFeatures": features,
             })
         } else {
-            let writer = if self.has_checks() { CHECKS_SINCE } else { 2 };
+            let writer = needed.iter().map(|feature| feature.since).max().unwrap_or(2);
             json!({ "minReaderVersion": 1, "minWriterVersion": writer })
         };
         self.parse_protocol(value)
@@ -148,28 +169,28 @@ impl Declaration<'_> {
         };
         let version = |key: &str| old.get(key).and_then(Value::as_i64).unwrap_or(1);
         let (mut reader, mut writer) = (names("readerFeatures"), names("writerFeatures"));
-        let listed = version("minWriterVersion") >= 7;
-        let needs_ntz = has_timestamp_ntz(self.schema) && !writer.contains(TIMESTAMP_NTZ);
-        let needs_checks = self.has_checks()
-            && if listed {
-                !writer.contains(CHECK_CONSTRAINTS)
+        let listed = version("minWriterVersion") >= LISTED_SINCE;
+        let mut missing = self.needed_features();
+        missing.retain(|feature| {
+            if listed {
+                !writer.contains(feature.name)
             } else {
-                version("minWriterVersion") < CHECKS_SINCE
-            };
-        if !needs_ntz && !needs_checks {
+                version("minWriterVersion") < feature.since
+            }
+        });
+        let Some(newest) = missing.iter().map(|feature| feature.since).max() else {
             return Ok(None);
-        }
-        if needs_checks && !needs_ntz && !listed {
+        };
+        let needs_ntz = missing.contains(&Feature::TIMESTAMP_NTZ);
+        if !needs_ntz && !listed {
             return self
                 .parse_protocol(json!({
                     "minReaderVersion": version("minReaderVersion"),
-                    "minWriterVersion": CHECKS_SINCE,
+                    "minWriterVersion": newest,
                 }))
                 .map(Some);
         }
-        if needs_checks {
-            writer.insert(CHECK_CONSTRAINTS.to_owned());
-        }
+        writer.extend(missing.iter().map(|feature| feature.name.to_owned()));
         if !needs_ntz {
             let mut value = old.clone();
             if let Some(map) = value.as_object_mut() {
@@ -178,7 +199,7 @@ impl Declaration<'_> {
             return self.parse_protocol(value).map(Some);
         }
         // Lists of features replace the version numbers, so what a number meant is written out.
-        if version("minWriterVersion") < 7 {
+        if !listed {
             let implied: [(i64, &[&str]); 5] = [
                 (2, &["appendOnly", "invariants"]),
                 (3, &["checkConstraints"]),
@@ -195,19 +216,27 @@ impl Declaration<'_> {
         if version("minReaderVersion") == 2 {
             reader.insert("columnMapping".to_owned());
         }
-        reader.insert(TIMESTAMP_NTZ.to_owned());
-        writer.insert(TIMESTAMP_NTZ.to_owned());
+        reader.insert(Feature::TIMESTAMP_NTZ.name.to_owned());
         let value = json!({
             "minReaderVersion": 3,
-            "minWriterVersion": 7,
+            "minWriterVersion": LISTED_SINCE,
             "readerFeatures": reader,
             "writerFeatures": writer,
         });
         self.parse_protocol(value).map(Some)
     }
 
-    fn has_checks(&self) -> bool {
-        self.properties.keys().any(|key| key.starts_with(CONSTRAINT_PREFIX))
+    /// Features that the oldest protocols do not have.
+    fn needed_features(&self) -> Vec<Feature> {
+        let has_checks = self.properties.keys().any(|key| key.starts_with(CONSTRAINT_PREFIX));
+        [
+            (has_checks, Feature::CHECK_CONSTRAINTS),
+            (is_on(self.properties, CHANGE_FEED), Feature::CHANGE_FEED),
+            (has_timestamp_ntz(self.schema), Feature::TIMESTAMP_NTZ),
+        ]
+        .into_iter()
+        .filter_map(|(needed, feature)| needed.then_some(feature))
+        .collect()
     }
 
     fn parse_protocol(&self, value: Value) -> Result<Protocol, LakeError> {
@@ -271,13 +300,14 @@ pub(crate) fn check_writable(snapshot: &Snapshot) -> Result<(), LakeError> {
 
 /// Whether rows of the table may not be removed.
 pub(crate) fn is_append_only(snapshot: &Snapshot) -> bool {
-    let value = snapshot.properties().get("delta.appendOnly");
-    value.is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    is_on(snapshot.properties(), "delta.appendOnly")
 }
 
 fn check_value(location: &str, key: &str, value: &str) -> Result<(), LakeError> {
     let why = match key {
-        "delta.appendOnly" | "delta.enableExpiredLogCleanup" if value.parse::<bool>().is_err() => {
+        "delta.appendOnly" | "delta.enableChangeDataFeed" | "delta.enableExpiredLogCleanup"
+            if value.parse::<bool>().is_err() =>
+        {
             "must be 'true' or 'false'"
         }
         "delta.checkpointInterval" if !value.parse::<u64>().is_ok_and(|n| n > 0) => {

@@ -71,6 +71,7 @@ impl Lake {
                 datetime: None,
             },
             removes,
+            feed: Vec::new(),
             metadata: (!same_metadata).then(|| old.state().metadata().clone()),
             // Features stay: files of versions in between may need them.
             protocol: None,

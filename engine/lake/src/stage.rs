@@ -28,6 +28,7 @@ use deltalake_core::{
 };
 use futures::StreamExt;
 use model::object::Properties;
+use object_store::{ObjectStore, prefix::PrefixStore};
 use parquet::{
     basic::{Compression, ZstdLevel},
     errors::ParquetError,
@@ -294,6 +295,16 @@ impl Target {
         }
     }
 
+    /// The same for rows with other columns.
+    pub(crate) fn with_schema(&self, schema: SchemaRef) -> Self {
+        Self {
+            base: self.base.clone(),
+            schema,
+            partitioned_by: self.partitioned_by.clone(),
+            properties: self.properties.clone(),
+        }
+    }
+
     /// Bytes at which a file is closed and the next one begun.
     pub(crate) fn file_size(&self, otherwise: u64) -> u64 {
         let own = self.properties.get("delta.targetFileSize");
@@ -308,6 +319,8 @@ pub(crate) struct Writing {
     checks: Vec<Check>,
     config: WriterConfig,
     area: Arc<StagingArea>,
+    /// Where the files are, when not in the folder of the table.
+    folder: Option<&'static str>,
     progress: Arc<StageProgress>,
     rows: AtomicU64,
     held_rows: AtomicU64,
@@ -335,7 +348,30 @@ impl Writing {
             checks,
             config: writer_config(target, lake.target_file_size()),
             area,
+            folder: None,
             progress,
+            rows: AtomicU64::new(0),
+            held_rows: AtomicU64::new(0),
+            held_bytes: AtomicU64::new(0),
+        })
+    }
+
+    /// For files in a folder of the table's own; their rows are not checked and count for nothing.
+    pub(crate) fn within(
+        lake: &Lake,
+        target: &Target,
+        fit: Fit,
+        area: Arc<StagingArea>,
+        folder: &'static str,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            place: area.place().clone(),
+            fit,
+            checks: Vec::new(),
+            config: writer_config(target, lake.target_file_size()),
+            area,
+            folder: Some(folder),
+            progress: Arc::default(),
             rows: AtomicU64::new(0),
             held_rows: AtomicU64::new(0),
             held_bytes: AtomicU64::new(0),
@@ -350,6 +386,7 @@ impl Writing {
             checks: Vec::new(),
             config: self.config.clone(),
             area: Arc::clone(&self.area),
+            folder: self.folder,
             progress: Arc::default(),
             rows: AtomicU64::new(0),
             held_rows: AtomicU64::new(self.held_rows.load(Ordering::Relaxed)),
@@ -379,7 +416,11 @@ impl Writing {
 
     fn writer(&self) -> DeltaWriter {
         let store = StagingStore::new(Arc::clone(&self.area));
-        DeltaWriter::new(Arc::new(store), self.config.clone())
+        let store: Arc<dyn ObjectStore> = match self.folder {
+            Some(folder) => Arc::new(PrefixStore::new(store, folder)),
+            None => Arc::new(store),
+        };
+        DeltaWriter::new(store, self.config.clone())
     }
 
     /// Writes one partition of the plan. Returns its files and the rows it held back.

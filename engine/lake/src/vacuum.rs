@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     deletion_vector::DeletionVector,
     error::LakeError,
+    feed::FEED_FOLDER,
     lake::Lake,
     location::Place,
     log,
@@ -193,7 +194,8 @@ async fn all_files(place: &Place, before: Timestamp) -> Result<Vec<(Path, u64)>,
     let mut files = Vec::new();
     let mut listed = place.store.list(None);
     while let Some(meta) = listed.try_next().await.map_err(failed)? {
-        if !is_hidden(&meta.location) && Timestamp::from(meta.last_modified) < before {
+        let is_feed = meta.location.prefix_matches(&Path::from(FEED_FOLDER));
+        if (is_feed || !is_hidden(&meta.location)) && Timestamp::from(meta.last_modified) < before {
             files.push((meta.location, meta.size));
         }
     }

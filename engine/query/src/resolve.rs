@@ -56,6 +56,11 @@ pub(crate) struct Resolved {
 }
 
 impl Resolved {
+    /// A table whose changes are read, directly or through views.
+    pub(crate) fn table_of_changes(&self) -> Option<&ObjectName> {
+        self.uses.iter().find(|used| used.reads_changes()).map(|used| &used.name)
+    }
+
     /// Whether the newest rows of a table are read, directly or through views, by another name than
     /// `planned_name`.
     pub(crate) fn reads(&self, name: &ObjectName, planned_name: &str) -> bool {
@@ -130,6 +135,12 @@ struct ObjectUse {
     at: Option<TimeTravel>,
     /// The view that names it, when the statement itself does not.
     via: Option<ObjectName>,
+}
+
+impl ObjectUse {
+    fn reads_changes(&self) -> bool {
+        matches!(self.at, Some(TimeTravel::Changes { .. }))
+    }
 }
 
 struct StoredQuery {
@@ -284,6 +295,7 @@ async fn plan_stored(
 
 enum OpenTable {
     Delta(Arc<Snapshot>),
+    Changes(Arc<dyn TableProvider>),
     Files { table: Table },
 }
 
@@ -295,6 +307,7 @@ impl OpenTable {
     ) -> Result<Arc<dyn TableProvider>, QueryError> {
         match self {
             Self::Delta(snapshot) => Ok(snapshot.provider()?),
+            Self::Changes(changes) => Ok(Arc::clone(changes)),
             Self::Files { table } => {
                 let lake = &queries.options.lake;
                 Ok(lake.files(&table.location, table.format, &table.options, state).await?)
@@ -313,6 +326,7 @@ async fn open(
     stream::iter(uses.into_iter().map(|object_use| async move {
         let object = &found.objects[&object_use.name];
         let table = match &object.body {
+            body if object_use.reads_changes() => changes(queries, &object_use, body).await?,
             ObjectBody::Table(table) if table.format != TableFormat::Delta => {
                 refuse_time_travel(&object_use, "no Delta table")?;
                 OpenTable::Files { table: table.clone() }
@@ -332,6 +346,37 @@ async fn open(
     .buffer_unordered(SNAPSHOTS_AT_ONCE)
     .try_collect()
     .await
+}
+
+/// The rows that changed in a table.
+async fn changes(
+    queries: &Inner,
+    object_use: &ObjectUse,
+    body: &ObjectBody,
+) -> Result<OpenTable, QueryError> {
+    let location = match body {
+        ObjectBody::Table(table) if table.format == TableFormat::Delta => &table.location,
+        ObjectBody::MaterializedView(view) => &view.location,
+        ObjectBody::Table(_) | ObjectBody::View(_) => {
+            return Err(QueryError::Invalid(format!(
+                "'{}' is no Delta table: only those record what changed",
+                object_use.name
+            )));
+        }
+    };
+    let Some(TimeTravel::Changes { from, to }) = &object_use.at else {
+        return Err(QueryError::Invalid("no changes are read".to_owned()));
+    };
+    let (from, to) = (at(from)?, to.as_ref().map_or(Ok(At::Latest), |to| at(to))?);
+    if let (At::Version(from), At::Version(to)) = (from, to)
+        && from > to
+    {
+        return Err(QueryError::Invalid(format!(
+            "the changes of '{}' from version {from} to version {to}: the first version comes first",
+            object_use.name
+        )));
+    }
+    Ok(OpenTable::Changes(queries.options.lake.table_changes(location, from, to).await?))
 }
 
 fn unreachable_view(object: &Object) -> Result<OpenTable, QueryError> {
@@ -369,6 +414,9 @@ pub(crate) fn at(travel: &TimeTravel) -> Result<At, QueryError> {
     match travel {
         TimeTravel::Version(version) => Ok(At::Version(*version)),
         TimeTravel::Timestamp(text) => Ok(At::Timestamp(parse_time(text)?)),
+        TimeTravel::Changes { .. } => {
+            Err(QueryError::Invalid("a range of versions is no version".to_owned()))
+        }
     }
 }
 

@@ -90,6 +90,7 @@ impl Inner {
         let query = resolve::parse_stored(&view.query)?;
         let pins: Pins = inputs.iter().map(|input| (input.object, input.clone())).collect();
         let resolved = self.resolve("main", &query.tables, Purpose::Read, &pins).await?;
+        refuse_changes(&resolved)?;
         let logical = plan::logical(&resolved.state, &query).await?;
         let logical = shaped(&resolved.state, logical, &view.columns).await?;
         let physical = plan::physical(&resolved.state, &logical).await?;
@@ -99,6 +100,17 @@ impl Inner {
             task: resolved.state.task_ctx(),
             rows_expected: rows.sum(),
         })
+    }
+}
+
+/// A refresh pins each input to one version, and would not see from where on its rows are new.
+pub(crate) fn refuse_changes(resolved: &resolve::Resolved) -> Result<(), QueryError> {
+    match resolved.table_of_changes() {
+        None => Ok(()),
+        Some(table) => Err(QueryError::Unsupported(format!(
+            "a materialized view cannot read the changes of '{table}'; \
+             read the table itself, or insert its changes into a table"
+        ))),
     }
 }
 

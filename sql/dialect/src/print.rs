@@ -16,6 +16,7 @@ use sqlparser::{
 use crate::{
     scope::{Scope, name_parts},
     statement::{Query, TableUse, TimeTravel, on_large_stack},
+    tokens::CHANGES,
 };
 
 /// Words that begin something else than a name where a table is expected.
@@ -186,11 +187,26 @@ fn printed(parts: &[String], at: Option<&TimeTravel>) -> ObjectName {
         match at {
             TimeTravel::Version(version) => last.push_str(&format!(" VERSION AS OF {version}")),
             TimeTravel::Timestamp(text) => {
-                last.push_str(&format!(" TIMESTAMP AS OF '{}'", text.replace('\'', "''")))
+                last.push_str(&format!(" TIMESTAMP AS OF {}", literal(text)))
+            }
+            TimeTravel::Changes { from, to } => {
+                let bounds = [Some(from), to.as_ref()].into_iter().flatten();
+                let bounds = bounds.map(|bound| match &**bound {
+                    TimeTravel::Version(version) => format!(", {version}"),
+                    TimeTravel::Timestamp(text) => format!(", {}", literal(text)),
+                    TimeTravel::Changes { .. } => String::new(),
+                });
+                let bounds: String = bounds.collect();
+                let call = format!("{CHANGES}({}{bounds})", literal(&texts.join(".")));
+                return ObjectName::from(vec![Ident::new(call)]);
             }
         }
     }
     ObjectName::from(texts.into_iter().map(Ident::new).collect::<Vec<_>>())
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// An identifier as SQL: quoted unless it is plain lower case and no word of a query.

@@ -122,13 +122,20 @@ pub struct TableUse {
     pub planned_name: NameParts,
 }
 
-/// VERSION AS OF or TIMESTAMP AS OF.
+/// VERSION AS OF, TIMESTAMP AS OF or `table_changes`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TimeTravel {
     /// A Delta version.
     Version(i64),
     /// The newest version committed at or before this time, as text for the planner to read.
     Timestamp(String),
+    /// The rows that changed from one version, or time, to another, both included.
+    Changes {
+        /// The first.
+        from: Box<Self>,
+        /// The last; the newest one when it is left out.
+        to: Option<Box<Self>>,
+    },
 }
 
 /// INSERT INTO or INSERT OVERWRITE.

@@ -23,6 +23,9 @@ const CHAIN_MAX: usize = 3_000;
 /// UNION, EXCEPT and INTERSECT in one statement, for the same reason.
 const SET_OPERATORS_MAX: usize = 500;
 
+/// The function that reads the rows that changed.
+pub(crate) const CHANGES: &str = "table_changes";
+
 /// One statement's tokens, without whitespace and comments.
 #[derive(Debug)]
 pub(crate) struct Tokens {
@@ -197,6 +200,12 @@ fn take_travels(tokens: Vec<TokenWithSpan>) -> Result<(Vec<TokenWithSpan>, Trave
     let mut kept: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     let mut next = 0;
     while let Some(token) = tokens.get(next) {
+        if let Some((name, travel, length)) = changes_at(kept.last(), &tokens[next..])? {
+            travels.insert(token.span.start, travel);
+            kept.extend(name);
+            next += length;
+            continue;
+        }
         let clause = match kept.last() {
             Some(before) => travel_at(before, &tokens[next..])?,
             None => None,
@@ -225,6 +234,70 @@ fn take_travels(tokens: Vec<TokenWithSpan>) -> Result<(Vec<TokenWithSpan>, Trave
         next += length;
     }
     Ok((kept, travels))
+}
+
+/// `table_changes('name', from [, to])` at the head of `rest`, where a table may stand: the name of
+/// the table in its place, and the number of tokens that it was.
+fn changes_at(
+    before: Option<&TokenWithSpan>,
+    rest: &[TokenWithSpan],
+) -> Result<Option<(Vec<TokenWithSpan>, Travel, usize)>, SyntaxError> {
+    let is_place = before.is_some_and(|before| match &before.token {
+        Token::Word(word) => matches!(word.keyword, Keyword::FROM | Keyword::JOIN | Keyword::USING),
+        token => matches!(token, Token::Comma | Token::LParen),
+    });
+    let is_call =
+        is_word(rest, 0, CHANGES) && rest.get(1).is_some_and(|token| token.token == Token::LParen);
+    if !is_place || !is_call {
+        return Ok(None);
+    }
+    let call = rest[0].span.start;
+    let wrong = |at: Location| {
+        SyntaxError::new(at, format!("{CHANGES} takes a table and one or two versions or times"))
+            .with_hint(format!(
+                "for example {CHANGES}('shop.orders', 3) or {CHANGES}('shop.orders', 3, 7)"
+            ))
+    };
+    let token = |index: usize| rest.get(index).map(|token| &token.token);
+    let at = |index: usize| rest.get(index).map_or(call, |token| token.span.start);
+    let Some(Token::SingleQuotedString(name)) = token(2) else { return Err(wrong(at(2))) };
+    let bound = |index: usize| match token(index) {
+        Some(Token::Number(digits, _)) => {
+            digits.parse().map(TimeTravel::Version).map_err(|_| wrong(at(index)))
+        }
+        Some(Token::SingleQuotedString(text)) => Ok(TimeTravel::Timestamp(text.clone())),
+        _ => Err(wrong(at(index))),
+    };
+    if token(3) != Some(&Token::Comma) {
+        return Err(wrong(at(3)));
+    }
+    let from = Box::new(bound(4)?);
+    let (to, close) = match token(5) {
+        Some(Token::Comma) => (Some(Box::new(bound(6)?)), 7),
+        _ => (None, 5),
+    };
+    if token(close) != Some(&Token::RParen) {
+        return Err(wrong(at(close)));
+    }
+    // The name is SQL in a text.
+    let mut words = Tokenizer::new(&DIALECT, name).tokenize().map_err(|_| wrong(at(2)))?;
+    let is_name = words.iter().enumerate().all(|(n, token)| match token {
+        Token::Word(_) => n % 2 == 0,
+        token => n % 2 == 1 && *token == Token::Period,
+    });
+    let travel_at = TimeTravel::Changes { from, to };
+    let Some(Token::Word(last)) = words.last_mut().filter(|_| is_name) else {
+        return Err(wrong(at(2)));
+    };
+    let word = last.clone();
+    *last = Word {
+        value: planned_name(&normal(last), &travel_at),
+        quote_style: Some('"'),
+        keyword: Keyword::NoKeyword,
+    };
+    let span = rest[0].span;
+    let name = words.into_iter().map(|token| TokenWithSpan { token, span }).collect();
+    Ok(Some((name, Travel { word, at: travel_at, clause: call, used: false }, close + 1)))
 }
 
 /// The error for a time travel clause that follows anything but a table's name.
@@ -338,5 +411,9 @@ pub(crate) fn planned_name(name: &str, at: &TimeTravel) -> String {
     match at {
         TimeTravel::Version(version) => format!("{name}@v{version}"),
         TimeTravel::Timestamp(text) => format!("{name}@t{text}"),
+        TimeTravel::Changes { from, to } => {
+            let from = planned_name(&format!("{name}@c"), from);
+            to.as_ref().map_or(from.clone(), |to| planned_name(&from, to))
+        }
     }
 }

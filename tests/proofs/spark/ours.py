@@ -150,6 +150,26 @@ def case_new_columns(proof: Proof) -> None:
     proof.equal("after UPDATE of older files")
 
 
+def case_change_data(proof: Proof) -> None:
+    """What changed, told by both."""
+    table_of(proof, "(id BIGINT, s VARCHAR, k INT)", "PARTITIONED BY (k) TBLPROPERTIES ('delta.enableChangeDataFeed' = 'true')")
+    proof.ours(
+        "INSERT INTO {t} SELECT value, 'v', value % 3 FROM generate_series(1, 30)",
+        "UPDATE {t} SET s = 'w', k = 7 WHERE id < 4",
+        "DELETE FROM {t} WHERE id % 5 = 0",
+        "MERGE INTO {t} USING (VALUES (1, 'x'), (100, 'y')) AS n(id, s) ON {t}.id = n.id WHEN MATCHED THEN UPDATE SET s = n.s WHEN NOT MATCHED THEN INSERT (id, s) VALUES (n.id, n.s)",
+        "OPTIMIZE {t}",
+        "INSERT OVERWRITE {t} VALUES (1, 'z', 1)",
+    )
+    proof.equal()
+    proof.theirs("UPDATE {t} SET s = 'theirs'")
+    proof.equal(
+        "changes",
+        "SELECT id, s, k, _change_type, _commit_version FROM table_changes('{t}', 0)",
+        f"SELECT id, s, k, _change_type, _commit_version FROM table_changes_by_path('{proof.location}', 0)",
+    )
+
+
 def case_materialized_view(proof: Proof) -> None:
     """The result of a transform."""
     proof.ours(

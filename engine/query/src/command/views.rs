@@ -108,6 +108,7 @@ pub(super) async fn create_materialized(
     }
     schema_must_exist(inner, &name).await?;
     let checked = check(inner, session, &create.name, &create.query).await?;
+    transform::refuse_changes(&checked.resolved)?;
     let id = existing.as_ref().map_or_else(ObjectId::generate, |object| object.id);
     let view = materialized_view(inner, session, &create, id, &name, existing.as_ref())?;
     let shaped = transform::shaped(&checked.resolved.state, checked.plan, &view.columns).await?;

@@ -200,3 +200,35 @@ fn what_the_planner_would_ignore_is_refused() {
     }
     assert_eq!(error("SELECT *\nFROM t\nFOR UPDATE").line, 3);
 }
+
+#[test]
+fn the_changes_of_a_table_are_read_as_a_use_of_it() {
+    for (call, at, planned) in [
+        ("table_changes('t', 3)", (3, None), "t@c@v3"),
+        ("TABLE_CHANGES('t', 3, 7)", (3, Some(7)), "t@c@v3@v7"),
+    ] {
+        let query = query(&format!("SELECT t.a, x.b FROM {call} JOIN u AS x ON t.a = x.a"));
+        let used = &query.tables[0];
+        let version = |version| Box::new(TimeTravel::Version(version));
+        assert_eq!(used.name, ["t"], "{call}");
+        let at = TimeTravel::Changes { from: version(at.0), to: at.1.map(version) };
+        assert_eq!(used.at, Some(at), "{call}");
+        assert_eq!(used.planned_name, [planned], "{call}");
+    }
+    let quoted = query("SELECT * FROM table_changes('s.\"Odd \'\'name\"', '2026-01-31') AS c");
+    assert_eq!(quoted.tables[0].name, ["s", "Odd 'name"]);
+    let printed = crate::print::qualify(&quoted, "main");
+    assert_eq!(printed, "SELECT * FROM table_changes('s.\"Odd ''name\"', '2026-01-31') AS c");
+    for wrong in [
+        "table_changes()",
+        "table_changes(t, 1)",
+        "table_changes('t')",
+        "table_changes('t', 1, 2, 3)",
+        "table_changes('t', -1)",
+        "table_changes('', 1)",
+        "table_changes('t..u', 1)",
+    ] {
+        let error = parse(&format!("SELECT * FROM {wrong}")).unwrap_err();
+        assert!(error.to_string().contains("table_changes takes a table"), "{wrong}: {error}");
+    }
+}

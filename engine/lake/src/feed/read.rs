@@ -1,0 +1,349 @@
+//! Reads the rows that changed from one version of a table to another.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+use async_trait::async_trait;
+use datafusion::{
+    catalog::{Session, TableProvider},
+    common::{ScalarValue, Statistics, config::TableParquetOptions},
+    datasource::{
+        listing::PartitionedFile,
+        object_store::ObjectStoreUrl,
+        physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource},
+        source::DataSourceExec,
+        table_schema::TableSchema,
+    },
+    error::Result as DataFusionResult,
+    logical_expr::{Expr, TableProviderFilterPushDown, TableType},
+    physical_plan::{ExecutionPlan, empty::EmptyExec, union::UnionExec},
+};
+use futures::{StreamExt, TryStreamExt, stream};
+use model::time::Timestamp;
+use object_store::{ObjectMeta, path::Path};
+use serde_json::Value;
+use url::Position;
+
+use super::{CHANGE_TYPE, COMMIT_TIMESTAMP, COMMIT_VERSION, DELETE, INSERT};
+use crate::{
+    error::LakeError,
+    lake::Lake,
+    location::Place,
+    log,
+    protocol::{CHANGE_FEED, is_on},
+    snapshot::{At, Snapshot},
+};
+
+const COMMITS_AT_ONCE: usize = 16;
+
+impl Lake {
+    /// The rows that changed in the versions from `from` to `to`, both included: the columns of the
+    /// table as of `to`, then [`CHANGE_TYPE`], [`COMMIT_VERSION`] and [`COMMIT_TIMESTAMP`].
+    ///
+    /// A time stands for the first version at or after it as `from`, and for the last one at or
+    /// before it as `to`. Reads one commit for each version; rows are read when the plan runs.
+    /// [`LakeError::NotRecorded`] names the version whose changes cannot be told.
+    pub async fn table_changes(
+        &self,
+        location: &str,
+        from: At,
+        to: At,
+    ) -> Result<Arc<dyn TableProvider>, LakeError> {
+        let place = self.place(location)?;
+        let snapshot = self.snapshot(location, to).await?;
+        let commits: BTreeMap<i64, Timestamp> = log::commits(&place).await?.into_iter().collect();
+        let to = snapshot.version();
+        let from = match from {
+            At::Version(version) => version,
+            At::Timestamp(time) => {
+                let found = commits.iter().find(|(_, committed_at)| **committed_at >= time);
+                found.map_or(to + 1, |(version, _)| *version)
+            }
+            At::Latest => to,
+        };
+        let mut changes = TableChanges::new(snapshot)?;
+        let entries = stream::iter(from..=to)
+            .map(|version| {
+                let place = &place;
+                async move { Ok::<_, LakeError>((version, log::actions(place, version).await?)) }
+            })
+            .buffered(COMMITS_AT_ONCE);
+        let mut entries = std::pin::pin!(entries);
+        while let Some((version, actions)) = entries.try_next().await? {
+            let not_recorded =
+                |why: &'static str| LakeError::NotRecorded { location: place.text(), version, why };
+            let committed_at = commits.get(&version).copied();
+            let (Some(actions), Some(committed_at)) = (actions, committed_at) else {
+                return Err(not_recorded("its entry is no longer in the log"));
+            };
+            let commit = Commit { version, committed_at, actions };
+            if commit.rewrites() && !self.records(&place, version).await? {
+                return Err(not_recorded(
+                    "it changed rows while delta.enableChangeDataFeed was not 'true'",
+                ));
+            }
+            if commit.marks() {
+                return Err(not_recorded("it marked rows as deleted beside their files"));
+            }
+            changes.add(&commit)?;
+        }
+        Ok(Arc::new(changes))
+    }
+
+    /// Whether the table recorded its changes as of a version.
+    async fn records(&self, place: &Place, version: i64) -> Result<bool, LakeError> {
+        let snapshot = self.cache().version(place, version).await?;
+        Ok(is_on(snapshot.properties(), CHANGE_FEED))
+    }
+}
+
+/// One entry of the log.
+struct Commit {
+    version: i64,
+    committed_at: Timestamp,
+    actions: Vec<Value>,
+}
+
+impl Commit {
+    /// Actions of a kind that change rows.
+    fn changes<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+        let found = self.actions.iter().filter_map(move |action| action.get(kind));
+        found.filter(|file| file.get("dataChange").and_then(Value::as_bool) == Some(true))
+    }
+
+    fn recorded(&self) -> impl Iterator<Item = &Value> {
+        self.actions.iter().filter_map(|action| action.get("cdc"))
+    }
+
+    /// Whether files were taken away and nothing says which of their rows.
+    fn rewrites(&self) -> bool {
+        self.recorded().next().is_none() && self.changes("remove").next().is_some()
+    }
+
+    /// Whether files that are told only by their names have rows that are marked as deleted.
+    fn marks(&self) -> bool {
+        let is_marked = |file: &Value| file.get("deletionVector").is_some_and(Value::is_object);
+        self.recorded().next().is_none()
+            && (self.changes("add").any(is_marked) || self.changes("remove").any(is_marked))
+    }
+}
+
+/// Rows that changed, for plans.
+struct TableChanges {
+    snapshot: Arc<Snapshot>,
+    schema: SchemaRef,
+    /// Files that say themselves what happened to each row.
+    recorded: Vec<PartitionedFile>,
+    /// Files that came or went whole.
+    whole: Vec<PartitionedFile>,
+}
+
+impl fmt::Debug for TableChanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TableChanges").field("snapshot", &self.snapshot).finish_non_exhaustive()
+    }
+}
+
+fn change_type() -> FieldRef {
+    Arc::new(Field::new(CHANGE_TYPE, DataType::Utf8, true))
+}
+
+fn commit_columns() -> [FieldRef; 2] {
+    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    [
+        Arc::new(Field::new(COMMIT_VERSION, DataType::Int64, true)),
+        Arc::new(Field::new(COMMIT_TIMESTAMP, time, true)),
+    ]
+}
+
+impl TableChanges {
+    fn new(snapshot: Arc<Snapshot>) -> Result<Self, LakeError> {
+        let unsupported = |feature: &str| LakeError::Unsupported {
+            location: snapshot.location().to_owned(),
+            feature: feature.to_owned(),
+            access: "read the changes of",
+        };
+        let mapped = snapshot.properties().get("delta.columnMapping.mode");
+        if mapped.is_some_and(|mode| mode != "none") {
+            return Err(unsupported("columnMapping"));
+        }
+        let mut fields: Vec<FieldRef> = nullable(snapshot.schema().fields());
+        for ours in [CHANGE_TYPE, COMMIT_VERSION, COMMIT_TIMESTAMP] {
+            if fields.iter().any(|field| field.name() == ours) {
+                return Err(unsupported(&format!("a column named '{ours}'")));
+            }
+        }
+        fields.push(change_type());
+        fields.extend(commit_columns());
+        let schema = Arc::new(Schema::new(fields));
+        Ok(Self { snapshot, schema, recorded: Vec::new(), whole: Vec::new() })
+    }
+
+    fn add(&mut self, commit: &Commit) -> Result<(), LakeError> {
+        let mut recorded = Vec::new();
+        for file in commit.recorded() {
+            recorded.push(self.file(file, None, commit)?);
+        }
+        if !recorded.is_empty() {
+            self.recorded.extend(recorded);
+            return Ok(());
+        }
+        for (kind, happened) in [("add", INSERT), ("remove", DELETE)] {
+            for file in commit.changes(kind) {
+                let file = self.file(file, Some(happened), commit)?;
+                self.whole.push(file);
+            }
+        }
+        Ok(())
+    }
+
+    /// A file of the log with the values that all of its rows have.
+    fn file(
+        &self,
+        action: &Value,
+        happened: Option<&str>,
+        commit: &Commit,
+    ) -> Result<PartitionedFile, LakeError> {
+        let broken = |why: String| LakeError::BrokenLog {
+            location: self.snapshot.location().to_owned(),
+            source: Arc::<dyn std::error::Error + Send + Sync>::from(Box::from(format!(
+                "version {}: {why}",
+                commit.version
+            ))),
+        };
+        let path = action.get("path").and_then(Value::as_str).unwrap_or_default();
+        if path.is_empty() || path.contains("://") || path.starts_with('/') {
+            return Err(broken(format!("'{path}' is no file of the table's folder")));
+        }
+        let size = action.get("size").and_then(Value::as_u64);
+        let size = size.ok_or_else(|| broken(format!("'{path}' has no size")))?;
+        let within = Path::from_url_path(path).map_err(|error| broken(error.to_string()))?;
+        let mut values = Vec::new();
+        for (name, data_type) in self.partitions() {
+            let pointer = action.get("partitionValues").and_then(|values| values.get(&name));
+            let value = match pointer.and_then(Value::as_str) {
+                None | Some("") => ScalarValue::try_from(&data_type),
+                Some(text) => ScalarValue::from(text).cast_to(&data_type),
+            };
+            values.push(value.map_err(|error| broken(format!("partition '{name}': {error}")))?);
+        }
+        values.extend(happened.map(ScalarValue::from));
+        values.push(commit.version.into());
+        let micros = commit.committed_at.as_micros();
+        values.push(ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into())));
+        let location = Path::from_iter(self.snapshot.path().parts().chain(within.parts()));
+        let mut file = PartitionedFile::new_from_meta(ObjectMeta {
+            location,
+            last_modified: chrono::DateTime::UNIX_EPOCH,
+            size,
+            e_tag: None,
+            version: None,
+        });
+        file.partition_values = values;
+        Ok(file)
+    }
+
+    fn partitions(&self) -> impl Iterator<Item = (String, DataType)> {
+        let schema = self.snapshot.schema();
+        let names = self.snapshot.partitioned_by().to_vec().into_iter();
+        names.filter_map(move |name| {
+            let data_type = schema.field_with_name(&name).ok()?.data_type().clone();
+            Some((name, data_type))
+        })
+    }
+
+    /// The columns as a reader of the files has them: stored ones, then values of whole files.
+    fn file_schema(&self, is_recorded: bool) -> TableSchema {
+        let partitioned_by = self.snapshot.partitioned_by();
+        let fields = nullable(self.snapshot.schema().fields());
+        let (mut constant, mut stored): (Vec<_>, Vec<_>) =
+            fields.into_iter().partition(|field| partitioned_by.contains(field.name()));
+        // In the order of the partitioning, as the values of each file are.
+        constant.sort_by_key(|field| partitioned_by.iter().position(|name| name == field.name()));
+        if is_recorded {
+            stored.push(change_type());
+        } else {
+            constant.push(change_type());
+        }
+        constant.extend(commit_columns());
+        TableSchema::builder(Arc::new(Schema::new(stored)))
+            .with_table_partition_cols(constant)
+            .build()
+    }
+
+    fn scan_files(
+        &self,
+        files: &[PartitionedFile],
+        is_recorded: bool,
+        projection: &[usize],
+        options: TableParquetOptions,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let table = self.file_schema(is_recorded);
+        let read = projection
+            .iter()
+            .map(|column| table.table_schema().index_of(self.schema.field(*column).name()))
+            .collect::<Result<Vec<usize>, _>>()?;
+        let statistics = Statistics::new_unknown(table.table_schema());
+        let store = ObjectStoreUrl::parse(&self.snapshot.url()[..Position::BeforePath])?;
+        let source = ParquetSource::new(table).with_table_parquet_options(options);
+        let config = FileScanConfigBuilder::new(store, Arc::new(source))
+            .with_file_groups(vec![FileGroup::new(files.to_vec())])
+            .with_statistics(statistics)
+            .with_projection_indices(Some(read))?
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+}
+
+fn nullable(fields: &arrow::datatypes::Fields) -> Vec<FieldRef> {
+    fields.iter().map(|field| Arc::new(field.as_ref().clone().with_nullable(true))).collect()
+}
+
+#[async_trait]
+impl TableProvider for TableChanges {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Temporary
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
+        // The physical plan takes them to the files.
+        Ok(vec![TableProviderFilterPushDown::Unsupported; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _: &[Expr],
+        _: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+        let projection = projection.unwrap_or(&all);
+        self.snapshot.register_stores(session.runtime_env());
+        let options = TableParquetOptions {
+            global: session.config().options().execution.parquet.clone(),
+            ..session.table_options().parquet.clone()
+        };
+        let mut plans = Vec::new();
+        for (files, is_recorded) in [(&self.recorded, true), (&self.whole, false)] {
+            if !files.is_empty() {
+                plans.push(self.scan_files(files, is_recorded, projection, options.clone())?);
+            }
+        }
+        match (plans.pop(), plans.is_empty()) {
+            (None, _) => Ok(Arc::new(EmptyExec::new(Arc::new(self.schema.project(projection)?)))),
+            (Some(only), true) => Ok(only),
+            (Some(last), false) => {
+                plans.push(last);
+                UnionExec::try_new(plans)
+            }
+        }
+    }
+}
