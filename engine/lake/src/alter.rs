@@ -6,7 +6,10 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
-use deltalake_core::{kernel::Metadata, protocol::DeltaOperation};
+use deltalake_core::{
+    kernel::{Metadata, Protocol},
+    protocol::DeltaOperation,
+};
 use model::object::Properties;
 use serde_json::{Map, Value, json};
 
@@ -116,6 +119,34 @@ impl Lake {
             area,
         };
         self.commit(staged, CommitInfo::default()).await.map(Some)
+    }
+}
+
+/// The definition of a table that gets columns together with rows.
+pub(crate) struct Widened {
+    pub(crate) schema: SchemaRef,
+    pub(crate) metadata: Metadata,
+    pub(crate) protocol: Option<Protocol>,
+}
+
+impl Widened {
+    /// Adds nullable columns at the end.
+    pub(crate) fn new(base: &Snapshot, columns: &SchemaRef) -> Result<Self, LakeError> {
+        let location = base.location();
+        let internal = |error| LakeError::internal("write table metadata", location, error);
+        let mut new = Definition::of(location, base)?;
+        new.add_columns(base, columns)?;
+        let declaration = Declaration {
+            location,
+            schema: &new.schema,
+            partitioned_by: base.partitioned_by(),
+            comment: new.comment.as_deref(),
+            properties: &new.properties,
+        };
+        let protocol = declaration.protocol_after(base)?;
+        let old = serde_json::to_value(base.state().metadata()).map_err(internal)?;
+        let metadata = new.metadata(old)?;
+        Ok(Self { schema: new.schema, metadata, protocol })
     }
 }
 

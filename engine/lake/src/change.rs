@@ -28,6 +28,7 @@ use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 
 use crate::{
+    alter::Widened,
     check::{Check, all_checked},
     edit::{Edit, Meanwhile},
     error::LakeError,
@@ -111,6 +112,9 @@ pub struct StageChange {
     /// rows, nor for partition columns, nor with constraints.
     /// [`LakeError::NotPatchable`] when the rows have to be whole after all.
     pub patched: Option<Vec<usize>>,
+    /// Columns that the table gets at the end, in the same commit. The plan has them as well. They
+    /// are NULL in the rows that do not change.
+    pub added: Option<SchemaRef>,
     /// Counts while it runs.
     pub progress: Arc<StageProgress>,
 }
@@ -145,17 +149,22 @@ impl Lake {
         &self,
         change: StageChange,
     ) -> Result<(Option<Staged>, Changed), LakeError> {
-        let StageChange { base, plan, task, repeats, patched, .. } = &change;
+        let StageChange { base, plan, task, repeats, patched, added, .. } = &change;
         let place = self.place(base.location())?;
         may_change(base, &change.checks)?;
         let progress = Arc::clone(&change.progress);
-        let target = Target::of(base);
+        let mut target = Target::of(base);
+        let mut rows = TableRows::new(Arc::clone(base))?;
+        let widened = added.as_ref().map(|columns| Widened::new(base, columns)).transpose()?;
+        if let Some(Widened { schema, .. }) = &widened {
+            target = target.with_schema(Arc::clone(schema));
+            rows = rows.widened(schema);
+        }
         let area = self.staging_area(&place, Arc::clone(&progress));
         let new_rows = Schema::new(plan.schema().fields()[LEADING..].to_vec());
         let fit = Fit::new(&place.text(), &new_rows, Arc::clone(&target.schema))?;
         let checks = change.checks.clone();
         let writing = Writing::new(self, &target, fit, Arc::clone(&area), progress, checks);
-        let rows = TableRows::new(Arc::clone(base))?;
         let patching = match patched {
             Some(columns) => {
                 Some(Patching::new(&place.text(), columns, &new_rows, &target.schema)?)
@@ -217,7 +226,7 @@ impl Lake {
             }
             None => adds.extend(survivors(&rows, touched, task, &writing, &target, held).await?),
         }
-        published(change, adds, feed, &removed, counts, area)
+        published(change, Files { adds, feed, removed }, widened, counts, area)
     }
 }
 
@@ -269,12 +278,19 @@ async fn survivors(
     Ok(adds)
 }
 
+/// The files of a change.
+struct Files {
+    adds: Vec<Add>,
+    feed: Vec<AddCDCFile>,
+    /// Numbers of those that go.
+    removed: Vec<usize>,
+}
+
 /// What is to be committed; nothing when no row changes.
 fn published(
     change: StageChange,
-    adds: Vec<Add>,
-    feed: Vec<AddCDCFile>,
-    removed: &[usize],
+    files: Files,
+    widened: Option<Widened>,
     counts: Changed,
     area: Arc<StagingArea>,
 ) -> Result<(Option<Staged>, Changed), LakeError> {
@@ -282,13 +298,20 @@ fn published(
     if counts.rows() == 0 {
         return Ok((None, counts));
     }
-    let files = base.data_files()?;
+    let Files { adds, feed, removed } = files;
+    let data = base.data_files()?;
+    let (mut schema, mut metadata, mut protocol) = (base.schema(), None, None);
+    if let Some(widened) = widened {
+        schema = widened.schema;
+        metadata = Some(widened.metadata);
+        protocol = widened.protocol;
+    }
     let edit = Edit {
         operation: operation_of(operation, condition),
-        removes: removed.iter().map(|file| files.remove(*file, true)).collect(),
+        removes: removed.iter().map(|file| data.remove(*file, true)).collect(),
         feed,
-        metadata: None,
-        protocol: None,
+        metadata,
+        protocol,
         metrics: metrics(counts, &adds, removed.len()),
         parameters: Map::new(),
         meanwhile: Meanwhile::Appends,
@@ -296,7 +319,7 @@ fn published(
     let staged = Staged {
         place: area.place().clone(),
         effect: Effect::Edit(Box::new(edit)),
-        schema: base.schema(),
+        schema,
         base: Some(base),
         adds,
         rows: counts.rows(),

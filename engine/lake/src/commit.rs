@@ -28,8 +28,9 @@ pub(crate) const REBASES_MAX: u32 = 60;
 /// Waits before the tries of one put whose outcome is not known.
 const PUT_TRIES: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
-/// A checkpoint follows each version that is a multiple of this.
+/// A checkpoint follows each version that is a multiple of this, or of the table's own number.
 const CHECKPOINT_EVERY: i64 = 20;
+const CHECKPOINT_INTERVAL: &str = "delta.checkpointInterval";
 
 /// A number that an application commits together with its rows, so that it can tell afterwards
 /// what it has committed.
@@ -116,7 +117,9 @@ impl Lake {
 
     /// Makes later loads of the table short, now and then.
     pub(crate) fn checkpoint_if_due(&self, snapshot: &Arc<Snapshot>) {
-        if snapshot.version() > 0 && snapshot.version() % CHECKPOINT_EVERY == 0 {
+        let own = snapshot.properties().get(CHECKPOINT_INTERVAL).and_then(|n| n.parse().ok());
+        let every = own.filter(|n| *n > 0).unwrap_or(CHECKPOINT_EVERY);
+        if snapshot.version() > 0 && snapshot.version() % every == 0 {
             let snapshot = Arc::clone(snapshot);
             self.io().spawn(async move { checkpoint(&snapshot).await });
         }

@@ -78,6 +78,15 @@ impl TableRows {
         Ok(Self { snapshot, schema })
     }
 
+    /// The same with more columns at the end, which are NULL in all rows.
+    pub(crate) fn widened(&self, schema: &SchemaRef) -> Self {
+        let places = self.schema.fields().len() - 2;
+        let mut fields = self.schema.fields().to_vec();
+        let new = schema.fields().iter().skip(places).cloned();
+        fields.splice(places..places, new);
+        Self { snapshot: Arc::clone(&self.snapshot), schema: Arc::new(Schema::new(fields)) }
+    }
+
     pub(crate) fn data_files(&self) -> Result<Arc<DataFiles>, LakeError> {
         self.snapshot.data_files()
     }

@@ -1,12 +1,12 @@
 //! A parsed query made ready: its tables named, time travel put into names, and whatever the
 //! planner would silently ignore refused.
 
-use std::ops::ControlFlow;
+use std::{collections::HashMap, ops::ControlFlow};
 
 use sqlparser::{
     ast::{
-        self, Ident, SetExpr, Spanned, TableAlias, TableFactor, Value, ValueWithSpan, VisitMut,
-        VisitorMut,
+        self, BinaryOperator, Expr, Ident, SelectItem, SetExpr, Spanned, TableAlias, TableFactor,
+        Value, ValueWithSpan, VisitMut, VisitorMut, helpers::attached_token::AttachedToken,
     },
     tokenizer::{Location, Word},
 };
@@ -61,7 +61,13 @@ impl VisitorMut for Walk<'_> {
         ControlFlow::Continue(())
     }
 
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> Step {
+        regroup_distinct(expr);
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_select(&mut self, select: &mut ast::Select) -> Step {
+        name_repeated(&mut select.projection);
         let Some(into) = &select.into else { return ControlFlow::Continue(()) };
         let error = unsupported(into.name.span().start, "SELECT INTO");
         stop(error.with_hint(format!("write CREATE TABLE {} AS SELECT …", into.name)))
@@ -182,6 +188,90 @@ impl Walk<'_> {
             }
             None => ControlFlow::Continue(()),
         }
+    }
+}
+
+/// The SQL parser takes all of `b AND c` for the right side of `a IS DISTINCT FROM b AND c`. The
+/// words are put back in their order, and AND binds more than OR.
+fn regroup_distinct(expr: &mut Expr) {
+    use BinaryOperator::{And, Or};
+    let (mut operands, mut operators) = (Vec::new(), Vec::new());
+    match expr {
+        Expr::IsDistinctFrom(_, right) | Expr::IsNotDistinctFrom(_, right)
+            if matches!(right.as_ref(), Expr::BinaryOp { op: And | Or, .. }) =>
+        {
+            flatten(taken(right), &mut operands, &mut operators);
+            **right = operands.remove(0);
+            operands.insert(0, taken(expr));
+        }
+        // What such a comparison gave back; the parser itself never leans to this side.
+        Expr::BinaryOp { op: And, right, .. }
+            if matches!(right.as_ref(), Expr::BinaryOp { op: And | Or, .. }) =>
+        {
+            flatten(taken(expr), &mut operands, &mut operators);
+        }
+        Expr::BinaryOp { op: Or, right, .. }
+            if matches!(right.as_ref(), Expr::BinaryOp { op: Or, .. }) =>
+        {
+            flatten(taken(expr), &mut operands, &mut operators);
+        }
+        _ => return,
+    }
+    let join = |left: Option<Expr>, op: BinaryOperator, right: Expr| match left {
+        Some(left) => Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) },
+        None => right,
+    };
+    let (mut sum, mut product) = (None, None);
+    let operators = [And].into_iter().chain(operators);
+    for (operator, operand) in operators.zip(operands) {
+        if operator == Or
+            && let Some(product) = product.take()
+        {
+            sum = Some(join(sum.take(), Or, product));
+        }
+        product = Some(join(product.take(), And, operand));
+    }
+    if let Some(product) = product {
+        *expr = join(sum, Or, product);
+    }
+}
+
+/// The expression, with nothing left in its place.
+fn taken(expr: &mut Expr) -> Expr {
+    std::mem::replace(expr, Expr::Wildcard(AttachedToken::empty()))
+}
+
+/// The operands of AND and OR as they were written; brackets are kept together.
+fn flatten(expr: Expr, operands: &mut Vec<Expr>, operators: &mut Vec<BinaryOperator>) {
+    match expr {
+        Expr::BinaryOp { left, op: op @ (BinaryOperator::And | BinaryOperator::Or), right } => {
+            flatten(*left, operands, operators);
+            operators.push(op);
+            flatten(*right, operands, operators);
+        }
+        other => operands.push(other),
+    }
+}
+
+/// The planner wants a name for each column: the second `a` of `SELECT a, a` becomes `a_1`.
+fn name_repeated(projection: &mut [SelectItem]) {
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for item in projection {
+        let SelectItem::UnnamedExpr(expr) = item else { continue };
+        let text = expr.to_string();
+        let repeats = seen.entry(text.to_lowercase()).or_default();
+        if *repeats > 0 {
+            let name = match &*expr {
+                Expr::Identifier(ident) => ident.value.clone(),
+                Expr::CompoundIdentifier(parts) => {
+                    parts.last().map_or_else(|| text.clone(), |part| part.value.clone())
+                }
+                _ => text.clone(),
+            };
+            let alias = Ident::with_quote('"', format!("{name}_{repeats}").replace('"', "'"));
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        }
+        *repeats += 1;
     }
 }
 

@@ -83,7 +83,7 @@ def case_their_odd_partitions(proof: Proof) -> None:
     proof.equal()
     proof.equal("NULL or empty", "SELECT id FROM {t} WHERE s IS NULL")
     changes(proof, "")
-    proof.changed_or_refused("UPDATE {t} SET s = concat(s, '/', s) WHERE n = 1", "")
+    proof.changed_or_refused("UPDATE {t} SET s = s || '/' || s WHERE n = 1", "")
 
 
 def case_their_timestamp_partitions(proof: Proof) -> None:

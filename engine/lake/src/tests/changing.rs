@@ -57,6 +57,7 @@ async fn stage_patched(
         repeats,
         checks: Vec::new(),
         patched,
+        added: None,
         progress: Arc::new(StageProgress::default()),
     };
     lake.stage_change(change).await

@@ -6,7 +6,10 @@
 
 use std::sync::Arc;
 
-use arrow::{datatypes::DataType, record_batch::RecordBatch};
+use arrow::{
+    datatypes::{DataType, Field, Schema, SchemaRef},
+    record_batch::RecordBatch,
+};
 use datafusion::{
     common::{Column, DFSchema, ScalarValue, TableReference},
     logical_expr::{
@@ -31,7 +34,7 @@ use crate::{
     error::QueryError,
     plan,
     queries::{Checked, CommandResult, Inner, Queries},
-    resolve::{Pins, Purpose, Resolved},
+    resolve::{Pins, Purpose, Resolved, stored_schema},
     session::Session,
 };
 
@@ -47,6 +50,8 @@ pub(super) struct PlannedChange {
     pub(super) target: Arc<Snapshot>,
     pub(super) repeats: Repeats,
     pub(super) patched: Option<Vec<usize>>,
+    /// Columns that the table gets.
+    pub(super) added: Option<SchemaRef>,
 }
 
 /// What the plan of a change says of rows that it updates.
@@ -153,13 +158,13 @@ pub(super) async fn commit(
     operation: ChangeOperation,
     condition: Option<String>,
 ) -> Result<u64, QueryError> {
-    let PlannedChange { resolved, plan: logical, target, repeats, patched } = planned;
+    let PlannedChange { resolved, plan: logical, target, repeats, patched, added } = planned;
     let checks = checks(&resolved.state, &target)?;
     stage_and_commit(
         queries,
         &resolved,
         &logical,
-        StagedAs { target, repeats, operation, condition, checks, patched },
+        StagedAs { target, repeats, operation, condition, checks, patched, added },
     )
     .await
 }
@@ -172,6 +177,7 @@ pub(super) struct StagedAs {
     pub(super) condition: Option<String>,
     pub(super) checks: Vec<lake::Check>,
     pub(super) patched: Option<Vec<usize>>,
+    pub(super) added: Option<SchemaRef>,
 }
 
 pub(super) async fn stage_and_commit(
@@ -180,7 +186,7 @@ pub(super) async fn stage_and_commit(
     logical: &LogicalPlan,
     staged_as: StagedAs,
 ) -> Result<u64, QueryError> {
-    let StagedAs { target, repeats, operation, condition, checks, patched } = staged_as;
+    let StagedAs { target, repeats, operation, condition, checks, patched, added } = staged_as;
     let plan = plan::physical(&resolved.state, logical).await?;
     let change = StageChange {
         base: target,
@@ -191,6 +197,7 @@ pub(super) async fn stage_and_commit(
         repeats,
         checks,
         patched,
+        added,
         progress: Arc::new(StageProgress::default()),
     };
     let (staged, changed) = queries.stage_change(change).await?;
@@ -229,13 +236,6 @@ async fn planned(
     change: &Change,
     updated: Updated,
 ) -> Result<PlannedChange, QueryError> {
-    if change.schema_evolution {
-        return Err(QueryError::Unsupported(
-            "MERGE WITH SCHEMA EVOLUTION is not supported in this version; \
-             add the columns first with ALTER TABLE … ADD COLUMN"
-                .to_owned(),
-        ));
-    }
     let name = ObjectName::from_parts(&change.target, session.schema())?;
     named_target(inner, &name).await?;
     let mut rows = change.rows.clone();
@@ -260,13 +260,60 @@ async fn planned(
         projection.expr.into_iter().take(expressions).map(Expr::unalias).collect();
     let patched = match updated {
         Updated::Whole => None,
+        Updated::Patched if change.schema_evolution => None,
         Updated::Patched => patched_columns(change, &target),
     };
-    let changes = Changes { change, target: &target, values: &values, places, patched };
+    let added = match change.schema_evolution {
+        true => added_columns(change, &target, &places, input.schema())?,
+        false => None,
+    };
+    let table = match &added {
+        None => target.schema(),
+        Some(added) => {
+            let (old, new) = (target.schema(), added.fields().iter());
+            Arc::new(Schema::new(old.fields().iter().chain(new).cloned().collect::<Vec<_>>()))
+        }
+    };
+    let changes = Changes { change, target: &target, table, values: &values, places, patched };
     let repeats = changes.repeats(&input);
     let plan = changes.plan(input)?;
     let Changes { patched, .. } = changes;
-    Ok(PlannedChange { resolved, plan, target, repeats, patched })
+    Ok(PlannedChange { resolved, plan, target, repeats, patched, added })
+}
+
+/// Columns of the source that clauses write and the table does not have, with the types of Delta.
+fn added_columns(
+    change: &Change,
+    target: &Snapshot,
+    places: &Places,
+    input: &DFSchema,
+) -> Result<Option<SchemaRef>, QueryError> {
+    let is_written = |column: &str| {
+        change.clauses.iter().any(|clause| match &clause.action {
+            ChangeAction::UpdateAll | ChangeAction::InsertAll => true,
+            ChangeAction::Update(assignments) => assignments.iter().any(|(name, _)| name == column),
+            ChangeAction::Insert { columns, .. } => columns.iter().any(|name| name == column),
+            ChangeAction::Delete => false,
+        })
+    };
+    let table = target.schema();
+    let is_known =
+        |column: &str| table.fields().iter().any(|field| field.name().eq_ignore_ascii_case(column));
+    let added: Vec<_> = input
+        .iter()
+        .filter(|(from, field)| {
+            let column = field.name().as_str();
+            *from == places.source.as_ref()
+                && column != SOURCE_COLUMN
+                && !is_known(column)
+                && is_written(column)
+        })
+        .map(|(_, field)| Arc::new(field.as_ref().clone().with_nullable(true)))
+        .collect();
+    if added.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(stored_schema(&Schema::new(added))?))
 }
 
 /// Every table that a statement names, its target once more under a name of its own.
@@ -475,6 +522,8 @@ fn patched_columns(change: &Change, target: &Snapshot) -> Option<Vec<usize>> {
 struct Changes<'a> {
     change: &'a Change,
     target: &'a Snapshot,
+    /// The columns that rows have afterwards.
+    table: SchemaRef,
     values: &'a [Expr],
     places: Places,
     patched: Option<Vec<usize>>,
@@ -533,7 +582,7 @@ impl Changes<'_> {
             .iter()
             .map(|clause| self.row(&clause.action, &schema))
             .collect::<Result<Vec<_>, _>>()?;
-        for (n, field) in self.target.schema().fields().iter().enumerate() {
+        for (n, field) in self.table.fields().iter().enumerate() {
             let values = rows.iter().map(|row| row[n].clone().unalias()).collect();
             items.push(self.by_clause(values)?.alias(field.name()));
         }
@@ -586,7 +635,7 @@ impl Changes<'_> {
 
     /// The values that a row has after an action, one for each column of the table, of its type.
     fn row(&self, action: &ChangeAction, schema: &DFSchema) -> Result<Vec<Expr>, QueryError> {
-        let table = self.target.schema();
+        let table = Arc::clone(&self.table);
         let unknown = |column: &str| {
             let known = table.fields().iter().map(|field| field.name().as_str());
             QueryError::Invalid(format!(
@@ -618,6 +667,8 @@ impl Changes<'_> {
         for (column, _) in &named {
             table.index_of(column).map_err(|_| unknown(column))?;
         }
+        let old = self.target.schema();
+        let is_old = |field: &Field| old.index_of(field.name()).is_ok();
         let mut row = Vec::with_capacity(table.fields().len());
         for (n, field) in table.fields().iter().enumerate() {
             let copied = matches!(action, ChangeAction::Update(_))
@@ -627,11 +678,18 @@ impl Changes<'_> {
                 ChangeAction::Delete => lit(ScalarValue::try_from(field.data_type())?),
                 _ if copied => lit(ScalarValue::try_from(field.data_type())?),
                 ChangeAction::UpdateAll | ChangeAction::InsertAll => {
-                    self.of_source(field.name(), schema)?
+                    match self.of_source(field.name(), schema) {
+                        // What the source does not have stays as it is, or is NULL in a new row.
+                        Err(_) if self.change.schema_evolution => match action {
+                            ChangeAction::UpdateAll => self.places.target(field.name()),
+                            _ => lit(ScalarValue::try_from(field.data_type())?),
+                        },
+                        value => value?,
+                    }
                 }
                 ChangeAction::Update(_) | ChangeAction::Insert { .. } => match assigned {
                     Some((_, n)) => self.value(*n)?,
-                    None if matches!(action, ChangeAction::Update(_)) => {
+                    None if matches!(action, ChangeAction::Update(_)) && is_old(field) => {
                         self.places.target(field.name())
                     }
                     None => lit(ScalarValue::try_from(field.data_type())?),
@@ -666,7 +724,7 @@ pub(super) fn typed(
 ) -> Result<Expr, QueryError> {
     let value = match value {
         Expr::Placeholder(Placeholder { id, field: None }) => {
-            let field = arrow::datatypes::Field::new(&id, data_type.clone(), true);
+            let field = Field::new(&id, data_type.clone(), true);
             return Ok(Expr::Placeholder(Placeholder { id, field: Some(Arc::new(field)) }));
         }
         value => value,

@@ -334,6 +334,7 @@ async fn replace_where(
         condition: Some(replaced.text.clone()),
         checks,
         patched: None,
+        added: None,
     };
     stage_and_commit(queries, resolved, &plan, staged_as).await
 }

@@ -1,3 +1,5 @@
+use sqlparser::ast::{Expr, SetExpr};
+
 use crate::{
     SyntaxError, SyntaxErrorKind, parse,
     statement::{Query, Statement, TableUse, TimeTravel},
@@ -231,4 +233,52 @@ fn the_changes_of_a_table_are_read_as_a_use_of_it() {
         let error = parse(&format!("SELECT * FROM {wrong}")).unwrap_err();
         assert!(error.to_string().contains("table_changes takes a table"), "{wrong}: {error}");
     }
+}
+
+/// An expression with all of its brackets; those that were written count for nothing.
+fn bracketed(expr: &Expr) -> String {
+    let two = |left, op: &str, right| format!("({} {op} {})", bracketed(left), bracketed(right));
+    match expr {
+        Expr::BinaryOp { left, op, right } => two(left, &op.to_string(), right),
+        Expr::IsDistinctFrom(left, right) => two(left, "<>", right),
+        Expr::IsNotDistinctFrom(left, right) => two(left, "==", right),
+        Expr::Nested(inner) => bracketed(inner),
+        other => other.to_string(),
+    }
+}
+
+#[test]
+fn is_distinct_from_binds_more_than_and() {
+    for (sql, meant) in [
+        ("a IS DISTINCT FROM b", "(a <> b)"),
+        ("a IS DISTINCT FROM b AND c", "((a <> b) AND c)"),
+        ("a IS DISTINCT FROM b AND c OR d", "(((a <> b) AND c) OR d)"),
+        ("a IS NOT DISTINCT FROM b OR c AND d", "((a == b) OR (c AND d))"),
+        ("x AND a IS DISTINCT FROM b OR c", "((x AND (a <> b)) OR c)"),
+        ("x OR a IS DISTINCT FROM b AND c OR d", "((x OR ((a <> b) AND c)) OR d)"),
+        ("x OR y AND z", "(x OR (y AND z))"),
+        ("x AND (y AND z)", "(x AND (y AND z))"),
+        ("x AND a IS DISTINCT FROM b AND c", "((x AND (a <> b)) AND c)"),
+        ("a IS DISTINCT FROM b AND c IS DISTINCT FROM d OR e", "(((a <> b) AND (c <> d)) OR e)"),
+        ("a IS DISTINCT FROM b OR c AND d OR e", "(((a <> b) OR (c AND d)) OR e)"),
+        ("a IS DISTINCT FROM (b AND c)", "(a <> (b AND c))"),
+        ("a IS DISTINCT FROM b + 1 AND c = 2", "((a <> (b + 1)) AND (c = 2))"),
+    ] {
+        let ast = query(&format!("SELECT 1 FROM t WHERE {sql}")).ast;
+        let SetExpr::Select(select) = ast.body.as_ref() else { panic!("{sql}") };
+        assert_eq!(bracketed(select.selection.as_ref().unwrap()), meant, "{sql}");
+    }
+}
+
+#[test]
+fn columns_that_repeat_get_a_name_of_their_own() {
+    let printed = |sql: &str| query(sql).ast.to_string();
+    assert_eq!(
+        printed("SELECT 1, 1, a, a, A, t.a FROM t"),
+        "SELECT 1, 1 AS \"1_1\", a, a AS \"a_1\", A AS \"A_2\", t.a FROM t"
+    );
+    assert_eq!(
+        printed("SELECT a, a AS b, count(*), count(*) FROM t"),
+        "SELECT a, a AS b, count(*), count(*) AS \"count(*)_1\" FROM t"
+    );
 }
