@@ -32,7 +32,7 @@ use crate::{
     nearest::nearest,
     options::QueriesOptions,
     pause, plan,
-    resolve::{self, Pins, Purpose, Resolved},
+    resolve::{self, Pins, Purpose, Reads, Resolved},
     session::Session,
     stream::{Held, QueryStream},
     wire,
@@ -396,14 +396,15 @@ impl Inner {
         state
     }
 
+    /// The tables of a statement that a client sent.
     pub(crate) async fn resolve(
         &self,
-        default_schema: &str,
-        tables: &[TableUse],
+        session: &Session,
+        reads: Reads<'_>,
         purpose: Purpose,
         pins: &Pins,
     ) -> Result<Resolved, QueryError> {
-        resolve::resolve(self, default_schema, tables, purpose, pins).await
+        resolve::resolve(self, session.schema(), reads, purpose, pins).await
     }
 
     pub(crate) async fn objects_named(
@@ -587,7 +588,7 @@ pub(crate) async fn check_query(
         Some(Explain { analyze: false, .. }) => Purpose::Describe,
         _ => Purpose::Read,
     };
-    let resolved = inner.resolve(session.schema(), &query.tables, purpose, &Pins::new()).await?;
+    let resolved = inner.resolve(session, query.into(), purpose, &Pins::new()).await?;
     let plan = match explain {
         None => plan::logical(&resolved.state, query).await?,
         Some(explain) => resolved.state.statement_to_plan(explain.statement(query)?).await?,
@@ -646,7 +647,10 @@ fn asks_the_server(statement: &Statement) -> bool {
     };
     match statement {
         Statement::Show(_) | Statement::Job(_) => true,
-        Statement::Query(query) => !query.tables.is_empty() && query.tables.iter().all(own),
+        Statement::Query(query) => {
+            let names_tables = !query.tables.is_empty() && query.files.is_empty();
+            names_tables && query.tables.iter().all(own)
+        }
         _ => false,
     }
 }

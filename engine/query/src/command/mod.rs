@@ -70,7 +70,8 @@ pub(crate) async fn check(
             views::check(inner, session, &create.name, &create.query).await.map(|_| None)
         }
         Statement::CreateMaterializedView(create) => {
-            views::check(inner, session, &create.name, &create.query).await.map(|_| None)
+            let checked = views::check_materialized(inner, session, &create.name, &create.query);
+            checked.await.map(|_| None)
         }
         Statement::Job(JobStatement::Describe { job }) => {
             let job = jobs::one(inner, job).await?;
