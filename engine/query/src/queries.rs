@@ -33,7 +33,7 @@ use crate::{
     options::QueriesOptions,
     pause, plan,
     resolve::{self, Pins, Purpose, Reads, Resolved},
-    session::Session,
+    session::{INCOMING_ROWS, Session},
     stream::{Held, QueryStream},
     wire,
 };
@@ -292,17 +292,25 @@ impl Queries {
         prepared: &Prepared,
         parameters: Option<&RecordBatch>,
     ) -> Result<CommandResult, QueryError> {
-        let token = self.inner.log.open(session.principal().name(), &prepared.sql);
+        let queries = self.clone();
+        let (caller, statement) = (session.clone(), prepared.statement.clone());
+        let parameters = parameters.cloned();
+        let work =
+            async move { command::run(&queries, &caller, statement, parameters.as_ref()).await };
+        self.effect(session, &prepared.sql, work).await
+    }
+
+    /// Runs what takes effect, under its text in the log of statements.
+    pub(crate) async fn effect(
+        &self,
+        session: &Session,
+        sql: &str,
+        work: impl Future<Output = Result<CommandResult, QueryError>> + Send + 'static,
+    ) -> Result<CommandResult, QueryError> {
+        let token = self.inner.log.open(session.principal().name(), sql);
         let _guard = self.inner.options.shutdown.guard(format!("statement {}", token.id()));
         token.started();
-        let queries = self.clone();
-        let (session, statement) = (session.clone(), prepared.statement.clone());
-        let parameters = parameters.cloned();
-        let result = self
-            .on_control(async move {
-                command::run(&queries, &session, statement, parameters.as_ref()).await
-            })
-            .await;
+        let result = self.on_control(work).await;
         match &result {
             Ok(answer) => {
                 token.add_rows(usize::try_from(answer.rows_affected).unwrap_or(0));
@@ -404,7 +412,11 @@ impl Inner {
         purpose: Purpose,
         pins: &Pins,
     ) -> Result<Resolved, QueryError> {
-        resolve::resolve(self, session.schema(), reads, purpose, pins).await
+        let resolved = resolve::resolve(self, session.schema(), reads, purpose, pins).await?;
+        if let Some(rows) = session.rows() {
+            resolved.add(session.schema(), INCOMING_ROWS, rows.table()?)?;
+        }
+        Ok(resolved)
     }
 
     pub(crate) async fn objects_named(

@@ -55,6 +55,7 @@ pub(crate) struct Resolved {
     /// Files that are read without a table's name, directly or through views.
     pub(crate) files: Vec<FilesUse>,
     uses: HashSet<ObjectUse>,
+    catalog: OneQueryCatalog,
 }
 
 /// What a statement reads.
@@ -71,6 +72,16 @@ impl<'a> From<&'a Query> for Reads<'a> {
 }
 
 impl Resolved {
+    /// Makes one more relation known to the planner.
+    pub(crate) fn add(
+        &self,
+        schema: &str,
+        name: &str,
+        provider: Arc<dyn TableProvider>,
+    ) -> Result<(), QueryError> {
+        self.catalog.add(schema, name, provider)
+    }
+
     /// Whether the newest rows of a table are read, directly or through views, by another name than
     /// `planned_name`.
     pub(crate) fn reads(&self, name: &ObjectName, planned_name: &str) -> bool {
@@ -140,7 +151,7 @@ pub(crate) async fn resolve(
         schemas.add(name.schema(), name.name(), provider)?;
     }
     let files = found.files.into_iter().map(|read| read.files).collect();
-    Ok(Resolved { state, snapshots, files, uses: found.uses })
+    Ok(Resolved { state, snapshots, files, uses: found.uses, catalog: schemas })
 }
 
 /// The schema that a result has once it is stored.

@@ -156,6 +156,15 @@ pub(super) async fn run(
     Ok(CommandResult::affected(u64::try_from(affected).unwrap_or(0)))
 }
 
+/// Runs it once, whatever others do meanwhile: for rows that can be read only once.
+pub(super) async fn once(
+    queries: &Queries,
+    session: &Session,
+    insert: &Insert,
+) -> Result<CommandResult, QueryError> {
+    run_once(queries, session, insert, Bound::Row(None)).await
+}
+
 #[derive(Clone, Copy)]
 enum Bound<'a> {
     /// One row of parameters, or none.

@@ -3,6 +3,7 @@
 mod alter;
 mod change;
 mod copy;
+pub(crate) mod ingest;
 mod insert;
 pub(crate) mod jobs;
 pub(crate) mod maintain;
