@@ -27,7 +27,7 @@ use rt::{
 };
 use tokio::{net::TcpListener, runtime::Handle, sync::Notify, task::JoinHandle};
 use tonic::transport::{Identity, ServerTlsConfig, server::TcpIncoming};
-use tower::util::MapResponseLayer;
+use tower::util::{MapRequestLayer, MapResponseLayer};
 
 pub use self::{catalog_url::open_catalog, signals::Signals};
 use self::{folder::FolderWatch, lock::CatalogLock};
@@ -326,6 +326,7 @@ impl Parts {
 
         let mut builder = tonic::transport::Server::builder()
             .layer(MapResponseLayer::new(flight::send_rows))
+            .layer(MapRequestLayer::new(flight::whole_rows))
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
             .http2_keepalive_interval(Some(Duration::from_secs(60)));

@@ -7,6 +7,7 @@ mod crash;
 mod errors;
 mod folder;
 mod handles;
+mod ingest;
 mod lake;
 mod metadata;
 mod once;

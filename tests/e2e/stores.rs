@@ -44,6 +44,17 @@ async fn works(server: &Server) {
     assert_eq!(client.query("SELECT n FROM s.m").await.cell(), "15");
     assert_eq!(client.query("SELECT n FROM s.m VERSION AS OF 0").await.cell(), "5");
     assert_eq!(client.query("SELECT b FROM s.t WHERE b = 'z'").await.cell(), "z");
+    client
+        .script(
+            "COPY (SELECT 1 AS id) TO 'in/a b/1.csv';
+             COPY (SELECT 2 AS id) TO 'in/a b/2%.csv';
+             COPY (SELECT 4 AS id) TO 'in/a b/40.csv'",
+        )
+        .await;
+    for (place, sum) in [("in/*/[12]*.csv", "3"), ("in/**", "7"), ("in/a b/1.csv", "1")] {
+        let sql = format!("SELECT sum(id) FROM read_csv('{place}')");
+        assert_eq!(client.query(&sql).await.cell(), sum, "{place}");
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use arrow_flight::{
     error::FlightError,
     flight_service_client::FlightServiceClient,
     sql::{
-        ActionCreatePreparedStatementRequest, Any, ProstMessageExt,
+        ActionCreatePreparedStatementRequest, Any, CommandStatementIngest, ProstMessageExt,
         client::{FlightSqlServiceClient, PreparedStatement},
     },
 };
@@ -181,6 +181,17 @@ impl Client {
             Ok(count) => count,
             Err(failure) => panic!("{failure}\nin: {sql}"),
         }
+    }
+
+    /// Sends rows with DoPut; the number of rows that were written.
+    pub async fn try_ingest(
+        &mut self,
+        command: CommandStatementIngest,
+        rows: Vec<RecordBatch>,
+    ) -> Result<i64, Failure> {
+        let text = format!("{command:?}");
+        let rows = futures::stream::iter(rows.into_iter().map(Ok));
+        limited(&text, async { Ok(self.flight.execute_ingest(command, rows).await?) }).await
     }
 
     /// Sends several statements, `;` after each, with DoPut.

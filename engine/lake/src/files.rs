@@ -23,8 +23,12 @@ use datafusion::{
     prelude::{cast, ident, lit},
 };
 use futures::TryStreamExt;
+use glob::{MatchOptions, Pattern};
 use model::object::{Properties, TableFormat};
-use object_store::{ObjectMeta, ObjectStoreExt};
+use object_store::{
+    ObjectMeta, ObjectStore, ObjectStoreExt,
+    path::{Path, PathPart},
+};
 use url::Url;
 
 use crate::{
@@ -38,9 +42,10 @@ const CSV_OPTIONS: &str = "header, delimiter, quote, escape, comment, null_value
 const JSON_OPTIONS: &str = "compression, schema_infer_max_records";
 
 impl Lake {
-    /// Files as one table: a single file, or all files of a folder and its subfolders. Folders
-    /// named `column=value` become columns of type text. Columns are inferred from the files.
-    /// Options that the format does not have are refused. Lists the folder each time.
+    /// Files as one table: a single file, all files of a folder and its subfolders, or those that a
+    /// pattern matches. Folders of a folder that are named `column=value` become columns of type
+    /// text. Columns are inferred from the files. Options that the format does not have are
+    /// refused. Lists the folder each time.
     pub async fn files(
         &self,
         location: &str,
@@ -54,9 +59,9 @@ impl Lake {
         if files.metas.is_empty() {
             return Err(LakeError::FilesNotFound { location: location.to_owned(), format });
         }
-        let extension = match files.single {
-            true => String::new(),
-            false => reading.extension(&files.metas, compression)?,
+        let extension = match &files.named {
+            Named::File(_) | Named::Matching(_) => String::new(),
+            Named::Folder(_) => reading.extension(&files.metas, compression)?,
         };
         self.register_stores(state.runtime_env());
         let failed = |source| LakeError::Files {
@@ -64,17 +69,37 @@ impl Lake {
             format,
             source: Arc::new(source),
         };
-        let url = ListingTableUrl::try_new(files.url, None).map_err(failed)?;
-        let mut listing = ListingOptions::new(file_format).with_file_extension(extension);
-        if !files.single {
-            let columns = listing.infer_partitions(state, &url).await.map_err(failed)?;
-            let columns = columns.into_iter().map(|name| (name, DataType::Utf8)).collect();
-            listing = listing.with_table_partition_cols(columns);
-        }
-        let types = listing.infer_schema(state, &url).await.map_err(failed)?;
+        let mut listing =
+            ListingOptions::new(Arc::clone(&file_format)).with_file_extension(extension);
+        let read_by = |url| ListingTableUrl::try_new(url, None).map_err(failed);
+        let (urls, types) = match files.named {
+            Named::File(url) => {
+                let url = read_by(url)?;
+                let types = listing.infer_schema(state, &url).await;
+                (vec![url], types)
+            }
+            Named::Folder(url) => {
+                let url = read_by(url)?;
+                let columns = listing.infer_partitions(state, &url).await.map_err(failed)?;
+                let columns = columns.into_iter().map(|name| (name, DataType::Utf8)).collect();
+                listing = listing.with_table_partition_cols(columns);
+                let types = listing.infer_schema(state, &url).await;
+                (vec![url], types)
+            }
+            Named::Matching(urls) => {
+                let urls = urls.into_iter().map(read_by).collect::<Result<Vec<_>, _>>()?;
+                // A file without a byte has no columns.
+                let metas: Vec<_> = files.metas.into_iter().filter(|meta| meta.size > 0).collect();
+                let types = file_format.infer_schema(state, &files.store, &metas).await;
+                (urls, types)
+            }
+        };
+        let types = types.map_err(failed)?;
         let null_value = options.iter().find(|(key, _)| key.eq_ignore_ascii_case("null_value"));
         let schema = if null_value.is_some() { all_text(&types) } else { Arc::clone(&types) };
-        let config = ListingTableConfig::new(url).with_listing_options(listing).with_schema(schema);
+        let config = ListingTableConfig::new_with_multi_paths(urls)
+            .with_listing_options(listing)
+            .with_schema(schema);
         let table = ListingTable::try_new(config).map_err(failed)?;
         let cache = state.runtime_env().cache_manager.get_file_statistic_cache();
         let table: Arc<dyn TableProvider> = Arc::new(table.with_cache(cache));
@@ -109,32 +134,99 @@ impl Lake {
                 why: e.to_string(),
             })?;
             match folder.root_store.head(&path_of(&url)?).await {
-                Ok(meta) => return Ok(Files { url, single: true, metas: vec![meta] }),
+                Ok(meta) => {
+                    let store = folder.root_store;
+                    return Ok(Files { named: Named::File(url), metas: vec![meta], store });
+                }
                 Err(object_store::Error::NotFound { .. }) => {}
                 // A local folder is no file; it may still be listed.
                 Err(_) if folder.local().is_some_and(|path| path.is_dir()) => {}
                 Err(source) => return Err(failed(source)),
             }
+            // After the file: a name may hold such characters itself.
+            if let Some(pattern) = Wildcards::of(location, &folder.path)? {
+                let mut metas = listed(&folder, &pattern.folder).await.map_err(failed)?;
+                metas.retain(|meta| pattern.matches(&meta.location));
+                // So that columns have the same order each time.
+                metas.sort_by(|a, b| a.location.cmp(&b.location));
+                let urls = metas.iter().map(|meta| url_of(&folder.url, &meta.location));
+                let named = Named::Matching(urls.collect());
+                return Ok(Files { named, metas, store: folder.root_store });
+            }
         }
-        let metas = folder
-            .root_store
-            .list(Some(&folder.path))
-            .try_filter(|meta| std::future::ready(is_data(&folder, meta)))
-            .try_collect()
-            .await;
-        let metas: Vec<ObjectMeta> = match metas {
-            Ok(metas) => metas,
-            Err(object_store::Error::NotFound { .. }) => Vec::new(),
-            Err(source) => return Err(failed(source)),
-        };
-        Ok(Files { url: folder.url, single: false, metas })
+        let metas = listed(&folder, &folder.path).await.map_err(failed)?;
+        Ok(Files { named: Named::Folder(folder.url), metas, store: folder.root_store })
     }
 }
 
 struct Files {
-    url: Url,
-    single: bool,
+    named: Named,
     metas: Vec<ObjectMeta>,
+    store: Arc<dyn ObjectStore>,
+}
+
+/// What a location names.
+enum Named {
+    File(Url),
+    Folder(Url),
+    /// The files that a pattern matches.
+    Matching(Vec<Url>),
+}
+
+/// All data files under a folder; none when there is no folder.
+async fn listed(place: &Place, folder: &Path) -> Result<Vec<ObjectMeta>, object_store::Error> {
+    let metas = place
+        .root_store
+        .list(Some(folder))
+        .try_filter(|meta| std::future::ready(is_data(folder, meta)))
+        .try_collect()
+        .await;
+    match metas {
+        Err(object_store::Error::NotFound { .. }) => Ok(Vec::new()),
+        metas => metas,
+    }
+}
+
+/// The URL of a path in the store of another one.
+fn url_of(other: &Url, path: &Path) -> Url {
+    let mut url = other.clone();
+    // Fails only for URLs that can have no path, and the other one has one.
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.clear().extend(path.parts().map(|part| part.as_ref().to_owned()));
+    }
+    url
+}
+
+/// A location with `*`, `?` or `[…]` in it. The folders before the first of them are those that it was
+/// checked to be inside of the lake by: a pattern never leads out of them.
+struct Wildcards {
+    folder: Path,
+    pattern: Pattern,
+}
+
+impl Wildcards {
+    fn of(location: &str, path: &Path) -> Result<Option<Self>, LakeError> {
+        let is_wild = |part: &PathPart<'_>| part.as_ref().contains(['*', '?', '[']);
+        if !path.parts().any(|part| is_wild(&part)) {
+            return Ok(None);
+        }
+        let pattern = Pattern::new(path.as_ref()).map_err(|error| LakeError::Location {
+            text: location.to_owned(),
+            why: format!("it is no pattern of files: {}", error.msg),
+        })?;
+        let folder = path.parts().take_while(|part| !is_wild(part)).collect();
+        Ok(Some(Self { folder, pattern }))
+    }
+
+    fn matches(&self, path: &Path) -> bool {
+        let options = MatchOptions {
+            case_sensitive: true,
+            // Only `**` goes into folders.
+            require_literal_separator: true,
+            require_literal_leading_dot: true,
+        };
+        self.pattern.matches_with(path.as_ref(), options)
+    }
 }
 
 /// The same columns as the files have them before anything is parsed.
@@ -173,8 +265,8 @@ fn with_null_value(
 }
 
 /// Files and folders that begin with `_` or `.` hold no rows, by the custom of all engines.
-fn is_data(folder: &Place, meta: &ObjectMeta) -> bool {
-    let Some(mut parts) = meta.location.prefix_match(&folder.path) else { return false };
+fn is_data(folder: &Path, meta: &ObjectMeta) -> bool {
+    let Some(mut parts) = meta.location.prefix_match(folder) else { return false };
     let hidden = |name: &str| name.starts_with(['_', '.']) && !name.contains('=');
     !parts.any(|part| hidden(part.as_ref()))
 }

@@ -13,7 +13,7 @@ use model::{
 use crate::{
     error::QueryError,
     queries::{Inner, Queries},
-    resolve::{Pins, Purpose},
+    resolve::{Pins, Purpose, Reads, resolve},
     session::Session,
     system,
     wire::wire_schema,
@@ -144,7 +144,8 @@ async fn system_columns(inner: &Inner) -> Result<&HashMap<ObjectName, SchemaRef>
             let sql = format!("SELECT * FROM {}", name.to_sql());
             let query = crate::resolve::parse_stored(&sql)?;
             let pins = Pins::new();
-            let resolved = inner.resolve("main", &query.tables, Purpose::Describe, &pins).await?;
+            let reads = Reads::from(&query);
+            let resolved = resolve(inner, "main", reads, Purpose::Describe, &pins).await?;
             let plan = crate::plan::logical(&resolved.state, &query).await?;
             columns.insert(name, wire_schema(plan.schema().as_arrow()));
         }
@@ -194,8 +195,8 @@ pub(crate) fn columns<'a>(
 async fn columns_of(queries: &Inner, object: &Object) -> Result<SchemaRef, QueryError> {
     let parts = vec![object.name.schema().to_owned(), object.name.name().to_owned()];
     let used = TableUse { name: parts.clone(), at: None, planned_name: parts };
-    let uses = std::slice::from_ref(&used);
-    let resolved = queries.resolve("main", uses, Purpose::Describe, &Pins::new()).await?;
+    let reads = Reads { tables: std::slice::from_ref(&used), files: &[] };
+    let resolved = resolve(queries, "main", reads, Purpose::Describe, &Pins::new()).await?;
     if let Some(snapshot) = resolved.snapshots.get(&object.name) {
         return Ok(snapshot.schema());
     }

@@ -13,6 +13,8 @@ use model::{
 };
 use rt::cpu::CpuTaskError;
 
+use crate::ingest::Broken;
+
 /// An error of a statement. Its text says what and where; [`QueryError::hint`] says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
@@ -73,6 +75,9 @@ pub enum QueryError {
     /// An argument that cannot be.
     #[error("{0}")]
     Invalid(String),
+    /// The rows that a client sends broke off, or could not be read.
+    #[error("{0}")]
+    Incoming(Broken),
     /// Too many statements run and wait.
     #[error("the server is busy: {running} statements run and {waiting} wait")]
     Busy {
@@ -125,6 +130,7 @@ impl QueryError {
                 other => other,
             },
             Self::Catalog(error) => error.code(),
+            Self::Incoming(broken) => broken.code,
             Self::Lake(error) => error.code(),
             Self::Unsupported(_) => Code::Unimplemented,
             Self::Busy { .. } | Self::QueueWait(_) => Code::ResourceExhausted,

@@ -10,6 +10,7 @@ mod command;
 pub mod describe;
 pub mod error;
 pub mod handles;
+pub mod ingest;
 pub mod log;
 pub mod nearest;
 pub mod options;

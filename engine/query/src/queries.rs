@@ -32,8 +32,8 @@ use crate::{
     nearest::nearest,
     options::QueriesOptions,
     pause, plan,
-    resolve::{self, Pins, Purpose, Resolved},
-    session::Session,
+    resolve::{self, Pins, Purpose, Reads, Resolved},
+    session::{INCOMING_ROWS, Session},
     stream::{Held, QueryStream},
     wire,
 };
@@ -292,17 +292,25 @@ impl Queries {
         prepared: &Prepared,
         parameters: Option<&RecordBatch>,
     ) -> Result<CommandResult, QueryError> {
-        let token = self.inner.log.open(session.principal().name(), &prepared.sql);
+        let queries = self.clone();
+        let (caller, statement) = (session.clone(), prepared.statement.clone());
+        let parameters = parameters.cloned();
+        let work =
+            async move { command::run(&queries, &caller, statement, parameters.as_ref()).await };
+        self.effect(session, &prepared.sql, work).await
+    }
+
+    /// Runs what takes effect, under its text in the log of statements.
+    pub(crate) async fn effect(
+        &self,
+        session: &Session,
+        sql: &str,
+        work: impl Future<Output = Result<CommandResult, QueryError>> + Send + 'static,
+    ) -> Result<CommandResult, QueryError> {
+        let token = self.inner.log.open(session.principal().name(), sql);
         let _guard = self.inner.options.shutdown.guard(format!("statement {}", token.id()));
         token.started();
-        let queries = self.clone();
-        let (session, statement) = (session.clone(), prepared.statement.clone());
-        let parameters = parameters.cloned();
-        let result = self
-            .on_control(async move {
-                command::run(&queries, &session, statement, parameters.as_ref()).await
-            })
-            .await;
+        let result = self.on_control(work).await;
         match &result {
             Ok(answer) => {
                 token.add_rows(usize::try_from(answer.rows_affected).unwrap_or(0));
@@ -396,14 +404,19 @@ impl Inner {
         state
     }
 
+    /// The tables of a statement that a client sent.
     pub(crate) async fn resolve(
         &self,
-        default_schema: &str,
-        tables: &[TableUse],
+        session: &Session,
+        reads: Reads<'_>,
         purpose: Purpose,
         pins: &Pins,
     ) -> Result<Resolved, QueryError> {
-        resolve::resolve(self, default_schema, tables, purpose, pins).await
+        let resolved = resolve::resolve(self, session.schema(), reads, purpose, pins).await?;
+        if let Some(rows) = session.rows() {
+            resolved.add(session.schema(), INCOMING_ROWS, rows.table()?)?;
+        }
+        Ok(resolved)
     }
 
     pub(crate) async fn objects_named(
@@ -587,7 +600,7 @@ pub(crate) async fn check_query(
         Some(Explain { analyze: false, .. }) => Purpose::Describe,
         _ => Purpose::Read,
     };
-    let resolved = inner.resolve(session.schema(), &query.tables, purpose, &Pins::new()).await?;
+    let resolved = inner.resolve(session, query.into(), purpose, &Pins::new()).await?;
     let plan = match explain {
         None => plan::logical(&resolved.state, query).await?,
         Some(explain) => resolved.state.statement_to_plan(explain.statement(query)?).await?,
@@ -646,7 +659,10 @@ fn asks_the_server(statement: &Statement) -> bool {
     };
     match statement {
         Statement::Show(_) | Statement::Job(_) => true,
-        Statement::Query(query) => !query.tables.is_empty() && query.tables.iter().all(own),
+        Statement::Query(query) => {
+            let names_tables = !query.tables.is_empty() && query.files.is_empty();
+            names_tables && query.tables.iter().all(own)
+        }
         _ => false,
     }
 }

@@ -1,7 +1,7 @@
 //! Names to tables: one snapshot of the catalog and one version of each table for one statement.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -18,7 +18,7 @@ use datafusion::{
     logical_expr::{Expr, TableType},
     physical_plan::ExecutionPlan,
 };
-use dialect::statement::{Query, Statement, TableUse, TimeTravel};
+use dialect::statement::{FilesUse, Query, Statement, TableUse, TimeTravel};
 use futures::{StreamExt, TryStreamExt, stream};
 use lake::{At, Snapshot};
 use model::{
@@ -52,13 +52,39 @@ pub(crate) struct Resolved {
     pub(crate) state: SessionState,
     /// Snapshots of the Delta tables among them.
     pub(crate) snapshots: HashMap<ObjectName, Arc<Snapshot>>,
+    /// Files that are read without a table's name, directly or through views.
+    pub(crate) files: Vec<FilesUse>,
     uses: HashSet<ObjectUse>,
+    catalog: OneQueryCatalog,
+}
+
+/// What a statement reads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reads<'a> {
+    pub(crate) tables: &'a [TableUse],
+    pub(crate) files: &'a [FilesUse],
+}
+
+impl<'a> From<&'a Query> for Reads<'a> {
+    fn from(query: &'a Query) -> Self {
+        Self { tables: &query.tables, files: &query.files }
+    }
 }
 
 impl Resolved {
     /// A table whose changes are read, directly or through views.
     pub(crate) fn table_of_changes(&self) -> Option<&ObjectName> {
         self.uses.iter().find(|used| used.reads_changes()).map(|used| &used.name)
+    }
+
+    /// Makes one more relation known to the planner.
+    pub(crate) fn add(
+        &self,
+        schema: &str,
+        name: &str,
+        provider: Arc<dyn TableProvider>,
+    ) -> Result<(), QueryError> {
+        self.catalog.add(schema, name, provider)
     }
 
     /// Whether the newest rows of a table are read, directly or through views, by another name than
@@ -74,11 +100,11 @@ impl Resolved {
 pub(crate) async fn resolve(
     queries: &Inner,
     default_schema: &str,
-    tables: &[TableUse],
+    reads: Reads<'_>,
     purpose: Purpose,
     pins: &Pins,
 ) -> Result<Resolved, QueryError> {
-    let found = find(queries, default_schema, tables, purpose).await?;
+    let found = find(queries, default_schema, reads, purpose).await?;
     let opened = open(queries, &found, purpose, pins).await?;
     let mut state = queries.state(default_schema);
     let schemas = OneQueryCatalog::register(&mut state);
@@ -92,16 +118,26 @@ pub(crate) async fn resolve(
             }
         }
         schemas.add(
-            &object_use.name,
+            object_use.name.schema(),
             &object_use.planned_name,
             table.provider(&state, queries).await?,
         )?;
+    }
+    for read in &found.files {
+        let provider =
+            open_files(queries, &read.files, &state).await.map_err(|error| {
+                match read.via.clone() {
+                    Some(name) => QueryError::View { name, source: Box::new(error) },
+                    None => error,
+                }
+            })?;
+        schemas.add(default_schema, &read.files.planned_name(), provider)?;
     }
     for name in &found.system {
         let provider = system::table(queries, name.name())
             .await?
             .ok_or_else(|| QueryError::TableNotFound { name: name.clone(), nearest: None })?;
-        schemas.add(name, name.name(), provider)?;
+        schemas.add(name.schema(), name.name(), provider)?;
     }
     if found.information_schema {
         describe_everything(queries, &schemas, &found).await?;
@@ -117,9 +153,10 @@ pub(crate) async fn resolve(
         } else {
             Arc::new(ViewTable::new(plan, Some(view.definition.clone())))
         };
-        schemas.add(&name, name.name(), provider)?;
+        schemas.add(name.schema(), name.name(), provider)?;
     }
-    Ok(Resolved { state, snapshots, uses: found.uses })
+    let files = found.files.into_iter().map(|read| read.files).collect();
+    Ok(Resolved { state, snapshots, files, uses: found.uses, catalog: schemas })
 }
 
 /// The schema that a result has once it is stored.
@@ -143,6 +180,13 @@ impl ObjectUse {
     }
 }
 
+/// Files that the statement reads by a function.
+struct FoundFiles {
+    files: FilesUse,
+    /// The view that names them, when the statement itself does not.
+    via: Option<ObjectName>,
+}
+
 struct StoredQuery {
     query: Query,
     definition: String,
@@ -153,12 +197,21 @@ struct StoredQuery {
 struct Found {
     objects: HashMap<ObjectName, Object>,
     uses: HashSet<ObjectUse>,
+    files: Vec<FoundFiles>,
     views: HashMap<ObjectName, StoredQuery>,
     system: BTreeSet<ObjectName>,
     information_schema: bool,
 }
 
 impl Found {
+    fn add_files(&mut self, files: &[FilesUse], via: Option<&ObjectName>) {
+        for files in files {
+            if !self.files.iter().any(|known| known.files == *files) {
+                self.files.push(FoundFiles { files: files.clone(), via: via.cloned() });
+            }
+        }
+    }
+
     /// Views such that each comes after those that it reads.
     fn views_in_order(&self) -> Vec<ObjectName> {
         fn visit(
@@ -191,11 +244,12 @@ impl Found {
 async fn find(
     queries: &Inner,
     default_schema: &str,
-    tables: &[TableUse],
+    reads: Reads<'_>,
     purpose: Purpose,
 ) -> Result<Found, QueryError> {
     let mut found = Found::default();
-    let mut level = named_uses(tables, default_schema, None)?;
+    found.add_files(reads.files, None);
+    let mut level = named_uses(reads.tables, default_schema, None)?;
     for _ in 0..VIEW_DEPTH_MAX {
         let mut wanted = BTreeSet::new();
         for object_use in &level {
@@ -238,11 +292,13 @@ async fn find(
                 continue;
             };
             refuse_time_travel(&object_use, "a view")?;
-            if let Entry::Vacant(place) = found.views.entry(object_use.name) {
+            let name = object_use.name;
+            if !found.views.contains_key(&name) {
                 let query = parse_stored(query)?;
-                next.extend(named_uses(&query.tables, default_schema, Some(place.key()))?);
                 let definition = definition.clone();
-                place.insert(StoredQuery { query, definition, is_transform });
+                next.extend(named_uses(&query.tables, default_schema, Some(&name))?);
+                found.add_files(&query.files, Some(&name));
+                found.views.insert(name, StoredQuery { query, definition, is_transform });
             }
         }
         if next.is_empty() {
@@ -379,6 +435,17 @@ async fn changes(
     Ok(OpenTable::Changes(queries.options.lake.table_changes(location, from, to).await?))
 }
 
+/// Files that a query names, by the rules of a LOCATION.
+async fn open_files(
+    queries: &Inner,
+    files: &FilesUse,
+    state: &SessionState,
+) -> Result<Arc<dyn TableProvider>, QueryError> {
+    let lake = &queries.options.lake;
+    let location = lake.parse_location(&files.place)?;
+    Ok(lake.files(&location, files.format, &files.options, state).await?)
+}
+
 fn unreachable_view(object: &Object) -> Result<OpenTable, QueryError> {
     Err(QueryError::Invalid(format!("'{}' is a view and has no table of its own", object.name)))
 }
@@ -452,7 +519,7 @@ async fn describe_everything(
         let Some(schema) = table.schema else { continue };
         let described = Described::new(schema, table.definition.clone());
         let described = if table.is_view { described.into_view() } else { described };
-        schemas.add(&table.name, table.name.name(), Arc::new(described))?;
+        schemas.add(table.name.schema(), table.name.name(), Arc::new(described))?;
     }
     Ok(())
 }
@@ -486,11 +553,11 @@ impl OneQueryCatalog {
 
     fn add(
         &self,
-        name: &ObjectName,
+        schema: &str,
         planned_name: &str,
         provider: Arc<dyn TableProvider>,
     ) -> Result<(), QueryError> {
-        self.schema(name.schema())?.register_table(planned_name.to_owned(), provider)?;
+        self.schema(schema)?.register_table(planned_name.to_owned(), provider)?;
         Ok(())
     }
 }

@@ -2,6 +2,11 @@
 
 use model::{name::DEFAULT_SCHEMA, principal::Principal};
 
+use crate::ingest::Incoming;
+
+/// The relation that a statement reads rows from which come with it.
+pub(crate) const INCOMING_ROWS: &str = "incoming_rows";
+
 /// Caller and defaults of a statement. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -9,6 +14,7 @@ pub struct Session {
     schema: String,
     source_file: Option<String>,
     deferred_refresh: bool,
+    rows: Option<Incoming>,
 }
 
 impl Session {
@@ -20,6 +26,7 @@ impl Session {
             schema: DEFAULT_SCHEMA.to_owned(),
             source_file: None,
             deferred_refresh: false,
+            rows: None,
         }
     }
 
@@ -55,6 +62,17 @@ impl Session {
     #[must_use]
     pub fn schema(&self) -> &str {
         &self.schema
+    }
+
+    /// Rows come with the one statement of this session, as the relation [`INCOMING_ROWS`].
+    pub(crate) fn with_rows(mut self, rows: Incoming) -> Self {
+        self.rows = Some(rows);
+        self
+    }
+
+    /// The rows that come with the statement.
+    pub(crate) fn rows(&self) -> Option<&Incoming> {
+        self.rows.as_ref()
     }
 
     pub(crate) fn source_file(&self) -> Option<&str> {

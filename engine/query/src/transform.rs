@@ -21,7 +21,7 @@ use crate::{
     error::QueryError,
     plan,
     queries::{Inner, Queries},
-    resolve::{self, Pins, Purpose},
+    resolve::{self, Pins, Purpose, Reads, Resolved},
 };
 
 /// A transform's query, planned over pinned inputs and ready to be staged.
@@ -89,8 +89,9 @@ impl Inner {
     ) -> Result<PlannedTransform, QueryError> {
         let query = resolve::parse_stored(&view.query)?;
         let pins: Pins = inputs.iter().map(|input| (input.object, input.clone())).collect();
-        let resolved = self.resolve("main", &query.tables, Purpose::Read, &pins).await?;
-        refuse_changes(&resolved)?;
+        let reads = Reads::from(&query);
+        let resolved = resolve::resolve(self, "main", reads, Purpose::Read, &pins).await?;
+        has_versions(&resolved)?;
         let logical = plan::logical(&resolved.state, &query).await?;
         let logical = shaped(&resolved.state, logical, &view.columns).await?;
         let physical = plan::physical(&resolved.state, &logical).await?;
@@ -103,8 +104,15 @@ impl Inner {
     }
 }
 
-/// A refresh pins each input to one version, and would not see from where on its rows are new.
-pub(crate) fn refuse_changes(resolved: &resolve::Resolved) -> Result<(), QueryError> {
+/// Refuses what no run could pin to one version.
+pub(crate) fn has_versions(resolved: &Resolved) -> Result<(), QueryError> {
+    if let Some(files) = resolved.files.first() {
+        // No run could say which of them it had read, so nobody could tell whether they are others now.
+        return Err(QueryError::Unsupported(format!(
+            "a materialized view cannot read {files}, not through a view either: files without a table \
+             have no version that its runs could pin; name them with CREATE EXTERNAL TABLE and read that"
+        )));
+    }
     match resolved.table_of_changes() {
         None => Ok(()),
         Some(table) => Err(QueryError::Unsupported(format!(

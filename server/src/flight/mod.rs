@@ -10,6 +10,7 @@
 
 mod body;
 mod handshake;
+mod ingest;
 mod message;
 mod metadata;
 mod parameters;
@@ -20,6 +21,7 @@ mod statement;
 mod stream;
 mod ticket;
 mod type_info;
+mod whole;
 
 use std::{
     fmt,
@@ -43,6 +45,7 @@ use crate::{
 pub use body::send_rows;
 use prepared::PreparedStatement;
 use statement::Waiting;
+pub use whole::whole_rows;
 
 /// How often what has expired is dropped, so that it frees what it holds.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
@@ -76,8 +79,9 @@ impl fmt::Debug for FlightOptions {
     }
 }
 
-/// The service, ready to be added to a tonic server that has [`send_rows`] as a layer. Has to be
-/// called inside a Tokio runtime: a task that drops expired handles lives as long as the service.
+/// The service, ready to be added to a tonic server that has [`send_rows`] and [`whole_rows`] as
+/// layers. Has to be called inside a Tokio runtime: a task that drops expired handles lives as long
+/// as the service.
 pub fn service(options: FlightOptions) -> Result<FlightServiceServer<FlightSql>, Status> {
     let FlightOptions { queries, auth, clock, handle_ttl, handles_max, message_size_max, version } =
         options;

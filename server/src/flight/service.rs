@@ -117,6 +117,9 @@ impl FlightService for FlightSql {
             Command::CommandStatementUpdate(command) => {
                 updated(self.statement_update(&session, &command).await?)
             }
+            Command::CommandStatementIngest(command) => {
+                updated(self.ingest(&session, command, messages).await?)
+            }
             Command::CommandPreparedStatementUpdate(command) => {
                 let handle = &command.prepared_statement_handle;
                 let parameters = parameters::read(messages).await?;

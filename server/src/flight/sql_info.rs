@@ -50,7 +50,7 @@ pub(super) fn sql_info(version: &str) -> Result<SqlInfoData, FlightError> {
     info.append(SqlInfo::FlightSqlServerSubstrait, false);
     info.append(SqlInfo::FlightSqlServerTransaction, SqlSupportedTransaction::None as i32);
     info.append(SqlInfo::FlightSqlServerCancel, false);
-    info.append(SqlInfo::FlightSqlServerBulkIngestion, false);
+    info.append(SqlInfo::FlightSqlServerBulkIngestion, true);
     info.append(SqlInfo::FlightSqlServerIngestTransactionsSupported, false);
     info.append(SqlInfo::FlightSqlServerStatementTimeout, 0);
     info.append(SqlInfo::FlightSqlServerTransactionTimeout, 0);
@@ -181,6 +181,8 @@ mod tests {
         assert!(!flag(SqlInfo::FlightSqlServerReadOnly));
         assert!(flag(SqlInfo::FlightSqlServerSql));
         assert!(!flag(SqlInfo::FlightSqlServerSubstrait));
+        assert!(flag(SqlInfo::FlightSqlServerBulkIngestion));
+        assert!(!flag(SqlInfo::FlightSqlServerIngestTransactionsSupported));
         let transactions = value(&info, SqlInfo::FlightSqlServerTransaction);
         assert_eq!(transactions.as_primitive::<Int32Type>().value(0), 0);
         let unions = value(&info, SqlInfo::SqlSupportedUnions);

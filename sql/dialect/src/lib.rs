@@ -12,6 +12,7 @@ mod copy;
 mod cursor;
 mod define;
 pub mod error;
+mod files;
 mod insert;
 mod jobs;
 mod maintain;

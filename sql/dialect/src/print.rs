@@ -15,7 +15,7 @@ use sqlparser::{
 
 use crate::{
     scope::{Scope, name_parts},
-    statement::{Query, TableUse, TimeTravel, on_large_stack},
+    statement::{FilesUse, Query, TableUse, TimeTravel, on_large_stack},
     tokens::CHANGES,
 };
 
@@ -47,7 +47,8 @@ pub fn qualify(query: &Query, default_schema: &str) -> String {
 fn print(query: &Query, form: Form<'_>) -> String {
     on_large_stack(|| {
         let mut ast = query.ast.clone();
-        let mut walk = Print { scope: Scope::default(), tables: &query.tables, form };
+        let (scope, tables, files) = (Scope::default(), &query.tables, &query.files);
+        let mut walk = Print { scope, tables, files, form };
         match ast.visit(&mut walk) {
             ControlFlow::Continue(()) => ast.to_string(),
             ControlFlow::Break(never) => match never {},
@@ -64,6 +65,7 @@ enum Form<'a> {
 struct Print<'a> {
     scope: Scope,
     tables: &'a [TableUse],
+    files: &'a [FilesUse],
     form: Form<'a>,
 }
 
@@ -95,6 +97,12 @@ impl VisitorMut for Print<'_> {
             return ControlFlow::Continue(());
         };
         let Some(parts) = name_parts(name) else { return ControlFlow::Continue(()) };
+        let read = self.files.iter().find(|files| parts == [files.planned_name()]);
+        if let Some(files) = read {
+            // The call itself, which is no name that could be quoted.
+            *name = ObjectName::from(vec![Ident::new(files.to_string())]);
+            return ControlFlow::Continue(());
+        }
         if self.scope.is_with_query(&parts) {
             if matches!(self.form, Form::Normal) {
                 *name = printed(&parts, None);

@@ -13,8 +13,9 @@ use sqlparser::{
 
 use crate::{
     error::SyntaxError,
+    files,
     scope::{Scope, name_parts},
-    statement::{Query, TableUse},
+    statement::{FilesUse, Query, TableUse},
     tokens::{Travels, misplaced_travel, normal},
 };
 
@@ -25,10 +26,14 @@ pub(crate) fn finish(
     parameters: usize,
     find: &dyn Fn(&str, Location) -> Location,
 ) -> Result<Query, SyntaxError> {
-    let mut walk = Walk { scope: Scope::default(), travels, tables: Vec::new(), find };
+    let (scope, tables, files) = (Scope::default(), Vec::new(), Vec::new());
+    let mut walk = Walk { scope, travels, tables, files, find };
     match ast.visit(&mut walk) {
         ControlFlow::Break(error) => Err(*error),
-        ControlFlow::Continue(()) => Ok(Query { tables: walk.tables, ast, parameters }),
+        ControlFlow::Continue(()) => {
+            let Walk { tables, files, .. } = walk;
+            Ok(Query { ast, tables, files, parameters })
+        }
     }
 }
 
@@ -36,6 +41,7 @@ struct Walk<'a> {
     scope: Scope,
     travels: &'a mut Travels,
     tables: Vec<TableUse>,
+    files: Vec<FilesUse>,
     find: &'a dyn Fn(&str, Location) -> Location,
 }
 
@@ -107,11 +113,26 @@ impl VisitorMut for Walk<'_> {
             return ControlFlow::Continue(());
         };
         let travel = self.travels.get_mut(&last.span.start);
-        if args.is_some() {
-            return match travel {
-                Some(travel) => stop(misplaced_travel(travel.clause)),
-                None => ControlFlow::Continue(()),
+        if let Some(arguments) = args {
+            if let Some(travel) = travel {
+                return stop(misplaced_travel(travel.clause));
+            }
+            let files = match files::read(&planned_name, arguments, at) {
+                Ok(Some(files)) => files,
+                Ok(None) => return ControlFlow::Continue(()),
+                Err(error) => return stop(error),
             };
+            if alias.is_none() {
+                // Columns are named by the function, as those of any other one are.
+                let name = Ident::with_quote('"', files.function());
+                *alias = Some(TableAlias { explicit: true, name, columns: Vec::new(), at: None });
+            }
+            *name = ast::ObjectName::from(vec![Ident::with_quote('"', files.planned_name())]);
+            *args = None;
+            if !self.files.contains(&files) {
+                self.files.push(files);
+            }
+            return ControlFlow::Continue(());
         }
         let Some(travel) = travel else {
             for part in &name.0 {
@@ -344,7 +365,7 @@ fn inside(at: Location, what: &str) -> SyntaxError {
         .with_hint("send it as a statement of its own")
 }
 
-fn unsupported(at: Location, what: &str) -> SyntaxError {
+pub(crate) fn unsupported(at: Location, what: &str) -> SyntaxError {
     SyntaxError::unsupported(at, format!("{what} is not supported in this version"))
 }
 

@@ -1,5 +1,7 @@
 //! What a client can say, as types.
 
+use std::fmt;
+
 use sqlparser::ast;
 
 use model::{
@@ -89,6 +91,8 @@ pub struct Query {
     pub ast: Box<ast::Query>,
     /// Each table that is named, once; names of its own CTEs are left out.
     pub tables: Vec<TableUse>,
+    /// Files that it reads by a function, each once.
+    pub files: Vec<FilesUse>,
     /// Placeholders, counted from 1: `?` were numbered in order of appearance.
     pub parameters: usize,
 }
@@ -100,6 +104,7 @@ impl Clone for Query {
         on_large_stack(|| Self {
             ast: self.ast.clone(),
             tables: self.tables.clone(),
+            files: self.files.clone(),
             parameters: self.parameters,
         })
     }
@@ -120,6 +125,44 @@ pub struct TableUse {
     /// The name by which the AST refers to this use: equal to `name`, or with `@` and the time
     /// travel appended to the last part (a name itself can never hold a `@`).
     pub planned_name: NameParts,
+}
+
+/// `read_parquet('place')` and its like in the place of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FilesUse {
+    /// What the files are; never Delta.
+    pub format: TableFormat,
+    /// A file, a folder or a pattern, as it was written.
+    pub place: String,
+    /// Options by their names in lower case.
+    pub options: Properties,
+}
+
+impl FilesUse {
+    /// The name by which the AST refers to it: the call, and a `@`, which no name can hold. Calls that
+    /// say the same have one name, and no others do.
+    #[must_use]
+    pub fn planned_name(&self) -> String {
+        format!("{self}@")
+    }
+
+    /// The function's name.
+    #[must_use]
+    pub fn function(&self) -> String {
+        format!("read_{}", self.format.as_sql().to_lowercase())
+    }
+}
+
+impl fmt::Display for FilesUse {
+    /// The call as SQL.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
+        write!(f, "{}({}", self.function(), quoted(&self.place))?;
+        for (option, value) in &self.options {
+            write!(f, ", {} => {}", model::name::quote(option), quoted(value))?;
+        }
+        f.write_str(")")
+    }
 }
 
 /// VERSION AS OF, TIMESTAMP AS OF or `table_changes`.

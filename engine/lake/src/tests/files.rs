@@ -1,6 +1,10 @@
 use std::{collections::BTreeMap, fs, sync::Arc};
 
-use arrow::{array::RecordBatch, compute::concat_batches};
+use arrow::{
+    array::{AsArray, RecordBatch},
+    compute::concat_batches,
+    datatypes::Int64Type,
+};
 use datafusion::prelude::SessionContext;
 use model::{
     code::Code,
@@ -100,4 +104,86 @@ async fn fingerprint_changes_with_the_files() {
     assert_ne!(second, first);
     fs::write(test.path("in/b.csv"), "a\n12\n").unwrap();
     assert_ne!(test.lake.files_fingerprint(&location).await.unwrap(), second);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pattern_reads_what_it_matches_and_nothing_else() {
+    let test = TestLake::new();
+    for folder in ["in/b", "in/c/d", "in/_hidden", "in/.git"] {
+        fs::create_dir_all(test.path(folder)).unwrap();
+    }
+    let files = [
+        ("in/1.csv", 1),
+        ("in/2.csv", 2),
+        ("in/30.csv", 30),
+        ("in/b/4.csv", 4),
+        ("in/c/d/5.csv", 5),
+        ("in/_6.csv", 6),
+        ("in/.7.csv", 7),
+        ("in/_hidden/8.csv", 8),
+        ("in/.git/9.csv", 9),
+    ];
+    for (file, n) in files {
+        fs::write(test.path(file), format!("n\n{n}\n")).unwrap();
+    }
+    fs::write(test.path("in/empty.csv"), "").unwrap();
+    fs::write(test.path("in/other.json"), "{}").unwrap();
+    for (place, expected) in [
+        ("in/*.csv", vec![1, 2, 30]),
+        ("in/?.csv", vec![1, 2]),
+        ("in/[13]*.csv", vec![1, 30]),
+        ("in/[!1]*.csv", vec![2, 30]),
+        ("in/*/*.csv", vec![4]),
+        ("in/**/*.csv", vec![1, 2, 4, 5, 30]),
+        ("in/c/**/5.csv", vec![5]),
+        ("*/1.csv", vec![1]),
+    ] {
+        let all = rows(&test, place, TableFormat::Csv, &Properties::new()).await.unwrap();
+        let found = all.column(0).as_primitive::<Int64Type>().values().to_vec();
+        assert_eq!(found, expected, "{place}");
+    }
+    for place in ["in/x*.csv", "nowhere/*.csv", "in/*.CSV", "in/_*.csv"] {
+        let error = rows(&test, place, TableFormat::Csv, &Properties::new()).await.unwrap_err();
+        assert_eq!(error.code(), Code::NotFound, "{place}: {error}");
+    }
+    // A name may hold such characters, and comes before what it would match.
+    fs::write(test.path("in/[1].csv"), "n\n100\n").unwrap();
+    let one = rows(&test, "in/[1].csv", TableFormat::Csv, &Properties::new()).await.unwrap();
+    assert_eq!(one.column(0).as_primitive::<Int64Type>().values(), &[100]);
+    let error = rows(&test, "in/***.csv", TableFormat::Csv, &Properties::new()).await.unwrap_err();
+    assert_eq!(error.code(), Code::InvalidArgument, "{error}");
+
+    let location = test.lake.parse_location("in/?.csv").unwrap();
+    let first = test.lake.files_fingerprint(&location).await.unwrap();
+    fs::write(test.path("in/40.csv"), "n\n40\n").unwrap();
+    assert_eq!(test.lake.files_fingerprint(&location).await.unwrap(), first);
+    fs::write(test.path("in/4.csv"), "n\n4\n").unwrap();
+    assert_ne!(test.lake.files_fingerprint(&location).await.unwrap(), first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_a_pattern_may_have_different_columns() {
+    let test = TestLake::new();
+    fs::create_dir_all(test.path("in/year=2024")).unwrap();
+    fs::write(test.path("in/a.json"), "{\"a\":1}\n").unwrap();
+    fs::write(test.path("in/b.json"), "{\"a\":2,\"b\":\"x\"}\n").unwrap();
+    fs::write(test.path("in/year=2024/c.json"), "{\"a\":3}\n").unwrap();
+    let all = rows(&test, "in/*.json", TableFormat::Json, &Properties::new()).await.unwrap();
+    assert_eq!((all.num_rows(), all.num_columns()), (2, 2));
+    // Folders give columns where a folder is named, and none to a pattern.
+    let all = rows(&test, "in/**/c.json", TableFormat::Json, &Properties::new()).await.unwrap();
+    assert_eq!((all.num_rows(), all.num_columns()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pattern_leads_nowhere_that_a_location_would_not() {
+    let test = TestLake::new();
+    fs::create_dir_all(test.path("in")).unwrap();
+    for place in ["/*/passwd", "/etc/*", "../*", "in/../../*.csv", "/**", "file:///etc/pass*"] {
+        let error = test.lake.parse_location(place).unwrap_err();
+        assert_eq!(error.code(), Code::PermissionDenied, "{place}: {error}");
+    }
+    let beside = format!("{}*/x.csv", test.lake.root().trim_end_matches('/'));
+    let error = test.lake.parse_location(&beside).unwrap_err();
+    assert_eq!(error.code(), Code::PermissionDenied, "{error}");
 }

@@ -34,7 +34,7 @@ use crate::{
     error::QueryError,
     plan,
     queries::{Checked, CommandResult, Inner, Queries},
-    resolve::{Pins, Purpose, Resolved, stored_schema},
+    resolve::{Pins, Purpose, Reads, Resolved, stored_schema},
     session::Session,
 };
 
@@ -246,7 +246,8 @@ async fn planned(
         pair(select, shape)?;
     }
     let tables = with_target(&rows.tables, &name);
-    let resolved = inner.resolve(session.schema(), &tables, Purpose::Read, &Pins::new()).await?;
+    let reads = Reads { tables: &tables, files: &rows.files };
+    let resolved = inner.resolve(session, reads, Purpose::Read, &Pins::new()).await?;
     let (target, source) = rows_of(&resolved, &name, &rows).await?;
     let LogicalPlan::Projection(projection) = source else {
         return Err(not_single_rows(change.kind));

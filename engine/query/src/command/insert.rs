@@ -46,7 +46,7 @@ use crate::{
     error::QueryError,
     plan,
     queries::{Checked, CommandResult, Inner, Queries},
-    resolve::{Described, Pins, Purpose, Resolved},
+    resolve::{Described, Pins, Purpose, Reads, Resolved},
     session::Session,
     wire::wire_type,
 };
@@ -61,12 +61,14 @@ pub(super) async fn check(
 ) -> Result<Checked, QueryError> {
     let name = ObjectName::from_parts(&insert.target, session.schema())?;
     named_target(inner, &name).await?;
-    let mut tables = insert.source.tables.clone();
+    let (mut tables, mut files) = (insert.source.tables.clone(), insert.source.files.clone());
     if let OldRows::GoWhere(replaced) = &insert.old_rows {
         tables.extend(replaced.rows.tables.iter().cloned());
+        files.extend(replaced.rows.files.iter().cloned());
     }
     let tables = with_target(&tables, &name);
-    let resolved = inner.resolve(session.schema(), &tables, Purpose::Read, &Pins::new()).await?;
+    let reads = Reads { tables: &tables, files: &files };
+    let resolved = inner.resolve(session, reads, Purpose::Read, &Pins::new()).await?;
     let columns = if insert.by_name {
         columns_by_name(&resolved, &name, insert).await?
     } else {
@@ -152,6 +154,15 @@ pub(super) async fn run(
         affected += undisturbed(queries, session, insert, bound).await?.rows_affected;
     }
     Ok(CommandResult::affected(u64::try_from(affected).unwrap_or(0)))
+}
+
+/// Runs it once, whatever others do meanwhile: for rows that can be read only once.
+pub(super) async fn once(
+    queries: &Queries,
+    session: &Session,
+    insert: &Insert,
+) -> Result<CommandResult, QueryError> {
+    run_once(queries, session, insert, Bound::Row(None)).await
 }
 
 #[derive(Clone, Copy)]

@@ -3,6 +3,7 @@
 mod alter;
 mod change;
 mod copy;
+pub(crate) mod ingest;
 mod insert;
 pub(crate) mod jobs;
 pub(crate) mod maintain;
@@ -70,7 +71,8 @@ pub(crate) async fn check(
             views::check(inner, session, &create.name, &create.query).await.map(|_| None)
         }
         Statement::CreateMaterializedView(create) => {
-            views::check(inner, session, &create.name, &create.query).await.map(|_| None)
+            let checked = views::check_materialized(inner, session, &create.name, &create.query);
+            checked.await.map(|_| None)
         }
         Statement::Job(JobStatement::Describe { job }) => {
             let job = jobs::one(inner, job).await?;

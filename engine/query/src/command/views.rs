@@ -37,11 +37,22 @@ pub(super) async fn check(
     let name = new_name(session, name)?;
     let reads = reads(session, query)?;
     refuse_cycle(inner, &name, &reads).await?;
-    let resolved =
-        inner.resolve(session.schema(), &query.tables, Purpose::Describe, &Pins::new()).await?;
+    let resolved = inner.resolve(session, query.into(), Purpose::Describe, &Pins::new()).await?;
     let plan = plan::logical(&resolved.state, query).await?;
     named_once(plan.schema())?;
     Ok(Checked { resolved, plan, parameters: 0 })
+}
+
+/// As [`check`], for a materialized view: its runs have to find what they read at a version.
+pub(super) async fn check_materialized(
+    inner: &Inner,
+    session: &Session,
+    name: &[String],
+    query: &Query,
+) -> Result<Checked, QueryError> {
+    let checked = check(inner, session, name, query).await?;
+    transform::has_versions(&checked.resolved)?;
+    Ok(checked)
 }
 
 pub(super) async fn create(
@@ -107,8 +118,7 @@ pub(super) async fn create_materialized(
         }
     }
     schema_must_exist(inner, &name).await?;
-    let checked = check(inner, session, &create.name, &create.query).await?;
-    transform::refuse_changes(&checked.resolved)?;
+    let checked = check_materialized(inner, session, &create.name, &create.query).await?;
     let id = existing.as_ref().map_or_else(ObjectId::generate, |object| object.id);
     let view = materialized_view(inner, session, &create, id, &name, existing.as_ref())?;
     let shaped = transform::shaped(&checked.resolved.state, checked.plan, &view.columns).await?;

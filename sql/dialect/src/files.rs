@@ -1,0 +1,128 @@
+//! Functions that read files in the place of a table: `read_csv('place', header => true)`.
+//!
+//! They exist in the dialect and not as functions of the planner, which asks its functions for their
+//! columns without waiting, and columns of files are read from the files.
+
+use model::object::{Properties, TableFormat};
+use sqlparser::{
+    ast::{
+        BinaryOperator, Expr, FunctionArg, FunctionArgExpr, Ident, Spanned, TableFunctionArgs,
+        Value,
+    },
+    tokenizer::Location,
+};
+
+use crate::{error::SyntaxError, query::unsupported, scope::ident_name, statement::FilesUse};
+
+/// The files that a call in FROM reads; `None` for any other function. `at` is where the call stands.
+pub(crate) fn read(
+    name: &[String],
+    arguments: &TableFunctionArgs,
+    at: Location,
+) -> Result<Option<FilesUse>, SyntaxError> {
+    let Some(format) = format(name) else { return Ok(None) };
+    let function = &name[0];
+    if arguments.settings.is_some() {
+        return Err(unsupported(at, "SETTINGS of a function"));
+    }
+    let mut place = None;
+    let mut options = Properties::new();
+    for argument in &arguments.args {
+        let Some((option, value)) = named(argument) else {
+            let text = text_of(argument);
+            let (Some(text), None) = (text, &place) else {
+                return Err(call(function, argument, at));
+            };
+            place = Some(text);
+            continue;
+        };
+        let option = ident_name(option).to_ascii_lowercase();
+        let Some(value) = value.and_then(value_of) else {
+            return Err(call(function, argument, at));
+        };
+        if options.insert(option.clone(), value).is_some() {
+            let text = format!("{function} has the option '{option}' twice");
+            return Err(SyntaxError::new(start(argument, at), text));
+        }
+    }
+    let Some(place) = place else {
+        let error = SyntaxError::new(at, format!("{function} needs the place of the files"));
+        return Err(error.with_hint(format!("write {function}('folder/file')")));
+    };
+    Ok(Some(FilesUse { format, place, options }))
+}
+
+fn format(name: &[String]) -> Option<TableFormat> {
+    match name {
+        [name] if name == "read_parquet" => Some(TableFormat::Parquet),
+        [name] if name == "read_csv" => Some(TableFormat::Csv),
+        [name] if name == "read_json" => Some(TableFormat::Json),
+        _ => None,
+    }
+}
+
+/// An argument that is no text, or a second place.
+fn call(function: &str, argument: &FunctionArg, at: Location) -> SyntaxError {
+    let text = format!("'{argument}' is no argument of {function}");
+    SyntaxError::new(start(argument, at), text).with_hint(format!(
+        "write {function}('place', option => 'value', …), with values as they are"
+    ))
+}
+
+/// The name and the value of an option. The parser reads `a = b` as a comparison.
+fn named(argument: &FunctionArg) -> Option<(&Ident, Option<&Expr>)> {
+    match argument {
+        FunctionArg::Named { name, arg, .. } => Some((name, value_in(arg))),
+        FunctionArg::ExprNamed { name: Expr::Identifier(name), arg, .. } => {
+            Some((name, value_in(arg)))
+        }
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::BinaryOp { left, op, right })) => {
+            match (left.as_ref(), op) {
+                (Expr::Identifier(name), BinaryOperator::Eq) => Some((name, Some(right))),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+fn value_in(argument: &FunctionArgExpr) -> Option<&Expr> {
+    match argument {
+        FunctionArgExpr::Expr(value) => Some(value),
+        _ => None,
+    }
+}
+
+fn text_of(argument: &FunctionArg) -> Option<String> {
+    let FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value))) = argument else {
+        return None;
+    };
+    text(&value.value)
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+/// A value as OPTIONS would have it: a text.
+fn value_of(value: &Expr) -> Option<String> {
+    match value {
+        Expr::Value(value) => match &value.value {
+            Value::Number(number, _) => Some(number.to_string()),
+            Value::Boolean(flag) => Some(flag.to_string()),
+            other => text(other),
+        },
+        _ => None,
+    }
+}
+
+fn start(argument: &FunctionArg, at: Location) -> Location {
+    let found = argument.span().start;
+    if found.line == 0 { at } else { found }
+}
+
+#[cfg(test)]
+mod tests;
