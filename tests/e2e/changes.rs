@@ -3,6 +3,7 @@
 use futures::future::join_all;
 use whimbrel_tests::{
     client::Client,
+    eventually::eventually,
     process::{Options, Server},
 };
 
@@ -174,4 +175,48 @@ async fn a_prepared_change_takes_effect_once_for_each_row_of_parameters() {
     assert_eq!(client.query("SELECT a, b FROM t").await.text(), "1|z");
     let versions = client.query("DESCRIBE HISTORY t").await.column("operation");
     assert_eq!(versions, ["DELETE", "UPDATE", "WRITE", "CREATE TABLE"]);
+}
+
+#[tokio::test]
+async fn many_small_files_are_put_together_without_being_asked_unless_the_table_forbids_it() {
+    let server = Server::start();
+    let mut client = Client::connect(&server).await;
+    client
+        .script(
+            "CREATE TABLE tended (a BIGINT);
+             CREATE TABLE left_alone (a BIGINT) TBLPROPERTIES ('delta.autoOptimize.autoCompact' = 'false');
+             CREATE MATERIALIZED VIEW total AS SELECT count(*) AS n FROM tended",
+        )
+        .await;
+    for table in ["tended", "left_alone"] {
+        for n in 0..50 {
+            client.update(&format!("INSERT INTO {table} VALUES ({n})")).await;
+        }
+    }
+    client.refresh("total").await.expect("SUCCEEDED");
+    let url = server.address().to_owned();
+    eventually("one file", || async {
+        let mut client = Client::connect_to(&url).await;
+        let files = client.query("DESCRIBE DETAIL tended").await.only("num_files");
+        (files == "1").then_some(())
+    })
+    .await;
+    assert_eq!(client.query("SELECT count(DISTINCT a) FROM tended").await.cell(), "50");
+    let by_itself =
+        "SELECT state FROM system.queries WHERE sql LIKE 'OPTIMIZE main.tended --%'";
+    eventually("the statement has ended", || async {
+        let mut client = Client::connect_to(&url).await;
+        let states = client.query(by_itself).await.lines();
+        (states == ["SUCCEEDED"]).then_some(())
+    })
+    .await;
+    let alone = client.query("DESCRIBE DETAIL left_alone").await;
+    assert_eq!(alone.only("num_files"), "50");
+    // The rows are what they were, so what was computed from them is right.
+    client.refresh("total").await.expect("SKIPPED_NO_CHANGE");
+    client.update("INSERT INTO tended VALUES (100)").await;
+    client.refresh("total").await.expect("SUCCEEDED");
+    assert_eq!(client.query("SELECT n FROM total").await.cell(), "51");
+    assert_eq!(client.query("OPTIMIZE tended").await.only("files_removed"), "2");
+    client.refresh("total").await.expect("SKIPPED_NO_CHANGE");
 }

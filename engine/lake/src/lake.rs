@@ -296,6 +296,13 @@ impl Lake {
         &self.shared.io
     }
 
+    /// Whether the versions of a table after `from`, up to `to`, have the same rows and definition as
+    /// `from`: they only put files together. Reads their commits; `false` when that are too many, or
+    /// the log no longer has them.
+    pub async fn moved_only(&self, location: &str, from: i64, to: i64) -> Result<bool, LakeError> {
+        log::moved_only(&self.place(location)?, from, to).await
+    }
+
     /// Waits until no other statement of this process that holds a turn works on the table: for
     /// those who read rows to change them, and would only make each other start again.
     pub async fn turn(&self, location: &str) -> Result<Turn, LakeError> {

@@ -62,7 +62,7 @@ pub use crate::{
     error::LakeError,
     history::HistoryEntry,
     lake::{Lake, LakeOptions, Turn},
-    optimize::{Optimize, Optimized},
+    optimize::{AUTOMATIC_EVERY, AUTOMATIC_FILES, Optimize, Optimized},
     restore::Restored,
     rows::{FILE_COLUMN, ROW_COLUMN},
     schema::delta_schema,

@@ -159,3 +159,25 @@ fn version_of(name: &str) -> Option<i64> {
     let is_version = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
     is_version.then(|| digits.parse().ok()).flatten()
 }
+
+/// Whether the commits after `from`, up to `to`, left all rows and the definition as they were: they
+/// only put files together. Not when there are too many to look at, or one is no longer in the log.
+pub(crate) async fn moved_only(place: &Place, from: i64, to: i64) -> Result<bool, LakeError> {
+    const COMMITS_MAX: i64 = 100;
+    if to - from > COMMITS_MAX {
+        return Ok(false);
+    }
+    for version in from + 1..=to {
+        let Some(actions) = actions(place, version).await? else { return Ok(false) };
+        let stays = |action: &Value| {
+            let file = action.get("add").or_else(|| action.get("remove"));
+            let moved =
+                file.is_some_and(|file| file.get("dataChange") == Some(&Value::Bool(false)));
+            moved || action.get("commitInfo").is_some() || action.get("txn").is_some()
+        };
+        if !actions.iter().all(stays) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

@@ -33,6 +33,13 @@ use crate::{
 /// Bytes that one commit puts together at most: what is done stays done when it is cancelled.
 const COMMIT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 
+/// Whether files may be put together without being asked.
+const AUTOMATIC: &str = "delta.autoOptimize.autoCompact";
+/// Small files of a partition that are too many.
+pub const AUTOMATIC_FILES: usize = 50;
+/// Versions from one look to the next.
+pub const AUTOMATIC_EVERY: i64 = 10;
+
 /// Which files are put together.
 #[derive(Debug, Clone)]
 pub struct Optimize {
@@ -46,6 +53,9 @@ pub struct Optimize {
     /// of the table that are not nested and that it is not partitioned by, at most
     /// [`crate::ZORDER_COLUMNS_MAX`]. None: rows stay where they are.
     pub zorder_by: Vec<String>,
+    /// Only files that are much smaller than the target: what nobody asked for has to stay cheap,
+    /// however often it runs.
+    pub automatic: bool,
     /// What the copying runs in.
     pub task: Arc<TaskContext>,
     /// Counts while it runs.
@@ -68,11 +78,32 @@ pub struct Optimized {
 }
 
 impl Lake {
+    /// Whether a partition of the table has so many small files that they are worth putting together
+    /// without being asked: [`AUTOMATIC_FILES`] at least. Looks at every [`AUTOMATIC_EVERY`]th version only, and never
+    /// at tables that say `delta.autoOptimize.autoCompact` = `false`.
+    pub fn compaction_due(&self, table: &Snapshot) -> Result<bool, LakeError> {
+        let forbidden = table.properties().get(AUTOMATIC);
+        let looks = table.version() % AUTOMATIC_EVERY == 0 && table.files() >= AUTOMATIC_FILES;
+        if !looks || forbidden.is_some_and(|value| value.eq_ignore_ascii_case("false")) {
+            return Ok(false);
+        }
+        let own = table.properties().get("delta.targetFileSize").and_then(|n| n.parse().ok());
+        let small = small(own.unwrap_or(self.target_file_size()), true);
+        let files = table.data_files()?;
+        let all: Vec<usize> = (0..files.len()).collect();
+        let bins = bins(&files, &all, small, u64::MAX).map_err(|error| LakeError::Query {
+            location: table.location().to_owned(),
+            source: Arc::new(error),
+        })?;
+        Ok(bins.iter().any(|bin| bin.len() >= AUTOMATIC_FILES))
+    }
+
     /// Puts small files of each partition together, or its rows in order. Cancelling it keeps what was committed by then.
     ///
     /// Call it on the runtime that queries run on.
     pub async fn optimize(&self, optimize: Optimize) -> Result<Optimized, LakeError> {
-        let Optimize { base, partitions, condition, zorder_by, task, progress } = optimize;
+        let Optimize { base, partitions, condition, zorder_by, automatic, task, progress } =
+            optimize;
         check_writable(&base)?;
         let place = self.place(base.location())?;
         let rows = TableRows::new(Arc::clone(&base))?;
@@ -88,9 +119,14 @@ impl Lake {
         let zorder = ZOrder::new(&base, &zorder_by)?;
         let bins = match &zorder {
             Some(zorder) => zorder.partitions(&place, &base, &files, &chosen).await?,
-            None => bins(&files, &chosen, target_size).map_err(failed)?,
+            None => {
+                bins(&files, &chosen, small(target_size, automatic), target_size).map_err(failed)?
+            }
         };
-        let parameters = zorder.as_ref().map(ZOrder::parameters).unwrap_or_default();
+        let mut parameters = zorder.as_ref().map(ZOrder::parameters).unwrap_or_default();
+        if automatic {
+            parameters.insert("auto".to_owned(), json!("true"));
+        }
         // Sorting takes all threads and all memory by itself.
         let at_once = match zorder {
             Some(_) => 1,
@@ -177,14 +213,19 @@ impl Lake {
     }
 }
 
+/// Bytes from which on a file stays as it is.
+fn small(target_size: u64, automatic: bool) -> u64 {
+    if automatic { target_size / 8 } else { target_size / 4 * 3 }
+}
+
 /// Files that become one: neighbours of the same partition that are together no larger than the
 /// target. A file that is nearly that large already stays.
 fn bins(
     files: &DataFiles,
     chosen: &[usize],
+    small: u64,
     target_size: u64,
 ) -> datafusion::error::Result<Vec<Vec<usize>>> {
-    let small = target_size / 4 * 3;
     let mut partitions: BTreeMap<Vec<String>, Vec<usize>> = BTreeMap::new();
     for file in chosen.iter().copied().filter(|file| files.size(*file) < small) {
         let values = files.partition_values(file)?;

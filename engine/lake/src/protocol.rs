@@ -17,8 +17,9 @@ use crate::{
 };
 
 /// Properties of Delta that may be set; others would need features that we do not write.
-const DELTA_PROPERTIES: [&str; 10] = [
+const DELTA_PROPERTIES: [&str; 11] = [
     "delta.appendOnly",
+    "delta.autoOptimize.autoCompact",
     "delta.checkpointInterval",
     "delta.dataSkippingNumIndexedCols",
     "delta.dataSkippingStatsColumns",
@@ -305,7 +306,10 @@ pub(crate) fn is_append_only(snapshot: &Snapshot) -> bool {
 
 fn check_value(location: &str, key: &str, value: &str) -> Result<(), LakeError> {
     let why = match key {
-        "delta.appendOnly" | "delta.enableChangeDataFeed" | "delta.enableExpiredLogCleanup"
+        "delta.appendOnly"
+        | "delta.autoOptimize.autoCompact"
+        | "delta.enableChangeDataFeed"
+        | "delta.enableExpiredLogCleanup"
             if value.parse::<bool>().is_err() =>
         {
             "must be 'true' or 'false'"

@@ -6,6 +6,7 @@
 
 mod admit;
 mod answer;
+mod care;
 mod command;
 pub mod describe;
 pub mod error;

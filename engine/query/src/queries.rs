@@ -26,6 +26,7 @@ use tokio::sync::OnceCell;
 
 use crate::{
     admit::Admission,
+    care::Care,
     command,
     error::QueryError,
     log::{QueryLog, QueryRecord, QueryToken},
@@ -54,6 +55,7 @@ pub(crate) struct Inner {
     pub(crate) options: QueriesOptions,
     pub(crate) log: QueryLog,
     admission: Admission,
+    pub(crate) care: Care,
     base: SessionState,
     /// Plans, and answers what is asked about the server itself: a query that keeps every other
     /// thread busy must not delay a CANCEL.
@@ -198,6 +200,7 @@ impl Queries {
             inner: Arc::new(Inner {
                 options,
                 log,
+                care: Care::default(),
                 admission,
                 base,
                 control,

@@ -272,8 +272,8 @@ impl Run<'_> {
         inputs: &[PinnedInput],
     ) -> Result<Option<i64>, RefreshError> {
         let Some(last) = &self.claimed.last else { return Ok(None) };
-        let same = last.definition_hash == definition_hash && same_inputs(&last.inputs, inputs);
-        if self.claimed.job.force || !same {
+        let same = last.definition_hash == definition_hash && same_tables(&last.inputs, inputs);
+        if self.claimed.job.force || !same || !self.same_rows(&last.inputs, inputs).await? {
             return Ok(None);
         }
         let lake = &self.options.lake;
@@ -289,6 +289,41 @@ impl Run<'_> {
         // A table that somebody else made at the same place does not carry our transaction.
         let ours = self.txn_version(&view.location).await?.is_some();
         Ok(ours.then_some(last.output_version))
+    }
+
+    /// Whether the same tables have the same rows: at the same versions, or at later ones that only put
+    /// files together.
+    async fn same_rows(
+        &self,
+        last: &[PinnedInput],
+        now: &[PinnedInput],
+    ) -> Result<bool, RefreshError> {
+        for input in now {
+            let before = last.iter().find(|before| before.object == input.object);
+            let Some(before) = before else { return Ok(false) };
+            if before.version == input.version {
+                continue;
+            }
+            if input.delta_table_id.is_empty() || before.version > input.version {
+                return Ok(false);
+            }
+            let object = self
+                .options
+                .catalog
+                .object(input.object)
+                .await
+                .map_err(|source| self.catalog("read an input of", source))?;
+            let location = match object.as_ref().map(|object| &object.body) {
+                Some(ObjectBody::Table(table)) => &table.location,
+                Some(ObjectBody::MaterializedView(view)) => &view.location,
+                Some(ObjectBody::View(_)) | None => return Ok(false),
+            };
+            let moved = self.options.lake.moved_only(location, before.version, input.version);
+            if !moved.await.map_err(|source| self.lake("look at an input of", source))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// A new run must be newer than everything in the log, or its commit would be taken for done.
@@ -454,19 +489,6 @@ fn declared_schema(result: &Schema, view: &MaterializedView) -> Option<SchemaRef
         .map(|field| Arc::new(field.as_ref().clone().with_nullable(true)))
         .collect();
     Some(Arc::new(Schema::new(declared_fields(&fields, &view.columns))))
-}
-
-/// Whether two runs read the same: order and names do not matter, tables and versions do.
-fn same_inputs(last: &[PinnedInput], now: &[PinnedInput]) -> bool {
-    let sorted = |inputs: &[PinnedInput]| {
-        let mut keys: Vec<_> = inputs
-            .iter()
-            .map(|input| (input.object, input.delta_table_id.clone(), input.version))
-            .collect();
-        keys.sort();
-        keys
-    };
-    sorted(last) == sorted(now)
 }
 
 /// Whether two lists name the same tables, at whatever versions.

@@ -235,6 +235,7 @@ async fn optimize(lake: &Lake, base: Arc<Snapshot>) -> Result<crate::Optimized, 
         partitions: None,
         condition: None,
         zorder_by: Vec::new(),
+        automatic: false,
         task,
         progress,
     })

@@ -21,6 +21,7 @@ async fn zorder(lake: &Lake, base: &Arc<Snapshot>, by: &[&str]) -> Optimized {
         partitions: None,
         condition: None,
         zorder_by: by.iter().map(|name| (*name).to_owned()).collect(),
+        automatic: false,
         task: SessionContext::new().task_ctx(),
         progress: Arc::new(StageProgress::default()),
     };

@@ -238,6 +238,7 @@ async fn run_once(
             async move { Ok(lake.commit(staged, CommitInfo::default()).await?) },
         )
         .await?;
+    queries.care_for(session, &name, &committed.snapshot);
     Ok(CommandResult::affected(committed.rows))
 }
 

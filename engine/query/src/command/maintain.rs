@@ -98,6 +98,7 @@ async fn optimize(
             partitions: predicate,
             condition,
             zorder_by: zorder_by.to_vec(),
+            automatic: false,
             task,
             progress: Arc::new(StageProgress::default()),
         };

@@ -8,18 +8,17 @@ fn input(object: ObjectId, table: &str, version: i64) -> PinnedInput {
 }
 
 #[test]
-fn inputs_are_the_same_when_tables_and_versions_are() {
+fn inputs_are_the_same_tables_whatever_their_versions() {
     let (a, b) = (ObjectId::generate(), ObjectId::generate());
     let last = [input(a, "x", 1), input(b, "y", 2)];
     let cases = [
-        (vec![input(b, "y", 2), input(a, "x", 1)], true, true),
-        (vec![input(a, "x", 1), input(b, "y", 3)], false, true),
-        (vec![input(a, "x", 1), input(b, "made anew", 2)], false, false),
-        (vec![input(a, "x", 1)], false, false),
-        (vec![], false, false),
+        (vec![input(b, "y", 2), input(a, "x", 1)], true),
+        (vec![input(a, "x", 1), input(b, "y", 3)], true),
+        (vec![input(a, "x", 1), input(b, "made anew", 2)], false),
+        (vec![input(a, "x", 1)], false),
+        (vec![], false),
     ];
-    for (now, same_versions, same) in cases {
-        assert_eq!(same_inputs(&last, &now), same_versions, "{now:?}");
+    for (now, same) in cases {
         assert_eq!(same_tables(&last, &now), same, "{now:?}");
     }
 }
