@@ -25,6 +25,7 @@ mod group;
 mod history;
 mod hive;
 mod lake;
+mod local_files;
 mod location;
 mod log;
 mod named_rows;
@@ -56,7 +57,7 @@ pub use crate::{
     convert::{Convert, Converted},
     copy::Copy,
     create::CreateTable,
-    error::LakeError,
+    error::{LakeError, store_failure},
     history::HistoryEntry,
     lake::{Lake, LakeOptions, Turn},
     optimize::{Optimize, Optimized},

@@ -7,6 +7,7 @@ mod files;
 mod optimizing;
 mod places;
 mod planning;
+mod power;
 mod reading;
 mod recorder;
 mod validating;
