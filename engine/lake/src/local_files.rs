@@ -8,7 +8,7 @@
 //! Reading, listing and deleting are the library's own.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     fmt,
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Seek, SeekFrom, Write},
@@ -31,14 +31,19 @@ use thiserror::Error as ThisError;
 const STORE: &str = "local files";
 /// Folders that are remembered as named on the disk; beyond that they are all looked at again.
 const NAMED_MAX: usize = 10_000;
+/// Logs after which those that nothing waits for are left out.
+const LOGS_SWEEP_AT: usize = 1024;
 
 /// Brings a file or a folder to the disk; it is told which one, by the name that it has now.
 pub(crate) type Flush = dyn Fn(&File, &FsPath) -> io::Result<()> + Send + Sync;
 
 /// Goes with the options of a put: the name of the file need not be on the disk before the next
-/// entry of a log is.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct NamedByLog;
+/// entry of this log is.
+#[derive(Debug, Clone)]
+pub(crate) struct NamedByLog {
+    /// The folder of the log.
+    pub(crate) log: Path,
+}
 
 /// Why a write failed.
 #[derive(Debug, ThisError)]
@@ -85,12 +90,19 @@ pub(crate) struct LocalFiles {
 
 struct Disk {
     flush: Box<Flush>,
-    /// Folders with names that wait for a log entry.
-    waiting: Mutex<BTreeSet<PathBuf>>,
-    /// Held while those are flushed: who finds none any more knows that they are on the disk.
-    settling: Mutex<()>,
+    /// What waits for a log entry, by the folder of the log: tables may be on several disks, and
+    /// one that does not answer must hold up no other.
+    waiting: Mutex<HashMap<PathBuf, Arc<Waiting>>>,
     /// Folders whose own names are on the disk, as far as this process knows.
     named: Mutex<HashSet<PathBuf>>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Folders with names that wait for a log entry.
+    folders: Mutex<BTreeSet<PathBuf>>,
+    /// Held while those are flushed: who finds none any more knows that they are on the disk.
+    settling: Mutex<()>,
 }
 
 impl fmt::Debug for Disk {
@@ -106,12 +118,12 @@ impl fmt::Display for LocalFiles {
 }
 
 /// When the name of a file has to be on the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Named {
     /// When its put is done.
     Now,
-    /// When the next log entry is.
-    ByLog,
+    /// When the next entry of the log in this folder is.
+    ByLog(PathBuf),
 }
 
 /// What happens to a file that has the name already.
@@ -130,13 +142,16 @@ impl LocalFiles {
     pub(crate) fn with_flush(
         flush: impl Fn(&File, &FsPath) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
-        let disk = Disk {
-            flush: Box::new(flush),
-            waiting: Mutex::default(),
-            settling: Mutex::default(),
-            named: Mutex::default(),
-        };
+        let disk =
+            Disk { flush: Box::new(flush), waiting: Mutex::default(), named: Mutex::default() };
         Self { files: LocalFileSystem::new(), disk: Arc::new(disk) }
+    }
+
+    fn named(&self, by_log: Option<&NamedByLog>) -> Result<Named> {
+        match by_log {
+            Some(NamedByLog { log }) => Ok(Named::ByLog(self.files.path_to_filesystem(log)?)),
+            None => Ok(Named::Now),
+        }
     }
 
     /// Brings what the library has put there to the disk.
@@ -216,11 +231,13 @@ impl Disk {
     /// Brings the content to the disk, then the name.
     fn finish(&self, unnamed: &Unnamed, known: Known) -> std::result::Result<(), WriteError> {
         let Unnamed { file, at, path, named } = unnamed;
-        let in_log = path.parent().is_some_and(|folder| folder.ends_with("_delta_log"));
         let flushed = (self.flush)(file, at);
         // After the content, because journals of file systems took the names along with it: then
         // there is little left to do.
-        let settled = flushed.and_then(|()| if in_log { self.settle_waiting() } else { Ok(()) });
+        let settled = flushed.and_then(|()| match path.parent() {
+            Some(log) if log.ends_with("_delta_log") => self.settle_waiting(log),
+            _ => Ok(()),
+        });
         let renamed = settled.and_then(|()| match known {
             Known::Goes => fs::rename(at, path),
             Known::Stays => fs::hard_link(at, path),
@@ -230,8 +247,8 @@ impl Disk {
         }
         renamed.map_err(|source| unnamed.failed(source))?;
         match (named, path.parent()) {
-            (Named::ByLog, Some(folder)) => {
-                self.waiting.lock().insert(folder.to_owned());
+            (Named::ByLog(log), Some(folder)) => {
+                self.waiting_of(log).folders.lock().insert(folder.to_owned());
                 Ok(())
             }
             _ => self
@@ -258,13 +275,22 @@ impl Disk {
         made
     }
 
-    /// Brings all names to the disk that wait for a log entry.
-    fn settle_waiting(&self) -> io::Result<()> {
-        let _one = self.settling.lock();
-        let folders = std::mem::take(&mut *self.waiting.lock());
+    fn waiting_of(&self, log: &FsPath) -> Arc<Waiting> {
+        let mut waiting = self.waiting.lock();
+        if waiting.len() >= LOGS_SWEEP_AT {
+            waiting.retain(|_, of| Arc::strong_count(of) > 1 || !of.folders.lock().is_empty());
+        }
+        Arc::clone(waiting.entry(log.to_owned()).or_default())
+    }
+
+    /// Brings all names to the disk that wait for an entry of the log.
+    fn settle_waiting(&self, log: &FsPath) -> io::Result<()> {
+        let waiting = self.waiting_of(log);
+        let _one = waiting.settling.lock();
+        let folders = std::mem::take(&mut *waiting.folders.lock());
         let settled = folders.iter().try_for_each(|folder| self.settle_folder(folder));
         if settled.is_err() {
-            self.waiting.lock().extend(folders);
+            waiting.folders.lock().extend(folders);
         }
         settled
     }
@@ -333,8 +359,7 @@ impl ObjectStore for LocalFiles {
         if !opts.attributes.is_empty() {
             return self.files.put_opts(location, payload, opts).await;
         }
-        let named =
-            if opts.extensions.get::<NamedByLog>().is_some() { Named::ByLog } else { Named::Now };
+        let named = self.named(opts.extensions.get())?;
         let (disk, path) = (Arc::clone(&self.disk), self.files.path_to_filesystem(location)?);
         blocking(move || Ok(disk.put(path, &payload, known, named)?)).await?;
         Ok(PutResult { e_tag: None, version: None })
@@ -348,8 +373,7 @@ impl ObjectStore for LocalFiles {
         if !opts.attributes.is_empty() {
             return self.files.put_multipart_opts(location, opts).await;
         }
-        let named =
-            if opts.extensions.get::<NamedByLog>().is_some() { Named::ByLog } else { Named::Now };
+        let named = self.named(opts.extensions.get())?;
         let (disk, path) = (Arc::clone(&self.disk), self.files.path_to_filesystem(location)?);
         blocking(move || {
             let unnamed = disk.begin(path, named)?;

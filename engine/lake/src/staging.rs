@@ -123,6 +123,10 @@ impl StagingStore {
         self.area.place.store.as_ref()
     }
 
+    fn named_by_log(&self) -> NamedByLog {
+        NamedByLog { log: self.area.place.path.clone().join("_delta_log") }
+    }
+
     fn written(&self, bytes: usize) {
         self.area.progress.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
@@ -144,7 +148,7 @@ impl ObjectStore for StagingStore {
     ) -> Result<PutResult> {
         self.area.files.lock().push(location.clone());
         if self.followed_by == Followed::LogEntry {
-            opts.extensions.insert(NamedByLog);
+            opts.extensions.insert(self.named_by_log());
         }
         self.written(payload.content_length());
         // A put that is under way when its statement is cancelled still arrives. In a task of its
@@ -164,7 +168,7 @@ impl ObjectStore for StagingStore {
     ) -> Result<Box<dyn MultipartUpload>> {
         self.area.files.lock().push(location.clone());
         if self.followed_by == Followed::LogEntry {
-            opts.extensions.insert(NamedByLog);
+            opts.extensions.insert(self.named_by_log());
         }
         let upload = self.store().put_multipart_opts(location, opts).await?;
         Ok(Box::new(StagingUpload { upload: Some(upload), area: Arc::clone(&self.area) }))

@@ -200,6 +200,18 @@ async fn what_does_not_reach_the_disk_is_not_committed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_table_on_a_broken_disk_holds_up_no_other() {
+    let World { disk, lake, table, .. } = &World::new();
+    let broken = format!("{}broken/", lake.root());
+    write(lake, &broken, create(), numbers([0])).await.unwrap();
+    write(lake, table, create(), numbers([0])).await.unwrap();
+    *disk.broken.lock() = Some("/broken");
+    write(lake, &broken, WriteMode::Append, numbers([1])).await.unwrap_err();
+    write(lake, table, WriteMode::Append, numbers([1])).await.unwrap();
+    assert_eq!(read_numbers(&*latest(lake, table).await).await, [0, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_entry_whose_name_may_be_lost_is_not_told_as_done() {
     let world = World::new();
     let World { disk, lake, table, .. } = &world;
