@@ -15,6 +15,20 @@ async fn location(client: &mut Client, table: &str) -> String {
 
 #[tokio::test]
 async fn a_change_that_dies_with_the_server_is_there_whole_or_not_at_all() {
+    for table in changes_that_die(&Options::new()).await {
+        let log = Log::at(&table);
+        assert!(log.orphans().is_empty(), "{table}: {:?}", log.orphans());
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_dies_with_the_server_is_there_whole_or_not_at_all_on_s3() {
+    changes_that_die(&Options::new().on_s3()).await;
+}
+
+/// Lets a server die in each kind of change before and after its commit, and looks at what is there.
+/// Returns where the tables are.
+async fn changes_that_die(options: &Options) -> Vec<String> {
     let statements = [
         ("UPDATE t SET a = a + 10 WHERE a < 3", "3,4,11,12"),
         ("DELETE FROM t WHERE a > 2", "1,2"),
@@ -33,7 +47,6 @@ async fn a_change_that_dies_with_the_server_is_there_whole_or_not_at_all() {
         .flat_map(|(sql, changed)| [(sql, "staged", "1,2,3,4"), (sql, "committed", *changed)])
         .enumerate()
         .collect();
-    let options = Options::new();
     let server = options.start();
     let mut client = Client::connect(&server).await;
     for (n, _) in &deaths {
@@ -62,6 +75,7 @@ async fn a_change_that_dies_with_the_server_is_there_whole_or_not_at_all() {
 
     let server = options.start();
     let mut client = Client::connect(&server).await;
+    let mut tables = Vec::new();
     for (n, (sql, point, rows)) in &deaths {
         let all = format!(
             "SELECT coalesce(string_agg(CAST(a AS VARCHAR), ',' ORDER BY a), '') FROM t{n}"
@@ -70,9 +84,13 @@ async fn a_change_that_dies_with_the_server_is_there_whole_or_not_at_all() {
         // What it left behind is found, and nothing else.
         client.query(&format!("VACUUM t{n} FULL")).await;
         assert_eq!(client.query(&all).await.cell(), *rows, "{sql} at '{point}'");
-        let log = Log::at(&location(&mut client, &format!("t{n}")).await);
-        assert!(log.orphans().is_empty(), "{sql} at '{point}': {:?}", log.orphans());
+        for finding in client.query(&format!("VALIDATE t{n}")).await.lines() {
+            assert!(finding.starts_with("ok|"), "{sql} at '{point}': {finding}");
+        }
+        tables.push(location(&mut client, &format!("t{n}")).await);
     }
+    server.stop();
+    tables
 }
 
 /// The statement for the table with this number.
@@ -202,8 +220,7 @@ async fn many_small_files_are_put_together_without_being_asked_unless_the_table_
     })
     .await;
     assert_eq!(client.query("SELECT count(DISTINCT a) FROM tended").await.cell(), "50");
-    let by_itself =
-        "SELECT state FROM system.queries WHERE sql LIKE 'OPTIMIZE main.tended --%'";
+    let by_itself = "SELECT state FROM system.queries WHERE sql LIKE 'OPTIMIZE main.tended --%'";
     eventually("the statement has ended", || async {
         let mut client = Client::connect_to(&url).await;
         let states = client.query(by_itself).await.lines();

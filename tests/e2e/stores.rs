@@ -3,23 +3,11 @@
 use whimbrel_tests::{
     client::Client,
     eventually::eventually,
-    process::{Options, Server, postgres_url, required_variable},
+    process::{Options, Server, postgres_url},
 };
 
 fn on_postgres(database: &str) -> Options {
     Options::new().arg("--catalog").arg(postgres_url(database))
-}
-
-fn on_s3(options: Options, prefix: &str) -> Options {
-    let bucket = required_variable("WHIMBREL_TEST_S3_BUCKET");
-    options
-        .arg("--lake")
-        .arg(format!("s3://{bucket}/{prefix}"))
-        .env("AWS_ENDPOINT_URL", required_variable("WHIMBREL_TEST_S3_ENDPOINT"))
-        .env("AWS_ACCESS_KEY_ID", required_variable("WHIMBREL_TEST_S3_ACCESS_KEY_ID"))
-        .env("AWS_SECRET_ACCESS_KEY", required_variable("WHIMBREL_TEST_S3_SECRET_ACCESS_KEY"))
-        .env("AWS_REGION", "us-east-1")
-        .env("AWS_ALLOW_HTTP", "true")
 }
 
 /// A little of everything.
@@ -59,7 +47,7 @@ async fn works(server: &Server) {
 
 #[tokio::test]
 async fn a_catalog_in_postgres_and_a_lake_on_s3() {
-    let options = on_s3(on_postgres("e2e_s3"), "lake/one");
+    let options = on_postgres("e2e_s3").on_s3();
     let server = options.start();
     works(&server).await;
     assert!(!server.log().contains("whimbrel-test-secret"), "a secret is in the log");
@@ -76,17 +64,17 @@ async fn a_catalog_in_postgres_and_a_lake_on_s3() {
 
 #[tokio::test]
 async fn a_lake_on_s3_with_the_default_catalog() {
-    let server = on_s3(Options::new(), "lake/two").start();
+    let server = Options::new().on_s3().start();
     works(&server).await;
     server.stop();
 }
 
 #[tokio::test]
 async fn an_s3_lake_with_wrong_credentials_or_without_a_bucket_is_refused_at_the_start() {
-    let wrong = on_s3(Options::new(), "lake/three").env("AWS_SECRET_ACCESS_KEY", "wrong");
+    let wrong = Options::new().on_s3().env("AWS_SECRET_ACCESS_KEY", "wrong");
     let ended = wrong.try_start().expect_err("the key is wrong");
     assert!(ended.log.contains("s3://"), "{}", ended.log);
-    let absent = on_s3(Options::new(), "x").arg("--lake").arg("s3://no-such-bucket-here/x");
+    let absent = Options::new().on_s3().arg("--lake").arg("s3://no-such-bucket-here/x");
     let ended = absent.try_start().map(|_| ()).expect_err("there is no such bucket");
     assert!(!ended.status.success());
 }

@@ -1,6 +1,7 @@
 //! Runs the `.slt` files beside this one over Flight SQL against the real binary.
 //!
-//! Each file gets a server of its own. `{data}` in a file stands for a folder outside the lake that
+//! Each file gets a server of its own, and some are run a second time with the lake on the S3 server
+//! that `tests/run` has started. `{data}` in a file stands for a folder outside the lake that
 //! statements may name as a LOCATION. With `WHIMBREL_SLT_COMPLETE=1` the files are rewritten with
 //! what the server answers now, for a person to look at; arguments choose files by name.
 #![allow(
@@ -28,6 +29,16 @@ use whimbrel_tests::{
     client::{Client, Failure},
     process::{Options, Server},
 };
+
+/// Files that are run on S3 as well: whatever writes, and so goes about the store in a way of its own.
+const ON_S3_TOO: [&str; 4] = ["change.slt", "insert.slt", "maintain.slt", "time_travel.slt"];
+
+/// Where the lake of a server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Store {
+    Folder,
+    S3,
+}
 
 struct Database {
     client: Client,
@@ -117,8 +128,11 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn start() -> (Server, String) {
-    let options = Options::new();
+fn start(store: Store) -> (Server, String) {
+    let options = match store {
+        Store::Folder => Options::new(),
+        Store::S3 => Options::new().on_s3(),
+    };
     let data = options.folder().join("files");
     std::fs::create_dir(&data).unwrap();
     std::fs::write(data.join("people.csv"), "id,name\n1,ann\n2,bob\n").unwrap();
@@ -128,8 +142,8 @@ fn start() -> (Server, String) {
     (options.env("WHIMBREL__LAKE__LOCATIONS", data.as_str()).start(), data)
 }
 
-async fn run(file: &Path) -> Result<(), String> {
-    let (server, data) = start();
+async fn run(file: &Path, store: Store) -> Result<(), String> {
+    let (server, data) = start(store);
     let address = server.address().to_owned();
     let mut runner = sqllogictest::Runner::new(move || {
         let address = address.clone();
@@ -162,11 +176,23 @@ async fn main() -> ExitCode {
         chosen.is_empty() || chosen.iter().any(|part| name.contains(part.as_str()))
     });
     found.sort();
-    let mut failed = 0;
+    let has_s3 = std::env::var_os("WHIMBREL_TEST_S3_ENDPOINT").is_some();
+    let completes = std::env::var_os("WHIMBREL_SLT_COMPLETE").is_some();
+    let mut runs = Vec::new();
     for file in &found {
+        runs.push((file, Store::Folder));
+        if has_s3 && !completes && ON_S3_TOO.iter().any(|name| file.ends_with(name)) {
+            runs.push((file, Store::S3));
+        }
+    }
+    let mut failed = 0;
+    for (file, store) in &runs {
         let start = Instant::now();
-        let name = file.strip_prefix(folder()).unwrap().display();
-        match run(file).await {
+        let mut name = file.strip_prefix(folder()).unwrap().display().to_string();
+        if *store == Store::S3 {
+            name.push_str(" on S3");
+        }
+        match run(file, *store).await {
             Ok(()) => println!("test {name} ... ok ({:.1?})", start.elapsed()),
             Err(error) => {
                 failed += 1;
@@ -174,7 +200,7 @@ async fn main() -> ExitCode {
             }
         }
     }
-    let passed = found.len() - failed;
+    let passed = runs.len() - failed;
     println!("{passed} passed, {failed} failed");
     if failed == 0 && (passed > 0 || !chosen.is_empty()) {
         ExitCode::SUCCESS

@@ -111,6 +111,21 @@ impl Options {
         self
     }
 
+    /// With its lake on the S3 server that `tests/run` has started, in a folder of its own there.
+    #[must_use]
+    pub fn on_s3(self) -> Self {
+        let bucket = required_variable("WHIMBREL_TEST_S3_BUCKET");
+        let folder = self.folder().file_name().expect("a folder below another one");
+        let lake = format!("s3://{bucket}/{}", folder.to_string_lossy());
+        self.arg("--lake")
+            .arg(lake)
+            .env("AWS_ENDPOINT_URL", required_variable("WHIMBREL_TEST_S3_ENDPOINT"))
+            .env("AWS_ACCESS_KEY_ID", required_variable("WHIMBREL_TEST_S3_ACCESS_KEY_ID"))
+            .env("AWS_SECRET_ACCESS_KEY", required_variable("WHIMBREL_TEST_S3_SECRET_ACCESS_KEY"))
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_ALLOW_HTTP", "true")
+    }
+
     /// Without this variable.
     #[must_use]
     pub fn without_env(mut self, name: &str) -> Self {

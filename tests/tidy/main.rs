@@ -46,9 +46,10 @@ const EDGES: [(&str, &[&str]); 14] = [
 ];
 
 /// Which of our crates may name a library. A name that ends in `*` stands for all that begin so.
-const ONLY: [(&str, &[&str]); 8] = [
+const ONLY: [(&str, &[&str]); 9] = [
     ("sqlx*", &["catalog-sqlite", "catalog-postgres"]),
     ("deltalake*", &["lake", "bench"]),
+    ("buoyant_kernel", &["lake"]),
     ("object_store", &["lake"]),
     ("datafusion*", &["lake", "query", "bench"]),
     ("sqlparser", &["dialect", "query"]),

@@ -12,11 +12,16 @@ use std::{
 };
 
 use deltalake_core::{DeltaTable, DeltaTableError, kernel::EagerSnapshot};
+use model::code::Code;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::{
-    error::LakeError, location::Place, log, protocol::unreadable_feature, snapshot::Snapshot,
+    error::{LakeError, store_failure},
+    location::Place,
+    log,
+    protocol::unreadable_feature,
+    snapshot::Snapshot,
     stores::Stores,
 };
 
@@ -294,6 +299,9 @@ impl Cache {
             Ok(true) => match unreadable_feature(place).await {
                 Ok(Some(feature)) => {
                     LakeError::Unsupported { location: place.text(), feature, access: "read" }
+                }
+                Ok(None) if store_failure(&source).is_some_and(|code| code != Code::DataLoss) => {
+                    LakeError::failed("read the Delta log", place.text(), source)
                 }
                 Ok(None) => {
                     LakeError::BrokenLog { location: place.text(), source: Arc::new(source) }

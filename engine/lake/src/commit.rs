@@ -17,6 +17,7 @@ use crate::{
     faults::crash_point,
     group::is_plain_append,
     lake::Lake,
+    local_files::is_unconfirmed,
     location::Place,
     log,
     snapshot::Snapshot,
@@ -243,6 +244,11 @@ pub(crate) async fn put(
         );
         if refused && unknown.is_none() {
             return Err(LakeError::store("write the log entry", place.text(), error));
+        }
+        // Others see the entry, but it may be gone after a power cut.
+        if is_unconfirmed(&error) {
+            unknown = Some(error);
+            break;
         }
         // The store may say that the entry exists because an earlier try of ours arrived.
         match log::is_ours(place, version, commit_id).await {

@@ -67,7 +67,7 @@ impl Lake {
         let (file_format, extension) = written_format(&location, format, &options)?;
         let (place, file) = self.empty_place(&location).await?;
         let area = self.staging_area(&place, Arc::new(StageProgress::default()));
-        let store = StagingStore::new(Arc::clone(&area));
+        let store = StagingStore::without_log(Arc::clone(&area));
         let env = Arc::clone(state.runtime_env());
         let failed =
             |error| LakeError::Query { location: location.clone(), source: Arc::new(error) };

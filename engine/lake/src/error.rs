@@ -411,15 +411,24 @@ impl LakeError {
         location: impl Into<String>,
         source: object_store::Error,
     ) -> Self {
-        let code = match &source {
-            object_store::Error::NotFound { .. } => Code::NotFound,
-            object_store::Error::PermissionDenied { .. }
-            | object_store::Error::Unauthenticated { .. } => Code::FailedPrecondition,
-            object_store::Error::InvalidPath { .. }
-            | object_store::Error::UnknownConfigurationKey { .. } => Code::InvalidArgument,
-            _ => Code::Unavailable,
-        };
+        let code = store_code(&source);
         Self::Store { operation, location: location.into(), source: Arc::new(source), code }
+    }
+
+    /// A failed operation of a library on files: the store's fault where that is the cause, and a
+    /// defect of ours otherwise.
+    pub(crate) fn failed(
+        operation: &'static str,
+        location: impl Into<String>,
+        source: impl Error + Send + Sync + 'static,
+    ) -> Self {
+        match store_error(&source).map(store_code) {
+            Some(code) => {
+                let source = Arc::new(source);
+                Self::Store { operation, location: location.into(), source, code }
+            }
+            None => Self::internal(operation, location, source),
+        }
     }
 
     /// A failed file operation of the operating system.
@@ -445,17 +454,55 @@ impl LakeError {
     }
 }
 
+/// Class of an error that a store has caused, however deep below; `None` for all others. A file that
+/// is not there is data that is lost.
+#[must_use]
+pub fn store_failure(error: &(dyn Error + 'static)) -> Option<Code> {
+    store_error(error).map(|error| match store_code(error) {
+        Code::NotFound => Code::DataLoss,
+        code => code,
+    })
+}
+
+fn store_code(error: &object_store::Error) -> Code {
+    match error {
+        object_store::Error::NotFound { .. } => Code::NotFound,
+        object_store::Error::PermissionDenied { .. }
+        | object_store::Error::Unauthenticated { .. } => Code::FailedPrecondition,
+        object_store::Error::InvalidPath { .. }
+        | object_store::Error::UnknownConfigurationKey { .. } => Code::InvalidArgument,
+        _ => Code::Unavailable,
+    }
+}
+
+fn store_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a object_store::Error> {
+    let mut at = Some(error);
+    while let Some(error) = at {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        // The kernel of the Delta library does not name it as its source.
+        if let Some(delta_kernel::Error::ObjectStore(found)) = error.downcast_ref() {
+            return Some(found);
+        }
+        // What an I/O error wraps is not its source: that is the source of what it wraps.
+        at = match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
+    }
+    None
+}
+
 /// Class of a failed query, for callers that do not look at the cause.
 fn query_code(error: &datafusion::error::DataFusionError) -> Code {
     use datafusion::error::DataFusionError as D;
     match error.find_root() {
         D::ResourcesExhausted(_) => Code::ResourceExhausted,
         D::NotImplemented(_) => Code::Unimplemented,
-        D::ObjectStore(source) => match source.as_ref() {
-            object_store::Error::NotFound { .. } => Code::DataLoss,
-            _ => Code::Unavailable,
-        },
         D::Internal(_) => Code::Internal,
-        _ => Code::InvalidArgument,
+        // DataFusion hands on what happened to a footer as text only.
+        root @ D::ParquetError(_) => store_failure(root).unwrap_or(Code::DataLoss),
+        root => store_failure(root).unwrap_or(Code::InvalidArgument),
     }
 }

@@ -28,6 +28,7 @@ mod history;
 mod hive;
 mod lake;
 mod live_rows;
+mod local_files;
 mod location;
 mod log;
 mod named_rows;
@@ -59,7 +60,7 @@ pub use crate::{
     convert::{Convert, Converted},
     copy::Copy,
     create::CreateTable,
-    error::LakeError,
+    error::{LakeError, store_failure},
     history::HistoryEntry,
     lake::{Lake, LakeOptions, Turn},
     optimize::{AUTOMATIC_EVERY, AUTOMATIC_FILES, Optimize, Optimized},

@@ -103,7 +103,7 @@ impl Patch {
     pub(crate) async fn file(&self, file: usize) -> Result<Option<Add>, LakeError> {
         let location = self.place.text();
         let failed =
-            |error: ParquetError| LakeError::internal("write a data file", location.clone(), error);
+            |error: ParquetError| LakeError::failed("write a data file", location.clone(), error);
         let path = self.files.path(file)?;
         let store = Arc::clone(&self.place.store);
         let reader = StoredFile { store, path: path.clone(), size: self.files.size(file) };
@@ -289,7 +289,7 @@ async fn drain(
 }
 
 fn upload_failed(location: &str, error: std::io::Error) -> LakeError {
-    LakeError::io("write a data file", location.to_owned(), error)
+    LakeError::failed("write a data file", location.to_owned(), error)
 }
 
 /// A new name in the same folder: as the log spells it, and where it is.

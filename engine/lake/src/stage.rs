@@ -31,7 +31,6 @@ use model::object::Properties;
 use object_store::{ObjectStore, prefix::PrefixStore};
 use parquet::{
     basic::{Compression, ZstdLevel},
-    errors::ParquetError,
     file::properties::WriterProperties,
 };
 use tokio::task::JoinSet;
@@ -472,23 +471,7 @@ impl Writing {
     }
 
     fn write_error(&self, error: DeltaTableError) -> LakeError {
-        const WRITE: &str = "write a data file";
-        match error {
-            DeltaTableError::ObjectStore { source } => {
-                LakeError::store(WRITE, self.place.text(), source)
-            }
-            DeltaTableError::Parquet { source: ParquetError::External(source) } => {
-                match source.downcast::<object_store::Error>() {
-                    Ok(source) => LakeError::store(WRITE, self.place.text(), *source),
-                    Err(source) => LakeError::Internal {
-                        operation: WRITE,
-                        location: self.place.text(),
-                        source: source.into(),
-                    },
-                }
-            }
-            other => LakeError::internal(WRITE, self.place.text(), other),
-        }
+        LakeError::failed("write a data file", self.place.text(), error)
     }
 }
 

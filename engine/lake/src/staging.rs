@@ -20,7 +20,7 @@ use object_store::{
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use crate::{location::Place, stage::StageProgress};
+use crate::{local_files::NamedByLog, location::Place, stage::StageProgress};
 
 /// The files of one statement. Dropping it deletes them in the background, unless they were kept.
 pub(crate) struct StagingArea {
@@ -98,15 +98,33 @@ async fn delete(place: &Place, files: Vec<Path>) {
 #[derive(Debug, Clone)]
 pub(crate) struct StagingStore {
     area: Arc<StagingArea>,
+    followed_by: Followed,
+}
+
+/// What makes the staged files count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Followed {
+    LogEntry,
+    Nothing,
 }
 
 impl StagingStore {
+    /// For files that a log entry will name.
     pub(crate) fn new(area: Arc<StagingArea>) -> Self {
-        Self { area }
+        Self { area, followed_by: Followed::LogEntry }
+    }
+
+    /// For files that count as soon as they are written.
+    pub(crate) fn without_log(area: Arc<StagingArea>) -> Self {
+        Self { area, followed_by: Followed::Nothing }
     }
 
     fn store(&self) -> &dyn ObjectStore {
         self.area.place.store.as_ref()
+    }
+
+    fn named_by_log(&self) -> NamedByLog {
+        NamedByLog { log: self.area.place.path.clone().join("_delta_log") }
     }
 
     fn written(&self, bytes: usize) {
@@ -126,9 +144,12 @@ impl ObjectStore for StagingStore {
         &self,
         location: &Path,
         payload: PutPayload,
-        opts: PutOptions,
+        mut opts: PutOptions,
     ) -> Result<PutResult> {
         self.area.files.lock().push(location.clone());
+        if self.followed_by == Followed::LogEntry {
+            opts.extensions.insert(self.named_by_log());
+        }
         self.written(payload.content_length());
         // A put that is under way when its statement is cancelled still arrives. In a task of its
         // own it keeps the area alive until then, so that its file is deleted too.
@@ -143,9 +164,12 @@ impl ObjectStore for StagingStore {
     async fn put_multipart_opts(
         &self,
         location: &Path,
-        opts: PutMultipartOptions,
+        mut opts: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         self.area.files.lock().push(location.clone());
+        if self.followed_by == Followed::LogEntry {
+            opts.extensions.insert(self.named_by_log());
+        }
         let upload = self.store().put_multipart_opts(location, opts).await?;
         Ok(Box::new(StagingUpload { upload: Some(upload), area: Arc::clone(&self.area) }))
     }

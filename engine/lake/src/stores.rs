@@ -18,14 +18,13 @@ use object_store::{
     azure::{AzureConfigKey, MicrosoftAzureBuilder},
     client::SpawnedReqwestConnector,
     gcp::{GoogleCloudStorageBuilder, GoogleConfigKey},
-    local::LocalFileSystem,
     memory::InMemory,
 };
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use url::{Position, Url};
 
-use crate::error::LakeError;
+use crate::{error::LakeError, local_files::LocalFiles};
 
 /// Schemes that a location may have.
 pub(crate) const SCHEMES: &str = "file, s3, s3a, gs, az, abfs, abfss";
@@ -128,7 +127,7 @@ impl Stores {
         let connector = SpawnedReqwestConnector::new(self.io.clone());
         let retry = RetryConfig { retry_timeout: RETRY_FOR, ..RetryConfig::default() };
         match root.scheme() {
-            "file" => Ok(Arc::new(LocalFileSystem::new())),
+            "file" => Ok(Arc::new(LocalFiles::new())),
             "memory" => Ok(Arc::new(InMemory::new())),
             "s3" | "s3a" => {
                 let mut builder = AmazonS3Builder::new()

@@ -5,10 +5,13 @@ mod commits;
 mod converting;
 mod files;
 mod optimizing;
+mod outcomes;
 mod places;
 mod planning;
+mod power;
 mod reading;
 mod recorder;
+mod unreliable;
 mod validating;
 mod writing;
 

@@ -6,7 +6,7 @@ use arrow::error::ArrowError;
 use catalog::error::CatalogError;
 use datafusion::{common::SchemaError, error::DataFusionError};
 use dialect::{SyntaxError, SyntaxErrorKind};
-use lake::LakeError;
+use lake::{LakeError, store_failure};
 use model::{
     code::Code,
     name::{NameError, ObjectName},
@@ -228,15 +228,19 @@ fn engine_code(error: &DataFusionError) -> Code {
         | DataFusionError::SchemaError(..)
         | DataFusionError::SQL(..)
         | DataFusionError::Configuration(_)
-        | DataFusionError::Execution(_)
-        | DataFusionError::ArrowError(..) => Code::InvalidArgument,
+        | DataFusionError::Execution(_) => Code::InvalidArgument,
+        root @ DataFusionError::ArrowError(..) => {
+            store_failure(root).unwrap_or(Code::InvalidArgument)
+        }
         DataFusionError::NotImplemented(_) => Code::Unimplemented,
         DataFusionError::ResourcesExhausted(_) => Code::ResourceExhausted,
         DataFusionError::IoError(_) | DataFusionError::ObjectStore(_) => Code::Unavailable,
-        DataFusionError::ParquetError(_) => Code::DataLoss,
-        DataFusionError::External(inner) => {
-            inner.downcast_ref::<LakeError>().map_or(Code::Internal, LakeError::code)
-        }
+        // Reading fails as Parquet's error also where the store did not answer.
+        root @ DataFusionError::ParquetError(_) => store_failure(root).unwrap_or(Code::DataLoss),
+        root @ DataFusionError::External(inner) => match inner.downcast_ref::<LakeError>() {
+            Some(error) => error.code(),
+            None => store_failure(root).unwrap_or(Code::Internal),
+        },
         _ => Code::Internal,
     }
 }
