@@ -177,3 +177,19 @@ async fn an_unknown_table_is_refused_when_preparing() {
     let failure = client.try_prepare("SELECT * FROM tt WHERE a = ?").await.unwrap_err();
     failure.expect(Code::NotFound, &["main.tt"]);
 }
+
+/// Drivers read no rows of a statement whose columns they were not told.
+#[tokio::test]
+async fn statements_that_care_for_tables_tell_their_columns_when_they_are_prepared() {
+    let server = Server::start();
+    let mut client = client(&server).await;
+    for sql in ["OPTIMIZE t", "VACUUM t", "VACUUM t DRY RUN", "RESTORE t TO VERSION AS OF 1"] {
+        let mut prepared = client.prepare(sql).await;
+        let told = prepared.dataset_schema().unwrap().clone();
+        assert!(!told.fields().is_empty(), "{sql}");
+        let info = prepared.execute().await.unwrap();
+        let answered = client.fetch(info).await.unwrap();
+        let names: Vec<_> = told.fields().iter().map(|field| field.name().as_str()).collect();
+        assert_eq!(answered.columns(), names, "{sql}");
+    }
+}

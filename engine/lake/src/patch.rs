@@ -5,7 +5,7 @@
 //! are taken over as they are, with their indexes. Values are held in memory until the files are
 //! written, so a statement that changes very many rows goes the other way, see `change.rs`.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{collections::BTreeMap, io::Write, ops::Range, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, RecordBatch},
@@ -16,11 +16,12 @@ use bytes::{Buf, Bytes};
 use deltalake_core::kernel::Add;
 use futures::{FutureExt, TryStreamExt, future::BoxFuture};
 use object_store::{ObjectStore, ObjectStoreExt, buffered::BufWriter, path::Path};
+use parking_lot::Mutex;
 use parquet::{
     arrow::{
         ProjectionMask,
         arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
-        arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves},
+        arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves},
         async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder},
     },
     column::writer::ColumnCloseResult,
@@ -40,8 +41,11 @@ use crate::{
     error::LakeError,
     location::Place,
     staging::{StagingArea, StagingStore},
-    stats::with_new_values,
+    stats::{NewStats, with_new_values},
 };
+
+/// Rows of the changed columns that are decoded at a time.
+const BATCH_ROWS: usize = 1 << 16;
 
 /// A row of a file, and where its values are: in which batch, and at which place of it.
 type NewRow = (u32, (usize, usize));
@@ -124,54 +128,51 @@ impl Patch {
             .into_builder()
             .set_key_value_metadata(parquet.file_metadata().key_value_metadata().cloned())
             .build();
-        let mut writer =
-            SerializedFileWriter::new(Vec::new(), schema.root_schema_ptr(), Arc::new(properties))
-                .map_err(failed)?;
+        let written = Written::default();
+        let mut writer = SerializedFileWriter::new(
+            written.clone(),
+            schema.root_schema_ptr(),
+            Arc::new(properties),
+        )
+        .map_err(failed)?;
         let encoders = ArrowRowGroupWriterFactory::new(&writer, Arc::clone(metadata.schema()));
-        let mask = ProjectionMask::roots(schema, roots.iter().copied());
-        let mut stats: Vec<Vec<ArrayRef>> = vec![Vec::new(); roots.len()];
+        let new = NewColumns { roots: &roots, rows: &rows, values: &values, metadata: &metadata };
+        let mut stats = vec![NewStats::default(); roots.len()];
         let (mut first_row, mut size) = (0_u64, 0_u64);
         for group in 0..parquet.num_row_groups() {
             let group_metadata = parquet.row_group(group);
             let group_rows = u64::try_from(group_metadata.num_rows()).unwrap_or(0);
-            let range = first_row..first_row + group_rows;
-            first_row = range.end;
-            let old = read_group(&reader, &metadata, &mask, group).await.map_err(failed)?;
-            let new = replaced(&old, &roots, metadata.schema(), &rows, &values, &range);
-            let new = new.map_err(|error| failed(error.into()))?;
-            let mut encoded = encode(&encoders, &new, &roots, metadata.schema(), schema, group)
-                .map_err(failed)?;
-            for (column, array) in new.into_iter().enumerate() {
-                stats[column].push(array);
-            }
+            let encoded = new.encode(&reader, &encoders, group, first_row, &mut stats).await;
+            let mut encoded = encoded.map_err(failed)?;
+            first_row += group_rows;
             let mut group_writer = writer.next_row_group().map_err(failed)?;
             for column in 0..schema.num_columns() {
                 if let Some(chunk) = encoded.remove(&column) {
                     chunk.append_to_row_group(&mut group_writer).map_err(failed)?;
-                    continue;
+                } else {
+                    let chunk = group_metadata.column(column).clone();
+                    let (start, length) = chunk.byte_range();
+                    let bytes = self.place.store.get_range(&path, start..start + length).await;
+                    let bytes = bytes.map_err(|source| {
+                        LakeError::store("read a data file", location.clone(), source)
+                    })?;
+                    let offsets = parquet.offset_index().map(|index| index[group][column].clone());
+                    let copied = ColumnCloseResult {
+                        bytes_written: length,
+                        rows_written: group_rows,
+                        metadata: chunk,
+                        bloom_filter: None,
+                        column_index: parquet.column_index().map(|i| i[group][column].clone()),
+                        offset_index: offsets,
+                    };
+                    group_writer.append_column(&Part { start, bytes }, copied).map_err(failed)?;
                 }
-                let chunk = group_metadata.column(column).clone();
-                let (start, length) = chunk.byte_range();
-                let bytes = self.place.store.get_range(&path, start..start + length).await;
-                let bytes = bytes.map_err(|source| {
-                    LakeError::store("read a data file", location.clone(), source)
-                })?;
-                let offsets = parquet.offset_index().map(|index| index[group][column].clone());
-                let copied = ColumnCloseResult {
-                    bytes_written: length,
-                    rows_written: group_rows,
-                    metadata: chunk,
-                    bloom_filter: None,
-                    column_index: parquet.column_index().map(|i| i[group][column].clone()),
-                    offset_index: offsets,
-                };
-                group_writer.append_column(&Part { start, bytes }, copied).map_err(failed)?;
+                size += written.drain(&mut upload, &location).await?;
             }
             group_writer.close().map_err(failed)?;
-            size += drain(&mut writer, &mut upload, &location).await?;
         }
         writer.finish().map_err(failed)?;
-        size += drain(&mut writer, &mut upload, &location).await?;
+        size += written.drain(&mut upload, &location).await?;
         upload.shutdown().await.map_err(|error| upload_failed(&location, error))?;
         let old = self.files.add(file);
         let stats = old.stats.as_deref().map(|old| with_new_values(old, &self.columns, &stats));
@@ -198,26 +199,62 @@ impl Patch {
     }
 }
 
-/// Reads the changed columns of one row group.
-async fn read_group(
-    reader: &StoredFile,
-    metadata: &ArrowReaderMetadata,
-    mask: &ProjectionMask,
-    group: usize,
-) -> Result<RecordBatch, ParquetError> {
-    let rows = usize::try_from(metadata.metadata().row_group(group).num_rows()).unwrap_or(1);
-    let stream =
-        ParquetRecordBatchStreamBuilder::new_with_metadata(reader.clone(), metadata.clone())
-            .with_projection(mask.clone())
-            .with_row_groups(vec![group])
-            .with_batch_size(rows.max(1))
-            .build()?;
-    let schema = Arc::clone(stream.schema());
-    let batches: Vec<RecordBatch> = stream.try_collect().await?;
-    Ok(arrow::compute::concat_batches(&schema, &batches)?)
+/// The changed columns of one file.
+struct NewColumns<'a> {
+    /// Their numbers among the stored ones.
+    roots: &'a [usize],
+    /// The rows that change, in their order, and their new values.
+    rows: &'a [u32],
+    values: &'a [ArrayRef],
+    metadata: &'a ArrowReaderMetadata,
 }
 
-/// The columns of one row group with the new values in the place of the old ones.
+impl NewColumns<'_> {
+    /// Reads the columns of one row group, some rows at a time, and encodes them with their new
+    /// values.
+    async fn encode(
+        &self,
+        reader: &StoredFile,
+        encoders: &ArrowRowGroupWriterFactory,
+        group: usize,
+        first_row: u64,
+        stats: &mut [NewStats],
+    ) -> Result<Encoded, ParquetError> {
+        let schema = self.metadata.metadata().file_metadata().schema_descr();
+        let stored = self.metadata.schema();
+        let mask = ProjectionMask::roots(schema, self.roots.iter().copied());
+        let mut batches = ParquetRecordBatchStreamBuilder::new_with_metadata(
+            reader.clone(),
+            self.metadata.clone(),
+        )
+        .with_projection(mask)
+        .with_row_groups(vec![group])
+        .with_batch_size(BATCH_ROWS)
+        .build()?;
+        let mut writers: BTreeMap<usize, _> =
+            encoders.create_column_writers(group)?.into_iter().enumerate().collect();
+        writers.retain(|leaf, _| self.roots.contains(&schema.get_column_root_idx(*leaf)));
+        let mut from = first_row;
+        while let Some(batch) = batches.try_next().await? {
+            let until = from + batch.num_rows() as u64;
+            let new = replaced(&batch, self.roots, stored, self.rows, self.values, &(from..until))?;
+            from = until;
+            for ((array, root), stats) in new.iter().zip(self.roots).zip(stats.iter_mut()) {
+                let leaves = writers
+                    .iter_mut()
+                    .filter(|(leaf, _)| schema.get_column_root_idx(**leaf) == *root);
+                for ((_, writer), values) in leaves.zip(compute_leaves(stored.field(*root), array)?)
+                {
+                    writer.write(&values)?;
+                }
+                stats.add(array);
+            }
+        }
+        writers.into_iter().map(|(leaf, writer)| Ok((leaf, writer.close()?))).collect()
+    }
+}
+
+/// Columns of some rows with the new values in the place of the old ones.
 fn replaced(
     old: &RecordBatch,
     roots: &[usize],
@@ -246,46 +283,35 @@ fn replaced(
     changed.collect()
 }
 
-type Encoded = BTreeMap<usize, parquet::arrow::arrow_writer::ArrowColumnChunk>;
-
 /// The changed columns as they are stored, by their number among the stored ones.
-fn encode(
-    encoders: &ArrowRowGroupWriterFactory,
-    columns: &[ArrayRef],
-    roots: &[usize],
-    stored: &Schema,
-    schema: &parquet::schema::types::SchemaDescriptor,
-    group: usize,
-) -> Result<Encoded, ParquetError> {
-    let mut writers: Vec<Option<_>> =
-        encoders.create_column_writers(group)?.into_iter().map(Some).collect();
-    let mut encoded = Encoded::new();
-    for (array, root) in columns.iter().zip(roots) {
-        let leaves =
-            (0..schema.num_columns()).filter(|leaf| schema.get_column_root_idx(*leaf) == *root);
-        let values = compute_leaves(stored.field(*root), array)?;
-        for (leaf, values) in leaves.zip(values) {
-            let Some(mut writer) = writers.get_mut(leaf).and_then(Option::take) else { continue };
-            writer.write(&values)?;
-            encoded.insert(leaf, writer.close()?);
-        }
+type Encoded = BTreeMap<usize, ArrowColumnChunk>;
+
+/// What a writer has written and nobody has taken yet.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
     }
-    Ok(encoded)
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
-/// Hands on what was written so far. Returns its bytes.
-async fn drain(
-    writer: &mut SerializedFileWriter<Vec<u8>>,
-    upload: &mut BufWriter,
-    location: &str,
-) -> Result<u64, LakeError> {
-    let written = std::mem::take(writer.inner_mut());
-    let bytes = written.len() as u64;
-    upload
-        .put(written.into())
-        .await
-        .map_err(|source| LakeError::store("write a data file", location.to_owned(), source))?;
-    Ok(bytes)
+impl Written {
+    /// Hands on what was written so far. Returns its bytes.
+    async fn drain(&self, upload: &mut BufWriter, location: &str) -> Result<u64, LakeError> {
+        let written = std::mem::take(&mut *self.0.lock());
+        let bytes = written.len() as u64;
+        upload
+            .put(written.into())
+            .await
+            .map_err(|source| LakeError::store("write a data file", location.to_owned(), source))?;
+        Ok(bytes)
+    }
 }
 
 fn upload_failed(location: &str, error: std::io::Error) -> LakeError {

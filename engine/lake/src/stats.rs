@@ -2,10 +2,17 @@
 //!
 //! What cannot be told exactly is left out: a missing range only costs speed, a wrong one loses rows.
 
+use std::sync::Arc;
+
 use arrow::{
     array::{Array, ArrayRef, AsArray},
     compute::cast,
     datatypes::{DataType, Date32Type, Decimal128Type, Float64Type, Int64Type, Schema},
+};
+use datafusion::{
+    common::ScalarValue,
+    functions_aggregate::min_max::{MaxAccumulator, MinAccumulator},
+    logical_expr::Accumulator,
 };
 use serde_json::{Map, Value, json};
 
@@ -14,12 +21,54 @@ const TEXT_MAX: usize = 32;
 /// Digits of a decimal that a JSON number surely holds.
 const DIGITS_MAX: u8 = 15;
 
-/// The statistics `old` with those of some columns replaced. `values` has the arrays of each.
-pub(crate) fn with_new_values(old: &str, columns: &Schema, values: &[Vec<ArrayRef>]) -> String {
+/// What the statistics of a column need of its values.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NewStats {
+    nulls: usize,
+    /// The lowest and the highest value of each array, or one that has no place in a range.
+    extremes: Vec<ArrayRef>,
+}
+
+impl NewStats {
+    /// Takes note of more values of the column.
+    pub(crate) fn add(&mut self, array: &ArrayRef) {
+        self.nulls += array.logical_null_count();
+        self.extremes.push(extremes(array));
+    }
+}
+
+/// A few values of an array that have the same range as all of them.
+fn extremes(array: &ArrayRef) -> ArrayRef {
+    if array.data_type().is_nested() {
+        return array.slice(0, 0);
+    }
+    if array.data_type().is_floating()
+        && let Ok(numbers) = cast(array, &DataType::Float64)
+    {
+        let numbers = numbers.as_primitive::<Float64Type>();
+        if let Some(odd) = numbers.iter().position(|n| n.is_some_and(|n| !n.is_finite())) {
+            return array.slice(odd, 1);
+        }
+    }
+    let of = |mut accumulator: Box<dyn Accumulator>| {
+        accumulator.update_batch(std::slice::from_ref(array))?;
+        accumulator.evaluate()
+    };
+    let found = || {
+        let lowest = of(Box::new(MinAccumulator::try_new(array.data_type())?))?;
+        let highest = of(Box::new(MaxAccumulator::try_new(array.data_type())?))?;
+        ScalarValue::iter_to_array([lowest, highest])
+    };
+    // All values: more of them than are needed.
+    found().unwrap_or_else(|_| Arc::clone(array))
+}
+
+/// The statistics `old` with those of some columns replaced.
+pub(crate) fn with_new_values(old: &str, columns: &Schema, values: &[NewStats]) -> String {
     let Ok(mut stats) = serde_json::from_str::<Value>(old) else { return old.to_owned() };
-    for (field, arrays) in columns.fields().iter().zip(values) {
-        let nulls: usize = arrays.iter().map(|array| array.logical_null_count()).sum();
-        let range = if field.data_type().is_nested() { None } else { range(arrays) };
+    for (field, new) in columns.fields().iter().zip(values) {
+        let nulls = new.nulls;
+        let range = if field.data_type().is_nested() { None } else { range(&new.extremes) };
         let (lowest, highest) = range.map_or((None, None), |(low, high)| (Some(low), Some(high)));
         let nulls = (!field.data_type().is_nested()).then(|| json!(nulls));
         for (kind, value) in [("minValues", lowest), ("maxValues", highest), ("nullCount", nulls)] {

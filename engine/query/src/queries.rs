@@ -477,6 +477,19 @@ impl Inner {
                 first_plan: Mutex::new(None),
             });
         }
+        let answer = match &statement {
+            Statement::Maintain(maintain) => command::maintain::answer_schema(maintain),
+            _ => None,
+        };
+        if let Some(schema) = answer {
+            return Ok(Prepared {
+                sql,
+                statement,
+                schema: wire::wire_schema(&schema),
+                parameters: Arc::new(Schema::empty()),
+                first_plan: Mutex::new(None),
+            });
+        }
         let checked = command::check(self, session, &statement).await?;
         let (first_plan, schema, parameters) = match checked {
             None => (None, Arc::new(Schema::empty()), Arc::new(Schema::empty())),

@@ -1,14 +1,17 @@
-//! The `system` schema: jobs, runs and statements as tables.
+//! The `system` schema: jobs, runs, statements and tables as tables.
 
 use std::{collections::HashMap, sync::Arc};
 
 use arrow::record_batch::RecordBatch;
 use catalog::jobs::JobFilter;
 use datafusion::{catalog::TableProvider, datasource::MemTable};
+use futures::{StreamExt, stream};
+use lake::{At, Snapshot};
 use model::{
+    code::Code,
     id::ObjectId,
     name::ObjectName,
-    object::{Object, ObjectBody},
+    object::{Object, ObjectBody, ObjectKind, TableFormat},
 };
 
 use crate::{
@@ -20,8 +23,12 @@ use crate::{
 /// Jobs and runs that a query sees at most: the newest ones.
 const ROWS_MAX: u32 = 10_000;
 
+/// Logs that are read side by side.
+const TABLES_AT_ONCE: usize = 16;
+
 /// Tables of the schema.
-pub(crate) const TABLES: [&str; 5] = ["jobs", "queries", "run_inputs", "runs", "transforms"];
+pub(crate) const TABLES: [&str; 6] =
+    ["jobs", "queries", "run_inputs", "runs", "tables", "transforms"];
 
 /// A table of the schema with the rows of now; `None` when there is none of that name.
 pub(crate) async fn table(
@@ -33,6 +40,7 @@ pub(crate) async fn table(
         "runs" => runs(queries).await?,
         "run_inputs" => run_inputs(queries).await?,
         "queries" => statements(queries),
+        "tables" => tables(queries).await?,
         "transforms" => transforms(queries).await?,
         _ => return Ok(None),
     };
@@ -122,6 +130,71 @@ fn statements(queries: &Inner) -> RecordBatch {
         .number("rows", records.iter().map(|record| count(record.rows)))
         .maybe_text("error", records.iter().map(|record| record.error.as_deref()))
         .finish()
+}
+
+/// What the log of each table says. One that cannot be opened is there with its error.
+async fn tables(queries: &Inner) -> Result<RecordBatch, QueryError> {
+    let objects = queries.options.catalog.objects().await?;
+    let stored: Vec<_> = objects
+        .iter()
+        .filter_map(|object| match &object.body {
+            ObjectBody::Table(table) => Some((object, table.format, table.location.clone())),
+            ObjectBody::MaterializedView(view) => {
+                Some((object, TableFormat::Delta, view.location.clone()))
+            }
+            ObjectBody::View(_) => None,
+        })
+        .collect();
+    let logs: Vec<_> = stored
+        .iter()
+        .map(|(_, format, location)| (*format == TableFormat::Delta).then(|| location.clone()))
+        .collect();
+    let opened = stream::iter(logs).map(|location| {
+        let lake = Arc::clone(&queries.options.lake);
+        async move {
+            match location {
+                Some(location) => Some(lake.snapshot(&location, At::Latest).await),
+                None => None,
+            }
+        }
+    });
+    let opened: Vec<_> = opened.buffered(TABLES_AT_ONCE).collect().await;
+    let tables: Vec<_> = stored
+        .into_iter()
+        .zip(opened)
+        .map(|((object, format, location), opened)| (object, format, location, opened))
+        .collect();
+    let each = || tables.iter();
+    let known =
+        || each().map(|(.., opened)| opened.as_ref().and_then(|opened| opened.as_ref().ok()));
+    let number = |of: fn(&Snapshot) -> Option<i64>| known().map(move |table| of(table?));
+    Ok(Answer::new()
+        .text("name", each().map(|(object, ..)| object.name.to_string()))
+        .text(
+            "kind",
+            each().map(|(object, ..)| match object.kind() {
+                ObjectKind::MaterializedView => "MATERIALIZED VIEW",
+                _ => "TABLE",
+            }),
+        )
+        .text("format", each().map(|(_, format, ..)| format.as_sql()))
+        .text("location", each().map(|(.., location, _)| location))
+        .text("owner", each().map(|(object, ..)| object.owner.as_str()))
+        .number("version", number(|table| Some(table.version())))
+        .time("last_modified", known().map(|table| Some(table?.committed_at())))
+        .number("files", number(|table| i64::try_from(table.files()).ok()))
+        .number("bytes", number(|table| i64::try_from(table.bytes()).ok()))
+        .number("rows", number(|table| i64::try_from(table.rows()?).ok()))
+        .maybe_text("partitioned_by", known().map(|table| Some(table?.partitioned_by().join(", "))))
+        .maybe_text(
+            "error",
+            each().map(|(.., opened)| match opened {
+                // A materialized view that was never refreshed has no table yet.
+                Some(Err(error)) if error.code() != Code::NotFound => Some(error.to_string()),
+                _ => None,
+            }),
+        )
+        .finish())
 }
 
 async fn transforms(queries: &Inner) -> Result<RecordBatch, QueryError> {

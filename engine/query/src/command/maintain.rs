@@ -17,8 +17,8 @@ use datafusion::{
 use dialect::statement::{Column, Maintain, NameParts, Query, TimeTravel};
 use futures::stream;
 use lake::{
-    At, CONSTRAINT_PREFIX, Convert, Finding, Lake, Optimize, Snapshot, StageProgress, Vacuum,
-    Validate, ZORDER_COLUMNS_MAX,
+    At, CONSTRAINT_PREFIX, Convert, Converted, Finding, Lake, Optimize, Optimized, Snapshot,
+    StageProgress, Vacuum, Vacuumed, Validate, ZORDER_COLUMNS_MAX,
 };
 use model::{job::JobState, name::ObjectName, object::Object};
 
@@ -106,15 +106,18 @@ async fn optimize(
         Ok(work.await??)
     })
     .await?;
-    Ok(CommandResult::rows(
-        Answer::new()
-            .number("files_removed", [count(done.removed_files)])
-            .number("files_added", [count(done.added_files)])
-            .number("bytes_removed", [count(done.removed_bytes)])
-            .number("bytes_added", [count(done.added_bytes)])
-            .number("commits", [count(done.commits)])
-            .finish(),
-    ))
+    Ok(CommandResult::rows(optimized(&[done])))
+}
+
+fn optimized(done: &[Optimized]) -> RecordBatch {
+    let each = |number: fn(&Optimized) -> u64| done.iter().map(move |done| count(number(done)));
+    Answer::new()
+        .number("files_removed", each(|done| done.removed_files))
+        .number("files_added", each(|done| done.added_files))
+        .number("bytes_removed", each(|done| done.removed_bytes))
+        .number("bytes_added", each(|done| done.added_bytes))
+        .number("commits", each(|done| done.commits))
+        .finish()
 }
 
 /// Rows can be put in order by plain columns of the table that differ within a partition.
@@ -160,15 +163,21 @@ async fn vacuum(
     let keep = pinned_versions(inner, &object).await?;
     let vacuum = Vacuum { keep, ..vacuum };
     let done = inner.options.lake.vacuum(&location, &vacuum).await?;
-    if vacuum.dry_run {
-        return Ok(CommandResult::rows(Answer::new().text("path", &done.files).finish()));
-    }
-    Ok(CommandResult::rows(
-        Answer::new()
-            .number("files_deleted", [count(done.files.len() as u64)])
-            .number("bytes_deleted", [count(done.bytes)])
-            .finish(),
-    ))
+    Ok(CommandResult::rows(match vacuum.dry_run {
+        true => would_go(&done.files),
+        false => vacuumed(&[done]),
+    }))
+}
+
+fn would_go(files: &[String]) -> RecordBatch {
+    Answer::new().text("path", files).finish()
+}
+
+fn vacuumed(done: &[Vacuumed]) -> RecordBatch {
+    Answer::new()
+        .number("files_deleted", done.iter().map(|done| count(done.files.len() as u64)))
+        .number("bytes_deleted", done.iter().map(|done| count(done.bytes)))
+        .finish()
 }
 
 /// Versions that runs which have not ended were pinned to.
@@ -222,13 +231,28 @@ async fn restore(
         Some(done) => (done.restored_files, done.removed_files, done.committed.version),
         None => (0, 0, now.version()),
     };
-    Ok(CommandResult::rows(
-        Answer::new()
-            .number("version", [version])
-            .number("files_restored", [count(restored_files as u64)])
-            .number("files_removed", [count(removed_files as u64)])
-            .finish(),
-    ))
+    Ok(CommandResult::rows(restored_rows(&[(version, restored_files, removed_files)])))
+}
+
+fn restored_rows(done: &[(i64, usize, usize)]) -> RecordBatch {
+    Answer::new()
+        .number("version", done.iter().map(|(version, ..)| *version))
+        .number("files_restored", done.iter().map(|(_, restored, _)| count(*restored as u64)))
+        .number("files_removed", done.iter().map(|(.., removed)| count(*removed as u64)))
+        .finish()
+}
+
+/// The columns of a statement's answer, before it has one. VALIDATE is planned like a query.
+pub(crate) fn answer_schema(maintain: &Maintain) -> Option<SchemaRef> {
+    let none = match maintain {
+        Maintain::Optimize { .. } => optimized(&[]),
+        Maintain::Vacuum { dry_run: true, .. } => would_go(&[]),
+        Maintain::Vacuum { .. } => vacuumed(&[]),
+        Maintain::Restore { .. } => restored_rows(&[]),
+        Maintain::Convert { .. } => converted(&[]),
+        Maintain::Validate { .. } => return None,
+    };
+    Some(none.schema())
 }
 
 /// The table has no name yet; CREATE EXTERNAL TABLE gives it one.
@@ -248,14 +272,17 @@ async fn convert(
     let convert = Convert { location: location.clone(), partitioned_by };
     let work = inner.options.cpu.spawn(async move { lake.convert(convert).await });
     let done = work.await??;
-    Ok(CommandResult::rows(
-        Answer::new()
-            .text("location", [location])
-            .number("files", [count(done.files)])
-            .number("rows", [count(done.rows)])
-            .number("bytes", [count(done.bytes)])
-            .finish(),
-    ))
+    Ok(CommandResult::rows(converted(&[(location, done)])))
+}
+
+fn converted(done: &[(String, Converted)]) -> RecordBatch {
+    let each = |number: fn(&Converted) -> u64| done.iter().map(move |done| count(number(&done.1)));
+    Answer::new()
+        .text("location", done.iter().map(|(location, _)| location))
+        .number("files", each(|done| done.files))
+        .number("rows", each(|done| done.rows))
+        .number("bytes", each(|done| done.bytes))
+        .finish()
 }
 
 /// VALIDATE as a plan: it only reads, so it waits for its turn and can be cancelled like a query.
