@@ -34,6 +34,7 @@ mod log;
 mod named_rows;
 mod optimize;
 mod parquet_object;
+mod parquet_scan;
 mod patch;
 mod protocol;
 mod provider;

@@ -7,7 +7,7 @@
 
 use std::{fmt, sync::Arc};
 
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
@@ -27,13 +27,17 @@ use datafusion::{
     logical_expr::{Expr, TableProviderFilterPushDown, TableType, utils::conjunction},
     physical_plan::{ExecutionPlan, empty::EmptyExec},
 };
-use object_store::{ObjectMeta, path::Path};
 use parquet::arrow::RowNumber;
 use url::Position;
 
 use crate::{
-    data_files::DataFiles, deletion_vector::DeletionVectors, error::LakeError, live_rows::LiveRows,
-    scan::TableScan, snapshot::Snapshot,
+    data_files::DataFiles,
+    deletion_vector::DeletionVectors,
+    error::LakeError,
+    live_rows::LiveRows,
+    parquet_scan::{nullable, options_of, stored_file},
+    scan::TableScan,
+    snapshot::Snapshot,
 };
 
 /// Number of the file that a row is in, `Int32`.
@@ -66,12 +70,7 @@ impl TableRows {
         if mapped.is_some_and(|mode| mode != "none") {
             return Err(unsupported("columnMapping"));
         }
-        let mut fields: Vec<FieldRef> = snapshot
-            .schema()
-            .fields()
-            .iter()
-            .map(|field| Arc::new(field.as_ref().clone().with_nullable(true)))
-            .collect();
+        let mut fields = nullable(snapshot.schema().fields());
         fields.push(Arc::new(Field::new(FILE_COLUMN, DataType::Int32, true)));
         fields.push(Arc::new(Field::new(ROW_COLUMN, DataType::Int64, true)));
         let schema = Arc::new(Schema::new(fields));
@@ -189,16 +188,7 @@ impl TableRows {
     fn partitioned_file(&self, file: usize) -> DataFusionResult<PartitionedFile> {
         let data = self.snapshot.data_files().map_err(external)?;
         let within = data.path(file).map_err(external)?;
-        let location = Path::from_iter(self.snapshot.path().parts().chain(within.parts()));
-        let meta = ObjectMeta {
-            location,
-            // Data files never change, so their path is enough for caches to know them by.
-            last_modified: chrono::DateTime::UNIX_EPOCH,
-            size: data.size(file),
-            e_tag: None,
-            version: None,
-        };
-        let mut partitioned = PartitionedFile::new_from_meta(meta);
+        let mut partitioned = stored_file(&self.snapshot, &within, data.size(file));
         partitioned.partition_values = data.partition_values(file)?;
         let number = i32::try_from(file).map_err(|error| external_error(Box::new(error)))?;
         partitioned.partition_values.push(number.into());
@@ -256,11 +246,6 @@ impl TableProvider for TableRows {
             }
             None => (0..data.len()).collect(),
         };
-        let options = session.table_options().parquet.clone();
-        let options = TableParquetOptions {
-            global: session.config().options().execution.parquet.clone(),
-            ..options
-        };
-        self.scan_files(&files, projection, session.runtime_env(), options)
+        self.scan_files(&files, projection, session.runtime_env(), options_of(session))
     }
 }

@@ -152,3 +152,6 @@ pub(crate) fn rows_read(plan: &dyn ExecutionPlan) -> u64 {
     }
     children.into_iter().map(|child| rows_read(child.as_ref())).sum()
 }
+
+#[cfg(test)]
+mod tests;

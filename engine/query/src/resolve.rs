@@ -91,7 +91,9 @@ impl Resolved {
     /// `planned_name`.
     pub(crate) fn reads(&self, name: &ObjectName, planned_name: &str) -> bool {
         self.uses.iter().any(|used| {
-            used.name == *name && used.at.is_none() && used.planned_name != planned_name
+            used.name == *name
+                && used.at.as_ref().is_none_or(TimeTravel::reads_newest)
+                && used.planned_name != planned_name
         })
     }
 }

@@ -181,6 +181,14 @@ pub enum TimeTravel {
     },
 }
 
+impl TimeTravel {
+    /// Whether it reads the newest version too: changes without an end.
+    #[must_use]
+    pub fn reads_newest(&self) -> bool {
+        matches!(self, Self::Changes { to: None, .. })
+    }
+}
+
 /// INSERT INTO or INSERT OVERWRITE.
 #[derive(Debug, Clone)]
 pub struct Insert {

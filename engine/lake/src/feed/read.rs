@@ -20,7 +20,7 @@ use datafusion::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use model::time::Timestamp;
-use object_store::{ObjectMeta, path::Path};
+use object_store::path::Path;
 use serde_json::Value;
 use url::Position;
 
@@ -30,6 +30,7 @@ use crate::{
     lake::Lake,
     location::Place,
     log,
+    parquet_scan::{nullable, options_of, stored_file},
     protocol::{CHANGE_FEED, is_on},
     snapshot::{At, Snapshot},
 };
@@ -38,7 +39,8 @@ const COMMITS_AT_ONCE: usize = 16;
 
 impl Lake {
     /// The rows that changed in the versions from `from` to `to`, both included: the columns of the
-    /// table as of `to`, then [`CHANGE_TYPE`], [`COMMIT_VERSION`] and [`COMMIT_TIMESTAMP`].
+    /// table as of `to`, then `_change_type` (`insert`, `delete`, `update_preimage` or
+    /// `update_postimage`), `_commit_version` and `_commit_timestamp` (UTC, microseconds).
     ///
     /// A time stands for the first version at or after it as `from`, and for the last one at or
     /// before it as `to`. Reads one commit for each version; rows are read when the plan runs.
@@ -231,14 +233,7 @@ impl TableChanges {
         values.push(commit.version.into());
         let micros = commit.committed_at.as_micros();
         values.push(ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into())));
-        let location = Path::from_iter(self.snapshot.path().parts().chain(within.parts()));
-        let mut file = PartitionedFile::new_from_meta(ObjectMeta {
-            location,
-            last_modified: chrono::DateTime::UNIX_EPOCH,
-            size,
-            e_tag: None,
-            version: None,
-        });
+        let mut file = stored_file(&self.snapshot, &within, size);
         file.partition_values = values;
         Ok(file)
     }
@@ -295,10 +290,6 @@ impl TableChanges {
     }
 }
 
-fn nullable(fields: &arrow::datatypes::Fields) -> Vec<FieldRef> {
-    fields.iter().map(|field| Arc::new(field.as_ref().clone().with_nullable(true))).collect()
-}
-
 #[async_trait]
 impl TableProvider for TableChanges {
     fn schema(&self) -> SchemaRef {
@@ -327,10 +318,7 @@ impl TableProvider for TableChanges {
         let all: Vec<usize> = (0..self.schema.fields().len()).collect();
         let projection = projection.unwrap_or(&all);
         self.snapshot.register_stores(session.runtime_env());
-        let options = TableParquetOptions {
-            global: session.config().options().execution.parquet.clone(),
-            ..session.table_options().parquet.clone()
-        };
+        let options = options_of(session);
         let mut plans = Vec::new();
         for (files, is_recorded) in [(&self.recorded, true), (&self.whole, false)] {
             if !files.is_empty() {

@@ -213,6 +213,32 @@ async fn checkpoint_follows_the_twentieth_version_and_shortens_loading() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn checkpoints_follow_as_often_as_the_table_says() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    let properties = [("delta.checkpointInterval".to_owned(), "3".to_owned())];
+    let mode = WriteMode::Create {
+        partitioned_by: Vec::new(),
+        comment: None,
+        properties: properties.into(),
+        schema: None,
+    };
+    write(&test.lake, &table, mode, numbers([0])).await.unwrap();
+    for n in 1..=5 {
+        write(&test.lake, &table, WriteMode::Append, numbers([n])).await.unwrap();
+    }
+    let of = |version: i64| test.path(&format!("t/_delta_log/{version:020}.checkpoint.parquet"));
+    for _ in 0..200 {
+        if of(3).exists() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let there: Vec<i64> = (0..=5).filter(|version| of(*version).exists()).collect();
+    assert_eq!(there, [3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn old_snapshot_stays_readable_while_the_table_moves_on() {
     let test = TestLake::new();
     let table = test.table("t");

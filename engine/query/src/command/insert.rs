@@ -25,7 +25,7 @@ use datafusion::{
         sqlparser::ast::{self, Ident, ObjectNamePart, TableObject},
     },
 };
-use dialect::statement::{Insert, OldRows, Replaced};
+use dialect::statement::{Insert, OldRows, Replaced, TimeTravel};
 use lake::{
     CHANGE_COLUMN, ChangeOperation, CommitInfo, FILE_COLUMN, ROW_COLUMN, Repeats, RowChange,
     Snapshot, Stage, StageProgress, Staged, WriteMode,
@@ -196,7 +196,7 @@ fn reads_itself(session: &Session, insert: &Insert) -> Result<bool, QueryError> 
     let target = ObjectName::from_parts(&insert.target, session.schema())?;
     for used in &insert.source.tables {
         let is_target = ObjectName::from_parts(&used.name, session.schema())? == target;
-        if is_target && used.at.is_none() {
+        if is_target && used.at.as_ref().is_none_or(TimeTravel::reads_newest) {
             return Ok(true);
         }
     }

@@ -214,7 +214,8 @@ fn the_changes_of_a_table_are_read_as_a_use_of_it() {
         let version = |version| Box::new(TimeTravel::Version(version));
         assert_eq!(used.name, ["t"], "{call}");
         let at = TimeTravel::Changes { from: version(at.0), to: at.1.map(version) };
-        assert_eq!(used.at, Some(at), "{call}");
+        assert_eq!(used.at, Some(at.clone()), "{call}");
+        assert_eq!(at.reads_newest(), !call.contains('7'), "{call}");
         assert_eq!(used.planned_name, [planned], "{call}");
     }
     let quoted = query("SELECT * FROM table_changes('s.\"Odd \'\'name\"', '2026-01-31') AS c");
