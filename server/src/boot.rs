@@ -307,7 +307,6 @@ impl Parts {
         })
         .map_err(|status| BootError::Grpc(status.message().to_owned()))?;
         let jobs = rpc::jobs_service(JobsOptions {
-            catalog: Arc::clone(&catalog),
             queries: queries.clone(),
             auth: Arc::clone(&auth),
             clock,

@@ -14,6 +14,7 @@ mod once;
 mod prepared;
 mod process;
 mod programs;
+mod rights;
 mod stores;
 mod tables;
 mod transforms;

@@ -75,7 +75,17 @@ async fn tables_are_filtered_as_the_driver_asks() {
     let system = client.command(tables(Some("system"), None, &["SYSTEM TABLE"], false)).await;
     assert_eq!(
         system.column("table_name"),
-        ["jobs", "queries", "run_inputs", "runs", "tables", "transforms"]
+        [
+            "grants",
+            "jobs",
+            "queries",
+            "roles",
+            "run_inputs",
+            "runs",
+            "tables",
+            "transforms",
+            "users"
+        ]
     );
 }
 

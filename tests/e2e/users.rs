@@ -28,7 +28,7 @@ fn add(options: &Options, name: &str, password: &str) {
     assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
 }
 
-fn basic(user: &str, password: &str) -> String {
+pub(crate) fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
@@ -131,6 +131,7 @@ async fn objects_and_statements_carry_the_name_of_who_asked() {
     ann.script("CREATE TABLE t AS SELECT 1 AS a; CREATE MATERIALIZED VIEW m AS SELECT a FROM t")
         .await;
     ann.newest_job("main.m").await.expect("SUCCEEDED");
+    ann.update("GRANT REFRESH ON m TO bob").await;
     let mut bob = login(&server, "bob", "two").await;
     assert_eq!(bob.refresh("m").await.state, "SKIPPED_NO_CHANGE");
     let owner = bob.query("SELECT owner FROM system.transforms").await.cell();

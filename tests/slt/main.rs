@@ -1,7 +1,9 @@
 //! Runs the `.slt` files beside this one over Flight SQL against the real binary.
 //!
 //! Each file gets a server of its own, and some are run a second time with the lake on the S3 server
-//! that `tests/run` has started. `{data}` in a file stands for a folder outside the lake that
+//! that `tests/run` has started. A file that begins with `# users: a b` gets a server with these
+//! users: the first, an admin, is the default connection, and each further `connection` logs in as the
+//! next of them. `{data}` in a file stands for a folder outside the lake that
 //! statements may name as a LOCATION. With `WHIMBREL_SLT_COMPLETE=1` the files are rewritten with
 //! what the server answers now, for a person to look at; arguments choose files by name.
 #![allow(
@@ -23,6 +25,7 @@ use arrow::{
     util::display::{ArrayFormatter, FormatOptions},
 };
 use async_trait::async_trait;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType};
 use whimbrel_tests::{
     answer::{Answer, with_offset},
@@ -128,7 +131,14 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn start(store: Store) -> (Server, String) {
+/// The users of a file.
+fn users(text: &str) -> Vec<String> {
+    let first = text.lines().next().unwrap_or_default();
+    let users = first.strip_prefix("# users: ").unwrap_or_default();
+    users.split_whitespace().map(str::to_owned).collect()
+}
+
+fn start(store: Store, users: &[String]) -> (Server, String) {
     let options = match store {
         Store::Folder => Options::new(),
         Store::S3 => Options::new().on_s3(),
@@ -139,19 +149,36 @@ fn start(store: Store) -> (Server, String) {
     std::fs::write(data.join("events.json"), "{\"at\": 1, \"what\": \"a\"}\n{\"at\": 2}\n")
         .unwrap();
     let data = data.to_str().unwrap().to_owned();
+    for user in users {
+        let data_dir = options.data().to_str().unwrap();
+        let arguments = ["user", "add", user, "--password-stdin", "--data-dir", data_dir];
+        assert!(options.run(&arguments, user).status.success());
+    }
     (options.env("WHIMBREL__LAKE__LOCATIONS", data.as_str()).start(), data)
 }
 
 async fn run(file: &Path, store: Store) -> Result<(), String> {
-    let (server, data) = start(store);
+    let text = std::fs::read_to_string(file).unwrap();
+    let users = users(&text);
+    let (server, data) = start(store, &users);
     let address = server.address().to_owned();
+    let mut next_user = users.into_iter();
     let mut runner = sqllogictest::Runner::new(move || {
-        let address = address.clone();
-        async move { Ok(Database { client: Client::connect_to(&address).await }) }
+        let (address, user) = (address.clone(), next_user.next());
+        async move {
+            let client = Client::connect_to(&address).await;
+            let client = match user {
+                Some(user) => {
+                    let pair = STANDARD.encode(format!("{user}:{user}"));
+                    client.with_authorization(&format!("Basic {pair}"))
+                }
+                None => client,
+            };
+            Ok(Database { client })
+        }
     });
     runner.with_column_validator(sqllogictest::strict_column_validator);
     let complete = std::env::var_os("WHIMBREL_SLT_COMPLETE").is_some();
-    let text = std::fs::read_to_string(file).unwrap();
     if complete && !text.contains("{data}") {
         let validator = sqllogictest::default_validator;
         let normalizer = sqllogictest::default_normalizer;

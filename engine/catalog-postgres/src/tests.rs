@@ -90,13 +90,13 @@ async fn a_database_of_a_newer_program_is_refused() {
     drop(PostgresCatalog::connect(&scratch.url(), OPTIONS).await.unwrap());
     let future = format!(
         "INSERT INTO {}._sqlx_migrations (version, description, success, checksum, execution_time)
-         VALUES (7, 'future', true, ''::bytea, 0)",
+         VALUES (999, 'future', true, ''::bytea, 0)",
         scratch.schema
     );
     scratch.execute(future).await;
     let error = PostgresCatalog::connect(&scratch.url(), OPTIONS).await.unwrap_err();
     scratch.remove().await;
-    assert!(matches!(error, CatalogError::NewerSchema { found: 7, known: 1 }), "{error:?}");
+    assert!(matches!(error, CatalogError::NewerSchema { found: 999, .. }), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

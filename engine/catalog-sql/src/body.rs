@@ -1,7 +1,7 @@
 //! The stored form of an object's body: JSON in an envelope that names its version.
 
 use catalog::error::CatalogError;
-use model::object::{ObjectBody, Properties};
+use model::object::{ObjectBody, Policy, Properties};
 use serde::{Deserialize, Serialize};
 
 use crate::value::corrupt;
@@ -43,6 +43,14 @@ pub(crate) fn write_properties(properties: &Properties) -> Result<String, Catalo
 
 pub(crate) fn read_properties(text: &str) -> Result<Properties, CatalogError> {
     serde_json::from_str(text).map_err(|e| corrupt("object properties", e))
+}
+
+pub(crate) fn write_policy(policy: &Policy) -> Result<String, CatalogError> {
+    serde_json::to_string(policy).map_err(|e| corrupt("policy", e))
+}
+
+pub(crate) fn read_policy(text: &str) -> Result<Policy, CatalogError> {
+    serde_json::from_str(text).map_err(|e| corrupt("policy", e))
 }
 
 #[cfg(test)]

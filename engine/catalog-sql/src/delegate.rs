@@ -11,6 +11,12 @@ macro_rules! delegate_catalog {
             fn put_object(object: &model::object::Object, on: catalog::objects::OnConflict)
                 -> catalog::objects::Put;
             fn drop_object(id: model::id::ObjectId, definition_version: i64) -> ();
+            fn set_owner(id: model::id::ObjectId, definition_version: i64, owner: &str) -> ();
+            fn set_policy(
+                id: model::id::ObjectId,
+                definition_version: i64,
+                policy: &model::object::Policy,
+            ) -> ();
             fn objects_named(names: &[model::name::ObjectName]) -> Vec<model::object::Object>;
             fn object(id: model::id::ObjectId) -> Option<model::object::Object>;
             fn objects() -> Vec<model::object::Object>;
@@ -52,6 +58,19 @@ macro_rules! delegate_catalog {
             fn set_password_hash(name: &str, password_hash: &str) -> bool;
             fn user(name: &str) -> Option<catalog::principals::User>;
             fn has_users() -> bool;
+        }
+        $crate::delegate_catalog! { @port $type, catalog::grants::Grants:
+            fn drop_principal(name: &str) -> bool;
+            fn users() -> Vec<String>;
+            fn roles() -> Vec<String>;
+            fn members() -> Vec<catalog::grants::Member>;
+            fn create_role(name: &str) -> ();
+            fn add_member(member: &catalog::grants::Member) -> ();
+            fn remove_member(member: &catalog::grants::Member) -> bool;
+            fn grant(grants: &[model::rights::Grant], by: &str, now: model::time::Timestamp) -> ();
+            fn revoke(grants: &[model::rights::Grant]) -> u64;
+            fn grants() -> Vec<catalog::grants::GivenGrant>;
+            fn rights(name: &str) -> Option<model::rights::Rights>;
         }
         impl catalog::Catalog for $type {
             fn describe(&self) -> String {

@@ -17,6 +17,7 @@ pub mod value;
 
 mod body;
 mod delegate;
+mod grants;
 mod jobs;
 mod objects;
 mod principals;

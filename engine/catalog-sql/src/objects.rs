@@ -9,13 +9,14 @@ use model::{
     id::ObjectId,
     job::JobState,
     name::{DEFAULT_SCHEMA, ObjectName},
-    object::Object,
+    object::{Object, Policy},
 };
 
 use crate::{
     SqlCatalog,
-    body::{read_body, read_properties, write_body, write_properties},
+    body::{read_body, read_policy, read_properties, write_body, write_policy, write_properties},
     database::{Database, Transaction, row},
+    grants::is_principal,
     jobs::{self, Ended},
     sql::{Sql, sql},
     value::{Row, corrupt, values},
@@ -23,8 +24,8 @@ use crate::{
 
 macro_rules! object_columns {
     () => {
-        "o.id, o.schema_name, o.name, o.body, o.comment, o.properties, o.owner, o.created_at, \
-         o.definition_version"
+        "o.id, o.schema_name, o.name, o.body, o.comment, o.properties, o.owner, o.policy, \
+         o.created_at, o.definition_version"
     };
 }
 
@@ -77,6 +78,7 @@ impl<D: Database> Objects for SqlCatalog<D> {
             return Err(CatalogError::SchemaNotEmpty { schema: name.to_owned(), objects });
         }
         tx.rows(sql!("DELETE FROM schemas WHERE name = $1"), values![name]).await?;
+        forget_grants(&mut tx, "SCHEMA", name).await?;
         tx.commit().await
     }
 
@@ -100,22 +102,46 @@ impl<D: Database> Objects for SqlCatalog<D> {
         }
     }
 
+    async fn set_owner(
+        &self,
+        id: ObjectId,
+        definition_version: i64,
+        owner: &str,
+    ) -> Result<(), CatalogError> {
+        let mut tx = self.db.write("give an object another owner").await?;
+        next_objects_version(&mut tx).await?;
+        unchanged(&mut tx, id, definition_version).await?;
+        if !is_principal(&mut tx, owner).await? {
+            return Err(CatalogError::PrincipalNotFound(owner.to_owned()));
+        }
+        let sql = sql!("UPDATE objects SET owner = $2,"
+            " definition_version = definition_version + 1 WHERE id = $1");
+        tx.rows(sql, values![id, owner]).await?;
+        tx.commit().await
+    }
+
+    async fn set_policy(
+        &self,
+        id: ObjectId,
+        definition_version: i64,
+        policy: &Policy,
+    ) -> Result<(), CatalogError> {
+        let mut tx = self.db.write("give an object another policy").await?;
+        next_objects_version(&mut tx).await?;
+        unchanged(&mut tx, id, definition_version).await?;
+        let sql = sql!("UPDATE objects SET policy = $2,"
+            " definition_version = definition_version + 1 WHERE id = $1");
+        tx.rows(sql, values![id, write_policy(policy)?]).await?;
+        tx.commit().await
+    }
+
     async fn drop_object(&self, id: ObjectId, definition_version: i64) -> Result<(), CatalogError> {
         let mut tx = self.db.write("drop an object").await?;
         next_objects_version(&mut tx).await?;
         jobs::next_queue_seq(&mut tx, 0).await?;
-        let found = row(
-            &mut tx,
-            sql!("SELECT schema_name, name, definition_version FROM objects WHERE id = $1"),
-            values![id],
-        )
-        .await?;
-        let Some(mut found) = found else { return Err(CatalogError::ObjectGone(id.to_string())) };
-        let name = found.name("object name")?;
-        if found.int("definition version")? != definition_version {
-            return Err(CatalogError::ObjectChanged(name));
-        }
+        let name = unchanged(&mut tx, id, definition_version).await?;
         tx.rows(sql!("DELETE FROM objects WHERE id = $1"), values![id]).await?;
+        forget_grants(&mut tx, "OBJECT", &id.to_string()).await?;
         stop_jobs(&mut tx, id, &name).await?;
         tx.commit().await
     }
@@ -189,12 +215,42 @@ impl<D: Database> Objects for SqlCatalog<D> {
 }
 
 /// Counts a change, and makes everybody else who changes objects wait until this one is through.
-async fn next_objects_version(tx: &mut impl Transaction) -> Result<(), CatalogError> {
+pub(crate) async fn next_objects_version(tx: &mut impl Transaction) -> Result<(), CatalogError> {
     tx.rows(
         sql!("UPDATE catalog_state SET value = value + 1 WHERE name = 'objects_version'"),
         values![],
     )
     .await?;
+    Ok(())
+}
+
+/// The name of an object that is still as it was read.
+async fn unchanged(
+    tx: &mut impl Transaction,
+    id: ObjectId,
+    definition_version: i64,
+) -> Result<ObjectName, CatalogError> {
+    let found = row(
+        tx,
+        sql!("SELECT schema_name, name, definition_version FROM objects WHERE id = $1"),
+        values![id],
+    )
+    .await?;
+    let Some(mut found) = found else { return Err(CatalogError::ObjectGone(id.to_string())) };
+    let name = found.name("object name")?;
+    if found.int("definition version")? != definition_version {
+        return Err(CatalogError::ObjectChanged(name));
+    }
+    Ok(name)
+}
+
+async fn forget_grants(
+    tx: &mut impl Transaction,
+    kind: &'static str,
+    id: &str,
+) -> Result<(), CatalogError> {
+    let sql = sql!("DELETE FROM grants WHERE on_kind = $1 AND on_id = $2");
+    tx.rows(sql, values![kind, id]).await?;
     Ok(())
 }
 
@@ -286,6 +342,7 @@ fn read_object(mut row: Row) -> Result<Object, CatalogError> {
         comment: row.text_opt("comment")?,
         properties: read_properties(&row.text("object properties")?)?,
         owner: row.text("owner")?,
+        policy: read_policy(&row.text("policy")?)?,
         created_at: row.time("time of creation")?,
         definition_version: row.int("definition version")?,
     })

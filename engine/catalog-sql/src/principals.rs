@@ -5,10 +5,13 @@ use catalog::{
     error::CatalogError,
     principals::{Principals, User},
 };
+use model::rights::ADMIN;
 
 use crate::{
     SqlCatalog,
     database::{Database, Transaction, row},
+    grants::{insert_member, refuse_taken},
+    objects::next_objects_version,
     sql::sql,
     value::values,
 };
@@ -17,15 +20,16 @@ use crate::{
 impl<D: Database> Principals for SqlCatalog<D> {
     async fn add_user(&self, user: &User) -> Result<(), CatalogError> {
         let mut tx = self.db.write("add a user").await?;
-        let added = row(
-            &mut tx,
-            sql!("INSERT INTO users (name, password_hash) VALUES ($1, $2)"
-                 " ON CONFLICT (name) DO NOTHING RETURNING name"),
+        next_objects_version(&mut tx).await?;
+        refuse_taken(&mut tx, &user.name).await?;
+        let first = tx.rows(sql!("SELECT name FROM users LIMIT 1"), values![]).await?.is_empty();
+        tx.rows(
+            sql!("INSERT INTO users (name, password_hash) VALUES ($1, $2)"),
             values![user.name.as_str(), user.password_hash.as_str()],
         )
         .await?;
-        if added.is_none() {
-            return Err(CatalogError::UserExists(user.name.clone()));
+        if first {
+            insert_member(&mut tx, ADMIN, &user.name).await?;
         }
         tx.commit().await
     }

@@ -14,6 +14,7 @@ pub struct Sql {
 /// - `LOCK`: waits for the rows and locks them (SQLite has one writer and needs no lock),
 /// - `LOCK_J`: the same, for the rows of the table called `j` only,
 /// - `SKIP`, `SKIP_J`: locks the rows that nobody has locked and leaves out the others,
+/// - `BYTES`: the text before it compares by its bytes (in SQLite every text does),
 /// - `[list n]`: the texts in the JSON array that is parameter n,
 /// - the name of a macro that gives a literal.
 macro_rules! sql {
@@ -37,6 +38,12 @@ macro_rules! word {
     };
     (postgres SKIP_J) => {
         " FOR NO KEY UPDATE OF j SKIP LOCKED "
+    };
+    (postgres BYTES) => {
+        " COLLATE \"C\" "
+    };
+    (sqlite BYTES) => {
+        ""
     };
     (sqlite LOCK) => {
         ""

@@ -20,8 +20,10 @@ use sqlx::{
 
 /// Number, name and text of each migration, in order. Listed here instead of found by sqlx's macro,
 /// which would compile both drivers a second time.
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "init", include_str!("../../../sql/migrations/sqlite/0001_init.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "init", include_str!("../../../sql/migrations/sqlite/0001_init.sql")),
+    (2, "rights", include_str!("../../../sql/migrations/sqlite/0002_rights.sql")),
+];
 
 /// How long a call waits for another process or for a connection.
 const WAIT_MAX: Duration = Duration::from_secs(10);
@@ -172,11 +174,17 @@ fn read_row(row: &SqliteRow) -> Result<Row, sqlx::Error> {
 }
 
 fn migrator() -> Migrator {
+    migrator_to(i64::MAX)
+}
+
+/// The migrations up to a number.
+pub(crate) fn migrator_to(last: i64) -> Migrator {
     let migration = |(version, name, text): (i64, &'static str, &'static str)| {
         let text = SqlStr::from_static(text);
         Migration::new(version, name.into(), MigrationType::Simple, text, false)
     };
-    Migrator::with_migrations(MIGRATIONS.into_iter().map(migration).collect())
+    let wanted = MIGRATIONS.into_iter().filter(|(version, ..)| *version <= last);
+    Migrator::with_migrations(wanted.map(migration).collect())
 }
 
 async fn migrate(pool: &SqlitePool) -> Result<(), CatalogError> {

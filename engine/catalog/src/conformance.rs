@@ -13,6 +13,7 @@ mod claims;
 mod concurrent;
 mod control;
 mod fixture;
+mod grants;
 mod leases;
 mod objects;
 mod principals;
@@ -47,6 +48,7 @@ pub fn checks() -> Vec<Check> {
     [
         objects::checks(),
         principals::checks(),
+        grants::checks(),
         submit::checks(),
         claims::checks(),
         leases::checks(),

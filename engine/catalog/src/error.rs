@@ -78,9 +78,39 @@ pub enum CatalogError {
     /// The lease is no longer ours.
     #[error("the lease of run {0} was lost to another worker")]
     LeaseLost(String),
-    /// The user is there already.
-    #[error("user '{0}' already exists")]
-    UserExists(String),
+    /// A user or role of that name is there already.
+    #[error("there is already a user or role '{0}'")]
+    PrincipalExists(String),
+    /// Neither a user nor a role has that name.
+    #[error("there is no user or role '{0}'")]
+    PrincipalNotFound(String),
+    /// No role of that name.
+    #[error("there is no role '{0}'")]
+    RoleNotFound(String),
+    /// A role that would be a member of itself.
+    #[error(
+        "'{role}' is a member of '{member}' already, so '{member}' cannot become a member of it"
+    )]
+    RoleCycle {
+        /// The role.
+        role: String,
+        /// Who was to become a member.
+        member: String,
+    },
+    /// Nobody would be left who may do everything.
+    #[error("'{0}' is the last user who is an admin: make another one an admin first")]
+    LastAdmin(String),
+    /// A role that the server needs.
+    #[error("role '{0}' belongs to the server and stays")]
+    BuiltInRole(String),
+    /// A user or role that owns something.
+    #[error("'{name}' owns {objects} objects: drop them, or give them away with ALTER … OWNER TO")]
+    StillOwns {
+        /// The user or role.
+        name: String,
+        /// How many objects.
+        objects: u64,
+    },
 }
 
 impl CatalogError {
@@ -90,15 +120,21 @@ impl CatalogError {
         match self {
             Self::Database { transient: true, .. } => Code::Unavailable,
             Self::Database { .. } => Code::Internal,
-            Self::NewerSchema { .. } | Self::SchemaNotEmpty { .. } | Self::JobState { .. } => {
-                Code::FailedPrecondition
-            }
+            Self::NewerSchema { .. }
+            | Self::SchemaNotEmpty { .. }
+            | Self::JobState { .. }
+            | Self::RoleCycle { .. }
+            | Self::LastAdmin(_)
+            | Self::BuiltInRole(_)
+            | Self::StillOwns { .. } => Code::FailedPrecondition,
             Self::Corrupt { .. } => Code::DataLoss,
             Self::SchemaNotFound(_)
             | Self::ObjectNotFound(_)
             | Self::ObjectGone(_)
-            | Self::JobNotFound(_) => Code::NotFound,
-            Self::SchemaExists(_) | Self::ObjectExists(_) | Self::UserExists(_) => {
+            | Self::JobNotFound(_)
+            | Self::PrincipalNotFound(_)
+            | Self::RoleNotFound(_) => Code::NotFound,
+            Self::SchemaExists(_) | Self::ObjectExists(_) | Self::PrincipalExists(_) => {
                 Code::AlreadyExists
             }
             Self::ObjectChanged(_) | Self::LeaseLost(_) => Code::Aborted,

@@ -5,6 +5,7 @@
 //! `test-support`), holds both to the promises made here.
 
 pub mod error;
+pub mod grants;
 pub mod jobs;
 pub mod objects;
 pub mod principals;
@@ -12,12 +13,13 @@ pub mod principals;
 #[cfg(feature = "test-support")]
 pub mod conformance;
 
+use grants::Grants;
 use jobs::Jobs;
 use objects::Objects;
 use principals::Principals;
 
 /// Everything a catalog can do. Adapters are chosen in one place, where the server boots.
-pub trait Catalog: Objects + Jobs + Principals {
+pub trait Catalog: Objects + Jobs + Principals + Grants {
     /// The name of the database and where it is, without secrets, for people.
     fn describe(&self) -> String;
 

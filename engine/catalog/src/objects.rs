@@ -1,7 +1,11 @@
 //! Schemas and the objects in them.
 
 use async_trait::async_trait;
-use model::{id::ObjectId, name::ObjectName, object::Object};
+use model::{
+    id::ObjectId,
+    name::ObjectName,
+    object::{Object, Policy},
+};
 
 use crate::error::CatalogError;
 
@@ -51,23 +55,44 @@ pub trait Objects: Send + Sync {
     /// Makes a schema. [`CatalogError::SchemaExists`] when it is there.
     async fn create_schema(&self, schema: &Schema) -> Result<(), CatalogError>;
 
-    /// Removes a schema. With objects in it: [`CatalogError::SchemaNotEmpty`]. The default schema
+    /// Removes a schema with the grants on it. With objects in it: [`CatalogError::SchemaNotEmpty`]. The default schema
     /// cannot be removed: [`CatalogError::SchemaNotEmpty`] too.
     async fn drop_schema(&self, name: &str) -> Result<(), CatalogError>;
 
     /// Stores an object under its name. The schema has to exist.
     ///
-    /// With [`OnConflict::Replace`] the stored object keeps its id, owner and creation time, and its
-    /// definition version grows by one.
+    /// With [`OnConflict::Replace`] the stored object keeps its id, owner, policy and creation time,
+    /// and its definition version grows by one.
     async fn put_object(&self, object: &Object, on: OnConflict) -> Result<Put, CatalogError>;
 
-    /// Removes the object that was read at this definition version. Its QUEUED jobs become
+    /// Removes the object that was read at this definition version, with the grants on it. Its QUEUED jobs become
     /// CANCELLED (at no known time: this call is told none), those that a worker has are asked to
     /// stop. Its finished jobs stay for the record.
     ///
     /// [`CatalogError::ObjectGone`] when it is not there, [`CatalogError::ObjectChanged`] when it
     /// has another definition version.
     async fn drop_object(&self, id: ObjectId, definition_version: i64) -> Result<(), CatalogError>;
+
+    /// Gives the object that was read at this definition version another owner, a user or role;
+    /// the definition version grows by one.
+    ///
+    /// [`CatalogError::PrincipalNotFound`] when there is none; for the object as
+    /// [`Objects::drop_object`].
+    async fn set_owner(
+        &self,
+        id: ObjectId,
+        definition_version: i64,
+        owner: &str,
+    ) -> Result<(), CatalogError>;
+
+    /// Gives the object that was read at this definition version another policy; the definition
+    /// version grows by one. Errors as those of [`Objects::drop_object`].
+    async fn set_policy(
+        &self,
+        id: ObjectId,
+        definition_version: i64,
+        policy: &Policy,
+    ) -> Result<(), CatalogError>;
 
     /// The named objects that exist, in one read transaction; missing names are left out.
     async fn objects_named(&self, names: &[ObjectName]) -> Result<Vec<Object>, CatalogError>;

@@ -1,13 +1,12 @@
 //! Users, as far as logging in needs them.
 
-use async_trait::async_trait;
-
 use crate::error::CatalogError;
+use async_trait::async_trait;
 
 /// A stored user. The password itself is never stored.
 #[derive(Clone, PartialEq, Eq)]
 pub struct User {
-    /// Unique name.
+    /// Unique name, also among roles.
     pub name: String,
     /// Argon2 hash in its standard text form.
     pub password_hash: String,
@@ -22,7 +21,8 @@ impl std::fmt::Debug for User {
 /// Users.
 #[async_trait]
 pub trait Principals: Send + Sync {
-    /// Adds a user. [`CatalogError::UserExists`] when the name is taken.
+    /// Adds a user. The first one is an admin. [`CatalogError::PrincipalExists`] when a user or role
+    /// has the name.
     async fn add_user(&self, user: &User) -> Result<(), CatalogError>;
 
     /// Sets a new password hash. `false` when there is no such user.

@@ -9,5 +9,6 @@ pub mod job;
 pub mod name;
 pub mod object;
 pub mod principal;
+pub mod rights;
 pub mod schedule;
 pub mod time;

@@ -24,10 +24,32 @@ pub struct Object {
     pub properties: Properties,
     /// Name of the principal who created it.
     pub owner: String,
+    /// What of its rows others than its owner see.
+    pub policy: Policy,
     /// When it was created.
     pub created_at: Timestamp,
     /// Counts the definitions that this object has had; 1 for the first.
     pub definition_version: i64,
+}
+
+/// What those who may read an object, and do not own it, see of its rows. Expressions are SQL over
+/// its columns.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Policy {
+    /// Only rows for which this is true; all when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row_filter: Option<String>,
+    /// What is shown in the place of a column.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub masks: BTreeMap<String, String>,
+}
+
+impl Policy {
+    /// Whether everybody who may read sees everything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.row_filter.is_none() && self.masks.is_empty()
+    }
 }
 
 /// What kind of thing an object is, with what only that kind has.

@@ -1,19 +1,20 @@
 //! What tables there are and which columns they have, for drivers and for people.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use arrow::datatypes::SchemaRef;
 use dialect::statement::TableUse;
 use futures::{StreamExt, future::BoxFuture, stream};
 use model::{
-    name::{ObjectName, RESERVED_SCHEMAS},
+    name::{DEFAULT_SCHEMA, ObjectName, RESERVED_SCHEMAS},
     object::{Object, ObjectBody, ObjectKind},
+    rights::{Columns, Rights},
 };
 
 use crate::{
     error::QueryError,
     queries::{Inner, Queries},
-    resolve::{Pins, Purpose, Reads, resolve},
+    resolve::{Pins, Purpose, Reads, Wanted, resolve},
     session::Session,
     system,
     wire::wire_schema,
@@ -61,7 +62,7 @@ impl Queries {
     /// Schemas whose name fits the pattern of SQL LIKE, sorted, reserved ones included.
     pub async fn schemas(
         &self,
-        _session: &Session,
+        _: &Session,
         like: Option<&str>,
     ) -> Result<Vec<String>, QueryError> {
         let stored = self.inner.options.catalog.schemas().await?;
@@ -83,7 +84,7 @@ impl Queries {
 
     pub(crate) async fn tables_of(
         inner: &Inner,
-        _session: &Session,
+        session: &Session,
         filter: &TableFilter,
     ) -> Result<Vec<TableInfo>, QueryError> {
         let fits = |name: &ObjectName, table_type: &str| {
@@ -91,12 +92,15 @@ impl Queries {
                 && filter.name.as_ref().is_none_or(|like| like_matches(like, name.name()))
                 && filter.types.as_ref().is_none_or(|types| types.iter().any(|t| t == table_type))
         };
+        let rights = inner.rights(session.principal()).await?;
         let objects = inner.options.catalog.objects().await?;
-        let wanted =
-            objects.into_iter().filter(|object| fits(&object.name, object.kind().as_sql()));
-        let with_columns = filter.with_columns;
+        let wanted = objects
+            .into_iter()
+            .filter(|object| fits(&object.name, object.kind().as_sql()) && rights.sees(object));
+        let (with_columns, rights) = (filter.with_columns, &rights);
         let mut tables: Vec<TableInfo> = stream::iter(wanted.map(|object| async move {
-            let columns = if with_columns { columns(inner, &object).await.ok() } else { None };
+            let columns =
+                if with_columns { columns(inner, rights, &object).await.ok() } else { None };
             TableInfo {
                 table_type: object.kind().as_sql(),
                 columns: columns.map(|schema| wire_schema(&schema)),
@@ -143,9 +147,10 @@ async fn system_columns(inner: &Inner) -> Result<&HashMap<ObjectName, SchemaRef>
         for name in system_tables()? {
             let sql = format!("SELECT * FROM {}", name.to_sql());
             let query = crate::resolve::parse_stored(&sql)?;
-            let pins = Pins::new();
-            let reads = Reads::from(&query);
-            let resolved = resolve(inner, "main", reads, Purpose::Describe, &pins).await?;
+            let (reads, pins) = (Reads::from(&query), Pins::new());
+            // Whoever asks may see the columns of such a table; its rows are another matter.
+            let rights = Arc::new(Rights::everything(""));
+            let resolved = resolve(inner, reads, &described(rights, &pins)).await?;
             let plan = crate::plan::logical(&resolved.state, &query).await?;
             columns.insert(name, wire_schema(plan.schema().as_arrow()));
         }
@@ -163,10 +168,14 @@ pub(crate) struct DescribedTable {
 }
 
 /// Every table of the catalog. One that cannot be opened is listed without columns.
-pub(crate) async fn all(queries: &Inner) -> Result<Vec<DescribedTable>, QueryError> {
+pub(crate) async fn all(
+    queries: &Inner,
+    rights: &Rights,
+) -> Result<Vec<DescribedTable>, QueryError> {
     let objects = queries.options.catalog.objects().await?;
-    let described = stream::iter(objects.into_iter().map(|object| async move {
-        let schema = columns(queries, &object).await.inspect_err(|error| {
+    let objects = objects.into_iter().filter(|object| rights.sees(object));
+    let described = stream::iter(objects.map(|object| async move {
+        let schema = columns(queries, rights, &object).await.inspect_err(|error| {
             tracing::debug!(name = %object.name, %error, "columns are not known");
         });
         DescribedTable {
@@ -183,26 +192,43 @@ pub(crate) async fn all(queries: &Inner) -> Result<Vec<DescribedTable>, QueryErr
     Ok(described.buffer_unordered(DESCRIBED_AT_ONCE).collect().await)
 }
 
-/// The columns of one object, under the types that it is stored with.
+/// The columns of one object that somebody may read, under the types that it is stored with; all of
+/// them for one who may know of it and read none.
 pub(crate) fn columns<'a>(
     queries: &'a Inner,
+    rights: &'a Rights,
     object: &'a Object,
 ) -> BoxFuture<'a, Result<SchemaRef, QueryError>> {
     // Boxed because describing everything is itself a part of resolving.
-    Box::pin(columns_of(queries, object))
+    Box::pin(columns_of(queries, rights, object))
 }
 
-async fn columns_of(queries: &Inner, object: &Object) -> Result<SchemaRef, QueryError> {
+async fn columns_of(
+    queries: &Inner,
+    rights: &Rights,
+    object: &Object,
+) -> Result<SchemaRef, QueryError> {
     let parts = vec![object.name.schema().to_owned(), object.name.name().to_owned()];
     let used = TableUse { name: parts.clone(), at: None, planned_name: parts };
     let reads = Reads { tables: std::slice::from_ref(&used), files: &[] };
-    let resolved = resolve(queries, "main", reads, Purpose::Describe, &Pins::new()).await?;
-    if let Some(snapshot) = resolved.snapshots.get(&object.name) {
+    let whole = rights.columns(object).is_none_or(|columns| columns == Columns::All)
+        && (rights.owns(object) || object.policy.masks.is_empty());
+    let rights = match whole {
+        true => Rights::everything(rights.name()),
+        false => rights.clone(),
+    };
+    let pins = Pins::new();
+    let resolved = resolve(queries, reads, &described(Arc::new(rights), &pins)).await?;
+    if whole && let Some(snapshot) = resolved.snapshots.get(&object.name) {
         return Ok(snapshot.schema());
     }
     let query = crate::resolve::parse_stored(&format!("SELECT * FROM {}", object.name.to_sql()))?;
     let plan = crate::plan::logical(&resolved.state, &query).await?;
     Ok(wire_schema(plan.schema().as_arrow()))
+}
+
+fn described(rights: Arc<Rights>, pins: &Pins) -> Wanted<'_> {
+    Wanted { rights, default_schema: DEFAULT_SCHEMA, purpose: Purpose::Describe, pins }
 }
 
 fn primary_key(object: &Object) -> Vec<String> {

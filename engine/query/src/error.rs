@@ -32,6 +32,16 @@ pub enum QueryError {
         /// The most similar name that does exist.
         nearest: Option<String>,
     },
+    /// The caller, or the owner of what it uses, may not do that.
+    #[error("'{who}' may not {what}")]
+    Denied {
+        /// Whose rights do not suffice.
+        who: String,
+        /// What was to be done.
+        what: String,
+        /// Who can change that.
+        hint: String,
+    },
     /// The object is of another kind than the statement says or needs.
     #[error("'{name}' is a {kind} {problem}")]
     WrongKind {
@@ -122,6 +132,7 @@ impl QueryError {
             | Self::ViewDepth(_)
             | Self::Invalid(_)
             | Self::WrongKind { .. } => Code::InvalidArgument,
+            Self::Denied { .. } => Code::PermissionDenied,
             Self::TableNotFound { .. } => Code::NotFound,
             Self::NotRefreshed(_) | Self::JobEnded(_) => Code::FailedPrecondition,
             Self::Engine(error) => engine_code(error),
@@ -145,6 +156,7 @@ impl QueryError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Syntax(error) => error.hint.clone(),
+            Self::Denied { hint, .. } => Some(hint.clone()),
             Self::TableNotFound { nearest: Some(nearest), .. } => {
                 Some(format!("did you mean '{nearest}'?"))
             }

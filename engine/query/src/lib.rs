@@ -6,6 +6,9 @@
 
 mod admit;
 mod answer;
+mod authorize;
+mod barrier;
+mod caller;
 mod care;
 mod command;
 pub mod describe;

@@ -23,7 +23,7 @@ use datafusion::{
 use dialect::statement::Query;
 use model::name::{CATALOG, DEFAULT_SCHEMA};
 
-use crate::{error::QueryError, options::QueryLimits, pause::Pauses, same_names};
+use crate::{barrier, error::QueryError, options::QueryLimits, pause::Pauses, same_names};
 
 const FOOTER_CACHE_BYTES: usize = 128 << 20;
 
@@ -66,6 +66,7 @@ pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionS
         .with_config(config)
         .with_runtime_env(env)
         .with_default_features()
+        .with_query_planner(Arc::new(barrier::Planner))
         .with_physical_optimizer_rules(same_names::physical_rules())
         // Last: what it adds is part of no pattern that another rule looks for.
         .with_physical_optimizer_rule(Arc::new(Pauses))

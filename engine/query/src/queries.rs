@@ -19,6 +19,7 @@ use model::{
     id::QueryId,
     name::{ObjectName, RESERVED_SCHEMAS},
     object::Object,
+    rights::Rights,
 };
 use parking_lot::Mutex;
 use rt::cpu::CpuRuntime;
@@ -26,6 +27,7 @@ use tokio::sync::OnceCell;
 
 use crate::{
     admit::Admission,
+    authorize,
     care::Care,
     command,
     error::QueryError,
@@ -33,7 +35,7 @@ use crate::{
     nearest::nearest,
     options::QueriesOptions,
     pause, plan,
-    resolve::{self, Pins, Purpose, Reads, Resolved},
+    resolve::{self, Pins, Purpose, Reads, Resolved, Wanted},
     session::{INCOMING_ROWS, Session},
     stream::{Held, QueryStream},
     wire,
@@ -298,8 +300,10 @@ impl Queries {
         let queries = self.clone();
         let (caller, statement) = (session.clone(), prepared.statement.clone());
         let parameters = parameters.cloned();
-        let work =
-            async move { command::run(&queries, &caller, statement, parameters.as_ref()).await };
+        let work = async move {
+            authorize::check(&queries.inner, &caller, &statement).await?;
+            command::run(&queries, &caller, statement, parameters.as_ref()).await
+        };
         self.effect(session, &prepared.sql, work).await
     }
 
@@ -415,7 +419,9 @@ impl Inner {
         purpose: Purpose,
         pins: &Pins,
     ) -> Result<Resolved, QueryError> {
-        let resolved = resolve::resolve(self, session.schema(), reads, purpose, pins).await?;
+        let rights = self.rights(session.principal()).await?;
+        let wanted = Wanted { rights, default_schema: session.schema(), purpose, pins };
+        let resolved = resolve::resolve(self, reads, &wanted).await?;
         if let Some(rows) = session.rows() {
             resolved.add(session.schema(), INCOMING_ROWS, rows.table()?)?;
         }
@@ -433,19 +439,33 @@ impl Inner {
     }
 
     /// The object of that name, or the error that names the nearest one.
-    pub(crate) async fn object_named(&self, name: &ObjectName) -> Result<Object, QueryError> {
+    pub(crate) async fn object_named(
+        &self,
+        session: &Session,
+        name: &ObjectName,
+    ) -> Result<Object, QueryError> {
         match self.objects_named(std::slice::from_ref(name)).await?.pop() {
             Some(object) => Ok(object),
-            None => Err(self.not_found(name.clone()).await),
+            None => Err(self.missing(session, name.clone()).await),
         }
     }
 
-    pub(crate) async fn not_found(&self, name: ObjectName) -> QueryError {
+    /// The error for a name that nothing has, as far as the caller can know.
+    pub(crate) async fn missing(&self, session: &Session, name: ObjectName) -> QueryError {
+        match self.rights(session.principal()).await {
+            Ok(rights) => self.not_found(&rights, name).await,
+            Err(error) => error,
+        }
+    }
+
+    /// As [`Inner::missing`], for a caller with these rights.
+    pub(crate) async fn not_found(&self, rights: &Rights, name: ObjectName) -> QueryError {
         let known = match self.options.catalog.objects().await {
             Ok(objects) => objects,
             Err(error) => return error.into(),
         };
-        let nearest = nearest(&name, known.iter().map(|object| &object.name));
+        let known = known.iter().filter(|object| rights.sees(object) && object.name != name);
+        let nearest = nearest(&name, known.map(|object| &object.name));
         QueryError::TableNotFound { name, nearest }
     }
 
@@ -458,6 +478,7 @@ impl Inner {
             )));
         }
         let statement = dialect::parse(&sql)?;
+        authorize::check(self, session, &statement).await?;
         if let Some(batch) = self.rows_of_show(session, &statement).await? {
             return Ok(Prepared {
                 sql,
@@ -516,6 +537,10 @@ impl Inner {
     ) -> Result<(SchemaRef, PlanBody), QueryError> {
         if !is_query(statement) {
             return Err(QueryError::Invalid("the statement is not a query".to_owned()));
+        }
+        if first_plan.is_none() {
+            // Rights may be others than when it was prepared.
+            authorize::check(self, session, statement).await?;
         }
         if let Some(batch) = self.rows_of_show(session, statement).await? {
             let schema = wire::wire_schema(&batch.schema());
@@ -617,11 +642,29 @@ pub(crate) async fn check_query(
         _ => Purpose::Read,
     };
     let resolved = inner.resolve(session, query.into(), purpose, &Pins::new()).await?;
+    if explain.is_some() {
+        may_explain(inner, session, &resolved).await?;
+    }
     let plan = match explain {
         None => plan::logical(&resolved.state, query).await?,
         Some(explain) => resolved.state.statement_to_plan(explain.statement(query)?).await?,
     };
     Ok(Checked { resolved, plan, parameters: query.parameters })
+}
+
+/// A plan tells of values: those of a policy, and those by which files are left out.
+async fn may_explain(
+    inner: &Inner,
+    session: &Session,
+    resolved: &Resolved,
+) -> Result<(), QueryError> {
+    let Some(table) = &resolved.guarded else { return Ok(()) };
+    let rights = inner.rights(session.principal()).await?;
+    Err(authorize::denied(
+        &rights,
+        &format!("see the plan of a query on '{table}', of which it sees a part only"),
+        "whoever owns the table may EXPLAIN the query",
+    ))
 }
 
 /// How to explain.

@@ -1,4 +1,13 @@
 //! Names to tables: one snapshot of the catalog and one version of each table for one statement.
+//!
+//! A statement is made of *scopes*: its own text, and below it the text of each view and each policy
+//! that it reads through. Each scope has names of its own and is read with the rights of whoever
+//! wrote it: the caller's for the statement, the owner's for a view or a policy.
+
+mod find;
+mod guard;
+mod one_query;
+mod open;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -6,33 +15,25 @@ use std::{
 };
 
 use arrow::datatypes::SchemaRef;
-use async_trait::async_trait;
-use datafusion::{
-    catalog::{
-        CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider,
-        SchemaProvider, Session as DataFusionSession, TableProvider,
-    },
-    datasource::ViewTable,
-    error::DataFusionError,
-    execution::SessionState,
-    logical_expr::{Expr, TableType},
-    physical_plan::ExecutionPlan,
-};
+use datafusion::{catalog::TableProvider, datasource::ViewTable, execution::SessionState};
 use dialect::statement::{FilesUse, Query, Statement, TableUse, TimeTravel};
-use futures::{StreamExt, TryStreamExt, stream};
-use lake::{At, Snapshot};
+use lake::Snapshot;
 use model::{
     id::ObjectId,
     job::PinnedInput,
-    name::{CATALOG, ObjectName},
-    object::{MaterializedView, Object, ObjectBody, Table, TableFormat},
-    time::Timestamp,
+    name::ObjectName,
+    object::Object,
+    rights::{Grant, PUBLIC, Privilege, Rights, Securable},
 };
 
-use crate::{error::QueryError, queries::Inner, system};
-
-const VIEW_DEPTH_MAX: usize = 32;
-const SNAPSHOTS_AT_ONCE: usize = 16;
+use crate::{
+    barrier, caller, error::QueryError, queries::Inner, session::Session, system, wire::wire_type,
+};
+pub(crate) use find::target_name;
+use find::{ObjectUse, Scope, Source, StoredKind, StoredQuery};
+pub(crate) use one_query::Described;
+use one_query::OneQueryCatalog;
+pub(crate) use open::at;
 
 /// What the tables are wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,16 @@ pub(crate) enum Purpose {
 /// Versions that inputs are pinned to; what is not in it is read at its newest version.
 pub(crate) type Pins = HashMap<ObjectId, PinnedInput>;
 
+/// Who wants the tables, and how.
+pub(crate) struct Wanted<'a> {
+    /// What the caller may do.
+    pub(crate) rights: Arc<Rights>,
+    /// Schema of names that say none.
+    pub(crate) default_schema: &'a str,
+    pub(crate) purpose: Purpose,
+    pub(crate) pins: &'a Pins,
+}
+
 /// The tables of one statement, ready for the planner.
 pub(crate) struct Resolved {
     /// Knows the statement's tables and no others.
@@ -54,6 +65,8 @@ pub(crate) struct Resolved {
     pub(crate) snapshots: HashMap<ObjectName, Arc<Snapshot>>,
     /// Files that are read without a table's name, directly or through views.
     pub(crate) files: Vec<FilesUse>,
+    /// A table of whose rows or columns the caller, or the owner of a view, sees a part only.
+    pub(crate) guarded: Option<ObjectName>,
     uses: HashSet<ObjectUse>,
     catalog: OneQueryCatalog,
 }
@@ -98,242 +111,143 @@ impl Resolved {
     }
 }
 
-/// Finds, checks and opens everything that `tables` name, directly or through views.
+/// Finds, checks and opens everything that a statement names, directly or through views.
+///
+/// [`QueryError::Denied`] for what the caller may not read, before any file is opened; what it may
+/// not even know of is [`QueryError::TableNotFound`].
 pub(crate) async fn resolve(
     queries: &Inner,
-    default_schema: &str,
     reads: Reads<'_>,
-    purpose: Purpose,
-    pins: &Pins,
+    wanted: &Wanted<'_>,
 ) -> Result<Resolved, QueryError> {
-    let found = find(queries, default_schema, reads, purpose).await?;
-    let opened = open(queries, &found, purpose, pins).await?;
-    let mut state = queries.state(default_schema);
-    let schemas = OneQueryCatalog::register(&mut state);
+    let found = find::find(queries, reads, wanted).await?;
+    let opened: HashMap<_, _> = open::open(queries, &found, wanted).await?.into_iter().collect();
     let mut snapshots = HashMap::new();
-    for (object_use, table) in opened {
-        if let OpenTable::Delta(snapshot) = &table {
+    for (object_use, table) in &opened {
+        if let Some(snapshot) = table.snapshot() {
             // The newest version stands for the table; older ones are only read.
             let newest = object_use.at.is_none();
             if newest || !snapshots.contains_key(&object_use.name) {
                 snapshots.insert(object_use.name.clone(), Arc::clone(snapshot));
             }
         }
-        schemas.add(
-            object_use.name.schema(),
-            &object_use.planned_name,
-            table.provider(&state, queries).await?,
-        )?;
     }
-    for read in &found.files {
-        let provider =
-            open_files(queries, &read.files, &state).await.map_err(|error| {
-                match read.via.clone() {
-                    Some(name) => QueryError::View { name, source: Box::new(error) },
-                    None => error,
+    let mut stored: HashMap<usize, Arc<dyn TableProvider>> = HashMap::new();
+    let mut statement = None;
+    for number in found.inner_first()? {
+        let scope = &found.scopes[number];
+        let (state, catalog) = scope_state(queries, scope, wanted).await?;
+        for relation in &scope.relations {
+            let provider = match &relation.source {
+                Source::Table(object_use) => {
+                    let Some(table) = opened.get(object_use) else { continue };
+                    table.provider(&state, queries).await?
                 }
-            })?;
-        schemas.add(default_schema, &read.files.planned_name(), provider)?;
+                Source::Stored(inner) => match stored.get(inner) {
+                    Some(provider) => Arc::clone(provider),
+                    None => continue,
+                },
+            };
+            catalog.add(&relation.schema, &relation.planned_name, provider)?;
+        }
+        match &scope.query {
+            None => statement = Some((state, catalog)),
+            Some(query) => {
+                let provider = plan_stored(&state, query).await.map_err(|error| query.blame(error));
+                stored.insert(number, provider?);
+            }
+        }
     }
-    for name in &found.system {
-        let provider = system::table(queries, name.name())
+    let Some((state, catalog)) = statement else { return Err(QueryError::ViewDepth(0)) };
+    let guarded = found.guarded().cloned();
+    let files = found.scopes.into_iter().flat_map(|scope| scope.files).collect();
+    Ok(Resolved { state, snapshots, files, guarded, uses: found.uses, catalog })
+}
+
+/// The planner's session for one scope, with everything in it that is no table of the catalog.
+async fn scope_state(
+    queries: &Inner,
+    scope: &Scope,
+    wanted: &Wanted<'_>,
+) -> Result<(SessionState, OneQueryCatalog), QueryError> {
+    let mut state = queries.state(wanted.default_schema);
+    caller::register(&mut state, &wanted.rights)?;
+    let catalog = OneQueryCatalog::register(&mut state);
+    for files in &scope.files {
+        let provider = open::open_files(queries, files, &state).await;
+        let provider = provider.map_err(|error| scope.blame(error))?;
+        catalog.add(wanted.default_schema, &files.planned_name(), provider)?;
+    }
+    for name in &scope.system {
+        let provider = system::table(queries, &scope.rights, name.name())
             .await?
             .ok_or_else(|| QueryError::TableNotFound { name: name.clone(), nearest: None })?;
-        schemas.add(name.schema(), name.name(), provider)?;
+        catalog.add(name.schema(), name.name(), provider)?;
     }
-    if found.information_schema {
-        describe_everything(queries, &schemas, &found).await?;
+    if scope.information_schema {
+        describe_everything(queries, &catalog, scope).await?;
     }
-    for name in found.views_in_order() {
-        let view = &found.views[&name];
-        let plan = plan_stored(&state, &view.query)
-            .await
-            .map_err(|source| QueryError::View { name: name.clone(), source: Box::new(source) })?;
-        let provider: Arc<dyn TableProvider> = if view.is_transform {
-            // Its own table does not exist yet: only its columns are known.
+    Ok((state, catalog))
+}
+
+/// A stored query as a table.
+async fn plan_stored(
+    state: &SessionState,
+    stored: &StoredQuery,
+) -> Result<Arc<dyn TableProvider>, QueryError> {
+    let plan = crate::plan::logical(state, &stored.query).await?;
+    Ok(match &stored.kind {
+        StoredKind::View { definition } => Arc::new(ViewTable::new(plan, Some(definition.clone()))),
+        // Its own table does not exist yet: only its columns are known.
+        StoredKind::Transform => {
             Arc::new(Described::new(stored_schema(plan.schema().as_arrow())?, None))
-        } else {
-            Arc::new(ViewTable::new(plan, Some(view.definition.clone())))
+        }
+        StoredKind::Columns => Arc::new(ViewTable::new(plan, None)),
+        StoredKind::Policy => Arc::new(ViewTable::new(barrier::above(plan), None)),
+    })
+}
+
+/// Plans what a policy would show to others, with the rights of the object's owner.
+pub(crate) async fn check_policy(
+    queries: &Inner,
+    session: &Session,
+    object: &Object,
+) -> Result<(), QueryError> {
+    let everybody = Grant {
+        grantee: PUBLIC.to_owned(),
+        privilege: Privilege::Select,
+        on: Securable::Catalog,
+        column: None,
+    };
+    let reader = Rights::new("", BTreeSet::new(), vec![everybody]);
+    let Some(shown) = guard::of(object, &reader, None)? else { return Ok(()) };
+    let rights = queries.rights_of(&object.owner).await?;
+    let (default_schema, pins) = (session.schema(), Pins::new());
+    let wanted = Wanted { rights, default_schema, purpose: Purpose::Describe, pins: &pins };
+    let resolved = resolve(queries, (&shown.query).into(), &wanted).await?;
+    let plan = crate::plan::logical(&resolved.state, &shown.query).await?;
+    let owner = queries.rights_of(&object.owner).await?;
+    let columns = crate::describe::columns(queries, &owner, object).await?;
+    for column in object.policy.masks.keys() {
+        let (Ok(stored), Ok(masked)) =
+            (columns.field_with_name(column), plan.schema().as_arrow().field_with_name(column))
+        else {
+            continue;
         };
-        schemas.add(name.schema(), name.name(), provider)?;
+        let (stored, masked) = (wire_type(stored.data_type()), wire_type(masked.data_type()));
+        if stored != masked {
+            return Err(QueryError::Invalid(format!(
+                "the mask of '{column}' is {masked} and the column is {stored}: \
+                 CAST the mask, so that everybody sees one type"
+            )));
+        }
     }
-    let files = found.files.into_iter().map(|read| read.files).collect();
-    Ok(Resolved { state, snapshots, files, uses: found.uses, catalog: schemas })
+    Ok(())
 }
 
 /// The schema that a result has once it is stored.
 pub(crate) fn stored_schema(schema: &arrow::datatypes::Schema) -> Result<SchemaRef, QueryError> {
     Ok(lake::delta_schema(schema)?)
-}
-
-/// One table or version of a table that the statement reads.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct ObjectUse {
-    name: ObjectName,
-    planned_name: String,
-    at: Option<TimeTravel>,
-    /// The view that names it, when the statement itself does not.
-    via: Option<ObjectName>,
-}
-
-impl ObjectUse {
-    fn reads_changes(&self) -> bool {
-        matches!(self.at, Some(TimeTravel::Changes { .. }))
-    }
-}
-
-/// Files that the statement reads by a function.
-struct FoundFiles {
-    files: FilesUse,
-    /// The view that names them, when the statement itself does not.
-    via: Option<ObjectName>,
-}
-
-struct StoredQuery {
-    query: Query,
-    definition: String,
-    is_transform: bool,
-}
-
-#[derive(Default)]
-struct Found {
-    objects: HashMap<ObjectName, Object>,
-    uses: HashSet<ObjectUse>,
-    files: Vec<FoundFiles>,
-    views: HashMap<ObjectName, StoredQuery>,
-    system: BTreeSet<ObjectName>,
-    information_schema: bool,
-}
-
-impl Found {
-    fn add_files(&mut self, files: &[FilesUse], via: Option<&ObjectName>) {
-        for files in files {
-            if !self.files.iter().any(|known| known.files == *files) {
-                self.files.push(FoundFiles { files: files.clone(), via: via.cloned() });
-            }
-        }
-    }
-
-    /// Views such that each comes after those that it reads.
-    fn views_in_order(&self) -> Vec<ObjectName> {
-        fn visit(
-            name: &ObjectName,
-            found: &Found,
-            seen: &mut HashSet<ObjectName>,
-            order: &mut Vec<ObjectName>,
-        ) {
-            let Some(view) = found.views.get(name) else { return };
-            if !seen.insert(name.clone()) {
-                return;
-            }
-            for used in &view.query.tables {
-                if let Ok(read) = ObjectName::from_parts(&used.name, "") {
-                    visit(&read, found, seen, order);
-                }
-            }
-            order.push(name.clone());
-        }
-        let (mut seen, mut order) = (HashSet::new(), Vec::new());
-        let mut names: Vec<_> = self.views.keys().collect();
-        names.sort();
-        for name in names {
-            visit(name, self, &mut seen, &mut order);
-        }
-        order
-    }
-}
-
-async fn find(
-    queries: &Inner,
-    default_schema: &str,
-    reads: Reads<'_>,
-    purpose: Purpose,
-) -> Result<Found, QueryError> {
-    let mut found = Found::default();
-    found.add_files(reads.files, None);
-    let mut level = named_uses(reads.tables, default_schema, None)?;
-    for _ in 0..VIEW_DEPTH_MAX {
-        let mut wanted = BTreeSet::new();
-        for object_use in &level {
-            if object_use.name.schema() == "information_schema" {
-                found.information_schema = true;
-            } else if system::is_system(&object_use.name) {
-                found.system.insert(object_use.name.clone());
-            } else if !found.objects.contains_key(&object_use.name) {
-                wanted.insert(object_use.name.clone());
-            }
-        }
-        let wanted: Vec<_> = wanted.into_iter().collect();
-        for object in queries.objects_named(&wanted).await? {
-            found.objects.insert(object.name.clone(), object);
-        }
-        let mut next = Vec::new();
-        for object_use in level {
-            if object_use.name.schema() == "information_schema"
-                || system::is_system(&object_use.name)
-            {
-                refuse_time_travel(&object_use, "a system table")?;
-                continue;
-            }
-            let Some(object) = found.objects.get(&object_use.name) else {
-                let missing = queries.not_found(object_use.name).await;
-                return Err(match object_use.via {
-                    Some(name) => QueryError::View { name, source: Box::new(missing) },
-                    None => missing,
-                });
-            };
-            let stored = match &object.body {
-                ObjectBody::Table(_) => None,
-                ObjectBody::View(view) => Some((&view.query, &view.definition, false)),
-                ObjectBody::MaterializedView(view) => (purpose == Purpose::Describe
-                    && !queries.options.lake.exists(&view.location).await?)
-                    .then_some((&view.query, &view.definition, true)),
-            };
-            let Some((query, definition, is_transform)) = stored else {
-                found.uses.insert(ObjectUse { via: None, ..object_use });
-                continue;
-            };
-            refuse_time_travel(&object_use, "a view")?;
-            let name = object_use.name;
-            if !found.views.contains_key(&name) {
-                let query = parse_stored(query)?;
-                let definition = definition.clone();
-                next.extend(named_uses(&query.tables, default_schema, Some(&name))?);
-                found.add_files(&query.files, Some(&name));
-                found.views.insert(name, StoredQuery { query, definition, is_transform });
-            }
-        }
-        if next.is_empty() {
-            return Ok(found);
-        }
-        level = next;
-    }
-    Err(QueryError::ViewDepth(VIEW_DEPTH_MAX))
-}
-
-fn named_uses(
-    tables: &[TableUse],
-    default_schema: &str,
-    via: Option<&ObjectName>,
-) -> Result<Vec<ObjectUse>, QueryError> {
-    tables
-        .iter()
-        .map(|used| {
-            let name = ObjectName::from_parts(&used.name, default_schema)?;
-            let planned_name = used.planned_name.last().unwrap_or(&String::new()).clone();
-            Ok(ObjectUse { name, planned_name, at: used.at.clone(), via: via.cloned() })
-        })
-        .collect()
-}
-
-fn refuse_time_travel(object_use: &ObjectUse, kind: &'static str) -> Result<(), QueryError> {
-    if object_use.at.is_none() {
-        return Ok(());
-    }
-    Err(QueryError::Invalid(format!(
-        "'{}' is {kind}: only Delta tables and materialized views have versions to travel to",
-        object_use.name
-    )))
 }
 
 /// Reads a query back from the catalog.
@@ -344,271 +258,28 @@ pub(crate) fn parse_stored(text: &str) -> Result<Query, QueryError> {
     }
 }
 
-async fn plan_stored(
-    state: &SessionState,
-    query: &Query,
-) -> Result<datafusion::logical_expr::LogicalPlan, QueryError> {
-    crate::plan::logical(state, query).await
-}
-
-enum OpenTable {
-    Delta(Arc<Snapshot>),
-    Changes(Arc<dyn TableProvider>),
-    Files { table: Table },
-}
-
-impl OpenTable {
-    async fn provider(
-        &self,
-        state: &SessionState,
-        queries: &Inner,
-    ) -> Result<Arc<dyn TableProvider>, QueryError> {
-        match self {
-            Self::Delta(snapshot) => Ok(snapshot.provider()?),
-            Self::Changes(changes) => Ok(Arc::clone(changes)),
-            Self::Files { table } => {
-                let lake = &queries.options.lake;
-                Ok(lake.files(&table.location, table.format, &table.options, state).await?)
-            }
-        }
-    }
-}
-
-async fn open(
-    queries: &Inner,
-    found: &Found,
-    purpose: Purpose,
-    pins: &Pins,
-) -> Result<Vec<(ObjectUse, OpenTable)>, QueryError> {
-    let uses: Vec<_> = found.uses.iter().cloned().collect();
-    stream::iter(uses.into_iter().map(|object_use| async move {
-        let object = &found.objects[&object_use.name];
-        let table = match &object.body {
-            body if object_use.reads_changes() => changes(queries, &object_use, body).await?,
-            ObjectBody::Table(table) if table.format != TableFormat::Delta => {
-                refuse_time_travel(&object_use, "no Delta table")?;
-                OpenTable::Files { table: table.clone() }
-            }
-            ObjectBody::Table(table) => {
-                let at = version_wanted(&object_use, object, pins)?;
-                OpenTable::Delta(queries.options.lake.snapshot(&table.location, at).await?)
-            }
-            ObjectBody::MaterializedView(view) => {
-                let at = version_wanted(&object_use, object, pins)?;
-                OpenTable::Delta(open_view(queries, object, view, at, purpose).await?)
-            }
-            ObjectBody::View(_) => unreachable_view(object)?,
-        };
-        Ok((object_use, table))
-    }))
-    .buffer_unordered(SNAPSHOTS_AT_ONCE)
-    .try_collect()
-    .await
-}
-
-/// The rows that changed in a table.
-async fn changes(
-    queries: &Inner,
-    object_use: &ObjectUse,
-    body: &ObjectBody,
-) -> Result<OpenTable, QueryError> {
-    let location = match body {
-        ObjectBody::Table(table) if table.format == TableFormat::Delta => &table.location,
-        ObjectBody::MaterializedView(view) => &view.location,
-        ObjectBody::Table(_) | ObjectBody::View(_) => {
-            return Err(QueryError::Invalid(format!(
-                "'{}' is no Delta table: only those record what changed",
-                object_use.name
-            )));
-        }
-    };
-    let Some(TimeTravel::Changes { from, to }) = &object_use.at else {
-        return Err(QueryError::Invalid("no changes are read".to_owned()));
-    };
-    let (from, to) = (at(from)?, to.as_ref().map_or(Ok(At::Latest), |to| at(to))?);
-    if let (At::Version(from), At::Version(to)) = (from, to)
-        && from > to
-    {
-        return Err(QueryError::Invalid(format!(
-            "the changes of '{}' from version {from} to version {to}: the first version comes first",
-            object_use.name
-        )));
-    }
-    Ok(OpenTable::Changes(queries.options.lake.table_changes(location, from, to).await?))
-}
-
-/// Files that a query names, by the rules of a LOCATION.
-async fn open_files(
-    queries: &Inner,
-    files: &FilesUse,
-    state: &SessionState,
-) -> Result<Arc<dyn TableProvider>, QueryError> {
-    let lake = &queries.options.lake;
-    let location = lake.parse_location(&files.place)?;
-    Ok(lake.files(&location, files.format, &files.options, state).await?)
-}
-
-fn unreachable_view(object: &Object) -> Result<OpenTable, QueryError> {
-    Err(QueryError::Invalid(format!("'{}' is a view and has no table of its own", object.name)))
-}
-
-async fn open_view(
-    queries: &Inner,
-    object: &Object,
-    view: &MaterializedView,
-    at: At,
-    purpose: Purpose,
-) -> Result<Arc<Snapshot>, QueryError> {
-    let lake = &queries.options.lake;
-    match lake.snapshot(&view.location, at).await {
-        Err(error) if purpose == Purpose::Read && error.code() == model::code::Code::NotFound => {
-            match lake.exists(&view.location).await? {
-                true => Err(error.into()),
-                false => Err(QueryError::NotRefreshed(object.name.clone())),
-            }
-        }
-        other => Ok(other?),
-    }
-}
-
-fn version_wanted(object_use: &ObjectUse, object: &Object, pins: &Pins) -> Result<At, QueryError> {
-    match &object_use.at {
-        None => Ok(pins.get(&object.id).map_or(At::Latest, |pin| At::Version(pin.version))),
-        Some(travel) => at(travel),
-    }
-}
-
-/// The version that a time travel clause asks for.
-pub(crate) fn at(travel: &TimeTravel) -> Result<At, QueryError> {
-    match travel {
-        TimeTravel::Version(version) => Ok(At::Version(*version)),
-        TimeTravel::Timestamp(text) => Ok(At::Timestamp(parse_time(text)?)),
-        TimeTravel::Changes { .. } => {
-            Err(QueryError::Invalid("a range of versions is no version".to_owned()))
-        }
-    }
-}
-
-/// A time as people write it: RFC 3339, or a date with or without a time of day, in UTC.
-fn parse_time(text: &str) -> Result<Timestamp, QueryError> {
-    let nanos = arrow::compute::kernels::cast_utils::string_to_timestamp_nanos(text.trim())
-        .map_err(|_| {
-            QueryError::Invalid(format!(
-                "'{text}' is not a point in time; write for example '2026-01-31 12:00:00'"
-            ))
-        })?;
-    Ok(Timestamp::from_micros(nanos.div_euclid(1_000)))
-}
-
 async fn describe_everything(
     queries: &Inner,
-    schemas: &OneQueryCatalog,
-    found: &Found,
+    catalog: &OneQueryCatalog,
+    scope: &Scope,
 ) -> Result<(), QueryError> {
     for schema in queries.options.catalog.schemas().await? {
-        schemas.schema(&schema.name)?;
+        catalog.schema(&schema.name)?;
     }
-    for table in crate::describe::all(queries).await? {
+    for table in crate::describe::all(queries, &scope.rights).await? {
         // What the statement reads itself is registered with its rows.
-        let registered = found
-            .uses
+        let (schema, name) = (table.name.schema(), table.name.name());
+        let registered = scope
+            .relations
             .iter()
-            .any(|used| used.name == table.name && used.planned_name == table.name.name())
-            || found.views.contains_key(&table.name);
+            .any(|relation| relation.schema == schema && relation.planned_name == name);
         if registered {
             continue;
         }
-        let Some(schema) = table.schema else { continue };
-        let described = Described::new(schema, table.definition.clone());
+        let Some(columns) = table.schema else { continue };
+        let described = Described::new(columns, table.definition.clone());
         let described = if table.is_view { described.into_view() } else { described };
-        schemas.add(table.name.schema(), table.name.name(), Arc::new(described))?;
+        catalog.add(schema, name, Arc::new(described))?;
     }
     Ok(())
-}
-
-/// The catalog of one statement: it knows the tables that the statement names.
-struct OneQueryCatalog {
-    catalog: Arc<MemoryCatalogProvider>,
-}
-
-impl OneQueryCatalog {
-    fn register(state: &mut SessionState) -> Self {
-        let catalog = Arc::new(MemoryCatalogProvider::new());
-        let list = Arc::new(MemoryCatalogProviderList::new());
-        datafusion::catalog::CatalogProviderList::register_catalog(
-            list.as_ref(),
-            CATALOG.to_owned(),
-            Arc::clone(&catalog) as Arc<dyn CatalogProvider>,
-        );
-        state.register_catalog_list(list);
-        Self { catalog }
-    }
-
-    fn schema(&self, name: &str) -> Result<Arc<dyn SchemaProvider>, DataFusionError> {
-        if let Some(schema) = self.catalog.schema(name) {
-            return Ok(schema);
-        }
-        let schema: Arc<dyn SchemaProvider> = Arc::new(MemorySchemaProvider::new());
-        self.catalog.register_schema(name, Arc::clone(&schema))?;
-        Ok(schema)
-    }
-
-    fn add(
-        &self,
-        schema: &str,
-        planned_name: &str,
-        provider: Arc<dyn TableProvider>,
-    ) -> Result<(), QueryError> {
-        self.schema(schema)?.register_table(planned_name.to_owned(), provider)?;
-        Ok(())
-    }
-}
-
-/// A table of which only the columns are known.
-#[derive(Debug)]
-pub(crate) struct Described {
-    schema: SchemaRef,
-    definition: Option<String>,
-    table_type: TableType,
-}
-
-impl Described {
-    pub(crate) fn new(schema: SchemaRef, definition: Option<String>) -> Self {
-        Self { schema, definition, table_type: TableType::Base }
-    }
-
-    fn into_view(mut self) -> Self {
-        self.table_type = TableType::View;
-        self
-    }
-}
-
-#[async_trait]
-impl TableProvider for Described {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    fn table_type(&self) -> TableType {
-        self.table_type
-    }
-
-    fn get_table_definition(&self) -> Option<&str> {
-        self.definition.as_deref()
-    }
-
-    async fn scan(
-        &self,
-        _state: &dyn DataFusionSession,
-        projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
-        _limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-        // Plans over it are only ever explained, never run.
-        let schema = match projection {
-            Some(columns) => Arc::new(self.schema.project(columns)?),
-            None => Arc::clone(&self.schema),
-        };
-        Ok(Arc::new(datafusion::physical_plan::empty::EmptyExec::new(schema)))
-    }
 }

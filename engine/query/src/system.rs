@@ -1,4 +1,6 @@
-//! The `system` schema: jobs, runs, statements and tables as tables.
+//! The `system` schema: jobs, runs, statements, tables, users and their rights as tables.
+
+mod principals;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -10,12 +12,15 @@ use lake::{At, Snapshot};
 use model::{
     code::Code,
     id::ObjectId,
+    job::Run,
     name::ObjectName,
     object::{Object, ObjectBody, ObjectKind, TableFormat},
+    rights::Rights,
 };
 
 use crate::{
     answer::{Answer, count},
+    authorize,
     error::QueryError,
     queries::Inner,
 };
@@ -27,30 +32,35 @@ const ROWS_MAX: u32 = 10_000;
 const TABLES_AT_ONCE: usize = 16;
 
 /// Tables of the schema.
-pub(crate) const TABLES: [&str; 6] =
-    ["jobs", "queries", "run_inputs", "runs", "tables", "transforms"];
+pub(crate) const TABLES: [&str; 9] =
+    ["grants", "jobs", "queries", "roles", "run_inputs", "runs", "tables", "transforms", "users"];
 
-/// A table of the schema with the rows of now; `None` when there is none of that name.
+/// A table of the schema with the rows of now, as far as they concern somebody with these rights;
+/// `None` when there is none of that name.
 pub(crate) async fn table(
     queries: &Inner,
+    rights: &Rights,
     name: &str,
 ) -> Result<Option<Arc<dyn TableProvider>>, QueryError> {
     let batch = match name {
-        "jobs" => jobs(queries).await?,
-        "runs" => runs(queries).await?,
-        "run_inputs" => run_inputs(queries).await?,
-        "queries" => statements(queries),
-        "tables" => tables(queries).await?,
-        "transforms" => transforms(queries).await?,
+        "jobs" => jobs(queries, rights).await?,
+        "runs" => runs(queries, rights).await?,
+        "run_inputs" => run_inputs(queries, rights).await?,
+        "queries" => statements(queries, rights),
+        "tables" => tables(queries, rights).await?,
+        "transforms" => transforms(queries, rights).await?,
+        "users" => principals::users(queries, rights).await?,
+        "roles" => principals::roles(queries, rights).await?,
+        "grants" => principals::grants(queries, rights).await?,
         _ => return Ok(None),
     };
     let table = MemTable::try_new(batch.schema(), vec![vec![batch]])?;
     Ok(Some(Arc::new(table)))
 }
 
-async fn jobs(queries: &Inner) -> Result<RecordBatch, QueryError> {
+async fn jobs(queries: &Inner, rights: &Rights) -> Result<RecordBatch, QueryError> {
     let filter = JobFilter { limit: Some(ROWS_MAX), ..JobFilter::default() };
-    Ok(job_rows(&queries.options.catalog.jobs(&filter).await?))
+    Ok(job_rows(&queries.jobs(rights, &filter).await?))
 }
 
 /// Rows of jobs, in the columns of `system.jobs`.
@@ -77,8 +87,18 @@ pub(crate) fn job_rows(jobs: &[model::job::Job]) -> RecordBatch {
         .finish()
 }
 
-async fn runs(queries: &Inner) -> Result<RecordBatch, QueryError> {
-    let runs = queries.options.catalog.runs(None, ROWS_MAX).await?;
+/// Runs of objects that somebody may know of.
+async fn seen_runs(queries: &Inner, rights: &Rights) -> Result<Vec<Run>, QueryError> {
+    let mut runs = queries.options.catalog.runs(None, ROWS_MAX).await?;
+    if !rights.is_admin() {
+        let seen = queries.seen(rights).await?;
+        runs.retain(|run| seen.contains(&run.object));
+    }
+    Ok(runs)
+}
+
+async fn runs(queries: &Inner, rights: &Rights) -> Result<RecordBatch, QueryError> {
+    let runs = seen_runs(queries, rights).await?;
     Ok(Answer::new()
         .text("run_id", runs.iter().map(|run| run.id.to_string()))
         .text("job_id", runs.iter().map(|run| run.job.to_string()))
@@ -99,11 +119,15 @@ async fn runs(queries: &Inner) -> Result<RecordBatch, QueryError> {
         .finish())
 }
 
-async fn run_inputs(queries: &Inner) -> Result<RecordBatch, QueryError> {
+async fn run_inputs(queries: &Inner, rights: &Rights) -> Result<RecordBatch, QueryError> {
     let catalog = &queries.options.catalog;
-    let runs = catalog.runs(None, ROWS_MAX).await?;
+    let runs = seen_runs(queries, rights).await?;
     let ids: Vec<_> = runs.iter().map(|run| run.id).collect();
-    let inputs = catalog.run_inputs(&ids).await?;
+    let mut inputs = catalog.run_inputs(&ids).await?;
+    if !rights.is_admin() {
+        let seen = queries.seen(rights).await?;
+        inputs.retain(|(_, input)| seen.contains(&input.object));
+    }
     let objects: HashMap<_, _> = runs.iter().map(|run| (run.id, &run.object_name)).collect();
     Ok(Answer::new()
         .text("run_id", inputs.iter().map(|(run, _)| run.to_string()))
@@ -117,8 +141,10 @@ async fn run_inputs(queries: &Inner) -> Result<RecordBatch, QueryError> {
         .finish())
 }
 
-fn statements(queries: &Inner) -> RecordBatch {
-    let records = queries.log.records();
+/// Statements of the caller; an admin sees those of everybody.
+fn statements(queries: &Inner, rights: &Rights) -> RecordBatch {
+    let mut records = queries.log.records();
+    records.retain(|record| rights.is_admin() || record.principal == rights.name());
     Answer::new()
         .text("query_id", records.iter().map(|record| record.id.to_string()))
         .text("principal", records.iter().map(|record| record.principal.as_str()))
@@ -133,8 +159,9 @@ fn statements(queries: &Inner) -> RecordBatch {
 }
 
 /// What the log of each table says. One that cannot be opened is there with its error.
-async fn tables(queries: &Inner) -> Result<RecordBatch, QueryError> {
-    let objects = queries.options.catalog.objects().await?;
+async fn tables(queries: &Inner, rights: &Rights) -> Result<RecordBatch, QueryError> {
+    let mut objects = queries.options.catalog.objects().await?;
+    objects.retain(|object| rights.sees(object));
     let stored: Vec<_> = objects
         .iter()
         .filter_map(|object| match &object.body {
@@ -147,7 +174,11 @@ async fn tables(queries: &Inner) -> Result<RecordBatch, QueryError> {
         .collect();
     let logs: Vec<_> = stored
         .iter()
-        .map(|(_, format, location)| (*format == TableFormat::Delta).then(|| location.clone()))
+        .map(|(object, format, location)| {
+            // How many rows there are is for those who may see all of them.
+            let whole = authorize::may_read_all(rights, object).is_ok();
+            (*format == TableFormat::Delta && whole).then(|| location.clone())
+        })
         .collect();
     let opened = stream::iter(logs).map(|location| {
         let lake = Arc::clone(&queries.options.lake);
@@ -197,9 +228,10 @@ async fn tables(queries: &Inner) -> Result<RecordBatch, QueryError> {
         .finish())
 }
 
-async fn transforms(queries: &Inner) -> Result<RecordBatch, QueryError> {
+async fn transforms(queries: &Inner, rights: &Rights) -> Result<RecordBatch, QueryError> {
     let catalog = &queries.options.catalog;
-    let objects = catalog.objects().await?;
+    let mut objects = catalog.objects().await?;
+    objects.retain(|object| rights.sees(object));
     let views: Vec<_> = objects
         .iter()
         .filter_map(|object| match &object.body {

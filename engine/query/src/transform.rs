@@ -11,9 +11,10 @@ use datafusion::{
 use lake::At;
 use model::{
     job::PinnedInput,
-    name::ObjectName,
+    name::{DEFAULT_SCHEMA, ObjectName},
     object::{DeclaredColumn, MaterializedView, Object, ObjectBody, TableFormat},
     principal::Principal,
+    rights::Rights,
 };
 
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
     error::QueryError,
     plan,
     queries::{Inner, Queries},
-    resolve::{self, Pins, Purpose, Reads, Resolved},
+    resolve::{self, Pins, Purpose, Reads, Resolved, Wanted},
 };
 
 /// A transform's query, planned over pinned inputs and ready to be staged.
@@ -56,12 +57,13 @@ impl Queries {
     /// A transform among them that was never refreshed is [`QueryError::NotRefreshed`].
     pub async fn transform_inputs(
         &self,
-        _owner: &Principal,
+        owner: &Principal,
         view: &MaterializedView,
     ) -> Result<Vec<PinnedInput>, QueryError> {
         let inner = &self.inner;
         let mut inputs = Vec::new();
-        for object in leaves(inner, view).await? {
+        let rights = inner.rights(owner).await?;
+        for object in leaves(inner, &rights, view).await? {
             inputs.push(pin(inner, &object).await?);
         }
         Ok(inputs)
@@ -70,13 +72,13 @@ impl Queries {
     /// Plans a transform's query over inputs at the versions that were pinned.
     pub async fn plan_transform(
         &self,
-        _owner: &Principal,
+        owner: &Principal,
         view: &MaterializedView,
         inputs: &[PinnedInput],
     ) -> Result<PlannedTransform, QueryError> {
         let inner = Arc::clone(&self.inner);
-        let (view, inputs) = (view.clone(), inputs.to_vec());
-        let work = async move { inner.plan_transform(&view, &inputs).await };
+        let (owner, view, inputs) = (owner.clone(), view.clone(), inputs.to_vec());
+        let work = async move { inner.plan_transform(&owner, &view, &inputs).await };
         self.inner.control().spawn(work).await?
     }
 }
@@ -84,13 +86,17 @@ impl Queries {
 impl Inner {
     async fn plan_transform(
         &self,
+        owner: &Principal,
         view: &MaterializedView,
         inputs: &[PinnedInput],
     ) -> Result<PlannedTransform, QueryError> {
         let query = resolve::parse_stored(&view.query)?;
         let pins: Pins = inputs.iter().map(|input| (input.object, input.clone())).collect();
         let reads = Reads::from(&query);
-        let resolved = resolve::resolve(self, "main", reads, Purpose::Read, &pins).await?;
+        let rights = self.rights(owner).await?;
+        let (default_schema, purpose) = (DEFAULT_SCHEMA, Purpose::Read);
+        let wanted = Wanted { rights, default_schema, purpose, pins: &pins };
+        let resolved = resolve::resolve(self, reads, &wanted).await?;
         has_versions(&resolved)?;
         let logical = plan::logical(&resolved.state, &query).await?;
         let logical = shaped(&resolved.state, logical, &view.columns).await?;
@@ -167,14 +173,18 @@ pub fn declared_fields(fields: &[Arc<Field>], columns: &[DeclaredColumn]) -> Vec
 }
 
 /// The tables and transforms below a query, views seen through, by name.
-async fn leaves(inner: &Inner, view: &MaterializedView) -> Result<Vec<Object>, QueryError> {
+async fn leaves(
+    inner: &Inner,
+    rights: &Rights,
+    view: &MaterializedView,
+) -> Result<Vec<Object>, QueryError> {
     let mut found: BTreeMap<ObjectName, Object> = BTreeMap::new();
     let mut level: Vec<ObjectName> = view.reads.clone();
     while !level.is_empty() {
         let objects = inner.objects_named(&level).await?;
         for name in &level {
             if !objects.iter().any(|object| object.name == *name) {
-                return Err(inner.not_found(name.clone()).await);
+                return Err(inner.not_found(rights, name.clone()).await);
             }
         }
         let mut next = Vec::new();

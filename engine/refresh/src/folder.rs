@@ -129,7 +129,7 @@ pub async fn plan(
     files: &[SourceFile],
 ) -> Result<FolderPlan, FolderError> {
     let schemas = catalog.schemas().await?;
-    let existing = catalog.objects().await?;
+    let existing = queries.objects(session).await?;
     let plan = draft(session.schema(), files, &schemas, &existing)?;
     for step in plan.steps.iter().filter(|step| step.checkable) {
         let session = step.session(session);
@@ -149,6 +149,9 @@ pub async fn apply(
     files: &[SourceFile],
 ) -> Result<Applied, FolderError> {
     let plan = plan(session, queries, catalog, files).await?;
+    for object in &plan.removed {
+        queries.must_own(session, object).await?;
+    }
     let mut undo = Undo::default();
     for step in &plan.steps {
         let before = undo.remember(catalog, &step.target).await?;

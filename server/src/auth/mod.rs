@@ -132,7 +132,7 @@ impl Authenticator {
         Ok(Login { principal: verified.principal, token })
     }
 
-    /// Users are never removed, so a yes holds for ever and a no for a second.
+    /// There is always a last admin, so a yes holds for ever; a no holds for a second.
     async fn has_users(&self) -> Result<bool, AuthError> {
         if self.users_exist.load(Ordering::Acquire) {
             return Ok(true);

@@ -16,8 +16,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::read_folder;
 
-/// The owner of what the folder declares.
-const OWNER: &str = "whimbrel";
 /// A folder that could not be applied is tried again after this long, even when no file changed:
 /// what it lacked may be there by then.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
@@ -69,7 +67,7 @@ impl FolderWatch {
     }
 
     async fn apply(&self, files: &[SourceFile]) -> Applied {
-        let session = Session::new(Principal::verified(OWNER));
+        let session = Session::new(Principal::folder());
         match folder::apply(&session, &self.queries, self.catalog.as_ref(), files).await {
             Ok(applied) => {
                 let changed = |kind| applied.plan.changes.iter().filter(|c| c.kind == kind).count();

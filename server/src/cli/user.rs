@@ -2,8 +2,9 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use catalog::principals::User;
+use catalog::{grants::Member, principals::User};
 use clap::{Args, Subcommand};
+use model::{principal::is_reserved, rights::ADMIN};
 
 use super::{Failure, Place, flag, path_flag, remote::password_from_stdin};
 use crate::{auth::hash_password, boot::open_catalog};
@@ -11,23 +12,34 @@ use crate::{auth::hash_password, boot::open_catalog};
 const EXAMPLES: &str = "\
 Examples:
   printf %s \"$PASSWORD\" | whimbrel user add ada --password-stdin
+  printf %s \"$PASSWORD\" | whimbrel user add bob --password-stdin --admin
   WHIMBREL_PASSWORD=… whimbrel user add ada --catalog postgres://whimbrel@db/whimbrel
 
 Once there is a user, nobody is anonymous: every client has to log in. A running server notices at
-once.";
+once. The first user is an admin, who may do everything; what others may do is said with GRANT.";
 
 /// What can be done about users.
 #[derive(Debug, Subcommand)]
 pub(super) enum UserCommand {
-    /// Add a user
-    Add(UserArgs),
+    /// Add a user; the first one is an admin
+    Add(AddArgs),
     /// Give a user a new password
     Password(UserArgs),
 }
 
-/// Flags of `user add` and `user password`.
+/// Flags of `user add`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
+pub(super) struct AddArgs {
+    #[command(flatten)]
+    user: UserArgs,
+    /// Make the user an admin, who may do everything
+    #[arg(long)]
+    admin: bool,
+}
+
+/// Flags of `user password`, and of `user add` too.
+#[derive(Debug, Args)]
 pub(super) struct UserArgs {
     /// Name of the user
     name: String,
@@ -43,7 +55,10 @@ pub(super) struct UserArgs {
 }
 
 pub(super) async fn run(command: UserCommand, place: &Place) -> Result<ExitCode, Failure> {
-    let (UserCommand::Add(args) | UserCommand::Password(args)) = &command;
+    let args = match &command {
+        UserCommand::Add(add) => &add.user,
+        UserCommand::Password(args) => args,
+    };
     let flags = [
         path_flag("data_dir", "--data-dir", args.data_dir.as_ref()),
         flag("catalog.url", "--catalog", args.catalog.as_ref()),
@@ -53,17 +68,23 @@ pub(super) async fn run(command: UserCommand, place: &Place) -> Result<ExitCode,
         return Err(Failure::usage("a catalog in memory forgets its users when this command ends"));
     }
     let name = args.name.trim();
-    if name.is_empty() || name.contains(':') {
+    if name.is_empty() || name.contains(':') || is_reserved(name) {
         // The login of HTTP ends the name at the first colon.
-        return Err(Failure::usage(format!("'{name}' is no name for a user: no colon, not empty")));
+        return Err(Failure::usage(format!(
+            "'{name}' is no name for a user: not empty, no colon, not one of the server's own"
+        )));
     }
     let password = password(args, place)?;
     let password_hash = hash_password(&password).map_err(|error| Failure::of(&error))?;
     let catalog = open_catalog(&config.catalog.url).await?;
     match &command {
-        UserCommand::Add(_) => {
+        UserCommand::Add(AddArgs { admin, .. }) => {
             let user = User { name: name.to_owned(), password_hash };
             catalog.add_user(&user).await.map_err(|error| Failure::of(&error))?;
+            if *admin {
+                let member = Member { role: ADMIN.to_owned(), member: name.to_owned() };
+                catalog.add_member(&member).await.map_err(|error| Failure::of(&error))?;
+            }
             println!("user {name} added to {}", catalog.describe());
         }
         UserCommand::Password(_) => {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use arrow::array::AsArray;
-use catalog::{Catalog, jobs::JobFilter};
+use catalog::jobs::JobFilter;
 use futures::{StreamExt, stream::BoxStream};
 use model::{id::JobId, job::Job};
 use proto::v1::{
@@ -22,7 +22,7 @@ use tonic::{Request, Response, Status, metadata::MetadataMap};
 use super::{convert, name};
 use crate::{
     auth::Authenticator,
-    error::{auth_status, catalog_status, invalid, status},
+    error::{auth_status, invalid, status},
 };
 
 /// How often the catalog is asked while somebody watches.
@@ -37,9 +37,7 @@ const JOB_ID: &str = "job_id";
 /// Parts of the service.
 #[derive(Clone)]
 pub struct JobsOptions {
-    /// Where jobs are read.
-    pub catalog: Arc<dyn Catalog>,
-    /// Runs the statements that submit and cancel.
+    /// Knows the jobs, and runs the statements that submit and cancel.
     pub queries: Queries,
     /// Knows who asks.
     pub auth: Arc<Authenticator>,
@@ -89,12 +87,12 @@ impl Jobs for JobsService {
             let column = batch.column_by_name(JOB_ID).and_then(|c| c.as_string_opt::<i32>());
             ids.extend(column.into_iter().flatten().flatten().map(str::to_owned));
         }
-        let jobs = named(&self.options, &parse_ids(&ids)?).await?;
+        let jobs = named(&self.options, &session, &parse_ids(&ids)?).await?;
         Ok(Response::new(SubmitResponse { jobs: convert::jobs(&jobs) }))
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
-        self.session(request.metadata()).await?;
+        let session = self.session(request.metadata()).await?;
         let ListRequest { job_ids, states, limit } = request.into_inner();
         let states = states.into_iter().map(|number| {
             convert::stored_state(number)
@@ -108,8 +106,8 @@ impl Jobs for JobsService {
             states: (!states.is_empty()).then_some(states),
             limit: Some(if limit == 0 { LIST_DEFAULT } else { limit.min(LIST_MAX) }),
         };
-        let jobs = self.options.catalog.jobs(&filter).await;
-        let jobs = convert::jobs(&jobs.map_err(|error| catalog_status(&error))?);
+        let jobs = self.options.queries.jobs(&session, &filter).await;
+        let jobs = convert::jobs(&jobs.map_err(|error| status(&error))?);
         Ok(Response::new(ListResponse { jobs }))
     }
 
@@ -126,7 +124,7 @@ impl Jobs for JobsService {
             let done = queries.command(&session, &prepared, None).await;
             done.map_err(|error| status(&error))?;
         }
-        let job = named(&self.options, &ids).await?.first().map(convert::job);
+        let job = named(&self.options, &session, &ids).await?.first().map(convert::job);
         Ok(Response::new(CancelResponse { job }))
     }
 
@@ -134,13 +132,13 @@ impl Jobs for JobsService {
         &self,
         request: Request<WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        self.session(request.metadata()).await?;
+        let session = self.session(request.metadata()).await?;
         let ids = parse_ids(&request.into_inner().job_ids)?;
         if ids.is_empty() {
             return Err(invalid("name at least one job to watch"));
         }
-        let first = named(&self.options, &ids).await?;
-        let watch = Watch { options: self.options.clone(), ids, sent: HashMap::new() };
+        let first = named(&self.options, &session, &ids).await?;
+        let watch = Watch { options: self.options.clone(), session, ids, sent: HashMap::new() };
         Ok(Response::new(watch.stream(first)))
     }
 }
@@ -148,6 +146,7 @@ impl Jobs for JobsService {
 /// Jobs on their way to somebody who watches them.
 struct Watch {
     options: JobsOptions,
+    session: Session,
     ids: Vec<JobId>,
     sent: HashMap<JobId, Job>,
 }
@@ -166,7 +165,7 @@ impl Watch {
                     Next::Send(jobs) => jobs,
                     Next::Poll => {
                         watch.options.clock.sleep(POLL_EVERY).await;
-                        match named(&watch.options, &watch.ids).await {
+                        match named(&watch.options, &watch.session, &watch.ids).await {
                             Ok(jobs) => jobs,
                             Err(status) => return Some((Err(status), (watch, Next::End))),
                         }
@@ -196,13 +195,17 @@ impl Watch {
     }
 }
 
-/// The jobs of these ids, in the order of the ids; each has to exist.
-async fn named(options: &JobsOptions, ids: &[JobId]) -> Result<Vec<Job>, Status> {
+/// The jobs of these ids, in the order of the ids; each has to exist for the caller.
+async fn named(
+    options: &JobsOptions,
+    session: &Session,
+    ids: &[JobId],
+) -> Result<Vec<Job>, Status> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
     let filter = JobFilter { ids: Some(ids.to_vec()), ..JobFilter::default() };
-    let jobs = options.catalog.jobs(&filter).await.map_err(|error| catalog_status(&error))?;
+    let jobs = options.queries.jobs(session, &filter).await.map_err(|error| status(&error))?;
     let mut jobs: HashMap<JobId, Job> = jobs.into_iter().map(|job| (job.id, job)).collect();
     ids.iter()
         .map(|id| {

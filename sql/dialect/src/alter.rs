@@ -7,8 +7,9 @@ use crate::{
     cursor::Cursor,
     define::{column_option_error, is_column_option},
     error::SyntaxError,
+    rights,
     rows::Target,
-    statement::{Alter, AlterAction, Check, Column, Statement},
+    statement::{Alter, AlterAction, Check, Column, DropKind, OwnedObject, Statement},
 };
 
 const AGAIN: &str = "write CREATE OR REPLACE TABLE t AS SELECT … FROM t";
@@ -17,7 +18,7 @@ const DECLARED: &str = "keys are declared when the table is created: CREATE OR R
 const NONE: &str = "leave it out: there is no such thing here";
 
 /// What ALTER TABLE does elsewhere, and what to do instead.
-const REFUSED: [(&str, &str); 29] = [
+const REFUSED: [(&str, &str); 27] = [
     ("RENAME COLUMN", AGAIN),
     ("RENAME TO", "write CREATE TABLE new AS SELECT * FROM old, then DROP TABLE old"),
     ("RENAME", AGAIN),
@@ -41,18 +42,19 @@ const REFUSED: [(&str, &str); 29] = [
     ("ADD CHECK", "give it a name: ADD CONSTRAINT name CHECK (…)"),
     ("SET LOCATION", "drop the table and create it again with another LOCATION"),
     ("SET SCHEMA", "write CREATE TABLE new AS SELECT * FROM old, then DROP TABLE old"),
-    ("SET OWNER", NONE),
-    ("OWNER", NONE),
     ("SET TAGS", "write SET TBLPROPERTIES ('key' = 'value')"),
     ("UNSET TAGS", "write UNSET TBLPROPERTIES ('key')"),
     ("SET SERDE", NONE),
     ("SET SERDEPROPERTIES", NONE),
 ];
-const ACTIONS: [&str; 6] = [
+const ACTIONS: [&str; 9] = [
     "ADD COLUMN",
     "ADD CONSTRAINT",
     "ALTER COLUMN",
     "DROP CONSTRAINT",
+    "DROP ROW FILTER",
+    "OWNER TO",
+    "SET ROW FILTER",
     "SET TBLPROPERTIES",
     "UNSET TBLPROPERTIES",
 ];
@@ -60,7 +62,14 @@ const ACTIONS: [&str; 6] = [
 /// `ALTER TABLE [IF EXISTS] t action`.
 pub(crate) fn alter(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     cursor.expect("ALTER")?;
-    for what in ["MATERIALIZED VIEW", "VIEW", "STREAMING TABLE", "EXTERNAL TABLE"] {
+    for (what, kind) in
+        [("MATERIALIZED VIEW", DropKind::MaterializedView), ("VIEW", DropKind::View)]
+    {
+        if cursor.sees(what) {
+            return rights::alter_view(cursor, kind, what);
+        }
+    }
+    for what in ["STREAMING TABLE", "EXTERNAL TABLE"] {
         if cursor.sees(what) {
             return Err(cursor
                 .unsupported(&format!("ALTER {what}"))
@@ -78,6 +87,13 @@ pub(crate) fn alter(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     cursor.skip(1);
     let if_exists = cursor.take("IF EXISTS");
     let target = Target::read(cursor)?.name;
+    let owned = OwnedObject { kind: Some(DropKind::Table), name: target.clone() };
+    if let Some(statement) = rights::owner(cursor, owned)? {
+        return Ok(statement);
+    }
+    if let Some(statement) = rights::policy(cursor, &target)? {
+        return Ok(statement);
+    }
     let action = action(cursor)?;
     if matches!(cursor.peek(), Token::Comma) {
         return Err(cursor
@@ -240,7 +256,6 @@ fn alter_column(cursor: &mut Cursor<'_>) -> Result<AlterAction, SyntaxError> {
         ("DROP DEFAULT", "columns have no defaults: leave it out"),
         ("FIRST", AGAIN),
         ("AFTER", AGAIN),
-        ("SET MASK", NONE),
         ("SET TAGS", NONE),
     ];
     match refused.into_iter().find(|(words, _)| cursor.sees(words)) {

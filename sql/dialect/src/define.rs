@@ -11,6 +11,7 @@ use crate::{
     clauses::{self, Clauses, Of, check_declared},
     cursor::Cursor,
     error::SyntaxError,
+    rights,
     statement::{
         Column, CreateMaterializedView, CreateMode, CreateTable, CreateView, Drop, DropKind,
         NameParts, Statement,
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// Things that SQL creates or drops, but not this version.
-const UNSUPPORTED_OBJECTS: [&str; 36] = [
+const UNSUPPORTED_OBJECTS: [&str; 34] = [
     "STREAMING TABLE",
     "STREAMING LIVE TABLE",
     "LIVE TABLE",
@@ -33,8 +34,6 @@ const UNSUPPORTED_OBJECTS: [&str; 36] = [
     "TRIGGER",
     "TYPE",
     "DOMAIN",
-    "USER",
-    "ROLE",
     "GROUP",
     "EXTENSION",
     "POLICY",
@@ -88,6 +87,11 @@ pub(crate) fn create(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> 
     }
     if let Some(what) = UNSUPPORTED_OBJECTS.iter().find(|what| cursor.sees(what)) {
         return Err(cursor.unsupported(&format!("CREATE {what}")));
+    }
+    if or == Or::Nothing
+        && let Some(statement) = rights::create(cursor)?
+    {
+        return Ok(statement);
     }
     let refresh_misplaced = |words: &str| {
         SyntaxError::new(or_at, format!("CREATE OR REFRESH {words} has no meaning"))
@@ -539,6 +543,9 @@ pub(crate) fn drop(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     cursor.expect("DROP")?;
     if let Some(what) = UNSUPPORTED_OBJECTS.iter().find(|what| cursor.sees(what)) {
         return Err(cursor.unsupported(&format!("DROP {what}")));
+    }
+    if let Some(statement) = rights::drop(cursor)? {
+        return Ok(statement);
     }
     let kind = if cursor.take("TABLE") || cursor.take("EXTERNAL TABLE") {
         DropKind::Table

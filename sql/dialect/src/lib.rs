@@ -20,6 +20,7 @@ mod parse;
 mod print;
 mod query;
 mod refused;
+mod rights;
 mod rows;
 mod scope;
 mod show;

@@ -13,7 +13,7 @@ use crate::{
     cursor::{Cursor, slice},
     define,
     error::{SyntaxError, SyntaxErrorKind, nearest},
-    insert, jobs, maintain, refused, show,
+    insert, jobs, maintain, refused, rights, show,
     statement::Statement,
     tokens::{settle, statements},
 };
@@ -30,10 +30,11 @@ pub struct ScriptStatement {
 }
 
 /// Words that begin a statement.
-const HEADS: [&str; 28] = [
+const HEADS: [&str; 30] = [
     "SELECT", "WITH", "VALUES", "FROM", "EXPLAIN", "INSERT", "DELETE", "UPDATE", "MERGE",
     "TRUNCATE", "ALTER", "COMMENT", "OPTIMIZE", "VACUUM", "RESTORE", "VALIDATE", "CREATE", "DROP",
     "REFRESH", "SHOW", "DESCRIBE", "WAIT", "CANCEL", "RETRY", "SET", "TABLE", "CONVERT", "COPY",
+    "GRANT", "REVOKE",
 ];
 
 /// Reads exactly one statement; a `;` at its end and comments are fine.
@@ -118,6 +119,8 @@ fn statement(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
         "COPY" => copy::copy(cursor),
         "CREATE" => define::create(cursor),
         "DROP" => define::drop(cursor),
+        "GRANT" => rights::grant(cursor),
+        "REVOKE" => rights::revoke(cursor),
         "REFRESH" => jobs::refresh(cursor),
         "WAIT" => jobs::wait(cursor),
         "CANCEL" => jobs::cancel(cursor),

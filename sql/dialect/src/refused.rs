@@ -8,7 +8,7 @@ const AGAIN: &str = "create it again with CREATE OR REPLACE";
 const LATER: &str = "";
 
 /// First words of statements, and what to do instead.
-const STATEMENTS: [(&str, &str); 51] = [
+const STATEMENTS: [(&str, &str); 49] = [
     ("REPLACE", AGAIN),
     ("RENAME", AGAIN),
     (
@@ -23,9 +23,7 @@ const STATEMENTS: [(&str, &str); 51] = [
     ("REINDEX", LATER),
     ("REPAIR", LATER),
     ("MSCK", LATER),
-    ("GRANT", LATER),
-    ("REVOKE", LATER),
-    ("DENY", LATER),
+    ("DENY", "nothing is allowed that was not granted: REVOKE takes a grant back"),
     ("BEGIN", EACH_ALONE),
     ("START", EACH_ALONE),
     ("COMMIT", EACH_ALONE),

@@ -10,11 +10,11 @@ use sqlparser::{
 use crate::{
     cursor::Cursor,
     error::SyntaxError,
-    jobs,
+    jobs, rights,
     statement::{DropKind, JobStatement, Show, Statement},
 };
 
-const OBJECTS: [&str; 10] = [
+const OBJECTS: [&str; 13] = [
     "TABLES",
     "VIEWS",
     "MATERIALIZED",
@@ -25,6 +25,9 @@ const OBJECTS: [&str; 10] = [
     "JOBS",
     "ALL",
     "FUNCTIONS",
+    "GRANTS",
+    "ROLES",
+    "USERS",
 ];
 
 pub(crate) fn show(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
@@ -38,14 +41,15 @@ pub(crate) fn show(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
         "FLOWS",
         "CONTRACTS",
         "CONSUMERS",
-        "GRANTS",
-        "USERS",
         "CATALOGS",
         "TBLPROPERTIES",
     ] {
         if cursor.sees(what) {
             return Err(cursor.unsupported(&format!("SHOW {what}")));
         }
+    }
+    if let Some(statement) = rights::show(cursor)? {
+        return Ok(statement);
     }
     let show = if cursor.take("JOBS") {
         return show_jobs(cursor);

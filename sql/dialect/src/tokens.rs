@@ -77,6 +77,7 @@ pub(crate) fn settle(mut tokens: Vec<TokenWithSpan>) -> Result<Tokens, SyntaxErr
     check_chains(&tokens)?;
     check_quoted_names(&tokens)?;
     let parameters = number_placeholders(&mut tokens)?;
+    call_without_parentheses(&mut tokens);
     let end = tokens.last().map_or(Location { line: 1, column: 1 }, |token| token.span.end);
     let (tokens, travels) = take_travels(tokens)?;
     Ok(Tokens { tokens, travels, parameters, end })
@@ -130,6 +131,21 @@ fn check_chains(tokens: &[TokenWithSpan]) -> Result<(), SyntaxError> {
         }
     }
     Ok(())
+}
+
+/// Some write `current_user()`. In standard SQL these names stand alone, and the SQL parser knows no
+/// other form.
+fn call_without_parentheses(tokens: &mut Vec<TokenWithSpan>) {
+    let mut n = 0;
+    while n + 2 < tokens.len() {
+        let stands_alone =
+            ["CURRENT_USER", "SESSION_USER"].iter().any(|name| is_unquoted(&tokens[n].token, name));
+        let called = tokens[n + 1].token == Token::LParen && tokens[n + 2].token == Token::RParen;
+        if stands_alone && called {
+            tokens.drain(n + 1..n + 3);
+        }
+        n += 1;
+    }
 }
 
 /// Refuses names that the SQL parser cannot print back as they are.

@@ -66,6 +66,7 @@ pub(super) fn object(name: ObjectName, body: ObjectBody) -> Object {
         comment: Some("it's a \"comment\"".to_owned()),
         properties: [("k".to_owned(), "v".to_owned())].into(),
         owner: "ada".to_owned(),
+        policy: model::object::Policy::default(),
         created_at: at(0),
         definition_version: 1,
     }

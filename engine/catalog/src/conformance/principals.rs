@@ -30,7 +30,7 @@ async fn a_user_is_added_once(catalog: C) {
     catalog.add_user(&ada()).await.unwrap();
     let again = User { password_hash: "other".to_owned(), ..ada() };
     let error = catalog.add_user(&again).await.unwrap_err();
-    assert!(matches!(error, CatalogError::UserExists(name) if name == "ada"));
+    assert!(matches!(error, CatalogError::PrincipalExists(name) if name == "ada"));
     assert_eq!(catalog.user("ada").await.unwrap(), Some(ada()));
 }
 

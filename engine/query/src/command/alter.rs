@@ -35,7 +35,7 @@ pub(super) async fn run(
         if alter.if_exists {
             return Ok(CommandResult::done());
         }
-        return Err(inner.not_found(name).await);
+        return Err(inner.missing(session, name).await);
     };
     let location = target_table(&object)?.location.clone();
     let lake = &inner.options.lake;

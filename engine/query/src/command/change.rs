@@ -34,7 +34,7 @@ use crate::{
     error::QueryError,
     plan,
     queries::{Checked, CommandResult, Inner, Queries},
-    resolve::{Pins, Purpose, Reads, Resolved, stored_schema},
+    resolve::{Pins, Purpose, Reads, Resolved, stored_schema, target_name},
     session::Session,
 };
 
@@ -124,7 +124,7 @@ async fn run_once(
 ) -> Result<u64, QueryError> {
     let inner = &queries.inner;
     let name = ObjectName::from_parts(&change.target, session.schema())?;
-    let location = named_target(inner, &name).await?.location;
+    let location = named_target(inner, session, &name).await?.location;
     // Two changes of one table would only make each other start again.
     let _turn = inner.options.lake.turn(&location).await?;
     until_undisturbed(|| async {
@@ -237,7 +237,7 @@ async fn planned(
     updated: Updated,
 ) -> Result<PlannedChange, QueryError> {
     let name = ObjectName::from_parts(&change.target, session.schema())?;
-    named_target(inner, &name).await?;
+    named_target(inner, session, &name).await?;
     let mut rows = change.rows.clone();
     let shape = Shape::new(&change.clauses);
     let select = select_of(&mut rows)?;
@@ -326,11 +326,6 @@ pub(super) fn with_target(tables: &[TableUse], name: &ObjectName) -> Vec<TableUs
         planned_name: vec![name.schema().to_owned(), target_name(name)],
     });
     tables
-}
-
-/// The name under which the target itself is planned; no table can have it.
-pub(super) fn target_name(name: &ObjectName) -> String {
-    format!("{}@target", name.name())
 }
 
 /// Plans a query whose first relation is the target, so that its rows say where they are.

@@ -5,6 +5,7 @@ use model::name::ObjectName;
 
 use super::{insert, tables};
 use crate::{
+    authorize,
     error::QueryError,
     ingest::{IfExists, IfMissing, Ingest},
     queries::{CommandResult, Inner, Queries},
@@ -20,6 +21,7 @@ pub(crate) async fn run(
     let rows = ingest.rows;
     let with_rows = session.clone().with_rows(rows.clone());
     let (writer, statement) = (queries.clone(), dialect::parse(&sql)?);
+    authorize::check(&queries.inner, session, &statement).await?;
     let work = async move {
         let written = match statement {
             Statement::Insert(mut insert) => {
@@ -55,7 +57,7 @@ async fn statement(
         (true, _, IfExists::Fail) => {
             return Err(catalog::error::CatalogError::ObjectExists(name).into());
         }
-        (false, IfMissing::Fail, _) => return Err(inner.not_found(name).await),
+        (false, IfMissing::Fail, _) => return Err(inner.missing(session, name).await),
         (true, _, IfExists::Append) => ("INSERT INTO", "BY NAME"),
         (true, _, IfExists::Replace) => ("CREATE OR REPLACE TABLE", "AS"),
         (false, IfMissing::Create, _) => ("CREATE TABLE", "AS"),

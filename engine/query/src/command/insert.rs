@@ -36,9 +36,7 @@ use model::{
 };
 
 use super::{
-    change::{
-        StagedAs, filter_of, is_about_rows, rows_of, stage_and_commit, target_name, with_target,
-    },
+    change::{StagedAs, filter_of, is_about_rows, rows_of, stage_and_commit, with_target},
     target::{check_as, checks, named_target, snapshot_of, until_undisturbed},
 };
 
@@ -46,7 +44,7 @@ use crate::{
     error::QueryError,
     plan,
     queries::{Checked, CommandResult, Inner, Queries},
-    resolve::{Described, Pins, Purpose, Reads, Resolved},
+    resolve::{Described, Pins, Purpose, Reads, Resolved, target_name},
     session::Session,
     wire::wire_type,
 };
@@ -60,7 +58,7 @@ pub(super) async fn check(
     insert: &Insert,
 ) -> Result<Checked, QueryError> {
     let name = ObjectName::from_parts(&insert.target, session.schema())?;
-    named_target(inner, &name).await?;
+    named_target(inner, session, &name).await?;
     let (mut tables, mut files) = (insert.source.tables.clone(), insert.source.files.clone());
     if let OldRows::GoWhere(replaced) = &insert.old_rows {
         tables.extend(replaced.rows.tables.iter().cloned());
@@ -184,7 +182,7 @@ async fn undisturbed(
         OldRows::Stay if !reads_itself(session, insert)? => None,
         OldRows::Stay | OldRows::Go | OldRows::GoWhere(_) => {
             let name = ObjectName::from_parts(&insert.target, session.schema())?;
-            let location = named_target(&queries.inner, &name).await?.location;
+            let location = named_target(&queries.inner, session, &name).await?.location;
             Some(queries.inner.options.lake.turn(&location).await?)
         }
     };

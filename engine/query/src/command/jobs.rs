@@ -1,7 +1,7 @@
 //! REFRESH and the statements about jobs.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
@@ -12,10 +12,12 @@ use model::{
     job::{Job, JobCause, JobState, NewJob},
     name::ObjectName,
     object::{Object, ObjectBody, ObjectKind},
+    rights::{Privilege, Rights},
 };
 
 use super::{parse_job, tables::wrong_kind};
 use crate::{
+    authorize::not_granted,
     error::QueryError,
     queries::{CommandResult, Inner, Queries},
     session::Session,
@@ -35,7 +37,7 @@ pub(super) async fn refresh(
     for parts in &refresh.names {
         let name = ObjectName::from_parts(parts, session.schema())?;
         let Some(object) = graph.by_name.get(&name) else {
-            return Err(inner.not_found(name).await);
+            return Err(inner.missing(session, name).await);
         };
         if object.kind() != ObjectKind::MaterializedView {
             return Err(wrong_kind(object, "and only a materialized view can be refreshed"));
@@ -46,6 +48,15 @@ pub(super) async fn refresh(
         Along::Nothing => {}
         Along::Upstream => graph.extend(&mut wanted, &graph.upstream),
         Along::Downstream => graph.extend(&mut wanted, &graph.downstream()),
+    }
+    let rights = inner.rights(session.principal()).await?;
+    for object in graph.by_name.values().filter(|object| wanted.contains(&object.id)) {
+        if !rights.sees(object) {
+            return Err(inner.not_found(&rights, object.name.clone()).await);
+        }
+        if !rights.allows(Privilege::Refresh, object) {
+            return Err(not_granted(&rights, Privilege::Refresh, &object.name.to_sql()));
+        }
     }
     let jobs = submit(queries, session, &graph, &wanted, JobCause::Request, refresh.full).await?;
     if !refresh.sync {
@@ -66,6 +77,7 @@ pub(super) async fn refresh(
 
 pub(super) async fn run(
     queries: &Queries,
+    session: &Session,
     statement: JobStatement,
 ) -> Result<CommandResult, QueryError> {
     let inner = &queries.inner;
@@ -73,16 +85,20 @@ pub(super) async fn run(
     let now = inner.options.clock.now();
     let job = match statement {
         JobStatement::Wait { job, timeout_ms } => {
-            let job = one(inner, &job).await?;
+            let job = one(inner, session, &job).await?;
             let jobs = wait(inner, &[job.id], timeout_ms.map(Duration::from_millis)).await?;
             return Ok(CommandResult::rows(job_rows(&jobs)));
         }
         JobStatement::Cancel { job, reason } => {
-            let job = catalog.cancel(parse_job(&job)?, now).await?;
+            let job = steered(inner, session, &job).await?;
+            let job = catalog.cancel(job.id, now).await?;
             tracing::info!(job_id = %job.id, object = %job.object_name, reason = reason.as_deref(), "cancel was asked for");
             job
         }
-        JobStatement::Retry { job } => catalog.retry(parse_job(&job)?, now).await?,
+        JobStatement::Retry { job } => {
+            let job = steered(inner, session, &job).await?;
+            catalog.retry(job.id, now).await?
+        }
         JobStatement::Show(_) | JobStatement::Describe { .. } => {
             return Err(QueryError::Invalid("the statement is a query: fetch its rows".to_owned()));
         }
@@ -108,12 +124,67 @@ impl Queries {
     }
 }
 
+impl Queries {
+    /// The jobs that fit a filter, as far as the caller may know of them, newest first.
+    pub async fn jobs(
+        &self,
+        session: &Session,
+        filter: &JobFilter,
+    ) -> Result<Vec<Job>, QueryError> {
+        let rights = self.inner.rights(session.principal()).await?;
+        self.inner.jobs(&rights, filter).await
+    }
+}
+
+impl Inner {
+    /// As [`Queries::jobs`], for a caller with these rights: those of objects that it sees, and those
+    /// that it asked for.
+    pub(crate) async fn jobs(
+        &self,
+        rights: &Rights,
+        filter: &JobFilter,
+    ) -> Result<Vec<Job>, QueryError> {
+        let catalog = &self.options.catalog;
+        if rights.is_admin() {
+            return Ok(catalog.jobs(filter).await?);
+        }
+        // The limit counts what is shown.
+        let all = JobFilter { limit: None, ..filter.clone() };
+        let seen = self.seen(rights).await?;
+        let mut jobs = catalog.jobs(&all).await?;
+        jobs.retain(|job| seen.contains(&job.object) || job.requested_by == rights.name());
+        jobs.truncate(filter.limit.map_or(usize::MAX, |limit| limit as usize));
+        Ok(jobs)
+    }
+
+    /// Ids of the objects that somebody may know of.
+    pub(crate) async fn seen(&self, rights: &Rights) -> Result<HashSet<ObjectId>, QueryError> {
+        let objects = self.options.catalog.objects().await?;
+        Ok(objects.iter().filter(|object| rights.sees(object)).map(|object| object.id).collect())
+    }
+}
+
 /// One job by its id as written.
-pub(super) async fn one(inner: &Inner, text: &str) -> Result<Job, QueryError> {
+pub(super) async fn one(inner: &Inner, session: &Session, text: &str) -> Result<Job, QueryError> {
     let id = parse_job(text)?;
     let filter = JobFilter { ids: Some(vec![id]), ..JobFilter::default() };
-    let job = inner.options.catalog.jobs(&filter).await?.pop();
+    let rights = inner.rights(session.principal()).await?;
+    let job = inner.jobs(&rights, &filter).await?.pop();
     job.ok_or_else(|| catalog::error::CatalogError::JobNotFound(id.to_string()).into())
+}
+
+/// As [`one`], for somebody who wants to stop or repeat it: who asked for it may, and who may refresh
+/// the object.
+async fn steered(inner: &Inner, session: &Session, text: &str) -> Result<Job, QueryError> {
+    let job = one(inner, session, text).await?;
+    let rights = inner.rights(session.principal()).await?;
+    if rights.is_admin() || job.requested_by == rights.name() {
+        return Ok(job);
+    }
+    match inner.options.catalog.object(job.object).await? {
+        Some(object) if rights.allows(Privilege::Refresh, &object) => Ok(job),
+        _ => Err(not_granted(&rights, Privilege::Refresh, &job.object_name.to_sql())),
+    }
 }
 
 async fn wait(

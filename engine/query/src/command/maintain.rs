@@ -204,7 +204,7 @@ async fn restore(
 ) -> Result<CommandResult, QueryError> {
     let inner = &queries.inner;
     let name = ObjectName::from_parts(target, session.schema())?;
-    let mut object = inner.object_named(&name).await?;
+    let mut object = inner.object_named(session, &name).await?;
     let location = target_table(&object)?.location.clone();
     let at = resolve::at(to)?;
     let lake = Arc::clone(&inner.options.lake);
@@ -350,7 +350,7 @@ async fn located(
     target: &NameParts,
 ) -> Result<(Object, String), QueryError> {
     let name = ObjectName::from_parts(target, session.schema())?;
-    let object = inner.object_named(&name).await?;
+    let object = inner.object_named(session, &name).await?;
     let location = super::show::delta_location_of(&object)?;
     Ok((object, location))
 }

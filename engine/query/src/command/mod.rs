@@ -7,6 +7,7 @@ pub(crate) mod ingest;
 mod insert;
 pub(crate) mod jobs;
 pub(crate) mod maintain;
+mod rights;
 mod schemas;
 pub(crate) mod show;
 mod tables;
@@ -75,7 +76,7 @@ pub(crate) async fn check(
             checked.await.map(|_| None)
         }
         Statement::Job(JobStatement::Describe { job }) => {
-            let job = jobs::one(inner, job).await?;
+            let job = jobs::one(inner, session, job).await?;
             let text = format!("SELECT * FROM system.jobs WHERE job_id = '{}'", job.id);
             let query = crate::resolve::parse_stored(&text)?;
             check_query(inner, session, &query, None).await.map(Some)
@@ -126,7 +127,8 @@ pub(crate) async fn run(
         }
         Statement::Drop(drop) => tables::drop(queries, session, &drop).await,
         Statement::Refresh(refresh) => jobs::refresh(queries, session, &refresh).await,
-        Statement::Job(job) => jobs::run(queries, job).await,
+        Statement::Job(job) => jobs::run(queries, session, job).await,
+        Statement::Rights(rights) => rights::run(queries, session, rights).await,
         Statement::Set { key, .. } => Err(QueryError::Unsupported(format!(
             "SET {key} is not supported in this version: settings belong to the server's configuration"
         ))),

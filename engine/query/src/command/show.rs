@@ -6,6 +6,7 @@ use lake::At;
 use model::{
     name::{ObjectName, quote},
     object::{Object, ObjectBody, ObjectKind, Properties, Table, TableFormat},
+    rights::Rights,
 };
 
 use crate::{
@@ -30,13 +31,13 @@ pub(crate) async fn rows(
                 .maybe_text("comment", schemas.iter().map(|schema| schema.comment.as_deref()))
                 .finish())
         }
-        Show::Tables { schema, kind } => tables(inner, schema.as_deref(), *kind).await,
+        Show::Tables { schema, kind } => tables(inner, session, schema.as_deref(), *kind).await,
         Show::Columns { name } => columns(inner, session, name).await,
         Show::History { name, limit } => history(inner, session, name, *limit).await,
         Show::Detail { name } => detail(inner, session, name).await,
         Show::Create { name } => {
             let name = ObjectName::from_parts(name, session.schema())?;
-            let object = inner.object_named(&name).await?;
+            let object = inner.object_named(session, &name).await?;
             let statement = create_statement(inner, &object).await?;
             Ok(Answer::new()
                 .text("name", [name.to_string()])
@@ -66,6 +67,7 @@ pub(super) fn setting<'a>(inner: &Inner, key: &'a str) -> Result<&'a str, QueryE
 
 async fn tables(
     inner: &Inner,
+    session: &Session,
     schema: Option<&str>,
     kind: Option<DropKind>,
 ) -> Result<RecordBatch, QueryError> {
@@ -75,14 +77,12 @@ async fn tables(
             return Err(catalog::error::CatalogError::SchemaNotFound(schema.to_owned()).into());
         }
     }
-    let kind = kind.map(|kind| match kind {
-        DropKind::Table => ObjectKind::Table,
-        DropKind::View => ObjectKind::View,
-        DropKind::MaterializedView => ObjectKind::MaterializedView,
-    });
+    let kind = kind.map(kind_of);
+    let rights = inner.rights(session.principal()).await?;
     let mut objects = inner.options.catalog.objects().await?;
     objects.retain(|object| {
-        schema.is_none_or(|schema| object.name.schema() == schema)
+        rights.sees(object)
+            && schema.is_none_or(|schema| object.name.schema() == schema)
             && kind.is_none_or(|kind| object.kind() == kind)
     });
     Ok(Answer::new()
@@ -91,6 +91,15 @@ async fn tables(
         .text("type", objects.iter().map(|object| object.kind().as_sql()))
         .maybe_text("comment", objects.iter().map(|object| object.comment.as_deref()))
         .finish())
+}
+
+/// The kind of object that a statement says.
+pub(super) fn kind_of(kind: DropKind) -> ObjectKind {
+    match kind {
+        DropKind::Table => ObjectKind::Table,
+        DropKind::View => ObjectKind::View,
+        DropKind::MaterializedView => ObjectKind::MaterializedView,
+    }
 }
 
 async fn columns(
@@ -102,8 +111,9 @@ async fn columns(
     if model::name::RESERVED_SCHEMAS.contains(&name.schema()) {
         return system_columns(inner, session, name).await;
     }
-    let object = inner.object_named(&name).await?;
-    let schema = describe::columns(inner, &object).await?;
+    let object = inner.object_named(session, &name).await?;
+    let rights = inner.rights(session.principal()).await?;
+    let schema = describe::columns(inner, &rights, &object).await?;
     let partitions = partitions(inner, &object).await?;
     let fields = schema.fields();
     Ok(Answer::new()
@@ -134,7 +144,7 @@ async fn system_columns(
     };
     let table = Queries::tables_of(inner, session, &filter).await?.pop();
     let Some(columns) = table.and_then(|table| table.columns) else {
-        return Err(inner.not_found(name).await);
+        return Err(inner.missing(session, name).await);
     };
     let fields = columns.fields();
     Ok(Answer::new()
@@ -193,7 +203,8 @@ async fn managed_table(
     table: &Table,
     name: &str,
 ) -> Result<String, QueryError> {
-    let schema = describe::columns(inner, object).await?;
+    // The statement is that of the whole table, for whoever may know of it.
+    let schema = describe::columns(inner, &Rights::everything(""), object).await?;
     let partitions = partitions(inner, object).await?;
     let mut columns: Vec<String> = schema
         .fields()
@@ -331,7 +342,7 @@ pub(super) async fn delta_location(
     name: &[String],
 ) -> Result<String, QueryError> {
     let name = ObjectName::from_parts(name, session.schema())?;
-    delta_location_of(&inner.object_named(&name).await?)
+    delta_location_of(&inner.object_named(session, &name).await?)
 }
 
 /// As above, for an object.

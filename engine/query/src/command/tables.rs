@@ -306,6 +306,7 @@ fn object(
         comment: create.comment.clone(),
         properties: create.properties.clone(),
         owner: session.principal().name().to_owned(),
+        policy: model::object::Policy::default(),
         created_at: inner.options.clock.now(),
         definition_version: 1,
     }
@@ -360,7 +361,7 @@ pub(super) async fn drop(
         if drop.if_exists {
             return Ok(CommandResult::done());
         }
-        return Err(inner.not_found(name).await);
+        return Err(inner.missing(session, name).await);
     };
     let fits = matches!(
         (drop.kind, object.kind()),

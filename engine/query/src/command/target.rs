@@ -16,7 +16,7 @@ use model::{
     object::{Object, ObjectBody, Table, TableFormat},
 };
 
-use crate::{error::QueryError, queries::Inner};
+use crate::{error::QueryError, queries::Inner, session::Session};
 
 /// How often a statement is computed anew because others changed what it had read.
 const TRIES_MAX: u32 = 10;
@@ -43,8 +43,12 @@ pub(super) fn target_table(object: &Object) -> Result<&Table, QueryError> {
 }
 
 /// As [`target_table`], for a name.
-pub(super) async fn named_target(inner: &Inner, name: &ObjectName) -> Result<Table, QueryError> {
-    let object = inner.object_named(name).await?;
+pub(super) async fn named_target(
+    inner: &Inner,
+    session: &Session,
+    name: &ObjectName,
+) -> Result<Table, QueryError> {
+    let object = inner.object_named(session, name).await?;
     target_table(&object).cloned()
 }
 

@@ -89,6 +89,7 @@ pub(super) async fn create(
         comment: create.comment,
         properties: model::object::Properties::new(),
         owner: session.principal().name().to_owned(),
+        policy: model::object::Policy::default(),
         created_at: inner.options.clock.now(),
         definition_version: 1,
     };
@@ -137,6 +138,7 @@ pub(super) async fn create_materialized(
         comment: create.comment,
         properties: create.properties,
         owner: session.principal().name().to_owned(),
+        policy: model::object::Policy::default(),
         created_at: inner.options.clock.now(),
         definition_version: 1,
     };

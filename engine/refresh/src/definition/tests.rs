@@ -29,6 +29,7 @@ async fn put_view(catalog: &SqliteCatalog, name: &str, query: &str, reads: &[&st
         comment: None,
         properties: Properties::new(),
         owner: "ada".to_owned(),
+        policy: model::object::Policy::default(),
         created_at: Timestamp::from_micros(0),
         definition_version: 1,
     };

@@ -139,6 +139,7 @@ fn first_words(statement: &Statement) -> &'static str {
         Statement::Insert(_) => "INSERT",
         Statement::Change(_) | Statement::Truncate { .. } => "a statement that changes rows",
         Statement::Alter(_) => "ALTER TABLE",
+        Statement::Rights(_) => "a statement about who may do what",
         Statement::Copy(_) => "COPY",
         Statement::Maintain(_) => "a statement that looks after a table",
         Statement::CreateSchema { .. } => "CREATE SCHEMA",

@@ -37,6 +37,9 @@ pub enum FolderError {
         /// Where in it, and what.
         source: SyntaxError,
     },
+    /// The caller may not do it.
+    #[error("{0}")]
+    Refused(#[from] QueryError),
     /// A statement that declares nothing.
     #[error("{at}: {statement} does not belong into a folder of transforms")]
     NotADeclaration {
@@ -134,7 +137,9 @@ impl FolderError {
             | Self::Cycle { .. }
             | Self::WrongKind { .. } => Code::InvalidArgument,
             Self::SchemaMissing { .. } | Self::ReadMissing { .. } => Code::NotFound,
-            Self::Statement { source, .. } | Self::Queue { source } => source.code(),
+            Self::Statement { source, .. } | Self::Queue { source } | Self::Refused(source) => {
+                source.code()
+            }
             Self::Catalog(source) => source.code(),
         }
     }
@@ -161,7 +166,7 @@ impl FolderError {
             Self::WrongKind { .. } => {
                 Some("declare it under another name, or drop what is there".to_owned())
             }
-            Self::Statement { source, .. } => source.hint(),
+            Self::Statement { source, .. } | Self::Refused(source) => source.hint(),
             Self::Queue { .. } => Some("REFRESH MATERIALIZED VIEW queues them".to_owned()),
             Self::Name { .. } | Self::Catalog(_) => None,
         }

@@ -28,6 +28,7 @@ fn object(name: &str, body: ObjectBody) -> Object {
         comment: None,
         properties: Properties::new(),
         owner: "ada".to_owned(),
+        policy: model::object::Policy::default(),
         created_at: Timestamp::from_micros(0),
         definition_version: 1,
     }

@@ -53,6 +53,7 @@ impl Room {
             comment: None,
             properties: Properties::new(),
             owner: "ada".to_owned(),
+            policy: model::object::Policy::default(),
             created_at: self.clock.now(),
             definition_version: 1,
         };

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use catalog::{
     Catalog,
     error::CatalogError,
+    grants::{GivenGrant, Grants, Member},
     jobs::{JobFilter, Jobs},
     objects::{Objects, OnConflict, Put, Schema},
     principals::{Principals, User},
@@ -24,7 +25,8 @@ use model::{
         RunProgress,
     },
     name::ObjectName,
-    object::Object,
+    object::{Object, Policy},
+    rights::{Grant, Rights},
     time::Timestamp,
 };
 use parking_lot::Mutex;
@@ -173,6 +175,19 @@ impl Objects for FlakyCatalog {
         self.inner.put_object(object, on).await
     }
 
+    async fn set_owner(&self, id: ObjectId, version: i64, owner: &str) -> Result<(), CatalogError> {
+        self.inner.set_owner(id, version, owner).await
+    }
+
+    async fn set_policy(
+        &self,
+        id: ObjectId,
+        version: i64,
+        policy: &Policy,
+    ) -> Result<(), CatalogError> {
+        self.inner.set_policy(id, version, policy).await
+    }
+
     async fn drop_object(&self, id: ObjectId, version: i64) -> Result<(), CatalogError> {
         self.inner.drop_object(id, version).await
     }
@@ -211,6 +226,54 @@ impl Principals for FlakyCatalog {
 
     async fn has_users(&self) -> Result<bool, CatalogError> {
         self.inner.has_users().await
+    }
+}
+
+#[async_trait]
+impl Grants for FlakyCatalog {
+    async fn drop_principal(&self, name: &str) -> Result<bool, CatalogError> {
+        self.inner.drop_principal(name).await
+    }
+
+    async fn users(&self) -> Result<Vec<String>, CatalogError> {
+        self.inner.users().await
+    }
+
+    async fn roles(&self) -> Result<Vec<String>, CatalogError> {
+        self.inner.roles().await
+    }
+
+    async fn members(&self) -> Result<Vec<Member>, CatalogError> {
+        self.inner.members().await
+    }
+
+    async fn create_role(&self, name: &str) -> Result<(), CatalogError> {
+        self.inner.create_role(name).await
+    }
+
+    async fn add_member(&self, member: &Member) -> Result<(), CatalogError> {
+        self.inner.add_member(member).await
+    }
+
+    async fn remove_member(&self, member: &Member) -> Result<bool, CatalogError> {
+        self.inner.remove_member(member).await
+    }
+
+    async fn grant(&self, grants: &[Grant], by: &str, now: Timestamp) -> Result<(), CatalogError> {
+        self.inner.grant(grants, by, now).await
+    }
+
+    async fn revoke(&self, grants: &[Grant]) -> Result<u64, CatalogError> {
+        self.inner.revoke(grants).await
+    }
+
+    async fn grants(&self) -> Result<Vec<GivenGrant>, CatalogError> {
+        self.inner.grants().await
+    }
+
+    async fn rights(&self, name: &str) -> Result<Option<Rights>, CatalogError> {
+        let name = name.to_owned();
+        self.call(|inner| async move { inner.rights(&name).await }).await
     }
 }
 

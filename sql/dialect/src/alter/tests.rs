@@ -101,7 +101,6 @@ fn other_alterations_are_read() {
 #[test]
 fn what_cannot_be_altered_is_refused_by_name() {
     for (sql, column, what) in [
-        ("ALTER VIEW v AS SELECT 1", 7, "ALTER VIEW"),
         ("ALTER MATERIALIZED VIEW v RENAME TO w", 7, "ALTER MATERIALIZED VIEW"),
         ("ALTER TABLE t RENAME TO u", 15, "RENAME TO"),
         ("ALTER TABLE t RENAME COLUMN a TO b", 15, "RENAME COLUMN"),
@@ -131,7 +130,6 @@ fn what_cannot_be_altered_is_refused_by_name() {
         ("ALTER TABLE t ADD CONSTRAINT c CHECK (a) NOT ENFORCED", 42, "NOT ENFORCED"),
         ("ALTER TABLE t DROP CONSTRAINT c CASCADE", 33, "CASCADE"),
         ("ALTER TABLE t SET LOCATION 'x'", 15, "SET LOCATION"),
-        ("ALTER TABLE t OWNER TO me", 15, "OWNER"),
         ("ALTER TABLE t CLUSTER BY (a)", 15, "CLUSTER BY"),
         ("COMMENT ON VIEW v IS 'x'", 12, "COMMENT ON VIEW"),
     ] {

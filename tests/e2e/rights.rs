@@ -1,0 +1,125 @@
+//! Who may do what, where SQL alone does not show it; the rest is in `slt/rights.slt`.
+
+use std::fs;
+
+use proto::v1::{CancelRequest, ListRequest, SubmitRequest, WatchRequest, jobs_client::JobsClient};
+use tonic::{Code, Request};
+use whimbrel_tests::{
+    client::{Client, Failure},
+    process::{Options, Server},
+};
+
+use crate::users::{basic, login, with_users};
+
+const USERS: [(&str, &str); 2] = [("root", "secret-1"), ("bob", "secret-2")];
+
+async fn both(server: &Server) -> (Client, Client) {
+    let [(root, first), (bob, second)] = USERS;
+    (login(server, root, first).await, login(server, bob, second).await)
+}
+
+#[tokio::test]
+async fn a_prepared_statement_is_checked_each_time_it_runs() {
+    let server = with_users(&Options::new(), &USERS);
+    let (mut root, mut bob) = both(&server).await;
+    root.script("CREATE TABLE t AS SELECT 1 AS a; GRANT SELECT, INSERT ON t TO bob").await;
+    let mut query = bob.prepare("SELECT a FROM t").await;
+    let mut insert = bob.prepare("INSERT INTO t VALUES (2)").await;
+    let info = query.execute().await.unwrap();
+    assert_eq!(bob.fetch(info).await.unwrap().cell(), "1");
+    assert_eq!(insert.execute_update().await.unwrap(), 1);
+    root.update("REVOKE SELECT ON t FROM bob").await;
+    let refused = Failure::from(query.execute().await.unwrap_err());
+    refused.expect(Code::PermissionDenied, &["'bob' may not SELECT"]);
+    root.update("REVOKE INSERT ON t FROM bob").await;
+    let refused = Failure::from(insert.execute_update().await.unwrap_err());
+    refused.expect(Code::NotFound, &["'main.t' does not exist"]);
+    assert_eq!(root.count("t").await, 2);
+}
+
+#[tokio::test]
+async fn the_driver_is_told_of_nothing_that_the_caller_may_not_know() {
+    let server = with_users(&Options::new(), &USERS);
+    let (mut root, mut bob) = both(&server).await;
+    root.script("CREATE TABLE t AS SELECT 1 AS a, 2 AS b; CREATE TABLE u AS SELECT 1 AS a").await;
+    let tables = || arrow_flight::sql::CommandGetTables {
+        table_types: vec!["TABLE".to_owned()],
+        include_schema: true,
+        ..Default::default()
+    };
+    assert_eq!(bob.command(tables()).await.column("table_name").len(), 0);
+    root.update("GRANT SELECT (a) ON t TO bob").await;
+    assert_eq!(bob.command(tables()).await.column("table_name"), ["t"]);
+    assert_eq!(root.command(tables()).await.column("table_name"), ["t", "u"]);
+    let prepared = bob.prepare("SELECT * FROM t").await;
+    assert_eq!(prepared.dataset_schema().unwrap().fields().len(), 1);
+}
+
+#[tokio::test]
+async fn jobs_over_grpc_are_those_that_the_caller_may_know_of() {
+    let server = with_users(&Options::new(), &USERS);
+    let (mut root, mut bob) = both(&server).await;
+    root.script("CREATE TABLE t AS SELECT 1 AS a; CREATE MATERIALIZED VIEW m AS SELECT a FROM t")
+        .await;
+    let id = root.newest_job("main.m").await.id;
+    let mut jobs = JobsClient::new(bob.channel());
+    let [_, (name, password)] = USERS;
+    let authorization = basic(name, password);
+    let of_bob = |message| with_header(message, &authorization);
+    let listed = jobs.list(of_bob(ListRequest::default())).await.unwrap().into_inner();
+    assert_eq!(listed.jobs.len(), 0);
+    let watch = WatchRequest { job_ids: vec![id.clone()] };
+    let refused = jobs.watch(with_header(watch.clone(), &authorization)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound);
+    let cancel = CancelRequest { job_id: id.clone() };
+    let refused = jobs.cancel(with_header(cancel.clone(), &authorization)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound);
+    root.update("GRANT SELECT ON m TO bob").await;
+    let mut watched = jobs.watch(with_header(watch, &authorization)).await.unwrap().into_inner();
+    assert_eq!(watched.message().await.unwrap().unwrap().jobs.len(), 1);
+    let refused = jobs.cancel(with_header(cancel, &authorization)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    let submit = SubmitRequest { objects: vec!["m".to_owned()], ..SubmitRequest::default() };
+    let refused = jobs.submit(with_header(submit, &authorization)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    let refused = bob.query_failure(&format!("RETRY JOB '{id}'")).await;
+    refused.expect(Code::PermissionDenied, &["REFRESH"]);
+}
+
+fn with_header<T>(message: T, authorization: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", authorization.parse().unwrap());
+    request
+}
+
+#[tokio::test]
+async fn a_folder_changes_only_what_its_sender_may_change() {
+    let options = Options::new();
+    let server = with_users(&options, &USERS);
+    let (mut root, _) = both(&server).await;
+    root.script("CREATE SCHEMA s; CREATE TABLE s.t AS SELECT 1 AS a").await;
+    let folder = options.folder().join("transforms");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("m.sql"), "CREATE MATERIALIZED VIEW s.m AS SELECT a FROM s.t").unwrap();
+    let apply = |user: usize| {
+        let (name, password) = USERS[user];
+        let with_password = options.clone().env("WHIMBREL_PASSWORD", password);
+        let (folder, url) = (folder.to_str().unwrap(), server.url());
+        let output = with_password.run(&["apply", folder, "--url", &url, "--user", name], "");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (applied, told) = apply(1);
+    assert!(!applied && told.contains("'s.t', which neither exists"), "{told}");
+    root.update("GRANT SELECT ON SCHEMA s TO bob").await;
+    let (applied, told) = apply(1);
+    assert!(!applied && told.contains("'bob' may not CREATE ON SCHEMA s"), "{told}");
+    let (applied, told) = apply(0);
+    assert!(applied, "{told}");
+    // An empty folder would suspend what root has declared.
+    fs::remove_file(folder.join("m.sql")).unwrap();
+    fs::write(folder.join("v.sql"), "CREATE VIEW s.v AS SELECT a FROM s.t").unwrap();
+    root.update("GRANT CREATE ON SCHEMA s TO bob").await;
+    let (applied, told) = apply(1);
+    assert!(!applied && told.contains("do that with 's.m'"), "{told}");
+    assert_eq!(root.query("SELECT suspended FROM system.transforms").await.cell(), "false");
+}
