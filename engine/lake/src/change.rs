@@ -105,7 +105,7 @@ pub struct StageChange {
     pub condition: Option<String>,
     /// What happens when the plan names a row twice.
     pub repeats: Repeats,
-    /// All constraints of the table.
+    /// All constraints and generated columns of the table.
     pub checks: Vec<Check>,
     /// Numbers of the only columns that updated rows change: then the plan may say what it likes in
     /// all others of such rows, and they are copied without being read. Not for plans that delete

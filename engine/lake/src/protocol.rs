@@ -12,7 +12,11 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    check::CONSTRAINT_PREFIX, error::LakeError, location::Place, log, schema::kernel_schema,
+    check::CONSTRAINT_PREFIX,
+    error::LakeError,
+    location::Place,
+    log,
+    schema::{GENERATED, generated, kernel_schema},
     snapshot::Snapshot,
 };
 
@@ -46,6 +50,7 @@ struct Feature {
 impl Feature {
     const CHECK_CONSTRAINTS: Self = Self { name: "checkConstraints", since: 3 };
     const CHANGE_FEED: Self = Self { name: "changeDataFeed", since: 4 };
+    const GENERATED_COLUMNS: Self = Self { name: "generatedColumns", since: 4 };
     const TIMESTAMP_NTZ: Self = Self { name: "timestampNtz", since: LISTED_SINCE };
 }
 
@@ -233,6 +238,7 @@ impl Declaration<'_> {
         [
             (has_checks, Feature::CHECK_CONSTRAINTS),
             (is_on(self.properties, CHANGE_FEED), Feature::CHANGE_FEED),
+            (generated(self.schema).next().is_some(), Feature::GENERATED_COLUMNS),
             (has_timestamp_ntz(self.schema), Feature::TIMESTAMP_NTZ),
         ]
         .into_iter()
@@ -287,11 +293,13 @@ pub(crate) fn check_writable(snapshot: &Snapshot) -> Result<(), LakeError> {
     }
     let schema: Value =
         serde_json::from_str(snapshot.state().metadata().schema_string()).unwrap_or(Value::Null);
-    for (key, feature) in [
-        ("delta.invariants", "invariants"),
-        ("delta.generationExpression", "generatedColumns"),
-        ("delta.identity.start", "identityColumns"),
-    ] {
+    let within = |field: &Value| field.get("type").is_some_and(|inner| has_key(inner, GENERATED));
+    if schema.get("fields").and_then(Value::as_array).is_some_and(|all| all.iter().any(within)) {
+        return Err(unsupported("generatedColumns within structs".to_owned()));
+    }
+    for (key, feature) in
+        [("delta.invariants", "invariants"), ("delta.identity.start", "identityColumns")]
+    {
         if has_key(&schema, key) {
             return Err(unsupported(feature.to_owned()));
         }

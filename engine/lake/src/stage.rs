@@ -43,7 +43,7 @@ use crate::{
     lake::Lake,
     location::Place,
     protocol::{Declaration, check_writable, is_append_only},
-    schema::{Fit, delta_schema_at},
+    schema::{Fit, declared_schema_at, delta_schema_at},
     snapshot::Snapshot,
     staging::{StagingArea, StagingStore},
 };
@@ -73,7 +73,8 @@ pub enum WriteMode {
         comment: Option<String>,
         /// The table's properties.
         properties: Properties,
-        /// Names, types, nullability and comments (field metadata `comment`) of the columns.
+        /// Names, types, nullability, comments (field metadata `comment`) and expressions
+        /// ([`crate::GENERATED`]) of the columns.
         /// `None`: as the query returns them, all of them nullable.
         schema: Option<SchemaRef>,
     },
@@ -103,7 +104,7 @@ pub struct Stage {
     pub mode: WriteMode,
     /// The version of the table that the plan was made for; the newest one where it does not matter.
     pub base: Option<Arc<Snapshot>>,
-    /// All constraints of the table, planned over its columns.
+    /// All constraints and generated columns of the table, planned over its columns.
     pub checks: Vec<Check>,
     /// Counts while it runs.
     pub progress: Arc<StageProgress>,
@@ -262,7 +263,7 @@ impl Lake {
             WriteMode::Replace { schema, partitioned_by, properties, .. }
             | WriteMode::Create { schema, partitioned_by, properties, .. } => {
                 let schema = match schema {
-                    Some(schema) => delta_schema_at(&location, schema)?,
+                    Some(schema) => declared_schema_at(&location, schema)?,
                     None => nullable(&delta_schema_at(&location, plan)?),
                 };
                 (schema, partitioned_by.clone(), properties.clone())

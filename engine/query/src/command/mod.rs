@@ -2,7 +2,9 @@
 
 mod alter;
 mod change;
+mod clauses;
 mod copy;
+mod generated;
 pub(crate) mod ingest;
 mod insert;
 pub(crate) mod jobs;
