@@ -28,7 +28,7 @@ use deltalake_core::{
 };
 use futures::StreamExt;
 use model::object::Properties;
-use object_store::{ObjectStore, prefix::PrefixStore};
+use object_store::{ObjectStore, path::Path, prefix::PrefixStore};
 use parquet::{
     basic::{Compression, ZstdLevel},
     file::properties::WriterProperties,
@@ -46,6 +46,7 @@ use crate::{
     schema::{Fit, declared_schema_at, delta_schema_at},
     snapshot::Snapshot,
     staging::{StagingArea, StagingStore},
+    stored_path::shortened,
 };
 
 /// Statements with at most so many rows write one file.
@@ -410,7 +411,10 @@ impl Writing {
 
     /// Ends the files of a writer.
     async fn close(&self, writer: DeltaWriter) -> Result<Vec<Add>, LakeError> {
-        let adds = writer.close().await.map_err(|error| self.write_error(error))?;
+        let mut adds = writer.close().await.map_err(|error| self.write_error(error))?;
+        for add in &mut adds {
+            add.path = in_short_folders(&add.path);
+        }
         Ok(only_exact_bounds(adds, self.fit.target()))
     }
 
@@ -532,6 +536,11 @@ pub(crate) fn distribute(
     let plan = RepartitionExec::try_new(plan, Partitioning::Hash(by, partitions))
         .map_err(|error| LakeError::Query { location: place.text(), source: Arc::new(error) })?;
     Ok(Arc::new(plan))
+}
+
+/// Where the staging store has put a file.
+fn in_short_folders(path: &str) -> String {
+    Path::parse(path).map_or_else(|_| path.to_owned(), |path| shortened(&path).into())
 }
 
 /// How data files are written.
