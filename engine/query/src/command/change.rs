@@ -26,6 +26,7 @@ use model::name::{CATALOG, ObjectName};
 
 use super::{
     clauses::{Changes, Places, SOURCE_COLUMN},
+    struct_values,
     target::{checks, named_target, snapshot_of, until_undisturbed},
 };
 use crate::{
@@ -232,15 +233,16 @@ async fn planned(
     let name = ObjectName::from_parts(&change.target, session.schema())?;
     named_target(inner, &name).await?;
     let mut rows = change.rows.clone();
+    let tables = with_target(&rows.tables, &name);
+    let reads = Reads { tables: &tables, files: &rows.files };
+    let resolved = inner.resolve(session, reads, Purpose::Read, &Pins::new()).await?;
     let shape = Shape::new(&change.clauses);
     let select = select_of(&mut rows)?;
+    name_fields(change, select, &snapshot_of(&resolved, &name)?.schema())?;
     let expressions = expressions(select);
     if change.kind == ChangeKind::Merge {
         pair(select, shape)?;
     }
-    let tables = with_target(&rows.tables, &name);
-    let reads = Reads { tables: &tables, files: &rows.files };
-    let resolved = inner.resolve(session, reads, Purpose::Read, &Pins::new()).await?;
     let (target, source) = rows_of(&resolved, &name, &rows).await?;
     let LogicalPlan::Projection(projection) = source else {
         return Err(not_single_rows(change.kind));
@@ -390,6 +392,39 @@ fn select_of(rows: &mut Query) -> Result<&mut ast::Select, QueryError> {
         SetExpr::Select(select) => Ok(select),
         _ => Err(QueryError::Unsupported("this form of a change".to_owned())),
     }
+}
+
+/// Names the fields of struct values for the columns that clauses give them to.
+fn name_fields(
+    change: &Change,
+    select: &mut ast::Select,
+    table: &SchemaRef,
+) -> Result<(), QueryError> {
+    let mut name = |column: &str, n: usize| match (
+        table.field_with_name(column),
+        select.projection.get_mut(n),
+    ) {
+        (Ok(field), Some(SelectItem::UnnamedExpr(value))) => {
+            struct_values::name_fields_of(value, field)
+        }
+        _ => Ok(()),
+    };
+    for clause in &change.clauses {
+        match &clause.action {
+            ChangeAction::Update(assignments) => {
+                assignments.iter().try_for_each(|(column, n)| name(column, *n))?;
+            }
+            ChangeAction::Insert { columns, values } if columns.is_empty() => {
+                let columns = table.fields().iter().map(|field| field.name());
+                columns.zip(values).try_for_each(|(column, n)| name(column, *n))?;
+            }
+            ChangeAction::Insert { columns, values } => {
+                columns.iter().zip(values).try_for_each(|(column, n)| name(column, *n))?;
+            }
+            ChangeAction::Delete | ChangeAction::UpdateAll | ChangeAction::InsertAll => {}
+        }
+    }
+    Ok(())
 }
 
 /// Names the expressions, so that none is taken for another. Returns how many there are.

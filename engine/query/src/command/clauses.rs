@@ -14,7 +14,10 @@ use datafusion::{
 use dialect::statement::{Change, ChangeAction, ChangeClause, ChangeKind, When};
 use lake::{CHANGE_COLUMN, FILE_COLUMN, ROW_COLUMN, Repeats, RowChange, Snapshot};
 
-use super::generated::{self, Computed, Rows};
+use super::{
+    generated::{self, Computed, Rows},
+    struct_values,
+};
 use crate::error::QueryError;
 
 /// Says of a joined row that it has a source row. No column of a table holds this character.
@@ -302,6 +305,9 @@ pub(super) fn typed(
         }
         value => value,
     };
+    if data_type.is_nested() {
+        struct_values::keeps_fields(&value.get_type(schema)?, data_type)?;
+    }
     let is_of_type = matches!(value, Expr::Column(_) | Expr::Literal(..));
     let cast = value.cast_to(data_type, schema)?;
     // The planner tells the type of a CASE before its branches are brought to one type.

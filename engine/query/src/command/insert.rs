@@ -8,7 +8,7 @@ use arrow::{
 };
 use datafusion::{
     common::{
-        Column, ScalarValue,
+        Column, DFSchema, ScalarValue,
         tree_node::{Transformed, TreeNode},
     },
     datasource::{MemTable, provider_as_source},
@@ -40,6 +40,7 @@ use super::{
         StagedAs, filter_of, is_about_rows, rows_of, stage_and_commit, target_name, with_target,
     },
     generated::{self, Computed, Rows},
+    struct_values,
     target::{check_as, checks, named_target, snapshot_of, until_undisturbed},
 };
 
@@ -91,14 +92,41 @@ async fn planned(
         insert.columns.clone()
     };
     let planned_target = nullable_target(&resolved, &name)?;
-    let statement = statement(insert, &columns, &planned_target)?;
+    let table = snapshot_of(&resolved, &name)?.schema();
+    let mut source = insert.source.clone();
+    let given = |column: &String| table.fields().find(column).map(|(_, field)| Arc::clone(field));
+    let fields = match columns.is_empty() {
+        true => Some(table.fields().to_vec()),
+        // A name that the table does not have is told by the planner.
+        false => columns.iter().map(given).collect(),
+    };
+    struct_values::name_fields(&mut source, &fields.unwrap_or_default())?;
+    let statement = statement(source.ast, &columns, &planned_target)?;
     let planned = plan::logical_of(&resolved.state, statement).await?;
     let LogicalPlan::Dml(dml) = planned else {
         return Err(QueryError::Unsupported("this form of INSERT".to_owned()));
     };
     let plan = Arc::unwrap_or_clone(dml.input);
+    if let LogicalPlan::Projection(rows) = &plan {
+        for (value, field) in rows.expr.iter().zip(table.fields()) {
+            keeps_fields(value, field, rows.input.schema())?;
+        }
+    }
     let checked = Checked { resolved, plan, parameters: insert.source.parameters };
     Ok(PlannedInsert { checked, columns })
+}
+
+/// Refuses a value that the planner has cast to a struct without some of its fields.
+fn keeps_fields(value: &Expr, field: &Field, rows: &DFSchema) -> Result<(), QueryError> {
+    if !field.data_type().is_nested() {
+        return Ok(());
+    }
+    let value = match value.clone().unalias() {
+        Expr::Cast(cast) => *cast.expr,
+        value => value,
+    };
+    struct_values::keeps_fields(&value.get_type(rows)?, field.data_type())
+        .map_err(|error| QueryError::Invalid(format!("column '{}': {error}", field.name())))
 }
 
 /// The rows with values in the generated columns that the statement does not name.
@@ -449,7 +477,7 @@ fn with_only(plan: &LogicalPlan, n: usize) -> Result<LogicalPlan, QueryError> {
 
 /// The INSERT for DataFusion's planner, which knows how columns and types are matched.
 fn statement(
-    insert: &Insert,
+    source: Box<ast::Query>,
     columns: &[String],
     target: &[String],
 ) -> Result<ast::Statement, QueryError> {
@@ -467,7 +495,7 @@ fn statement(
         .iter()
         .map(|column| ast::ObjectName(vec![ObjectNamePart::Identifier(ident(column))]))
         .collect();
-    statement.source = Some(insert.source.ast.clone());
+    statement.source = Some(source);
     Ok(ast::Statement::Insert(statement))
 }
 

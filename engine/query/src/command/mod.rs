@@ -11,6 +11,7 @@ pub(crate) mod jobs;
 pub(crate) mod maintain;
 mod schemas;
 pub(crate) mod show;
+mod struct_values;
 mod tables;
 mod target;
 mod views;
