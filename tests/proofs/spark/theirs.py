@@ -114,6 +114,21 @@ def case_their_deletion_vectors(proof: Proof) -> None:
     changes(proof, "deletion ?vectors")
 
 
+def case_their_marks_as_changes(proof: Proof) -> None:
+    """Rows that were marked as deleted are told as changes, with a feed and without one."""
+    table_of(proof, more=properties(enableDeletionVectors="true", enableChangeDataFeed="true"), rows=2000)
+    proof.theirs(
+        "DELETE FROM {t} WHERE id % 7 = 0",
+        "DELETE FROM {t} WHERE id % 5 = 0",
+        "UPDATE {t} SET n = -1 WHERE id % 11 = 0",
+        "INSERT OVERWRITE {t} SELECT * FROM {t} WHERE id < 20",
+        "RESTORE TABLE {t} TO VERSION AS OF 3",
+    )
+    proof.registered()
+    proof.equal()
+    same_feed(proof)
+
+
 def case_their_column_mapping(proof: Proof) -> None:
     """Columns by name mapping, one renamed, one dropped and made again."""
     table_of(proof, more="PARTITIONED BY (s) " + properties(**{"columnMapping.mode": "name", "minReaderVersion": "2", "minWriterVersion": "5"}))
