@@ -55,7 +55,7 @@ mod zorder;
 
 pub use crate::{
     alter::Alteration,
-    change::{CHANGE_COLUMN, ChangeOperation, Changed, Repeats, RowChange, StageChange},
+    change::{CHANGE_COLUMN, ChangeOperation, Changed, Repeats, RowChange, StageChange, Touches},
     check::{CONSTRAINT_PREFIX, Check, Rule, shown},
     commit::{CommitInfo, Committed, Txn},
     convert::{Convert, Converted},

@@ -312,6 +312,13 @@ pub(crate) fn is_append_only(snapshot: &Snapshot) -> bool {
     is_on(snapshot.properties(), "delta.appendOnly")
 }
 
+/// Whether a change has to see every row of the versions before its own (`Serializable`); else rows
+/// that were appended meanwhile count as later (`WriteSerializable`).
+pub(crate) fn is_serializable(snapshot: &Snapshot) -> bool {
+    let level = snapshot.properties().get("delta.isolationLevel");
+    level.is_some_and(|level| level.eq_ignore_ascii_case("Serializable"))
+}
+
 fn check_value(location: &str, key: &str, value: &str) -> Result<(), LakeError> {
     let why = match key {
         "delta.appendOnly"

@@ -21,7 +21,9 @@ use datafusion::{
 use dialect::statement::{
     Change, ChangeAction, ChangeClause, ChangeKind, Query, Statement, TableUse, When,
 };
-use lake::{ChangeOperation, CommitInfo, LakeError, Repeats, Snapshot, StageChange, StageProgress};
+use lake::{
+    ChangeOperation, CommitInfo, LakeError, Repeats, Snapshot, StageChange, StageProgress, Touches,
+};
 use model::name::{CATALOG, ObjectName};
 
 use super::{
@@ -43,6 +45,7 @@ pub(super) struct PlannedChange {
     pub(super) plan: LogicalPlan,
     pub(super) target: Arc<Snapshot>,
     pub(super) repeats: Repeats,
+    pub(super) touches: Touches,
     pub(super) patched: Option<Vec<usize>>,
     /// Columns that the table gets.
     pub(super) added: Option<SchemaRef>,
@@ -152,13 +155,14 @@ pub(super) async fn commit(
     operation: ChangeOperation,
     condition: Option<String>,
 ) -> Result<u64, QueryError> {
-    let PlannedChange { resolved, plan: logical, target, repeats, patched, added } = planned;
+    let PlannedChange { resolved, plan: logical, target, repeats, touches, patched, added } =
+        planned;
     let checks = checks(&resolved.state, &target)?;
     stage_and_commit(
         queries,
         &resolved,
         &logical,
-        StagedAs { target, repeats, operation, condition, checks, patched, added },
+        StagedAs { target, repeats, touches, operation, condition, checks, patched, added },
     )
     .await
 }
@@ -167,6 +171,7 @@ pub(super) async fn commit(
 pub(super) struct StagedAs {
     pub(super) target: Arc<Snapshot>,
     pub(super) repeats: Repeats,
+    pub(super) touches: Touches,
     pub(super) operation: ChangeOperation,
     pub(super) condition: Option<String>,
     pub(super) checks: Vec<lake::Check>,
@@ -180,7 +185,8 @@ pub(super) async fn stage_and_commit(
     logical: &LogicalPlan,
     staged_as: StagedAs,
 ) -> Result<u64, QueryError> {
-    let StagedAs { target, repeats, operation, condition, checks, patched, added } = staged_as;
+    let StagedAs { target, repeats, touches, operation, condition, checks, patched, added } =
+        staged_as;
     let plan = plan::physical(&resolved.state, logical).await?;
     let change = StageChange {
         base: target,
@@ -189,6 +195,7 @@ pub(super) async fn stage_and_commit(
         operation,
         condition,
         repeats,
+        touches,
         checks,
         patched,
         added,
@@ -276,7 +283,11 @@ async fn planned(
     let repeats = changes.repeats(&input);
     let plan = changes.plan(input)?;
     let Changes { patched, .. } = changes;
-    Ok(PlannedChange { resolved, plan, target, repeats, patched, added })
+    let only_inserts = change.clauses.iter().all(|clause| {
+        matches!(clause.action, ChangeAction::Insert { .. } | ChangeAction::InsertAll)
+    });
+    let touches = if only_inserts { Touches::NewRows } else { Touches::AnyRow };
+    Ok(PlannedChange { resolved, plan, target, repeats, touches, patched, added })
 }
 
 /// Columns of the source that clauses write and the table does not have, with the types of Delta.

@@ -28,7 +28,7 @@ use datafusion::{
 use dialect::statement::{Insert, OldRows, Replaced, TimeTravel};
 use lake::{
     CHANGE_COLUMN, ChangeOperation, CommitInfo, FILE_COLUMN, ROW_COLUMN, Repeats, RowChange,
-    Snapshot, Stage, StageProgress, Staged, WriteMode,
+    Snapshot, Stage, StageProgress, Staged, Touches, WriteMode,
 };
 use model::{
     code::Code,
@@ -416,6 +416,7 @@ async fn replace_where(
     let staged_as = StagedAs {
         target,
         repeats: Repeats::Once,
+        touches: Touches::AnyRow,
         operation: ChangeOperation::Replace,
         condition: Some(replaced.text.clone()),
         checks,
