@@ -4,6 +4,7 @@
 mod changes;
 mod configuration;
 mod crash;
+mod docs;
 mod errors;
 mod folder;
 mod handles;

@@ -76,6 +76,15 @@ pub enum Repeats {
     },
 }
 
+/// Which rows a plan of changes may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Touches {
+    /// Rows that are there, and new ones.
+    AnyRow,
+    /// New ones only: that is what an append-only table lets through.
+    NewRows,
+}
+
 /// The statement that changes rows, for the table's history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeOperation {
@@ -105,7 +114,9 @@ pub struct StageChange {
     pub condition: Option<String>,
     /// What happens when the plan names a row twice.
     pub repeats: Repeats,
-    /// All constraints of the table.
+    /// Which rows the plan may name.
+    pub touches: Touches,
+    /// All constraints and generated columns of the table.
     pub checks: Vec<Check>,
     /// Numbers of the only columns that updated rows change: then the plan may say what it likes in
     /// all others of such rows, and they are copied without being read. Not for plans that delete
@@ -151,7 +162,7 @@ impl Lake {
     ) -> Result<(Option<Staged>, Changed), LakeError> {
         let StageChange { base, plan, task, repeats, patched, added, .. } = &change;
         let place = self.place(base.location())?;
-        may_change(base, &change.checks)?;
+        may_change(base, &change)?;
         let progress = Arc::clone(&change.progress);
         let mut target = Target::of(base);
         let mut rows = TableRows::new(Arc::clone(base))?;
@@ -206,6 +217,10 @@ impl Lake {
         let (values, marked) = (named.new_values(), rows.deletion_vectors()?);
         let (touched, counts) = named.finish();
         let removed: Vec<usize> = touched.keys().copied().collect();
+        if !removed.is_empty() && change.touches == Touches::NewRows {
+            let named = std::io::Error::other("a plan for new rows names one that is there");
+            return Err(LakeError::internal("change rows", place.text(), named));
+        }
         let feed = match (feed, named.feed()) {
             (Some(feed), Some(notes)) => feed.finish(&rows, &touched, notes, task).await?,
             _ => Vec::new(),
@@ -231,11 +246,11 @@ impl Lake {
 }
 
 /// Refuses tables whose rows we would not change rightly.
-fn may_change(base: &Snapshot, checks: &[Check]) -> Result<(), LakeError> {
+fn may_change(base: &Snapshot, change: &StageChange) -> Result<(), LakeError> {
     let location = base.location().to_owned();
     check_writable(base)?;
-    all_checked(base, checks)?;
-    if is_append_only(base) {
+    all_checked(base, &change.checks)?;
+    if is_append_only(base) && change.touches == Touches::AnyRow {
         return Err(LakeError::AppendOnly { location });
     }
     Ok(())

@@ -1,27 +1,38 @@
-//! CHECK constraints: conditions that no written row may make false.
+//! Rules that every written row has to keep: CHECK constraints and generated columns.
 //!
-//! Delta keeps them as table properties, so that every writer finds them. It never decides how a
-//! condition is planned: whoever plans the rows plans it too.
+//! Delta keeps them as table properties and in the metadata of columns, so that every writer finds
+//! them. It never decides how a condition is planned: whoever plans the rows plans it too.
 
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::physical_expr::PhysicalExpr;
 
-use crate::{error::LakeError, snapshot::Snapshot};
+use crate::{error::LakeError, schema, snapshot::Snapshot};
 
 /// Properties with this prefix hold a constraint under its name.
 pub const CONSTRAINT_PREFIX: &str = "delta.constraints.";
 
-/// A constraint that is planned: a condition over the table's columns.
+/// A rule that is planned: a condition over the table's columns.
 #[derive(Debug, Clone)]
 pub struct Check {
-    /// Its name.
+    /// What it is.
+    pub rule: Rule,
+    /// Name of the constraint or of the generated column.
     pub name: String,
-    /// The condition as it stands in the table's properties.
+    /// The condition, or the column's expression, as it stands in the log.
     pub condition: String,
-    /// The condition over batches with the table's columns.
+    /// What has to be true of batches with the table's columns.
     pub expr: Arc<dyn PhysicalExpr>,
+}
+
+/// What a row has to keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// A CHECK constraint.
+    Constraint,
+    /// A column that has the value of its expression.
+    Generated,
 }
 
 impl Snapshot {
@@ -31,16 +42,30 @@ impl Snapshot {
             Some((key.strip_prefix(CONSTRAINT_PREFIX)?, condition.as_str()))
         })
     }
+
+    /// Whether a column of the table follows from others.
+    #[must_use]
+    pub fn has_generated_columns(&self) -> bool {
+        schema::generated(&self.schema()).next().is_some()
+    }
 }
 
-/// Refuses to write a table whose constraints are not among `checks`.
+/// Refuses to write a table whose constraints and generated columns are not among `checks`.
 pub(crate) fn all_checked(snapshot: &Snapshot, checks: &[Check]) -> Result<(), LakeError> {
-    for (name, condition) in snapshot.constraints() {
-        let checked = checks.iter().any(|check| check.name == name && check.condition == condition);
-        if !checked {
+    let columns = snapshot.schema();
+    let constraints = snapshot.constraints().map(|(name, text)| (Rule::Constraint, name, text));
+    let generated = schema::generated(&columns).map(|(name, text)| (Rule::Generated, name, text));
+    for (rule, name, text) in constraints.chain(generated) {
+        let is_it =
+            |check: &Check| check.rule == rule && check.name == name && check.condition == text;
+        if !checks.iter().any(is_it) {
+            let feature = match rule {
+                Rule::Constraint => "checkConstraints",
+                Rule::Generated => "generatedColumns",
+            };
             return Err(LakeError::Unsupported {
                 location: snapshot.location().to_owned(),
-                feature: format!("checkConstraints ('{name}')"),
+                feature: format!("{feature} ('{name}')"),
                 access: "write in this way",
             });
         }
@@ -62,11 +87,13 @@ pub(crate) fn check_rows(
         let Some(passes) = value.as_boolean_opt() else { continue };
         let violated = (0..passes.len()).find(|row| passes.is_valid(*row) && !passes.value(*row));
         if let Some(row) = violated {
-            return Err(LakeError::Check {
-                location: location.to_owned(),
-                name: check.name.clone(),
-                condition: check.condition.clone(),
-                row: shown(&rows.slice(row, 1)),
+            let (location, row) = (location.to_owned(), shown(&rows.slice(row, 1)));
+            let (name, condition) = (check.name.clone(), check.condition.clone());
+            return Err(match check.rule {
+                Rule::Constraint => LakeError::Check { location, name, condition, row },
+                Rule::Generated => {
+                    LakeError::Generated { location, column: name, expression: condition, row }
+                }
             });
         }
     }

@@ -9,7 +9,7 @@ use crate::{
     commit::CommitInfo,
     error::LakeError,
     lake::Lake,
-    schema::delta_schema_at,
+    schema::declared_schema_at,
     snapshot::Snapshot,
     stage::{Effect, StageProgress, Staged, WriteMode},
 };
@@ -20,7 +20,8 @@ pub struct CreateTable {
     /// Where; an absolute URL.
     pub location: String,
     /// Its columns: types that [`crate::delta_schema`] can map, NOT NULL where a field is not
-    /// nullable, comments in the field metadata `comment`.
+    /// nullable, comments in the field metadata `comment`, expressions of generated columns in
+    /// [`crate::GENERATED`].
     pub schema: SchemaRef,
     /// Columns to partition by.
     pub partitioned_by: Vec<String>,
@@ -36,7 +37,7 @@ impl Lake {
     pub async fn create(&self, new: CreateTable) -> Result<Arc<Snapshot>, LakeError> {
         let CreateTable { location, schema, partitioned_by, comment, properties } = new;
         let place = self.place(&location)?;
-        let schema = delta_schema_at(&place.text(), &schema)?;
+        let schema = declared_schema_at(&place.text(), &schema)?;
         let mode = WriteMode::Create {
             partitioned_by,
             comment,

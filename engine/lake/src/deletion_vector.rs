@@ -56,7 +56,7 @@ impl DeletionVector {
     }
 
     /// Reads the positions of the rows.
-    async fn read(&self, place: &Place) -> Result<RoaringBitmap, LakeError> {
+    pub(crate) async fn read(&self, place: &Place) -> Result<RoaringBitmap, LakeError> {
         let broken = |why: String| LakeError::BrokenLog {
             location: place.text(),
             source: Arc::<dyn std::error::Error + Send + Sync>::from(Box::from(format!(

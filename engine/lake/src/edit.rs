@@ -12,8 +12,8 @@ use deltalake_core::{
 use serde_json::{Map, Value};
 
 use crate::{
-    entry::same_definition, error::LakeError, location::Place, log, snapshot::Snapshot,
-    stage::Staged, stored_path::decoded,
+    entry::same_definition, error::LakeError, location::Place, log, protocol::is_serializable,
+    snapshot::Snapshot, stage::Staged, stored_path::decoded,
 };
 
 /// What a commit does besides adding the staged files.
@@ -48,6 +48,18 @@ pub(crate) enum Meanwhile {
     OtherFiles,
 }
 
+/// How a commit goes together with an edit that had not seen it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Came {
+    /// It might as well have come before.
+    InOrder,
+    /// It brought rows that the edit would have looked at: it counts as later, where a table does not
+    /// insist on the order of its versions.
+    AsLater,
+    /// What the edit was computed from is no longer so.
+    Between,
+}
+
 impl Edit {
     pub(crate) async fn check_base(
         &self,
@@ -73,33 +85,41 @@ impl Edit {
         if self.meanwhile == Meanwhile::Nothing {
             return conflict("its rows changed");
         }
+        let serializable = is_serializable(new);
         let gone: HashSet<&str> = self.removes.iter().map(|file| file.path.as_str()).collect();
         for version in old.version() + 1..=new.version() {
-            if !self.agrees(&staged.place, version, &gone).await? {
-                let why = "rows that the statement read or changed are others now";
-                return Err(LakeError::Conflict { location, version, why });
-            }
+            let came = self.agrees(&staged.place, version, &gone).await?;
+            let why = match came {
+                Came::InOrder => continue,
+                Came::AsLater if !serializable => continue,
+                Came::AsLater => "rows came, and its delta.isolationLevel is Serializable",
+                Came::Between => "rows that the statement read or changed are others now",
+            };
+            return Err(LakeError::Conflict { location, version, why });
         }
         Ok(())
     }
 
-    /// Whether a commit is one that others may have made meanwhile.
+    /// How a commit that others made meanwhile goes together with this edit.
     async fn agrees(
         &self,
         place: &Place,
         version: i64,
         gone: &HashSet<&str>,
-    ) -> Result<bool, LakeError> {
+    ) -> Result<Came, LakeError> {
         // A commit that is no longer in the log cannot be looked at.
-        let Some(actions) = log::actions(place, version).await? else { return Ok(false) };
+        let Some(actions) = log::actions(place, version).await? else {
+            return Ok(Came::Between);
+        };
         let removed: Vec<_> = actions
             .iter()
             .filter_map(|action| action.pointer("/remove/path").and_then(Value::as_str))
             .map(decoded)
             .collect();
+        let leaves_alone = || !removed.iter().any(|path| gone.contains(path.as_ref()));
         Ok(match self.meanwhile {
-            Meanwhile::Nothing => false,
-            Meanwhile::OtherFiles => !removed.iter().any(|path| gone.contains(path.as_ref())),
+            Meanwhile::OtherFiles if leaves_alone() => Came::InOrder,
+            Meanwhile::Nothing | Meanwhile::OtherFiles => Came::Between,
             Meanwhile::Appends => {
                 let blind = actions.iter().any(|action| {
                     action.pointer("/commitInfo/isBlindAppend").and_then(Value::as_bool)
@@ -113,8 +133,13 @@ impl Edit {
                 };
                 // Files that were only put together hold the same rows, unless they were ours.
                 let only_moved = changes_no_row("add") && changes_no_row("remove");
-                (blind && removed.is_empty())
-                    || (only_moved && !removed.iter().any(|path| gone.contains(path.as_ref())))
+                if only_moved && leaves_alone() {
+                    Came::InOrder
+                } else if blind && removed.is_empty() {
+                    Came::AsLater
+                } else {
+                    Came::Between
+                }
             }
         })
     }

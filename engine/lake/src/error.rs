@@ -182,6 +182,21 @@ pub enum LakeError {
         /// The row, cut off when it is long.
         row: String,
     },
+    /// A row has another value in a generated column than its expression.
+    #[error(
+        "a row of the Delta table at '{location}' has another value in the generated column \
+         '{column}' than its expression ({expression}): {row}; leave the column out, and it is computed"
+    )]
+    Generated {
+        /// The place.
+        location: String,
+        /// The column.
+        column: String,
+        /// Its expression.
+        expression: String,
+        /// The row, cut off when it is long.
+        row: String,
+    },
     /// What changed in a version cannot be told.
     #[error(
         "the changes of version {version} of the Delta table at '{location}' are not known: {why}; \
@@ -375,6 +390,7 @@ impl LakeError {
             | Self::ColumnCount { .. }
             | Self::NotNull { .. }
             | Self::Check { .. }
+            | Self::Generated { .. }
             | Self::Repeated { .. }
             | Self::Foreign { .. }
             | Self::Value { .. }

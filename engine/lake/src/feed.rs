@@ -5,6 +5,7 @@
 //! whole files need none: their rows are the changes.
 
 pub(crate) mod read;
+mod told;
 pub(crate) mod write;
 
 /// Where the files are, in the table's folder.

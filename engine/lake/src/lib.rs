@@ -55,8 +55,8 @@ mod zorder;
 
 pub use crate::{
     alter::Alteration,
-    change::{CHANGE_COLUMN, ChangeOperation, Changed, Repeats, RowChange, StageChange},
-    check::{CONSTRAINT_PREFIX, Check, shown},
+    change::{CHANGE_COLUMN, ChangeOperation, Changed, Repeats, RowChange, StageChange, Touches},
+    check::{CONSTRAINT_PREFIX, Check, Rule, shown},
     commit::{CommitInfo, Committed, Txn},
     convert::{Convert, Converted},
     copy::Copy,
@@ -67,7 +67,7 @@ pub use crate::{
     optimize::{AUTOMATIC_EVERY, AUTOMATIC_FILES, Optimize, Optimized},
     restore::Restored,
     rows::{FILE_COLUMN, ROW_COLUMN},
-    schema::delta_schema,
+    schema::{GENERATED, declared_schema, delta_schema},
     snapshot::{At, Snapshot},
     stage::{Stage, StageProgress, Staged, WriteMode},
     vacuum::{Vacuum, Vacuumed},

@@ -12,7 +12,11 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    check::CONSTRAINT_PREFIX, error::LakeError, location::Place, log, schema::kernel_schema,
+    check::CONSTRAINT_PREFIX,
+    error::LakeError,
+    location::Place,
+    log,
+    schema::{GENERATED, generated, kernel_schema},
     snapshot::Snapshot,
 };
 
@@ -46,6 +50,7 @@ struct Feature {
 impl Feature {
     const CHECK_CONSTRAINTS: Self = Self { name: "checkConstraints", since: 3 };
     const CHANGE_FEED: Self = Self { name: "changeDataFeed", since: 4 };
+    const GENERATED_COLUMNS: Self = Self { name: "generatedColumns", since: 4 };
     const TIMESTAMP_NTZ: Self = Self { name: "timestampNtz", since: LISTED_SINCE };
 }
 
@@ -233,6 +238,7 @@ impl Declaration<'_> {
         [
             (has_checks, Feature::CHECK_CONSTRAINTS),
             (is_on(self.properties, CHANGE_FEED), Feature::CHANGE_FEED),
+            (generated(self.schema).next().is_some(), Feature::GENERATED_COLUMNS),
             (has_timestamp_ntz(self.schema), Feature::TIMESTAMP_NTZ),
         ]
         .into_iter()
@@ -287,11 +293,13 @@ pub(crate) fn check_writable(snapshot: &Snapshot) -> Result<(), LakeError> {
     }
     let schema: Value =
         serde_json::from_str(snapshot.state().metadata().schema_string()).unwrap_or(Value::Null);
-    for (key, feature) in [
-        ("delta.invariants", "invariants"),
-        ("delta.generationExpression", "generatedColumns"),
-        ("delta.identity.start", "identityColumns"),
-    ] {
+    let within = |field: &Value| field.get("type").is_some_and(|inner| has_key(inner, GENERATED));
+    if schema.get("fields").and_then(Value::as_array).is_some_and(|all| all.iter().any(within)) {
+        return Err(unsupported("generatedColumns within structs".to_owned()));
+    }
+    for (key, feature) in
+        [("delta.invariants", "invariants"), ("delta.identity.start", "identityColumns")]
+    {
         if has_key(&schema, key) {
             return Err(unsupported(feature.to_owned()));
         }
@@ -302,6 +310,13 @@ pub(crate) fn check_writable(snapshot: &Snapshot) -> Result<(), LakeError> {
 /// Whether rows of the table may not be removed.
 pub(crate) fn is_append_only(snapshot: &Snapshot) -> bool {
     is_on(snapshot.properties(), "delta.appendOnly")
+}
+
+/// Whether a change has to see every row of the versions before its own (`Serializable`); else rows
+/// that were appended meanwhile count as later (`WriteSerializable`).
+pub(crate) fn is_serializable(snapshot: &Snapshot) -> bool {
+    let level = snapshot.properties().get("delta.isolationLevel");
+    level.is_some_and(|level| level.eq_ignore_ascii_case("Serializable"))
 }
 
 fn check_value(location: &str, key: &str, value: &str) -> Result<(), LakeError> {

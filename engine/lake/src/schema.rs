@@ -17,6 +17,8 @@ use crate::error::LakeError;
 
 /// Field metadata that holds a column's comment.
 pub(crate) const COMMENT: &str = "comment";
+/// Field metadata that holds the expression of a generated column, as the log has it.
+pub const GENERATED: &str = "delta.generationExpression";
 
 /// Characters that Parquet writers elsewhere refuse in column names.
 const NAME_REFUSED: [char; 9] = [' ', ',', ';', '{', '}', '(', ')', '\t', '='];
@@ -42,6 +44,35 @@ const NAME_REFUSED: [char; 9] = [' ', ',', ';', '{', '}', '(', ')', '\t', '='];
 /// as are names that occur twice, whatever their case, or that other Delta readers refuse.
 pub fn delta_schema(schema: &Schema) -> Result<SchemaRef, LakeError> {
     delta_schema_at("a new table", schema)
+}
+
+/// [`delta_schema`] of columns that are declared: one whose field has [`GENERATED`] keeps it. A query
+/// only passes on the metadata of what it reads, so its columns are not generated.
+pub fn declared_schema(schema: &Schema) -> Result<SchemaRef, LakeError> {
+    declared_schema_at("a new table", schema)
+}
+
+/// [`declared_schema`] whose errors name the table.
+pub(crate) fn declared_schema_at(location: &str, schema: &Schema) -> Result<SchemaRef, LakeError> {
+    let stored = delta_schema_at(location, schema)?;
+    let fields = stored.fields().iter().zip(schema.fields()).map(|(stored, declared)| {
+        let Some(expression) = declared.metadata().get(GENERATED) else {
+            return Arc::clone(stored);
+        };
+        let mut field = stored.as_ref().clone();
+        let mut metadata = field.metadata().clone();
+        metadata.insert(GENERATED.to_owned(), expression.clone());
+        field.set_metadata(metadata);
+        Arc::new(field)
+    });
+    Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+}
+
+/// Names and expressions of generated columns.
+pub(crate) fn generated(schema: &Schema) -> impl Iterator<Item = (&str, &str)> {
+    schema.fields().iter().filter_map(|field| {
+        Some((field.name().as_str(), field.metadata().get(GENERATED)?.as_str()))
+    })
 }
 
 /// [`delta_schema`] whose errors name the table.

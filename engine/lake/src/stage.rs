@@ -28,7 +28,7 @@ use deltalake_core::{
 };
 use futures::StreamExt;
 use model::object::Properties;
-use object_store::{ObjectStore, prefix::PrefixStore};
+use object_store::{ObjectStore, path::Path, prefix::PrefixStore};
 use parquet::{
     basic::{Compression, ZstdLevel},
     file::properties::WriterProperties,
@@ -43,9 +43,10 @@ use crate::{
     lake::Lake,
     location::Place,
     protocol::{Declaration, check_writable, is_append_only},
-    schema::{Fit, delta_schema_at},
+    schema::{Fit, declared_schema_at, delta_schema_at},
     snapshot::Snapshot,
     staging::{StagingArea, StagingStore},
+    stored_path::shortened,
 };
 
 /// Statements with at most so many rows write one file.
@@ -73,7 +74,8 @@ pub enum WriteMode {
         comment: Option<String>,
         /// The table's properties.
         properties: Properties,
-        /// Names, types, nullability and comments (field metadata `comment`) of the columns.
+        /// Names, types, nullability, comments (field metadata `comment`) and expressions
+        /// ([`crate::GENERATED`]) of the columns.
         /// `None`: as the query returns them, all of them nullable.
         schema: Option<SchemaRef>,
     },
@@ -103,7 +105,7 @@ pub struct Stage {
     pub mode: WriteMode,
     /// The version of the table that the plan was made for; the newest one where it does not matter.
     pub base: Option<Arc<Snapshot>>,
-    /// All constraints of the table, planned over its columns.
+    /// All constraints and generated columns of the table, planned over its columns.
     pub checks: Vec<Check>,
     /// Counts while it runs.
     pub progress: Arc<StageProgress>,
@@ -262,7 +264,7 @@ impl Lake {
             WriteMode::Replace { schema, partitioned_by, properties, .. }
             | WriteMode::Create { schema, partitioned_by, properties, .. } => {
                 let schema = match schema {
-                    Some(schema) => delta_schema_at(&location, schema)?,
+                    Some(schema) => declared_schema_at(&location, schema)?,
                     None => nullable(&delta_schema_at(&location, plan)?),
                 };
                 (schema, partitioned_by.clone(), properties.clone())
@@ -409,7 +411,10 @@ impl Writing {
 
     /// Ends the files of a writer.
     async fn close(&self, writer: DeltaWriter) -> Result<Vec<Add>, LakeError> {
-        let adds = writer.close().await.map_err(|error| self.write_error(error))?;
+        let mut adds = writer.close().await.map_err(|error| self.write_error(error))?;
+        for add in &mut adds {
+            add.path = in_short_folders(&add.path);
+        }
         Ok(only_exact_bounds(adds, self.fit.target()))
     }
 
@@ -531,6 +536,11 @@ pub(crate) fn distribute(
     let plan = RepartitionExec::try_new(plan, Partitioning::Hash(by, partitions))
         .map_err(|error| LakeError::Query { location: place.text(), source: Arc::new(error) })?;
     Ok(Arc::new(plan))
+}
+
+/// Where the staging store has put a file.
+fn in_short_folders(path: &str) -> String {
+    Path::parse(path).map_or_else(|_| path.to_owned(), |path| shortened(&path).into())
 }
 
 /// How data files are written.

@@ -20,7 +20,9 @@ use object_store::{
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use crate::{local_files::NamedByLog, location::Place, stage::StageProgress};
+use crate::{
+    local_files::NamedByLog, location::Place, stage::StageProgress, stored_path::shortened,
+};
 
 /// The files of one statement. Dropping it deletes them in the background, unless they were kept.
 pub(crate) struct StagingArea {
@@ -146,6 +148,7 @@ impl ObjectStore for StagingStore {
         payload: PutPayload,
         mut opts: PutOptions,
     ) -> Result<PutResult> {
+        let location = shortened(location);
         self.area.files.lock().push(location.clone());
         if self.followed_by == Followed::LogEntry {
             opts.extensions.insert(self.named_by_log());
@@ -153,7 +156,7 @@ impl ObjectStore for StagingStore {
         self.written(payload.content_length());
         // A put that is under way when its statement is cancelled still arrives. In a task of its
         // own it keeps the area alive until then, so that its file is deleted too.
-        let (area, location) = (Arc::clone(&self.area), location.clone());
+        let area = Arc::clone(&self.area);
         let put = self
             .area
             .io
@@ -166,11 +169,12 @@ impl ObjectStore for StagingStore {
         location: &Path,
         mut opts: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
+        let location = shortened(location);
         self.area.files.lock().push(location.clone());
         if self.followed_by == Followed::LogEntry {
             opts.extensions.insert(self.named_by_log());
         }
-        let upload = self.store().put_multipart_opts(location, opts).await?;
+        let upload = self.store().put_multipart_opts(&location, opts).await?;
         Ok(Box::new(StagingUpload { upload: Some(upload), area: Arc::clone(&self.area) }))
     }
 

@@ -4,6 +4,7 @@ mod changing;
 mod commits;
 mod converting;
 mod files;
+mod generated;
 mod optimizing;
 mod outcomes;
 mod places;

@@ -27,6 +27,7 @@ pub mod session;
 pub mod stream;
 mod system;
 pub mod transform;
+mod unknown_in;
 pub mod wire;
 
 pub use arrow::{

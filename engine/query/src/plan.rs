@@ -23,7 +23,10 @@ use datafusion::{
 use dialect::statement::Query;
 use model::name::{CATALOG, DEFAULT_SCHEMA};
 
-use crate::{barrier, error::QueryError, options::QueryLimits, pause::Pauses, same_names};
+use crate::{
+    barrier, error::QueryError, options::QueryLimits, pause::Pauses, same_names,
+    unknown_in::UnknownIn,
+};
 
 const FOOTER_CACHE_BYTES: usize = 128 << 20;
 
@@ -67,6 +70,7 @@ pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionS
         .with_runtime_env(env)
         .with_default_features()
         .with_query_planner(Arc::new(barrier::Planner))
+        .with_analyzer_rule(Arc::new(UnknownIn))
         .with_physical_optimizer_rules(same_names::physical_rules())
         // Last: what it adds is part of no pattern that another rule looks for.
         .with_physical_optimizer_rule(Arc::new(Pauses))

@@ -164,6 +164,8 @@ pub fn declared_fields(fields: &[Arc<Field>], columns: &[DeclaredColumn]) -> Vec
     let stored = |field: &Arc<Field>| {
         let Some(column) = declared.get(field.name()) else { return Arc::clone(field) };
         let mut field = field.as_ref().clone().with_nullable(!column.not_null);
+        // What it was computed from where it comes from says nothing about the columns here.
+        field.metadata_mut().remove(lake::GENERATED);
         if let Some(comment) = &column.comment {
             field.set_metadata([("comment".to_owned(), comment.clone())].into());
         }

@@ -215,7 +215,7 @@ fn new_column(cursor: &mut Cursor<'_>) -> Result<Column, SyntaxError> {
         return Err(cursor.expected(&format!("the type of column '{name}'")));
     }
     let data_type = cursor.run(Parser::parse_data_type)?;
-    let mut column = Column { name, data_type, nullable: true, comment: None };
+    let mut column = Column { name, data_type, nullable: true, comment: None, generated: None };
     let mut null_said = false;
     while !matches!(cursor.peek(), Token::Comma | Token::RParen | Token::EOF) {
         match cursor.word().as_str() {
@@ -227,6 +227,12 @@ fn new_column(cursor: &mut Cursor<'_>) -> Result<Column, SyntaxError> {
             "NULL" if !null_said => null_said = cursor.take("NULL"),
             "COMMENT" if column.comment.is_none() => {
                 column.comment = Some(clauses::comment(cursor)?);
+            }
+            "GENERATED" => {
+                return Err(cursor.unsupported("ADD COLUMN … GENERATED").with_hint(
+                    "the rows that are there have no value for it: \
+                     CREATE TABLE with the column, then INSERT INTO it BY NAME SELECT * FROM t",
+                ));
             }
             word @ ("FIRST" | "AFTER") => {
                 return Err(cursor.unsupported(&format!("ADD COLUMN … {word}")).with_hint(

@@ -7,7 +7,7 @@ use sqlparser::{
 };
 
 use crate::{
-    checks::Checks,
+    checks::{self, Checks},
     clauses::{self, Clauses, Of, check_declared},
     cursor::Cursor,
     error::SyntaxError,
@@ -309,7 +309,11 @@ pub(crate) fn column_option_error(
     let named = match word {
         "DEFAULT" | "CHECK" | "GENERATED" | "UNIQUE" | "REFERENCES" | "COLLATE" | "DOMAIN"
         | "MASK" | "IDENTITY" | "CONSTRAINT" | "AUTO_INCREMENT" => word,
-        "AS" => "a computed column",
+        "AS" => {
+            return cursor
+                .unsupported("a computed column")
+                .with_hint("write GENERATED ALWAYS AS (expression)");
+        }
         "PRIMARY" => "PRIMARY KEY",
         "NOT" | "NULL" | "COMMENT" => {
             return cursor.error(format!("{word} does not fit with what was said before"));
@@ -474,7 +478,7 @@ fn table_column(cursor: &mut Cursor<'_>, declared: &mut Declared) -> Result<(), 
         return Err(cursor.expected(&format!("the type of column '{name}'")));
     }
     let data_type = cursor.run(Parser::parse_data_type)?;
-    let mut column = Column { name, data_type, nullable: true, comment: None };
+    let mut column = Column { name, data_type, nullable: true, comment: None, generated: None };
     let (mut null_said, mut key_said) = (false, None);
     while !matches!(cursor.peek(), Token::Comma | Token::RParen | Token::EOF) {
         match cursor.word().as_str() {
@@ -492,6 +496,9 @@ fn table_column(cursor: &mut Cursor<'_>, declared: &mut Declared) -> Result<(), 
                 cursor.expect("PRIMARY KEY")?;
                 key_mode(cursor)?;
             }
+            "GENERATED" if column.generated.is_none() => {
+                column.generated = Some(checks::generation(cursor)?);
+            }
             "CHECK" => declared.checks.read(cursor)?,
             "CONSTRAINT" if is_unquoted(cursor.peek_at(2), "CHECK") => {
                 declared.checks.read(cursor)?;
@@ -500,7 +507,7 @@ fn table_column(cursor: &mut Cursor<'_>, declared: &mut Declared) -> Result<(), 
                 return Err(column_option_error(
                     cursor,
                     word,
-                    &["NOT NULL", "NULL", "COMMENT", "PRIMARY KEY", "CHECK"],
+                    &["NOT NULL", "NULL", "COMMENT", "PRIMARY KEY", "CHECK", "GENERATED ALWAYS AS"],
                 ));
             }
         }

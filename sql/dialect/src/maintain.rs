@@ -213,7 +213,13 @@ pub(crate) fn convert(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError>
                 return Err(cursor.expected(&format!("the type of column '{name}'")));
             }
             let data_type = cursor.run(Parser::parse_data_type)?;
-            partitioned_by.push(Column { name, data_type, nullable: true, comment: None });
+            partitioned_by.push(Column {
+                name,
+                data_type,
+                nullable: true,
+                comment: None,
+                generated: None,
+            });
             if !cursor.take_token(&Token::Comma) {
                 break;
             }

@@ -462,6 +462,8 @@ pub struct Column {
     pub nullable: bool,
     /// `COMMENT` text.
     pub comment: Option<String>,
+    /// The expression of `GENERATED ALWAYS AS (…)`, as it was written.
+    pub generated: Option<String>,
 }
 
 /// CREATE VIEW.

@@ -123,6 +123,32 @@ def case_checkpoints(proof: Proof) -> None:
         proof.equal(f"from the checkpoint, {condition}", f"SELECT id FROM {{t}} WHERE {condition}", theirs)
 
 
+def case_generated_columns(proof: Proof) -> None:
+    """Columns that are computed from others, also one that the table is partitioned by: both engines compute them."""
+    table_of(
+        proof,
+        """(id BIGINT NOT NULL, n INT, at TIMESTAMP WITH TIME ZONE,
+        day DATE GENERATED ALWAYS AS (CAST(at AS DATE)), twice BIGINT GENERATED ALWAYS AS (n * 2))""",
+        "PARTITIONED BY (day)",
+    )
+    proof.ours("INSERT INTO {t} (id, n, at) SELECT value, value % 7, to_timestamp_seconds(1793534400 + value * 25200) FROM generate_series(1, 50)")
+    proof.equal()
+    proof.theirs(
+        "INSERT INTO {t} (id, n, at) VALUES (1000, 5, TIMESTAMP '2026-10-31 23:59:59Z')",
+        "UPDATE {t} SET n = n + 1, at = at + INTERVAL '1' DAY WHERE id % 5 = 0",
+    )
+    proof.equal("after Spark wrote")
+    proof.ours(
+        "UPDATE {t} SET n = 100 WHERE id = 1000",
+        """MERGE INTO {t} USING (VALUES (1, 77), (2000, 8)) AS x(id, n) ON {t}.id = x.id
+        WHEN MATCHED THEN UPDATE SET n = x.n WHEN NOT MATCHED THEN INSERT (id, n) VALUES (x.id, x.n)""",
+    )
+    proof.equal("after MERGE")
+    proof.refused("Spark", "INSERT INTO {t} (id, n, at, twice) VALUES (3000, 1, TIMESTAMP '2026-10-31 23:59:59Z', 3)", "twice|generated")
+    proof.refused("Whimbrel", "INSERT INTO {t} (id, n, at, twice) VALUES (3000, 1, TIMESTAMP '2026-10-31 23:59:59Z', 3)", "twice")
+    proof.equal("after refusals")
+
+
 def case_constraints(proof: Proof) -> None:
     """CHECK and NOT NULL of Whimbrel hold for Spark, comments and properties are seen."""
     table_of(proof, "(id BIGINT NOT NULL COMMENT 'key', n INT, CONSTRAINT small CHECK (n < 100 AND id > 0))")

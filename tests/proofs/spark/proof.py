@@ -23,6 +23,8 @@ class Proof:
         self.path = f"delta.`{self.location}`"
         self.wrong = 0
         self.is_known = False
+        # Whether Spark changes a clone, which keeps what columns are computed from.
+        self.clones = False
 
     def ours(self, *statements: str) -> None:
         """Whimbrel runs statements; `{t}` is the table."""
@@ -76,7 +78,10 @@ class Proof:
         before = self.spark.rows(f"SELECT * FROM {self.path}")
         copy = f"copy_of_{self.name}"
         self.spark.run(f"DROP TABLE IF EXISTS {copy}")
-        self.spark.run(f"CREATE TABLE {copy} USING delta {COPY} AS SELECT * FROM {self.path}")
+        if self.clones:
+            self.spark.run(f"CREATE TABLE {copy} SHALLOW CLONE {self.path}")
+        else:
+            self.spark.run(f"CREATE TABLE {copy} USING delta {COPY} AS SELECT * FROM {self.path}")
         try:
             self.ours(sql)
         except Refused as refused:

@@ -114,6 +114,21 @@ def case_their_deletion_vectors(proof: Proof) -> None:
     changes(proof, "deletion ?vectors")
 
 
+def case_their_marks_as_changes(proof: Proof) -> None:
+    """Rows that were marked as deleted are told as changes, with a feed and without one."""
+    table_of(proof, more=properties(enableDeletionVectors="true", enableChangeDataFeed="true"), rows=2000)
+    proof.theirs(
+        "DELETE FROM {t} WHERE id % 7 = 0",
+        "DELETE FROM {t} WHERE id % 5 = 0",
+        "UPDATE {t} SET n = -1 WHERE id % 11 = 0",
+        "INSERT OVERWRITE {t} SELECT * FROM {t} WHERE id < 20",
+        "RESTORE TABLE {t} TO VERSION AS OF 3",
+    )
+    proof.registered()
+    proof.equal()
+    same_feed(proof)
+
+
 def case_their_column_mapping(proof: Proof) -> None:
     """Columns by name mapping, one renamed, one dropped and made again."""
     table_of(proof, more="PARTITIONED BY (s) " + properties(**{"columnMapping.mode": "name", "minReaderVersion": "2", "minWriterVersion": "5"}))
@@ -211,14 +226,57 @@ def case_their_append_only(proof: Proof) -> None:
 
 def case_their_generated_columns(proof: Proof) -> None:
     """A column that is computed from another."""
+    proof.clones = True
     # SQL has no words for it where a table is named by its place.
     builder = DeltaTable.create(proof.spark.session).location(str(proof.location))
     builder.addColumn("id", "BIGINT").addColumn("n", "INT").addColumn("s", "STRING").addColumn(
         "twice", "INT", generatedAlwaysAs="n * 2"
     ).execute()
     proof.theirs("INSERT INTO {t} (id, n, s) SELECT id, id % 5, concat('v', id) FROM range(30)")
-    proof.readable_or_refused("generated")
-    changes(proof, "generat")
+    proof.registered()
+    proof.equal()
+    for sql in CHANGES:
+        # Nothing may be refused here.
+        proof.changed_or_refused(sql, "(?!)")
+    proof.refused("Whimbrel", "UPDATE {t} SET n = 3, twice = 7 WHERE id = 6", "twice")
+    proof.refused("Whimbrel", "INSERT INTO {t} VALUES (3000, 1, 'x', 3)", "twice")
+    proof.equal("after refusals")
+
+
+def case_their_generated_partitions(proof: Proof) -> None:
+    """Partitions by a date that is computed."""
+    proof.clones = True
+    builder = DeltaTable.create(proof.spark.session).location(str(proof.location))
+    builder.addColumn("id", "BIGINT").addColumn("n", "INT").addColumn("at", "TIMESTAMP").addColumn(
+        "day", "DATE", generatedAlwaysAs="CAST(at AS DATE)"
+    ).partitionedBy("day").execute()
+    proof.theirs("INSERT INTO {t} (id, n, at) SELECT id, id % 5, TIMESTAMP '2026-11-01 12:00:00Z' + make_interval(0, 0, 0, id) FROM range(30)")
+    proof.registered()
+    proof.equal()
+    for sql in (
+        "INSERT INTO {t} (id, n, at) VALUES (1000, 1, TIMESTAMP '2026-10-31 23:59:59Z')",
+        "UPDATE {t} SET at = at + INTERVAL '1' DAY WHERE id % 3 = 0",
+        *CHANGES[1:],
+    ):
+        proof.changed_or_refused(sql, "(?!)")
+    proof.equal("by day", "SELECT id FROM {t} WHERE day > DATE '2026-11-20'")
+    proof.ours("INSERT INTO {t} (id, n, at) VALUES (1001, 1, TIMESTAMP '2026-10-30 00:00:00Z')")
+    proof.theirs("UPDATE {t} SET n = 9 WHERE day = DATE '2026-10-30'")
+    proof.equal("after both wrote")
+
+
+def case_their_generated_by_spark_alone(proof: Proof) -> None:
+    """A column whose expression is no SQL of Whimbrel."""
+    builder = DeltaTable.create(proof.spark.session).location(str(proof.location))
+    builder.addColumn("id", "BIGINT").addColumn("n", "INT").addColumn("s", "STRING").addColumn(
+        "h", "INT", generatedAlwaysAs="hash(s)"
+    ).execute()
+    proof.theirs("INSERT INTO {t} (id, n, s) SELECT id, id % 5, concat('v', id) FROM range(30)")
+    proof.registered()
+    proof.equal()
+    for sql in (CHANGES[0], CHANGES[1], CHANGES[3]):
+        proof.refused("Whimbrel", sql, "generated column 'h'")
+    proof.equal("after refusals")
 
 
 def case_their_identity(proof: Proof) -> None:

@@ -24,7 +24,10 @@ use object_store::path::Path;
 use serde_json::Value;
 use url::Position;
 
-use super::{CHANGE_TYPE, COMMIT_TIMESTAMP, COMMIT_VERSION, DELETE, INSERT};
+use super::{
+    CHANGE_TYPE, COMMIT_TIMESTAMP, COMMIT_VERSION,
+    told::{Files, Told},
+};
 use crate::{
     error::LakeError,
     lake::Lake,
@@ -43,7 +46,8 @@ impl Lake {
     /// `update_postimage`), `_commit_version` and `_commit_timestamp` (UTC, microseconds).
     ///
     /// A time stands for the first version at or after it as `from`, and for the last one at or
-    /// before it as `to`. Reads one commit for each version; rows are read when the plan runs.
+    /// before it as `to`. Reads one commit for each version, and where rows were marked as deleted
+    /// beside their files the marks and the files' footers; rows are read when the plan runs.
     /// [`LakeError::NotRecorded`] names the version whose changes cannot be told.
     pub async fn table_changes(
         &self,
@@ -79,15 +83,21 @@ impl Lake {
                 return Err(not_recorded("its entry is no longer in the log"));
             };
             let commit = Commit { version, committed_at, actions };
-            if commit.rewrites() && !self.records(&place, version).await? {
+            if commit.recorded().next().is_some() {
+                changes.add_recorded(&commit)?;
+                continue;
+            }
+            let files = Files::new(commit.changes("remove"), commit.changes("add"));
+            let files =
+                files.ok_or_else(|| not_recorded("it names a file twice without saying why"))?;
+            if files.take_away() && !self.records(&place, version).await? {
                 return Err(not_recorded(
                     "it changed rows while delta.enableChangeDataFeed was not 'true'",
                 ));
             }
-            if commit.marks() {
-                return Err(not_recorded("it marked rows as deleted beside their files"));
+            for told in files.told(&place).await? {
+                changes.add_told(&commit, &told, &place).await?;
             }
-            changes.add(&commit)?;
         }
         Ok(Arc::new(changes))
     }
@@ -116,18 +126,6 @@ impl Commit {
     fn recorded(&self) -> impl Iterator<Item = &Value> {
         self.actions.iter().filter_map(|action| action.get("cdc"))
     }
-
-    /// Whether files were taken away and nothing says which of their rows.
-    fn rewrites(&self) -> bool {
-        self.recorded().next().is_none() && self.changes("remove").next().is_some()
-    }
-
-    /// Whether files that are told only by their names have rows that are marked as deleted.
-    fn marks(&self) -> bool {
-        let is_marked = |file: &Value| file.get("deletionVector").is_some_and(Value::is_object);
-        self.recorded().next().is_none()
-            && (self.changes("add").any(is_marked) || self.changes("remove").any(is_marked))
-    }
 }
 
 /// Rows that changed, for plans.
@@ -136,8 +134,8 @@ struct TableChanges {
     schema: SchemaRef,
     /// Files that say themselves what happened to each row.
     recorded: Vec<PartitionedFile>,
-    /// Files that came or went whole.
-    whole: Vec<PartitionedFile>,
+    /// Files to whose rows, or some of them, the same happened.
+    told: Vec<PartitionedFile>,
 }
 
 impl fmt::Debug for TableChanges {
@@ -178,34 +176,39 @@ impl TableChanges {
         fields.push(change_type());
         fields.extend(commit_columns());
         let schema = Arc::new(Schema::new(fields));
-        Ok(Self { snapshot, schema, recorded: Vec::new(), whole: Vec::new() })
+        Ok(Self { snapshot, schema, recorded: Vec::new(), told: Vec::new() })
     }
 
-    fn add(&mut self, commit: &Commit) -> Result<(), LakeError> {
-        let mut recorded = Vec::new();
+    fn add_recorded(&mut self, commit: &Commit) -> Result<(), LakeError> {
         for file in commit.recorded() {
-            recorded.push(self.file(file, None, commit)?);
-        }
-        if !recorded.is_empty() {
-            self.recorded.extend(recorded);
-            return Ok(());
-        }
-        for (kind, happened) in [("add", INSERT), ("remove", DELETE)] {
-            for file in commit.changes(kind) {
-                let file = self.file(file, Some(happened), commit)?;
-                self.whole.push(file);
-            }
+            let (file, _) = self.file(file, None, commit)?;
+            self.recorded.push(file);
         }
         Ok(())
     }
 
-    /// A file of the log with the values that all of its rows have.
+    async fn add_told(
+        &mut self,
+        commit: &Commit,
+        told: &Told<'_>,
+        place: &Place,
+    ) -> Result<(), LakeError> {
+        let (mut file, within) = self.file(told.file, Some(told.happened), commit)?;
+        if let Some(rows) = told.rows.access(place, &within, file.object_meta.size).await? {
+            file = file.with_extension(rows);
+        }
+        self.told.push(file);
+        Ok(())
+    }
+
+    /// A file of the log with the values that all of its rows have, and its path in the table's
+    /// folder.
     fn file(
         &self,
         action: &Value,
         happened: Option<&str>,
         commit: &Commit,
-    ) -> Result<PartitionedFile, LakeError> {
+    ) -> Result<(PartitionedFile, Path), LakeError> {
         let broken = |why: String| LakeError::BrokenLog {
             location: self.snapshot.location().to_owned(),
             source: Arc::<dyn std::error::Error + Send + Sync>::from(Box::from(format!(
@@ -235,7 +238,7 @@ impl TableChanges {
         values.push(ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into())));
         let mut file = stored_file(&self.snapshot, &within, size);
         file.partition_values = values;
-        Ok(file)
+        Ok((file, within))
     }
 
     fn partitions(&self) -> impl Iterator<Item = (String, DataType)> {
@@ -247,7 +250,7 @@ impl TableChanges {
         })
     }
 
-    /// The columns as a reader of the files has them: stored ones, then values of whole files.
+    /// The columns as a reader of the files has them: stored ones, then values that all rows of a file have.
     fn file_schema(&self, is_recorded: bool) -> TableSchema {
         let partitioned_by = self.snapshot.partitioned_by();
         let fields = nullable(self.snapshot.schema().fields());
@@ -320,7 +323,7 @@ impl TableProvider for TableChanges {
         self.snapshot.register_stores(session.runtime_env());
         let options = options_of(session);
         let mut plans = Vec::new();
-        for (files, is_recorded) in [(&self.recorded, true), (&self.whole, false)] {
+        for (files, is_recorded) in [(&self.recorded, true), (&self.told, false)] {
             if !files.is_empty() {
                 plans.push(self.scan_files(files, is_recorded, projection, options.clone())?);
             }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Alteration, At, ChangeOperation, Changed, CommitInfo, Lake, LakeError, Optimize, Repeats,
-    Snapshot, StageChange, StageProgress, Staged, Vacuum, WriteMode,
+    Snapshot, StageChange, StageProgress, Staged, Touches, Vacuum, WriteMode,
 };
 
 fn context() -> SessionContext {
@@ -55,6 +55,7 @@ async fn stage_patched(
         operation: ChangeOperation::Update,
         condition: None,
         repeats,
+        touches: Touches::AnyRow,
         checks: Vec::new(),
         patched,
         added: None,
@@ -225,6 +226,79 @@ async fn an_append_meanwhile_counts_as_later_and_a_change_as_a_conflict() {
     assert_eq!(read_numbers(&latest(&test.lake, &table).await).await, [3, 15, 16, 17, 18, 19]);
     let files = data_files(&test.path("t")).len();
     assert_eq!(files, 5, "what a refused change wrote is gone: {files}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_serializable_table_lets_no_append_come_between() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    let mode = WriteMode::Create {
+        partitioned_by: Vec::new(),
+        comment: None,
+        properties: [("delta.isolationLevel".to_owned(), "Serializable".to_owned())].into(),
+        schema: None,
+    };
+    write(&test.lake, &table, mode, numbers(0..10)).await.unwrap();
+    write(&test.lake, &table, WriteMode::Append, numbers(10..20)).await.unwrap();
+    let other = test.other();
+    let change = || async {
+        let base = latest(&test.lake, &table).await;
+        let sql = delete_where("n % 10 = 5");
+        stage(&test.lake, &base, &sql, Repeats::Once).await.unwrap().0.unwrap()
+    };
+    let staged = change().await;
+    write(&other, &table, WriteMode::Append, numbers([25])).await.unwrap();
+    let error = test.lake.commit(staged, CommitInfo::default()).await.unwrap_err();
+    assert!(matches!(error, LakeError::Conflict { .. }), "{error}");
+    assert!(error.to_string().contains("Serializable"), "{error}");
+    // Files that were only put together hold the same rows, and appends see none.
+    let staged = super::stage(&test.lake, &table, WriteMode::Append, numbers([30])).await.unwrap();
+    write(&other, &table, WriteMode::Append, numbers([31])).await.unwrap();
+    test.lake.commit(staged, CommitInfo::default()).await.unwrap();
+    let staged = change().await;
+    test.lake.commit(staged, CommitInfo::default()).await.unwrap();
+    let left = read_numbers(&latest(&test.lake, &table).await).await;
+    assert_eq!(left, (0..20).filter(|n| n % 10 != 5).chain([30, 31]).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_only_table_takes_new_rows_and_loses_none() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    let mode = WriteMode::Create {
+        partitioned_by: Vec::new(),
+        comment: None,
+        properties: [("delta.appendOnly".to_owned(), "true".to_owned())].into(),
+        schema: None,
+    };
+    write(&test.lake, &table, mode, numbers(0..3)).await.unwrap();
+    let staged = async |sql: &str, touches: Touches| {
+        let base = latest(&test.lake, &table).await;
+        let context = context();
+        let change = StageChange {
+            plan: plan(&context, &base, sql).await,
+            base,
+            task: context.task_ctx(),
+            operation: ChangeOperation::Merge,
+            condition: None,
+            repeats: Repeats::Once,
+            touches,
+            checks: Vec::new(),
+            patched: None,
+            added: None,
+            progress: Arc::new(StageProgress::default()),
+        };
+        test.lake.stage_change(change).await
+    };
+    let new = "SELECT arrow_cast(NULL, 'Int32'), arrow_cast(NULL, 'Int64'), arrow_cast(2, 'Int8'), n + 10 AS n \
+               FROM rows WHERE n = 1";
+    let (change, _) = staged(new, Touches::NewRows).await.unwrap();
+    test.lake.commit(change.unwrap(), CommitInfo::default()).await.unwrap();
+    let error = staged(new, Touches::AnyRow).await.unwrap_err();
+    assert!(matches!(error, LakeError::AppendOnly { .. }), "{error}");
+    let error = staged(&delete_where("n = 1"), Touches::NewRows).await.unwrap_err();
+    assert_eq!(error.code(), model::code::Code::Internal, "{error}");
+    assert_eq!(read_numbers(&latest(&test.lake, &table).await).await, [0, 1, 2, 11]);
 }
 
 async fn optimize(lake: &Lake, base: Arc<Snapshot>) -> Result<crate::Optimized, LakeError> {

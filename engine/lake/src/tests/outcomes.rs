@@ -299,6 +299,7 @@ impl Writer {
             operation: ChangeOperation::Delete,
             condition: None,
             repeats: Repeats::Once,
+            touches: crate::Touches::AnyRow,
             checks: Vec::new(),
             patched: None,
             added: None,

@@ -287,8 +287,11 @@ fn mark_deleted(folder: &std::path::Path, version: i64, rows: &[u32]) {
     let mut marked = add.clone();
     marked["deletionVector"] = serde_json::json!({ "storageType": "u", "offset": 1,
         "pathOrInlineDv": z85::encode(id.as_bytes()), "sizeInBytes": size, "cardinality": rows.len() });
-    let remove = serde_json::json!({ "path": add["path"], "dataChange": true,
+    let mut remove = serde_json::json!({ "path": add["path"], "dataChange": true,
         "deletionTimestamp": 1, "partitionValues": add["partitionValues"], "size": add["size"] });
+    if let Some(vector) = add.get("deletionVector") {
+        remove["deletionVector"] = vector.clone();
+    }
     let mut entry = vec![serde_json::json!({ "commitInfo": { "operation": "DELETE" } })];
     if !before.contains("deletionVectors") {
         entry.push(serde_json::json!({ "protocol": { "minReaderVersion": 3,
@@ -356,4 +359,69 @@ async fn marks_that_are_not_what_the_log_says_are_an_error_of_that_table() {
     context.register_table("t", provider).unwrap();
     let error = context.sql("SELECT * FROM t").await.unwrap().collect().await.unwrap_err();
     assert!(format!("{error:?}").contains("checksum"), "{error:?}");
+}
+
+/// What changed from a version to another, as `version change number`.
+async fn changes(
+    test: &TestLake,
+    table: &str,
+    from: i64,
+    to: i64,
+) -> Result<Vec<String>, LakeError> {
+    let (from, to) = (At::Version(from), At::Version(to));
+    let provider = test.lake.table_changes(table, from, to).await?;
+    let context = SessionContext::new();
+    context.register_table("c", provider).unwrap();
+    let sql = "SELECT concat_ws(' ', _commit_version, _change_type, n) FROM c ORDER BY _commit_version, n";
+    let batches = context.sql(sql).await.unwrap().collect().await.unwrap();
+    let texts = batches.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter());
+    Ok(texts.map(|text| text.unwrap().to_owned()).collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_others_marked_and_unmarked_are_told_as_changes() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    write(&test.lake, &table, create(), numbers(0..5)).await.unwrap();
+    write(&test.lake, &table, WriteMode::Append, numbers(10..100_000)).await.unwrap();
+    mark_deleted(&test.path("t"), 2, &[0, 3, 99_989]);
+    mark_deleted(&test.path("t"), 3, &[0, 5, 99_989]);
+    let told = changes(&test, &table, 2, 3).await.unwrap();
+    assert_eq!(
+        told,
+        ["2 delete 10", "2 delete 13", "2 delete 99999", "3 insert 13", "3 delete 15"]
+    );
+    // Files that went without a feed may have been written anew.
+    write(&test.lake, &table, WriteMode::Overwrite, numbers(7..9)).await.unwrap();
+    let error = changes(&test, &table, 3, 4).await.unwrap_err();
+    assert!(matches!(error, LakeError::NotRecorded { version: 4, .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_were_marked_do_not_go_twice() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    let mode = WriteMode::Create {
+        partitioned_by: Vec::new(),
+        comment: None,
+        properties: [("delta.enableChangeDataFeed".to_owned(), "true".to_owned())].into(),
+        schema: None,
+    };
+    write(&test.lake, &table, mode, numbers(0..5)).await.unwrap();
+    mark_deleted(&test.path("t"), 1, &[1, 2, 4]);
+    write(&test.lake, &table, WriteMode::Overwrite, numbers(7..8)).await.unwrap();
+    test.lake.restore(&table, At::Version(1)).await.unwrap();
+    let told = changes(&test, &table, 1, 3).await.unwrap();
+    let expected = [
+        "1 delete 1",
+        "1 delete 2",
+        "1 delete 4",
+        "2 delete 0",
+        "2 delete 3",
+        "2 insert 7",
+        "3 insert 0",
+        "3 insert 3",
+        "3 delete 7",
+    ];
+    assert_eq!(told, expected);
 }

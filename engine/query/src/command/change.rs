@@ -7,14 +7,12 @@
 use std::sync::Arc;
 
 use arrow::{
-    datatypes::{DataType, Field, Schema, SchemaRef},
+    datatypes::{Schema, SchemaRef},
     record_batch::RecordBatch,
 };
 use datafusion::{
-    common::{Column, DFSchema, ScalarValue, TableReference},
-    logical_expr::{
-        Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, expr::Placeholder, ident, lit, when,
-    },
+    common::DFSchema,
+    logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder},
     sql::sqlparser::ast::{
         self, Expr as AstExpr, Ident, JoinConstraint, JoinOperator, ObjectNamePart, SelectItem,
         SetExpr, TableAlias, TableFactor, Value,
@@ -24,12 +22,15 @@ use dialect::statement::{
     Change, ChangeAction, ChangeClause, ChangeKind, Query, Statement, TableUse, When,
 };
 use lake::{
-    CHANGE_COLUMN, ChangeOperation, CommitInfo, FILE_COLUMN, LakeError, ROW_COLUMN, Repeats,
-    RowChange, Snapshot, StageChange, StageProgress,
+    ChangeOperation, CommitInfo, LakeError, Repeats, Snapshot, StageChange, StageProgress, Touches,
 };
 use model::name::{CATALOG, ObjectName};
 
-use super::target::{checks, named_target, snapshot_of, until_undisturbed};
+use super::{
+    clauses::{Changes, Places, SOURCE_COLUMN},
+    struct_values,
+    target::{checks, named_target, snapshot_of, until_undisturbed},
+};
 use crate::{
     error::QueryError,
     plan,
@@ -38,17 +39,13 @@ use crate::{
     session::Session,
 };
 
-/// Says of a joined row that it has a source row. No column of a table holds this character.
-const SOURCE_COLUMN: &str = "@source";
-/// The number of the clause that decides about a row.
-const CLAUSE_COLUMN: &str = "@clause";
-
 /// A change that is planned; parameters are still open.
 pub(super) struct PlannedChange {
     pub(super) resolved: Resolved,
     pub(super) plan: LogicalPlan,
     pub(super) target: Arc<Snapshot>,
     pub(super) repeats: Repeats,
+    pub(super) touches: Touches,
     pub(super) patched: Option<Vec<usize>>,
     /// Columns that the table gets.
     pub(super) added: Option<SchemaRef>,
@@ -158,13 +155,14 @@ pub(super) async fn commit(
     operation: ChangeOperation,
     condition: Option<String>,
 ) -> Result<u64, QueryError> {
-    let PlannedChange { resolved, plan: logical, target, repeats, patched, added } = planned;
+    let PlannedChange { resolved, plan: logical, target, repeats, touches, patched, added } =
+        planned;
     let checks = checks(&resolved.state, &target)?;
     stage_and_commit(
         queries,
         &resolved,
         &logical,
-        StagedAs { target, repeats, operation, condition, checks, patched, added },
+        StagedAs { target, repeats, touches, operation, condition, checks, patched, added },
     )
     .await
 }
@@ -173,6 +171,7 @@ pub(super) async fn commit(
 pub(super) struct StagedAs {
     pub(super) target: Arc<Snapshot>,
     pub(super) repeats: Repeats,
+    pub(super) touches: Touches,
     pub(super) operation: ChangeOperation,
     pub(super) condition: Option<String>,
     pub(super) checks: Vec<lake::Check>,
@@ -186,7 +185,8 @@ pub(super) async fn stage_and_commit(
     logical: &LogicalPlan,
     staged_as: StagedAs,
 ) -> Result<u64, QueryError> {
-    let StagedAs { target, repeats, operation, condition, checks, patched, added } = staged_as;
+    let StagedAs { target, repeats, touches, operation, condition, checks, patched, added } =
+        staged_as;
     let plan = plan::physical(&resolved.state, logical).await?;
     let change = StageChange {
         base: target,
@@ -195,6 +195,7 @@ pub(super) async fn stage_and_commit(
         operation,
         condition,
         repeats,
+        touches,
         checks,
         patched,
         added,
@@ -239,15 +240,16 @@ async fn planned(
     let name = ObjectName::from_parts(&change.target, session.schema())?;
     named_target(inner, session, &name).await?;
     let mut rows = change.rows.clone();
+    let tables = with_target(&rows.tables, &name);
+    let reads = Reads { tables: &tables, files: &rows.files };
+    let resolved = inner.resolve(session, reads, Purpose::Read, &Pins::new()).await?;
     let shape = Shape::new(&change.clauses);
     let select = select_of(&mut rows)?;
+    name_fields(change, select, &snapshot_of(&resolved, &name)?.schema())?;
     let expressions = expressions(select);
     if change.kind == ChangeKind::Merge {
         pair(select, shape)?;
     }
-    let tables = with_target(&rows.tables, &name);
-    let reads = Reads { tables: &tables, files: &rows.files };
-    let resolved = inner.resolve(session, reads, Purpose::Read, &Pins::new()).await?;
     let (target, source) = rows_of(&resolved, &name, &rows).await?;
     let LogicalPlan::Projection(projection) = source else {
         return Err(not_single_rows(change.kind));
@@ -275,11 +277,17 @@ async fn planned(
             Arc::new(Schema::new(old.fields().iter().chain(new).cloned().collect::<Vec<_>>()))
         }
     };
-    let changes = Changes { change, target: &target, table, values: &values, places, patched };
+    let state = &resolved.state;
+    let changes =
+        Changes { change, target: &target, table, values: &values, places, patched, state };
     let repeats = changes.repeats(&input);
     let plan = changes.plan(input)?;
     let Changes { patched, .. } = changes;
-    Ok(PlannedChange { resolved, plan, target, repeats, patched, added })
+    let only_inserts = change.clauses.iter().all(|clause| {
+        matches!(clause.action, ChangeAction::Insert { .. } | ChangeAction::InsertAll)
+    });
+    let touches = if only_inserts { Touches::NewRows } else { Touches::AnyRow };
+    Ok(PlannedChange { resolved, plan, target, repeats, touches, patched, added })
 }
 
 /// Columns of the source that clauses write and the table does not have, with the types of Delta.
@@ -392,6 +400,39 @@ fn select_of(rows: &mut Query) -> Result<&mut ast::Select, QueryError> {
     }
 }
 
+/// Names the fields of struct values for the columns that clauses give them to.
+fn name_fields(
+    change: &Change,
+    select: &mut ast::Select,
+    table: &SchemaRef,
+) -> Result<(), QueryError> {
+    let mut name = |column: &str, n: usize| match (
+        table.field_with_name(column),
+        select.projection.get_mut(n),
+    ) {
+        (Ok(field), Some(SelectItem::UnnamedExpr(value))) => {
+            struct_values::name_fields_of(value, field)
+        }
+        _ => Ok(()),
+    };
+    for clause in &change.clauses {
+        match &clause.action {
+            ChangeAction::Update(assignments) => {
+                assignments.iter().try_for_each(|(column, n)| name(column, *n))?;
+            }
+            ChangeAction::Insert { columns, values } if columns.is_empty() => {
+                let columns = table.fields().iter().map(|field| field.name());
+                columns.zip(values).try_for_each(|(column, n)| name(column, *n))?;
+            }
+            ChangeAction::Insert { columns, values } => {
+                columns.iter().zip(values).try_for_each(|(column, n)| name(column, *n))?;
+            }
+            ChangeAction::Delete | ChangeAction::UpdateAll | ChangeAction::InsertAll => {}
+        }
+    }
+    Ok(())
+}
+
 /// Names the expressions, so that none is taken for another. Returns how many there are.
 fn expressions(select: &mut ast::Select) -> usize {
     let count = select.projection.len();
@@ -461,30 +502,6 @@ fn pair(select: &mut ast::Select, shape: Shape) -> Result<(), QueryError> {
     Ok(())
 }
 
-/// Where the columns are in the rows that a change is about.
-struct Places {
-    target: TableReference,
-    source: Option<TableReference>,
-}
-
-impl Places {
-    fn find(schema: &DFSchema) -> Option<Self> {
-        let of = |column: &str| {
-            let mut found = schema.iter().filter(|(_, field)| field.name() == column);
-            found.next().and_then(|(qualifier, _)| qualifier.cloned())
-        };
-        Some(Self { target: of(ROW_COLUMN)?, source: of(SOURCE_COLUMN) })
-    }
-
-    fn target(&self, column: &str) -> Expr {
-        Expr::Column(Column::new(Some(self.target.clone()), column))
-    }
-
-    fn source(&self, column: &str) -> Expr {
-        Expr::Column(Column::new(self.source.clone(), column))
-    }
-}
-
 /// The only columns that a change gives other values, when all others can be copied as they are
 /// stored: no row goes or moves to another partition, and nothing has to look at whole rows.
 fn patched_columns(change: &Change, target: &Snapshot) -> Option<Vec<usize>> {
@@ -511,252 +528,6 @@ fn patched_columns(change: &Change, target: &Snapshot) -> Option<Vec<usize>> {
     columns.dedup();
     let stored = table.fields().len() - target.partitioned_by().len();
     let worthwhile = !columns.is_empty() && columns.len() < stored;
-    (worthwhile && target.constraints().next().is_none()).then_some(columns)
-}
-
-/// A change over planned rows.
-struct Changes<'a> {
-    change: &'a Change,
-    target: &'a Snapshot,
-    /// The columns that rows have afterwards.
-    table: SchemaRef,
-    values: &'a [Expr],
-    places: Places,
-    patched: Option<Vec<usize>>,
-}
-
-impl Changes<'_> {
-    /// A row that would become two different ones is an error; one that only goes is not.
-    fn repeats(&self, input: &LogicalPlan) -> Repeats {
-        let updates = self.change.clauses.iter().any(|clause| {
-            matches!(clause.action, ChangeAction::Update(_) | ChangeAction::UpdateAll)
-        });
-        if !updates {
-            return Repeats::Once;
-        }
-        let mut keys = Vec::new();
-        let of_target = |column: &&Column| column.relation.as_ref() == Some(&self.places.target);
-        if let LogicalPlan::Join(join) = input {
-            let pairs = join.on.iter().flat_map(|(left, right)| [left, right]);
-            for expr in pairs.chain(&join.filter) {
-                for column in expr.column_refs().into_iter().filter(of_target) {
-                    if !keys.contains(&column.name) {
-                        keys.push(column.name.clone());
-                    }
-                }
-            }
-        }
-        keys.sort_by_key(|key| self.target.schema().index_of(key).ok());
-        Repeats::Refused { keys }
-    }
-
-    /// The plan that the lake expects: places, what becomes of the row, the new row.
-    fn plan(&self, input: LogicalPlan) -> Result<LogicalPlan, QueryError> {
-        if self.change.kind != ChangeKind::Merge {
-            let [clause] = self.change.clauses.as_slice() else {
-                return Err(QueryError::Unsupported("this form of a change".to_owned()));
-            };
-            let schema = Arc::clone(input.schema());
-            let mut items = self.leading(lit(kind_of(&clause.action)));
-            items.extend(self.row(&clause.action, &schema)?);
-            return Ok(LogicalPlanBuilder::from(input).project(items)?.build()?);
-        }
-        let mut decided: Vec<Expr> =
-            input.schema().columns().into_iter().map(Expr::Column).collect();
-        decided.push(self.deciding()?.alias(CLAUSE_COLUMN));
-        let clause = ident(CLAUSE_COLUMN);
-        let input = LogicalPlanBuilder::from(input)
-            .project(decided)?
-            .filter(clause.clone().is_not_null())?
-            .build()?;
-        let schema = Arc::clone(input.schema());
-        let kinds = self.change.clauses.iter().map(|c| lit(kind_of(&c.action)));
-        let mut items = self.leading(self.by_clause(kinds.collect())?);
-        let rows = self
-            .change
-            .clauses
-            .iter()
-            .map(|clause| self.row(&clause.action, &schema))
-            .collect::<Result<Vec<_>, _>>()?;
-        for (n, field) in self.table.fields().iter().enumerate() {
-            let values = rows.iter().map(|row| row[n].clone().unalias()).collect();
-            items.push(self.by_clause(values)?.alias(field.name()));
-        }
-        Ok(LogicalPlanBuilder::from(input).project(items)?.build()?)
-    }
-
-    fn leading(&self, kind: Expr) -> Vec<Expr> {
-        vec![
-            self.places.target(FILE_COLUMN).alias(FILE_COLUMN),
-            self.places.target(ROW_COLUMN).alias(ROW_COLUMN),
-            kind.alias(CHANGE_COLUMN),
-        ]
-    }
-
-    /// The number of the first clause that fits a row; NULL when none does.
-    fn deciding(&self) -> Result<Expr, QueryError> {
-        let target_is = self.places.target(ROW_COLUMN).is_not_null();
-        let source_is = self.places.source(SOURCE_COLUMN).is_not_null();
-        let mut cases = Vec::new();
-        for (n, clause) in self.change.clauses.iter().enumerate() {
-            let pair = match clause.when {
-                When::Matched => target_is.clone().and(source_is.clone()),
-                When::NotMatchedByTarget => self.places.target(ROW_COLUMN).is_null(),
-                When::NotMatchedBySource => self.places.source(SOURCE_COLUMN).is_null(),
-            };
-            let fits = match clause.condition {
-                Some(condition) => pair.and(self.value(condition)?),
-                None => pair,
-            };
-            cases.push((fits, lit(number(n))));
-        }
-        case(cases)
-    }
-
-    fn by_clause(&self, values: Vec<Expr>) -> Result<Expr, QueryError> {
-        let first = values.first().cloned();
-        match first {
-            Some(first) if values.iter().all(|value| *value == first) => Ok(first),
-            _ => {
-                let clause = |n| ident(CLAUSE_COLUMN).eq(lit(number(n)));
-                case(values.into_iter().enumerate().map(|(n, value)| (clause(n), value)).collect())
-            }
-        }
-    }
-
-    fn value(&self, n: usize) -> Result<Expr, QueryError> {
-        let value = self.values.get(n).cloned();
-        value.ok_or_else(|| QueryError::Unsupported("this form of a change".to_owned()))
-    }
-
-    /// The values that a row has after an action, one for each column of the table, of its type.
-    fn row(&self, action: &ChangeAction, schema: &DFSchema) -> Result<Vec<Expr>, QueryError> {
-        let table = Arc::clone(&self.table);
-        let unknown = |column: &str| {
-            let known = table.fields().iter().map(|field| field.name().as_str());
-            QueryError::Invalid(format!(
-                "table '{}' has no column '{column}'; it has {}",
-                self.change.target.join("."),
-                known.collect::<Vec<_>>().join(", ")
-            ))
-        };
-        let named: Vec<(&str, usize)> = match action {
-            ChangeAction::Update(assignments) => {
-                assignments.iter().map(|(column, n)| (column.as_str(), *n)).collect()
-            }
-            ChangeAction::Insert { columns, values } if columns.is_empty() => {
-                let columns = table.fields().iter().map(|field| field.name().as_str());
-                if values.len() != table.fields().len() {
-                    return Err(QueryError::Invalid(format!(
-                        "INSERT has {} values but the table has {} columns",
-                        values.len(),
-                        table.fields().len()
-                    )));
-                }
-                columns.zip(values.iter().copied()).collect()
-            }
-            ChangeAction::Insert { columns, values } => {
-                columns.iter().map(String::as_str).zip(values.iter().copied()).collect()
-            }
-            ChangeAction::Delete | ChangeAction::UpdateAll | ChangeAction::InsertAll => Vec::new(),
-        };
-        for (column, _) in &named {
-            table.index_of(column).map_err(|_| unknown(column))?;
-        }
-        let old = self.target.schema();
-        let is_old = |field: &Field| old.index_of(field.name()).is_ok();
-        let mut row = Vec::with_capacity(table.fields().len());
-        for (n, field) in table.fields().iter().enumerate() {
-            let copied = matches!(action, ChangeAction::Update(_))
-                && self.patched.as_ref().is_some_and(|columns| !columns.contains(&n));
-            let assigned = named.iter().find(|(column, _)| column == field.name());
-            let value = match action {
-                ChangeAction::Delete => lit(ScalarValue::try_from(field.data_type())?),
-                _ if copied => lit(ScalarValue::try_from(field.data_type())?),
-                ChangeAction::UpdateAll | ChangeAction::InsertAll => {
-                    match self.of_source(field.name(), schema) {
-                        // What the source does not have stays as it is, or is NULL in a new row.
-                        Err(_) if self.change.schema_evolution => match action {
-                            ChangeAction::UpdateAll => self.places.target(field.name()),
-                            _ => lit(ScalarValue::try_from(field.data_type())?),
-                        },
-                        value => value?,
-                    }
-                }
-                ChangeAction::Update(_) | ChangeAction::Insert { .. } => match assigned {
-                    Some((_, n)) => self.value(*n)?,
-                    None if matches!(action, ChangeAction::Update(_)) && is_old(field) => {
-                        self.places.target(field.name())
-                    }
-                    None => lit(ScalarValue::try_from(field.data_type())?),
-                },
-            };
-            let value = typed(value, field.data_type(), schema).map_err(|error| {
-                QueryError::Invalid(format!("column '{}': {error}", field.name()))
-            })?;
-            row.push(value.alias(field.name()));
-        }
-        Ok(row)
-    }
-
-    fn of_source(&self, column: &str, schema: &DFSchema) -> Result<Expr, QueryError> {
-        let is_there = schema
-            .iter()
-            .any(|(from, field)| from == self.places.source.as_ref() && field.name() == column);
-        if is_there {
-            return Ok(self.places.source(column));
-        }
-        Err(QueryError::Invalid(format!(
-            "the source has no column '{column}', which * needs; name the columns instead"
-        )))
-    }
-}
-
-/// The value as one of a column's type, under the rules of INSERT.
-pub(super) fn typed(
-    value: Expr,
-    data_type: &DataType,
-    schema: &DFSchema,
-) -> Result<Expr, QueryError> {
-    let value = match value {
-        Expr::Placeholder(Placeholder { id, field: None }) => {
-            let field = Field::new(&id, data_type.clone(), true);
-            return Ok(Expr::Placeholder(Placeholder { id, field: Some(Arc::new(field)) }));
-        }
-        value => value,
-    };
-    let is_of_type = matches!(value, Expr::Column(_) | Expr::Literal(..));
-    let cast = value.cast_to(data_type, schema)?;
-    // The planner tells the type of a CASE before its branches are brought to one type.
-    let said_of_type = !is_of_type && !matches!(cast, Expr::Cast(_));
-    Ok(if said_of_type && !data_type.is_nested() {
-        datafusion::logical_expr::cast(cast, data_type.clone())
-    } else {
-        cast
-    })
-}
-
-fn kind_of(action: &ChangeAction) -> i8 {
-    let kind = match action {
-        ChangeAction::Delete => RowChange::Delete,
-        ChangeAction::Update(_) | ChangeAction::UpdateAll => RowChange::Update,
-        ChangeAction::Insert { .. } | ChangeAction::InsertAll => RowChange::Insert,
-    };
-    kind as i8
-}
-
-fn number(n: usize) -> i32 {
-    i32::try_from(n).unwrap_or(i32::MAX)
-}
-
-fn case(cases: Vec<(Expr, Expr)>) -> Result<Expr, QueryError> {
-    let mut cases = cases.into_iter();
-    let Some((first, value)) = cases.next() else {
-        return Err(QueryError::Unsupported("a MERGE without clauses".to_owned()));
-    };
-    let mut builder = when(first, value);
-    for (fits, value) in cases {
-        builder = builder.when(fits, value);
-    }
-    Ok(builder.end()?)
+    let has_rules = target.constraints().next().is_some() || target.has_generated_columns();
+    (worthwhile && !has_rules).then_some(columns)
 }

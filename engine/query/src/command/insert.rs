@@ -3,12 +3,12 @@
 use std::{collections::HashSet, sync::Arc};
 
 use arrow::{
-    datatypes::{Field, Schema, SchemaRef},
+    datatypes::{DataType, Field, Schema, SchemaRef},
     record_batch::RecordBatch,
 };
 use datafusion::{
     common::{
-        Column, ScalarValue,
+        Column, DFSchema, ScalarValue,
         tree_node::{Transformed, TreeNode},
     },
     datasource::{MemTable, provider_as_source},
@@ -28,7 +28,7 @@ use datafusion::{
 use dialect::statement::{Insert, OldRows, Replaced, TimeTravel};
 use lake::{
     CHANGE_COLUMN, ChangeOperation, CommitInfo, FILE_COLUMN, ROW_COLUMN, Repeats, RowChange,
-    Snapshot, Stage, StageProgress, Staged, WriteMode,
+    Snapshot, Stage, StageProgress, Staged, Touches, WriteMode,
 };
 use model::{
     code::Code,
@@ -37,6 +37,8 @@ use model::{
 
 use super::{
     change::{StagedAs, filter_of, is_about_rows, rows_of, stage_and_commit, with_target},
+    generated::{self, Computed, Rows},
+    struct_values,
     target::{check_as, checks, named_target, snapshot_of, until_undisturbed},
 };
 
@@ -57,6 +59,21 @@ pub(super) async fn check(
     session: &Session,
     insert: &Insert,
 ) -> Result<Checked, QueryError> {
+    Ok(planned(inner, session, insert).await?.checked)
+}
+
+/// An INSERT that is planned; parameters are still open.
+struct PlannedInsert {
+    checked: Checked,
+    /// The columns that it names; none when it gives values to all.
+    columns: Vec<String>,
+}
+
+async fn planned(
+    inner: &Inner,
+    session: &Session,
+    insert: &Insert,
+) -> Result<PlannedInsert, QueryError> {
     let name = ObjectName::from_parts(&insert.target, session.schema())?;
     named_target(inner, session, &name).await?;
     let (mut tables, mut files) = (insert.source.tables.clone(), insert.source.files.clone());
@@ -73,13 +90,74 @@ pub(super) async fn check(
         insert.columns.clone()
     };
     let planned_target = nullable_target(&resolved, &name)?;
-    let statement = statement(insert, columns, &planned_target)?;
+    let table = snapshot_of(&resolved, &name)?.schema();
+    let mut source = insert.source.clone();
+    let given = |column: &String| table.fields().find(column).map(|(_, field)| Arc::clone(field));
+    let fields = match columns.is_empty() {
+        true => Some(table.fields().to_vec()),
+        // A name that the table does not have is told by the planner.
+        false => columns.iter().map(given).collect(),
+    };
+    struct_values::name_fields(&mut source, &fields.unwrap_or_default())?;
+    let statement = statement(source.ast, &columns, &planned_target)?;
     let planned = plan::logical_of(&resolved.state, statement).await?;
     let LogicalPlan::Dml(dml) = planned else {
         return Err(QueryError::Unsupported("this form of INSERT".to_owned()));
     };
     let plan = Arc::unwrap_or_clone(dml.input);
-    Ok(Checked { resolved, plan, parameters: insert.source.parameters })
+    if let LogicalPlan::Projection(rows) = &plan {
+        for (value, field) in rows.expr.iter().zip(table.fields()) {
+            keeps_fields(value, field, rows.input.schema())?;
+        }
+    }
+    let checked = Checked { resolved, plan, parameters: insert.source.parameters };
+    Ok(PlannedInsert { checked, columns })
+}
+
+/// Refuses a value that the planner has cast to a struct without some of its fields.
+fn keeps_fields(value: &Expr, field: &Field, rows: &DFSchema) -> Result<(), QueryError> {
+    if !field.data_type().is_nested() {
+        return Ok(());
+    }
+    let value = match value.clone().unalias() {
+        Expr::Cast(cast) => *cast.expr,
+        value => value,
+    };
+    struct_values::keeps_fields(&value.get_type(rows)?, field.data_type())
+        .map_err(|error| QueryError::Invalid(format!("column '{}': {error}", field.name())))
+}
+
+/// The rows with values in the generated columns that the statement does not name.
+fn with_generated(
+    resolved: &Resolved,
+    base: &Snapshot,
+    rows: LogicalPlan,
+    columns: &[String],
+) -> Result<LogicalPlan, QueryError> {
+    let table = base.schema();
+    let is_given = |field: &Field| columns.is_empty() || columns.contains(field.name());
+    let is_computed =
+        |field: &Arc<Field>| generated::expression_of(field).is_some() && !is_given(field);
+    if !table.fields().iter().any(is_computed) {
+        return Ok(rows);
+    }
+    let mut items = Vec::with_capacity(table.fields().len());
+    for (field, column) in table.fields().iter().zip(rows.schema().columns()) {
+        items.push(of_type(Expr::Column(column), field.data_type(), &rows)?.alias(field.name()));
+    }
+    let plan = LogicalPlanBuilder::from(rows).project(items)?.build()?;
+    generated::filled(&resolved.state, &table, Rows { plan, leading: 0 }, |field| {
+        if is_given(field) { Computed::Nowhere } else { Computed::Everywhere }
+    })
+}
+
+/// A value of the rows as one of a column's type; said even where the types seem to be the same,
+/// see `of_types`.
+fn of_type(value: Expr, data_type: &DataType, rows: &LogicalPlan) -> Result<Expr, QueryError> {
+    Ok(match data_type {
+        nested if nested.is_nested() => value.cast_to(nested, rows.schema())?,
+        plain => datafusion::logical_expr::cast(value, plain.clone()),
+    })
 }
 
 /// The names of the source's columns, each of which has to be one of the target's.
@@ -207,8 +285,8 @@ async fn run_once(
     insert: &Insert,
     bound: Bound<'_>,
 ) -> Result<CommandResult, QueryError> {
-    let Checked { resolved, plan: logical, parameters } =
-        check(&queries.inner, session, insert).await?;
+    let PlannedInsert { checked, columns } = planned(&queries.inner, session, insert).await?;
+    let Checked { resolved, plan: logical, parameters } = checked;
     let logical = match bound {
         Bound::Row(row) => plan::bind(logical, parameters, row)?,
         Bound::Rows(batch) => with_bound_rows(logical, parameters, batch)?
@@ -216,16 +294,17 @@ async fn run_once(
     };
     let name = ObjectName::from_parts(&insert.target, session.schema())?;
     let base = snapshot_of(&resolved, &name)?;
+    let rows = with_generated(&resolved, &base, logical.clone(), &columns)?;
     let mode = match &insert.old_rows {
         OldRows::GoWhere(replaced) => {
-            let rows = replace_where(queries, &resolved, &name, logical, replaced).await?;
-            return Ok(CommandResult::affected(rows));
+            let changed = replace_where(queries, &resolved, &name, rows, replaced).await?;
+            return Ok(CommandResult::affected(changed));
         }
         OldRows::Go => WriteMode::Overwrite,
         OldRows::Stay if resolved.reads(&name, &target_name(&name)) => WriteMode::Grow,
         OldRows::Stay => WriteMode::Append,
     };
-    let staged = match stage(queries, &resolved, &logical, &base, mode).await {
+    let staged = match stage(queries, &resolved, &rows, &base, mode).await {
         Ok(staged) => staged,
         Err(error) => return Err(with_column(&resolved, &logical, error).await),
     };
@@ -312,12 +391,7 @@ async fn replace_where(
     ];
     for (field, column) in schema.fields().iter().zip(new_rows.schema().columns()) {
         gone.push(lit(ScalarValue::try_from(field.data_type())?).alias(field.name()));
-        let value = Expr::Column(column);
-        // Said even where the types seem to be the same, see `of_types`.
-        let value = match field.data_type() {
-            nested if nested.is_nested() => value.cast_to(nested, new_rows.schema())?,
-            plain => datafusion::logical_expr::cast(value, plain.clone()),
-        };
+        let value = of_type(Expr::Column(column), field.data_type(), &new_rows)?;
         come.push(value.alias(field.name()));
     }
     let come = LogicalPlanBuilder::from(new_rows).project(come)?.build()?;
@@ -340,6 +414,7 @@ async fn replace_where(
     let staged_as = StagedAs {
         target,
         repeats: Repeats::Once,
+        touches: Touches::AnyRow,
         operation: ChangeOperation::Replace,
         condition: Some(replaced.text.clone()),
         checks,
@@ -401,8 +476,8 @@ fn with_only(plan: &LogicalPlan, n: usize) -> Result<LogicalPlan, QueryError> {
 
 /// The INSERT for DataFusion's planner, which knows how columns and types are matched.
 fn statement(
-    insert: &Insert,
-    columns: Vec<String>,
+    source: Box<ast::Query>,
+    columns: &[String],
     target: &[String],
 ) -> Result<ast::Statement, QueryError> {
     let ident = |text: &String| Ident::with_quote('"', text.clone());
@@ -419,7 +494,7 @@ fn statement(
         .iter()
         .map(|column| ast::ObjectName(vec![ObjectNamePart::Identifier(ident(column))]))
         .collect();
-    statement.source = Some(insert.source.ast.clone());
+    statement.source = Some(source);
     Ok(ast::Statement::Insert(statement))
 }
 

@@ -2,7 +2,9 @@
 
 mod alter;
 mod change;
+mod clauses;
 mod copy;
+mod generated;
 pub(crate) mod ingest;
 mod insert;
 pub(crate) mod jobs;
@@ -10,6 +12,7 @@ pub(crate) mod maintain;
 mod rights;
 mod schemas;
 pub(crate) mod show;
+mod struct_values;
 mod tables;
 mod target;
 mod views;

@@ -9,6 +9,7 @@ use model::{
     rights::Rights,
 };
 
+use super::generated;
 use crate::{
     answer::{Answer, count},
     describe::{self, TableFilter},
@@ -128,6 +129,7 @@ async fn columns(
                 declared.or_else(|| field.metadata().get("comment").cloned())
             }),
         )
+        .maybe_text("generated", fields.iter().map(|field| generated::expression_of(field)))
         .finish())
 }
 
@@ -153,6 +155,7 @@ async fn system_columns(
         .flag("nullable", fields.iter().map(|field| field.is_nullable()))
         .flag("partition", fields.iter().map(|_| false))
         .maybe_text("comment", fields.iter().map(|_| None::<String>))
+        .maybe_text("generated", fields.iter().map(|_| None::<String>))
         .finish())
 }
 
@@ -214,7 +217,11 @@ async fn managed_table(
             let comment = field.metadata().get("comment");
             let comment =
                 comment.map_or(String::new(), |text| format!(" COMMENT {}", literal(text)));
-            format!("  {} {}{not_null}{comment}", quote(field.name()), sql_type(field.data_type()))
+            let generated = generated::expression_of(field);
+            let generated =
+                generated.map_or(String::new(), |text| format!(" GENERATED ALWAYS AS ({text})"));
+            let data_type = sql_type(field.data_type());
+            format!("  {} {data_type}{generated}{not_null}{comment}", quote(field.name()))
         })
         .collect();
     if !table.primary_key.is_empty() {

@@ -6,14 +6,14 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use catalog::objects::{OnConflict, Put};
 use datafusion::physical_plan::{ExecutionPlan, empty::EmptyExec};
 use dialect::statement::{Check, Column, CreateTable, Drop, DropKind};
-use lake::{At, CONSTRAINT_PREFIX, CommitInfo, Stage, StageProgress, WriteMode};
+use lake::{At, CONSTRAINT_PREFIX, CommitInfo, GENERATED, Stage, StageProgress, WriteMode};
 use model::{
     id::ObjectId,
     name::ObjectName,
     object::{Object, ObjectBody, ObjectKind, Table, TableFormat},
 };
 
-use super::{finished, new_name, stored, target::check_as};
+use super::{finished, generated, new_name, stored, target::check_as};
 use crate::{
     error::QueryError,
     plan,
@@ -188,9 +188,11 @@ impl TableContent {
             for check in &create.checks {
                 check_as(&state, &schema, None, &check.name, &check.condition)?;
             }
+            let schema = lake::declared_schema(&schema)?;
+            generated::checks(&state, &schema)?;
             let task = state.task_ctx();
             let plan = Arc::new(EmptyExec::new(Arc::clone(&schema)));
-            let schema = Some(lake::delta_schema(&schema)?);
+            let schema = Some(schema);
             return Ok(Self { plan, task, schema, counts: false });
         };
         stored(query)?;
@@ -332,9 +334,9 @@ pub(super) async fn column_schema(
     for column in columns {
         let data_type = arrow_type(&state, &column.data_type.to_string()).await?;
         let mut field = Field::new(&column.name, data_type, column.nullable);
-        if let Some(comment) = &column.comment {
-            field.set_metadata([("comment".to_owned(), comment.clone())].into());
-        }
+        let comment = column.comment.iter().map(|text| ("comment".to_owned(), text.clone()));
+        let generated = column.generated.iter().map(|text| (GENERATED.to_owned(), text.clone()));
+        field.set_metadata(comment.chain(generated).collect());
         fields.push(field);
     }
     Ok(Arc::new(Schema::new(fields)))

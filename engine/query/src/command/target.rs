@@ -6,16 +6,19 @@ use std::{sync::Arc, time::Duration};
 use arrow::datatypes::SchemaRef;
 use datafusion::{
     common::{DFSchema, ToDFSchema, tree_node::TreeNode},
+    error::DataFusionError,
     execution::SessionState,
     logical_expr::{Expr, Volatility},
     optimizer::simplify_expressions::{ExprSimplifier, SimplifyContext},
+    physical_expr::PhysicalExpr,
 };
-use lake::{Check, LakeError, Snapshot};
+use lake::{Check, LakeError, Rule, Snapshot};
 use model::{
     name::ObjectName,
     object::{Object, ObjectBody, Table, TableFormat},
 };
 
+use super::generated;
 use crate::{error::QueryError, queries::Inner, session::Session};
 
 /// How often a statement is computed anew because others changed what it had read.
@@ -52,12 +55,15 @@ pub(super) async fn named_target(
     target_table(&object).cloned()
 }
 
-/// Plans the CHECK constraints of a table over its columns.
+/// Plans the CHECK constraints and the generated columns of a table over its columns.
 pub(super) fn checks(state: &SessionState, snapshot: &Snapshot) -> Result<Vec<Check>, QueryError> {
+    let columns = snapshot.schema();
     let constraints = snapshot.constraints();
-    constraints
-        .map(|(name, condition)| check_as(state, &snapshot.schema(), None, name, condition))
-        .collect()
+    let mut checks = constraints
+        .map(|(name, condition)| check_as(state, &columns, None, name, condition))
+        .collect::<Result<Vec<_>, _>>()?;
+    checks.extend(generated::checks(state, &columns)?);
+    Ok(checks)
 }
 
 /// Plans one condition over a table's columns, which it may call by an alias of the table.
@@ -73,26 +79,15 @@ pub(super) fn check_as(
         None => Arc::clone(columns).to_dfschema()?,
     };
     let logical = state.create_logical_expr(condition, &schema);
-    let changes = |expr: &Expr| {
-        expr.exists(|expr| {
-            let Expr::ScalarFunction(function) = expr else { return Ok(false) };
-            Ok(function.func.signature().volatility != Volatility::Immutable)
-        })
-    };
     if let Ok(expr) = &logical
-        && changes(expr)?
+        && changes_with_time(expr)?
     {
         return Err(QueryError::Invalid(format!(
             "CHECK '{name}' ({condition}) calls a function whose answer changes with time: \
              a row that was accepted has to stay right"
         )));
     }
-    // Some functions only exist until they are simplified.
-    let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).build();
-    let simplifier = ExprSimplifier::new(context);
-    let planned = logical
-        .and_then(|expr| simplifier.simplify(simplifier.coerce(expr, &schema)?))
-        .and_then(|expr| state.create_physical_expr(expr, &schema));
+    let planned = logical.and_then(|expr| physical_of(state, expr, &schema));
     let expr = planned.map_err(|error| {
         QueryError::Invalid(format!("CHECK '{name}' ({condition}) cannot be evaluated: {error}"))
     })?;
@@ -102,7 +97,29 @@ pub(super) fn check_as(
             "CHECK '{name}' ({condition}) is no condition: it is {data_type}, not true or false"
         )));
     }
-    Ok(Check { name: name.to_owned(), condition: condition.to_owned(), expr })
+    let (rule, name) = (Rule::Constraint, name.to_owned());
+    Ok(Check { rule, name, condition: condition.to_owned(), expr })
+}
+
+/// Whether an expression calls a function whose answer is not always the same.
+pub(super) fn changes_with_time(expr: &Expr) -> Result<bool, DataFusionError> {
+    expr.exists(|expr| {
+        let Expr::ScalarFunction(function) = expr else { return Ok(false) };
+        Ok(function.func.signature().volatility != Volatility::Immutable)
+    })
+}
+
+/// The expression over batches.
+pub(super) fn physical_of(
+    state: &SessionState,
+    expr: Expr,
+    schema: &DFSchema,
+) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
+    // Some functions only exist until they are simplified.
+    let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).build();
+    let simplifier = ExprSimplifier::new(context);
+    let expr = simplifier.simplify(simplifier.coerce(expr, schema)?)?;
+    state.create_physical_expr(expr, schema)
 }
 
 /// Runs `attempt` until nobody else changed meanwhile what it had read. Each attempt reads anew.

@@ -141,7 +141,7 @@ fn what_cannot_be_altered_is_refused_by_name() {
     }
     for (sql, what) in [
         ("ALTER TABLE t ADD COLUMN a INT DEFAULT 1", "DEFAULT of a column"),
-        ("ALTER TABLE t ADD COLUMN a INT GENERATED ALWAYS AS (1)", "GENERATED of a column"),
+        ("ALTER TABLE t ADD COLUMN a INT GENERATED ALWAYS AS (1)", "ADD COLUMN … GENERATED"),
         ("ALTER SCHEMA s OWNER TO me", "ALTER SCHEMA"),
     ] {
         let error = error(sql);
