@@ -14,6 +14,7 @@ mod concurrent;
 mod control;
 mod fixture;
 mod leases;
+mod maintenance;
 mod objects;
 mod principals;
 mod random;
@@ -50,6 +51,7 @@ pub fn checks() -> Vec<Check> {
         submit::checks(),
         claims::checks(),
         leases::checks(),
+        maintenance::checks(),
         control::checks(),
         random::checks(),
         concurrent::checks(),

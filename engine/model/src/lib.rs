@@ -11,3 +11,4 @@ pub mod object;
 pub mod principal;
 pub mod schedule;
 pub mod time;
+pub mod work;

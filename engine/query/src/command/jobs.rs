@@ -12,6 +12,7 @@ use model::{
     job::{Job, JobCause, JobState, NewJob},
     name::ObjectName,
     object::{Object, ObjectBody, ObjectKind},
+    work::{JobKind, Work},
 };
 
 use super::{parse_job, tables::wrong_kind};
@@ -116,7 +117,8 @@ pub(super) async fn one(inner: &Inner, text: &str) -> Result<Job, QueryError> {
     job.ok_or_else(|| catalog::error::CatalogError::JobNotFound(id.to_string()).into())
 }
 
-async fn wait(
+/// Jobs in the order of `ids` once all of them have ended. Whoever stops waiting leaves them alone.
+pub(super) async fn wait(
     inner: &Inner,
     ids: &[JobId],
     limit: Option<Duration>,
@@ -165,6 +167,7 @@ async fn submit(
         }
         jobs.push(NewJob {
             id: ids[&object],
+            work: Work::Refresh,
             object,
             cause,
             requested_by: session.principal().name().to_owned(),
@@ -190,6 +193,7 @@ async fn first_refresh_under_way(
         .partition(|s| !s.is_final());
     let newest = |states| JobFilter {
         object: Some(object),
+        kind: Some(JobKind::Refresh),
         states: Some(states),
         limit: Some(1),
         ..JobFilter::default()
