@@ -173,17 +173,17 @@ fn read_row(row: &SqliteRow) -> Result<Row, sqlx::Error> {
     Ok(Row::new(cells))
 }
 
-fn migrator() -> Migrator {
-    let migration = |(version, name, text): (i64, &'static str, &'static str)| {
+fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
+    let migration = |&(version, name, text): &(i64, &'static str, &'static str)| {
         let text = SqlStr::from_static(text);
         Migration::new(version, name.into(), MigrationType::Simple, text, false)
     };
-    Migrator::with_migrations(MIGRATIONS.into_iter().map(migration).collect())
+    Migrator::with_migrations(migrations.iter().map(migration).collect())
 }
 
 async fn migrate(pool: &SqlitePool) -> Result<(), CatalogError> {
     const OPERATION: &str = "bring the schema up to date";
-    match migrator().run(pool).await {
+    match migrator(&MIGRATIONS).run(pool).await {
         Ok(()) => Ok(()),
         Err(MigrateError::VersionMissing(missing)) => {
             let found: Option<i64> =
@@ -241,4 +241,13 @@ fn is_transient(error: &sqlx::Error) -> bool {
         }
         _ => false,
     }
+}
+
+/// A file as the first program made it.
+#[cfg(test)]
+pub(crate) async fn of_the_first_program(path: &Path) -> SqlitePool {
+    let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
+    let pool = SqlitePool::connect_with(options).await.unwrap();
+    migrator(&MIGRATIONS[..1]).run(&pool).await.unwrap();
+    pool
 }

@@ -1,6 +1,15 @@
 use std::sync::Arc;
 
-use catalog::{Catalog, conformance, error::CatalogError, objects::Objects};
+use catalog::{
+    Catalog, conformance,
+    error::CatalogError,
+    jobs::{JobFilter, Jobs},
+    objects::Objects,
+};
+use model::{
+    id::{JobId, ObjectId},
+    work::Work,
+};
 
 use super::SqliteCatalog;
 
@@ -39,6 +48,29 @@ async fn a_catalog_in_a_file_is_there_when_it_is_opened_again() {
     drop(first);
     let second = SqliteCatalog::open(&path).await.unwrap();
     assert!(second.schemas().await.unwrap().contains(&schema));
+}
+
+#[tokio::test]
+async fn jobs_of_the_first_program_are_refreshes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.db");
+    let raw = crate::database::of_the_first_program(&path).await;
+    let (job, object) = (JobId::generate(), ObjectId::generate());
+    sqlx::query(
+        "INSERT INTO jobs (id, queue_seq, object_id, object_schema, object_name, state, cause,
+            requested_by, forced, attempts_max, queued_at, not_before)
+         VALUES ($1, 1, $2, 'main', 'm', 'SUCCEEDED', 'request', 'ada', 0, 3, 1, 1)",
+    )
+    .bind(job.to_string())
+    .bind(object.to_string())
+    .execute(&raw)
+    .await
+    .unwrap();
+    raw.close().await;
+    let catalog = SqliteCatalog::open(&path).await.unwrap();
+    let jobs = catalog.jobs(&JobFilter::default()).await.unwrap();
+    let found: Vec<_> = jobs.iter().map(|found| (found.id, &found.work, found.result)).collect();
+    assert_eq!(found, [(job, &Work::Refresh, None)]);
 }
 
 #[tokio::test]

@@ -82,7 +82,7 @@ pub(crate) enum Least {
     /// Whatever there is.
     Anything,
     /// Enough to be worth it.
-    Some,
+    Enough,
 }
 
 impl Lake {
@@ -110,7 +110,7 @@ impl Lake {
             Ok(keep) => keep,
             Err(error) => return tracing::warn!(location, %error, "expired log entries stay"),
         };
-        match self.clean_log(table, &keep, Least::Some).await {
+        match self.clean_log(table, &keep, Least::Enough).await {
             Ok(0) => {}
             Ok(files) => tracing::info!(location, files, "expired log entries deleted"),
             Err(error) => tracing::warn!(location, %error, "expired log entries stay"),
@@ -282,7 +282,7 @@ impl Listing {
             return Vec::new();
         };
         let versions = self.commits.range(..base).count();
-        if least == Least::Some && versions < AUTOMATIC_VERSIONS {
+        if least == Least::Enough && versions < AUTOMATIC_VERSIONS {
             return Vec::new();
         }
         let mut gone: Vec<_> = self.files.iter().filter(|(version, _)| version < base).collect();

@@ -140,8 +140,8 @@ pub struct Vacuumed {
 impl Maintained {
     /// Its numbers as JSON.
     #[must_use]
-    pub fn to_json(&self) -> String {
-        let numbers = match self {
+    pub fn to_json(self) -> String {
+        let numbers = match &self {
             Self::Optimized(done) => serde_json::to_string(done),
             Self::Vacuumed(done) => serde_json::to_string(done),
         };

@@ -143,7 +143,7 @@ fn a_log_that_was_cleaned_begins_where_a_checkpoint_does() {
 
 #[test]
 fn a_few_versions_are_not_worth_it_without_being_asked() {
-    let all = |listing: &Listing| listing.expired(seconds(1000), &[], Least::Some).len();
+    let all = |listing: &Listing| listing.expired(seconds(1000), &[], Least::Enough).len();
     assert_eq!(all(&listing(&log(30, &[19]))), 0);
     assert_eq!(all(&listing(&log(30, &[20]))), 20);
 }
