@@ -164,6 +164,9 @@ impl Server {
         if let Some(point) = &config.crash_at {
             lake::faults::arm(point);
         }
+        if let Some(point) = &config.pause_at {
+            lake::faults::arm_pause(point);
+        }
         make_folder(&config.data_dir)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let shutdown = Shutdown::new();

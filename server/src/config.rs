@@ -68,6 +68,9 @@ pub struct Config {
     /// For tests in debug builds: the named point at which the process aborts.
     #[serde(skip)]
     pub crash_at: Option<String>,
+    /// For tests in debug builds: the named point at which work stands still.
+    #[serde(skip)]
+    pub pause_at: Option<String>,
     #[serde(skip)]
     effective: Vec<Effective>,
 }
@@ -165,6 +168,7 @@ impl Config {
         layers.extend(layer::flags(flags));
         let mut config = merge(layers, machine)?;
         config.crash_at = environment.crash_at();
+        config.pause_at = environment.pause_at();
         Ok(config)
     }
 

@@ -220,11 +220,11 @@ async fn many_small_files_are_put_together_without_being_asked_unless_the_table_
     })
     .await;
     assert_eq!(client.query("SELECT count(DISTINCT a) FROM tended").await.cell(), "50");
-    let by_itself = "SELECT state FROM system.queries WHERE sql LIKE 'OPTIMIZE main.tended --%'";
-    eventually("the statement has ended", || async {
+    let by_itself = "SELECT kind, cause, state FROM system.jobs WHERE cause = 'automatic'";
+    eventually("the job has ended", || async {
         let mut client = Client::connect_to(&url).await;
         let states = client.query(by_itself).await.lines();
-        (states == ["SUCCEEDED"]).then_some(())
+        (states == ["OPTIMIZE|automatic|SUCCEEDED"]).then_some(())
     })
     .await;
     let alone = client.query("DESCRIBE DETAIL left_alone").await;

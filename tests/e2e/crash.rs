@@ -90,6 +90,31 @@ async fn a_later_refresh_survives_a_death_at_every_point() {
 }
 
 #[tokio::test]
+async fn an_optimize_survives_a_death_at_every_point() {
+    for point in POINTS {
+        let options = Options::new();
+        let (server, mut client) = start(&options).await;
+        client
+            .script("CREATE TABLE t (a BIGINT); INSERT INTO t VALUES (1); INSERT INTO t VALUES (2)")
+            .await;
+        server.stop();
+
+        die_at(&options, point, "OPTIMIZE t").await;
+
+        let (server, mut client) = start(&options).await;
+        client.newest_job("main.t").await.expect("SUCCEEDED");
+        assert_eq!(client.query("SELECT count(*), sum(a) FROM t").await.text(), "2|3", "{point}");
+        let table = client.query("DESCRIBE DETAIL t").await;
+        assert_eq!(table.only("num_files"), "1", "{point}");
+        let log = Log::at(&table.only("location"));
+        assert_eq!(log.newest(), 3, "{point}: put together once");
+        let attempt = client.query("SELECT attempt FROM system.runs").await.cell();
+        assert_eq!(attempt, "2", "{point}");
+        server.stop();
+    }
+}
+
+#[tokio::test]
 async fn an_insert_that_dies_with_the_server_is_there_whole_or_not_at_all() {
     for (point, rows) in [("staged", "0"), ("committed", "2")] {
         let options = Options::new();

@@ -1,6 +1,7 @@
 //! The whole server as a client meets it: the real binary, its port and its folder.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod care;
 mod changes;
 mod configuration;
 mod crash;
@@ -10,6 +11,7 @@ mod folder;
 mod handles;
 mod ingest;
 mod lake;
+mod log_cleanup;
 mod metadata;
 mod once;
 mod prepared;

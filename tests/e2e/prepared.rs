@@ -183,7 +183,14 @@ async fn an_unknown_table_is_refused_when_preparing() {
 async fn statements_that_care_for_tables_tell_their_columns_when_they_are_prepared() {
     let server = Server::start();
     let mut client = client(&server).await;
-    for sql in ["OPTIMIZE t", "VACUUM t", "VACUUM t DRY RUN", "RESTORE t TO VERSION AS OF 1"] {
+    for sql in [
+        "OPTIMIZE t",
+        "OPTIMIZE t ASYNC",
+        "VACUUM t",
+        "VACUUM t ASYNC",
+        "VACUUM t DRY RUN",
+        "RESTORE t TO VERSION AS OF 1",
+    ] {
         let mut prepared = client.prepare(sql).await;
         let told = prepared.dataset_schema().unwrap().clone();
         assert!(!told.fields().is_empty(), "{sql}");

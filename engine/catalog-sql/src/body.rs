@@ -1,7 +1,11 @@
-//! The stored form of an object's body: JSON in an envelope that names its version.
+//! The stored form of an object's body, JSON in an envelope that names its version, and of a job's
+//! arguments.
 
 use catalog::error::CatalogError;
-use model::object::{ObjectBody, Policy, Properties};
+use model::{
+    object::{ObjectBody, Policy, Properties},
+    work::{JobKind, Work},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::value::corrupt;
@@ -51,6 +55,26 @@ pub(crate) fn write_policy(policy: &Policy) -> Result<String, CatalogError> {
 
 pub(crate) fn read_policy(text: &str) -> Result<Policy, CatalogError> {
     serde_json::from_str(text).map_err(|e| corrupt("policy", e))
+}
+
+/// The arguments of a job as they are stored, beside its kind.
+pub(crate) fn write_arguments(work: &Work) -> Result<String, CatalogError> {
+    let text = match work {
+        Work::Refresh => Ok("{}".to_owned()),
+        Work::Optimize(arguments) => serde_json::to_string(arguments),
+        Work::Vacuum(arguments) => serde_json::to_string(arguments),
+    };
+    text.map_err(|e| corrupt("arguments of a job", e))
+}
+
+/// Reads what [`write_arguments`] wrote, in this version of the program or an earlier one.
+pub(crate) fn read_work(kind: JobKind, arguments: &str) -> Result<Work, CatalogError> {
+    let work = match kind {
+        JobKind::Refresh => Ok(Work::Refresh),
+        JobKind::Optimize => serde_json::from_str(arguments).map(Work::Optimize),
+        JobKind::Vacuum => serde_json::from_str(arguments).map(Work::Vacuum),
+    };
+    work.map_err(|e| corrupt("arguments of a job", e))
 }
 
 #[cfg(test)]

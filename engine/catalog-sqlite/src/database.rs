@@ -20,9 +20,10 @@ use sqlx::{
 
 /// Number, name and text of each migration, in order. Listed here instead of found by sqlx's macro,
 /// which would compile both drivers a second time.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "init", include_str!("../../../sql/migrations/sqlite/0001_init.sql")),
     (2, "rights", include_str!("../../../sql/migrations/sqlite/0002_rights.sql")),
+    (3, "job_kinds", include_str!("../../../sql/migrations/sqlite/0003_job_kinds.sql")),
 ];
 
 /// How long a call waits for another process or for a connection.
@@ -173,23 +174,17 @@ fn read_row(row: &SqliteRow) -> Result<Row, sqlx::Error> {
     Ok(Row::new(cells))
 }
 
-fn migrator() -> Migrator {
-    migrator_to(i64::MAX)
-}
-
-/// The migrations up to a number.
-pub(crate) fn migrator_to(last: i64) -> Migrator {
-    let migration = |(version, name, text): (i64, &'static str, &'static str)| {
+fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
+    let migration = |&(version, name, text): &(i64, &'static str, &'static str)| {
         let text = SqlStr::from_static(text);
         Migration::new(version, name.into(), MigrationType::Simple, text, false)
     };
-    let wanted = MIGRATIONS.into_iter().filter(|(version, ..)| *version <= last);
-    Migrator::with_migrations(wanted.map(migration).collect())
+    Migrator::with_migrations(migrations.iter().map(migration).collect())
 }
 
 async fn migrate(pool: &SqlitePool) -> Result<(), CatalogError> {
     const OPERATION: &str = "bring the schema up to date";
-    match migrator().run(pool).await {
+    match migrator(&MIGRATIONS).run(pool).await {
         Ok(()) => Ok(()),
         Err(MigrateError::VersionMissing(missing)) => {
             let found: Option<i64> =
@@ -247,4 +242,13 @@ fn is_transient(error: &sqlx::Error) -> bool {
         }
         _ => false,
     }
+}
+
+/// A file as the first program made it.
+#[cfg(test)]
+pub(crate) async fn of_the_first_program(path: &Path) -> SqlitePool {
+    let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
+    let pool = SqlitePool::connect_with(options).await.unwrap();
+    migrator(&MIGRATIONS[..1]).run(&pool).await.unwrap();
+    pool
 }

@@ -1,6 +1,16 @@
 use std::sync::Arc;
 
-use catalog::{Catalog, conformance, error::CatalogError, grants::Grants, objects::Objects};
+use catalog::{
+    Catalog, conformance,
+    error::CatalogError,
+    grants::Grants,
+    jobs::{JobFilter, Jobs},
+    objects::Objects,
+};
+use model::{
+    id::{JobId, ObjectId},
+    work::Work,
+};
 
 use super::SqliteCatalog;
 
@@ -46,9 +56,7 @@ async fn a_catalog_in_a_file_is_there_when_it_is_opened_again() {
 async fn users_of_an_older_program_are_admins() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("catalog.db");
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
-    let raw = sqlx::SqlitePool::connect_with(options).await.unwrap();
-    crate::database::migrator_to(1).run(&raw).await.unwrap();
+    let raw = crate::database::of_the_first_program(&path).await;
     sqlx::query("INSERT INTO users (name, password_hash) VALUES ('ada', 'x'), ('bob', 'y')")
         .execute(&raw)
         .await
@@ -58,6 +66,29 @@ async fn users_of_an_older_program_are_admins() {
     for name in ["ada", "bob"] {
         assert!(catalog.rights(name).await.unwrap().unwrap().is_admin(), "{name}");
     }
+}
+
+#[tokio::test]
+async fn jobs_of_the_first_program_are_refreshes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.db");
+    let raw = crate::database::of_the_first_program(&path).await;
+    let (job, object) = (JobId::generate(), ObjectId::generate());
+    sqlx::query(
+        "INSERT INTO jobs (id, queue_seq, object_id, object_schema, object_name, state, cause,
+            requested_by, forced, attempts_max, queued_at, not_before)
+         VALUES ($1, 1, $2, 'main', 'm', 'SUCCEEDED', 'request', 'ada', 0, 3, 1, 1)",
+    )
+    .bind(job.to_string())
+    .bind(object.to_string())
+    .execute(&raw)
+    .await
+    .unwrap();
+    raw.close().await;
+    let catalog = SqliteCatalog::open(&path).await.unwrap();
+    let jobs = catalog.jobs(&JobFilter::default()).await.unwrap();
+    let found: Vec<_> = jobs.iter().map(|found| (found.id, &found.work, found.result)).collect();
+    assert_eq!(found, [(job, &Work::Refresh, None)]);
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ mod control;
 mod fixture;
 mod grants;
 mod leases;
+mod maintenance;
 mod objects;
 mod principals;
 mod random;
@@ -52,6 +53,7 @@ pub fn checks() -> Vec<Check> {
         submit::checks(),
         claims::checks(),
         leases::checks(),
+        maintenance::checks(),
         control::checks(),
         random::checks(),
         concurrent::checks(),

@@ -10,6 +10,7 @@ use model::{
         RunProgress,
     },
     time::Timestamp,
+    work::JobKind,
 };
 
 use crate::error::CatalogError;
@@ -21,6 +22,8 @@ pub struct JobFilter {
     pub ids: Option<Vec<JobId>>,
     /// Only of this object.
     pub object: Option<ObjectId>,
+    /// Only of this kind.
+    pub kind: Option<JobKind>,
     /// Only in one of these states.
     pub states: Option<Vec<JobState>>,
     /// At most so many, newest first.
@@ -32,8 +35,8 @@ pub struct JobFilter {
 pub trait Jobs: Send + Sync {
     /// Queues jobs, all or none. Returns them in the order of `jobs`.
     ///
-    /// A job that asks for exactly what a QUEUED job of the same object asks (no new `after`, not
-    /// `force` unless that one is) is not queued again: the answer holds the one that is there, and
+    /// A job that asks for exactly what a QUEUED job of the same object asks (equal work, no new
+    /// `after`, not `force` unless that one is) is not queued again: the answer holds the one that is there, and
     /// later jobs of the same call that name it in `after` wait for that one. A QUEUED job whose
     /// run has begun, and which waits for its next attempt, is not taken for that: its inputs may be
     /// pinned already. A job with a `due_at` that was queued before is left out of the answer.
@@ -53,8 +56,8 @@ pub trait Jobs: Send + Sync {
     ///
     /// A job can run when it is QUEUED with its next attempt due, or not final with a lease that
     /// ran out; when every job in its `after` succeeded; and when no other job of its object is
-    /// under way, be it with a worker or waiting for its next attempt: the runs of an object never
-    /// overlap, and end in the order of their `run_seq`. A job one of whose `after` ended without
+    /// under way, of whatever kind, be it with a worker or waiting for its next attempt: the runs of
+    /// an object never overlap, and end in the order of their `run_seq`. A job one of whose `after` ended without
     /// success becomes UPSTREAM_FAILED here, and so do those behind it. A continued run keeps its
     /// id and `run_seq`; its attempt grows by one. An expired job whose attempts are used up
     /// becomes FAILED; one that was asked to stop becomes CANCELLED. `run_seq` grows by one with

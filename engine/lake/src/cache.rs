@@ -20,6 +20,7 @@ use crate::{
     error::{LakeError, store_failure},
     location::Place,
     log,
+    log_cleanup::Listing,
     protocol::unreadable_feature,
     snapshot::Snapshot,
     stores::Stores,
@@ -151,10 +152,14 @@ impl Cache {
                 Ok(snapshot)
             }
             // The newest version could be read, so what is missing is the log of the older one.
-            Err(LakeError::BrokenLog { .. } | LakeError::NotFound { .. })
-                if log::head(place, version).await?.is_none() =>
-            {
-                Err(missing())
+            Err(error @ (LakeError::BrokenLog { .. } | LakeError::NotFound { .. })) => {
+                match Listing::of(place).await?.first_readable() {
+                    Some(first) if version < first => {
+                        let location = place.text();
+                        Err(LakeError::VersionExpired { location, version, first })
+                    }
+                    _ => Err(error),
+                }
             }
             Err(error) => Err(error),
         }

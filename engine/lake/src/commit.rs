@@ -122,7 +122,12 @@ impl Lake {
         let every = own.filter(|n| *n > 0).unwrap_or(CHECKPOINT_EVERY);
         if snapshot.version() > 0 && snapshot.version() % every == 0 {
             let snapshot = Arc::clone(snapshot);
-            self.io().spawn(async move { checkpoint(&snapshot).await });
+            let lake = self.clone();
+            self.io().spawn(async move {
+                if checkpoint(&snapshot).await == Written::Yes {
+                    lake.clean_log_now_and_then(&snapshot).await;
+                }
+            });
         }
     }
 
@@ -276,13 +281,24 @@ pub(crate) fn pause(rebases: u32) -> Duration {
     Duration::from_millis(most * (128 + random / 2) / 256)
 }
 
+/// Whether a checkpoint is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Yes,
+    No,
+}
+
 /// Makes later loads of the table short. Does nothing to its content, so a failure is only logged.
-async fn checkpoint(snapshot: &Snapshot) {
+async fn checkpoint(snapshot: &Snapshot) -> Written {
     let (location, version) = (snapshot.location(), snapshot.version());
     match create_checkpoint(snapshot.table(), None).await {
-        Ok(()) => tracing::debug!(location, version, "checkpoint written"),
+        Ok(()) => {
+            tracing::debug!(location, version, "checkpoint written");
+            Written::Yes
+        }
         Err(error) => {
             tracing::warn!(location, version, %error, "no checkpoint was written; the table is complete without it");
+            Written::No
         }
     }
 }

@@ -70,9 +70,9 @@ pub enum LakeError {
         /// The place.
         location: String,
     },
-    /// The table has no such version, or not any more.
+    /// The table has no such version.
     #[error(
-        "version {version} of the Delta table at '{location}' does not exist; versions up to {newest} may still be in its log"
+        "version {version} of the Delta table at '{location}' does not exist; its newest one is {newest}"
     )]
     VersionNotFound {
         /// The place.
@@ -81,6 +81,19 @@ pub enum LakeError {
         version: i64,
         /// The newest version there is.
         newest: i64,
+    },
+    /// The table no longer has this version.
+    #[error(
+        "version {version} of the Delta table at '{location}' is no longer in its log, which begins with \
+         version {first}: entries stay for as long as delta.logRetentionDuration says"
+    )]
+    VersionExpired {
+        /// The place.
+        location: String,
+        /// What was asked for.
+        version: i64,
+        /// The oldest version that can be read.
+        first: i64,
     },
     /// The table did not exist yet, or its log does not reach back that far.
     #[error(
@@ -403,9 +416,10 @@ impl LakeError {
             | Self::AppendOnly { .. }
             | Self::FilesGone { .. } => Code::FailedPrecondition,
             Self::OutsideRoots { .. } => Code::PermissionDenied,
-            Self::NotFound { .. } | Self::FilesNotFound { .. } | Self::VersionNotFound { .. } => {
-                Code::NotFound
-            }
+            Self::NotFound { .. }
+            | Self::FilesNotFound { .. }
+            | Self::VersionNotFound { .. }
+            | Self::VersionExpired { .. } => Code::NotFound,
             Self::AlreadyExists { .. } | Self::AlreadyApplied { .. } | Self::NotEmpty { .. } => {
                 Code::AlreadyExists
             }

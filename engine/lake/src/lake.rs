@@ -22,6 +22,7 @@ use crate::{
     group::Writers,
     location::{Place, Root, as_folder, path_of, to_url},
     log,
+    log_cleanup::Cleanups,
     snapshot::{At, Snapshot},
     stage::StageProgress,
     staging::StagingArea,
@@ -77,6 +78,7 @@ struct Shared {
     writers: OfTables<Writers>,
     turns: OfTables<tokio::sync::Mutex<()>>,
     staging: Mutex<Vec<Weak<StagingArea>>>,
+    cleanups: Cleanups,
     io: Handle,
     target_file_size: u64,
 }
@@ -136,6 +138,7 @@ impl Lake {
             writers: OfTables::default(),
             turns: OfTables::default(),
             staging: Mutex::default(),
+            cleanups: Cleanups::default(),
             io,
             target_file_size,
         };
@@ -329,6 +332,10 @@ impl Lake {
         let staging = self.shared.staging.lock();
         let areas = staging.iter().filter_map(Weak::upgrade);
         areas.filter(|area| area.place().url == place.url).flat_map(|area| area.files()).collect()
+    }
+
+    pub(crate) fn cleanups(&self) -> &Cleanups {
+        &self.shared.cleanups
     }
 
     pub(crate) fn cache(&self) -> &Cache {

@@ -31,6 +31,7 @@ mod live_rows;
 mod local_files;
 mod location;
 mod log;
+mod log_cleanup;
 mod named_rows;
 mod optimize;
 mod parquet_object;
@@ -64,13 +65,14 @@ pub use crate::{
     error::{LakeError, store_failure},
     history::HistoryEntry,
     lake::{Lake, LakeOptions, Turn},
-    optimize::{AUTOMATIC_EVERY, AUTOMATIC_FILES, Optimize, Optimized},
+    log_cleanup::Pins,
+    optimize::{AUTOMATIC_EVERY, AUTOMATIC_FILES, Optimize, Optimized, Optimizing},
     restore::Restored,
     rows::{FILE_COLUMN, ROW_COLUMN},
     schema::{GENERATED, declared_schema, delta_schema},
     snapshot::{At, Snapshot},
     stage::{Stage, StageProgress, Staged, WriteMode},
-    vacuum::{Vacuum, Vacuumed},
+    vacuum::{Vacuum, VacuumProgress, Vacuumed},
     validate::{Finding, Severity, Validate},
     zorder::ZORDER_COLUMNS_MAX,
 };

@@ -5,7 +5,11 @@
 //! table's target size, and a table that needs nothing gets no commit. Ordering rows as well rewrites
 //! whole partitions, whatever the size of their files.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    sync::{Arc, atomic::Ordering},
+};
 
 use arrow::datatypes::Schema;
 use datafusion::{
@@ -13,15 +17,16 @@ use datafusion::{
     physical_expr::PhysicalExpr, physical_plan::coalesce_partitions::CoalescePartitionsExec,
 };
 use deltalake_core::{kernel::Add, protocol::DeltaOperation};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::{
     change::parquet_options,
-    commit::CommitInfo,
+    commit::{CommitInfo, Committed},
     data_files::DataFiles,
     edit::{Edit, Meanwhile},
     error::LakeError,
     lake::Lake,
+    location::Place,
     protocol::check_writable,
     rows::TableRows,
     schema::Fit,
@@ -102,11 +107,20 @@ impl Lake {
     ///
     /// Call it on the runtime that queries run on.
     pub async fn optimize(&self, optimize: Optimize) -> Result<Optimized, LakeError> {
+        let mut optimizing = self.plan_optimize(optimize).await?;
+        while let Some(staged) = optimizing.stage().await? {
+            optimizing.commit(staged).await?;
+        }
+        Ok(optimizing.done())
+    }
+
+    /// Decides which files are put together, and in how many commits; for those who want to know
+    /// how far it is, or to stop between them.
+    pub async fn plan_optimize(&self, optimize: Optimize) -> Result<Optimizing, LakeError> {
         let Optimize { base, partitions, condition, zorder_by, automatic, task, progress } =
             optimize;
-        check_writable(&base)?;
+        Optimize::check(&base)?;
         let place = self.place(base.location())?;
-        let rows = TableRows::new(Arc::clone(&base))?;
         let files = base.data_files()?;
         let target = Target::of(&base);
         let target_size = target.file_size(self.target_file_size());
@@ -127,6 +141,92 @@ impl Lake {
         if automatic {
             parameters.insert("auto".to_owned(), json!("true"));
         }
+        let rows = TableRows::new(Arc::clone(&base))?;
+        let commits = VecDeque::from(commits(bins, &files));
+        let (staged, done) = (Optimized::default(), Optimized::default());
+        Ok(Optimizing {
+            lake: self.clone(),
+            place,
+            base,
+            rows,
+            files,
+            target,
+            target_size,
+            zorder,
+            condition,
+            parameters,
+            commits,
+            task,
+            progress,
+            staged,
+            done,
+        })
+    }
+}
+
+impl Optimize {
+    /// Refuses tables whose files nobody here may put together.
+    pub fn check(base: &Arc<Snapshot>) -> Result<(), LakeError> {
+        check_writable(base)?;
+        TableRows::new(Arc::clone(base))?;
+        Ok(())
+    }
+}
+
+/// Files of a table that are being put together: some are staged, those are committed, then the next.
+///
+/// Dropping it keeps what was committed by then; nothing else of it can be seen.
+pub struct Optimizing {
+    lake: Lake,
+    place: Place,
+    base: Arc<Snapshot>,
+    rows: TableRows,
+    files: Arc<DataFiles>,
+    target: Target,
+    target_size: u64,
+    zorder: Option<ZOrder>,
+    condition: Option<String>,
+    parameters: Map<String, Value>,
+    /// The files of each commit that is still to be made, those that become one together.
+    commits: VecDeque<Vec<Vec<usize>>>,
+    task: Arc<TaskContext>,
+    progress: Arc<StageProgress>,
+    /// The numbers of what waits for its commit.
+    staged: Optimized,
+    done: Optimized,
+}
+
+impl fmt::Debug for Optimizing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Optimizing")
+            .field("base", &self.base)
+            .field("commits", &self.commits.len())
+            .field("done", &self.done)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Optimizing {
+    /// Files that are still to be put together.
+    #[must_use]
+    pub fn files(&self) -> u64 {
+        self.commits.iter().flatten().map(|bin| bin.len() as u64).sum()
+    }
+
+    /// What was committed so far.
+    #[must_use]
+    pub fn done(&self) -> Optimized {
+        self.done
+    }
+
+    /// Writes the files of the next commit; `None` when nothing is left to do. Nobody sees them
+    /// until [`Optimizing::commit`].
+    ///
+    /// Call it on the runtime that queries run on.
+    pub async fn stage(&mut self) -> Result<Option<Staged>, LakeError> {
+        let Some(bins) = self.commits.pop_front() else { return Ok(None) };
+        let Self { lake, place, rows, files, target, zorder, task, progress, .. } = &*self;
+        let failed = |error| LakeError::Query { location: place.text(), source: Arc::new(error) };
         // Sorting takes all threads and all memory by itself.
         let at_once = match zorder {
             Some(_) => 1,
@@ -134,82 +234,94 @@ impl Lake {
         };
         let columns = target.schema.fields().len();
         let all: Vec<usize> = (0..columns).collect();
-        let mut done = Optimized::default();
-        for bins in commits(bins, &files) {
-            let area = self.staging_area(&place, Arc::clone(&progress));
-            let fit = Fit::new(
-                &place.text(),
-                &Schema::new(rows.schema().fields()[..columns].to_vec()),
-                Arc::clone(&target.schema),
-            )?;
-            let writing =
-                Writing::new(self, &target, fit, Arc::clone(&area), Arc::clone(&progress), vec![]);
-            let mut adds = Vec::new();
-            for together in bins.chunks(at_once) {
-                let mut copied = Vec::with_capacity(together.len());
-                for bin in together {
-                    if let Some(zorder) = &zorder {
-                        let sorted = zorder.sorted(&rows, &files, bin, &task).await;
-                        copied.push(sorted.map_err(failed)?);
-                        continue;
-                    }
-                    let options = parquet_options(&task);
-                    let plan = rows
-                        .scan_files(bin, Some(&all), &task.runtime_env(), options)
-                        .map_err(failed)?;
-                    // One writer for each, so that what belongs together becomes one file.
-                    let plan = Arc::new(CoalescePartitionsExec::new(plan)) as _;
-                    copied.extend(streams(&writing, &plan, &task)?);
+        let area = lake.staging_area(place, Arc::clone(progress));
+        let fit = Fit::new(
+            &place.text(),
+            &Schema::new(rows.schema().fields()[..columns].to_vec()),
+            Arc::clone(&target.schema),
+        )?;
+        let writing =
+            Writing::new(lake, target, fit, Arc::clone(&area), Arc::clone(progress), vec![]);
+        let mut adds = Vec::new();
+        for together in bins.chunks(at_once) {
+            let mut copied = Vec::with_capacity(together.len());
+            for bin in together {
+                if let Some(zorder) = zorder {
+                    let sorted = zorder.sorted(rows, files, bin, task).await;
+                    copied.push(sorted.map_err(failed)?);
+                    continue;
                 }
-                let (written, held) = run(&writing, copied, Held::default()).await?;
-                adds.extend(written);
-                adds.extend(writing.flush(held).await?);
+                let options = parquet_options(task);
+                let plan = rows
+                    .scan_files(bin, Some(&all), &task.runtime_env(), options)
+                    .map_err(failed)?;
+                // One writer for each, so that what belongs together becomes one file.
+                let plan = Arc::new(CoalescePartitionsExec::new(plan)) as _;
+                copied.extend(streams(&writing, &plan, task)?);
             }
-            let gone: Vec<usize> = bins.into_iter().flatten().collect();
-            let adds: Vec<Add> =
-                adds.into_iter().map(|add| Add { data_change: false, ..add }).collect();
-            let added_bytes: u64 =
-                adds.iter().map(|add| u64::try_from(add.size).unwrap_or(0)).sum();
-            let removed_bytes: u64 = gone.iter().map(|file| files.size(*file)).sum();
-            done.removed_files += gone.len() as u64;
-            done.added_files += adds.len() as u64;
-            done.removed_bytes += removed_bytes;
-            done.added_bytes += added_bytes;
-            done.commits += 1;
-            let metrics = [
-                ("numRemovedFiles", gone.len() as u64),
-                ("numAddedFiles", adds.len() as u64),
-                ("numRemovedBytes", removed_bytes),
-                ("numAddedBytes", added_bytes),
-            ];
-            let edit = Edit {
-                operation: DeltaOperation::Optimize {
-                    predicate: condition.clone(),
-                    target_size: i64::try_from(target_size).unwrap_or(i64::MAX),
-                },
-                removes: gone.iter().map(|file| files.remove(*file, false)).collect(),
-                feed: Vec::new(),
-                metadata: None,
-                protocol: None,
-                metrics: metrics
-                    .into_iter()
-                    .map(|(key, n)| (key.to_owned(), json!(n.to_string())))
-                    .collect(),
-                parameters: parameters.clone(),
-                meanwhile: Meanwhile::OtherFiles,
-            };
-            let staged = Staged {
-                place: place.clone(),
-                effect: Effect::Edit(Box::new(edit)),
-                base: Some(Arc::clone(&base)),
-                schema: base.schema(),
-                adds,
-                rows: 0,
-                area,
-            };
-            self.commit(staged, CommitInfo::default()).await?;
+            let (written, held) = run(&writing, copied, Held::default()).await?;
+            adds.extend(written);
+            adds.extend(writing.flush(held).await?);
+            let copied: usize = together.iter().map(Vec::len).sum();
+            progress.files.fetch_add(copied as u64, Ordering::Relaxed);
         }
-        Ok(done)
+        let gone: Vec<usize> = bins.into_iter().flatten().collect();
+        let adds: Vec<Add> =
+            adds.into_iter().map(|add| Add { data_change: false, ..add }).collect();
+        let staged = Optimized {
+            removed_files: gone.len() as u64,
+            added_files: adds.len() as u64,
+            removed_bytes: gone.iter().map(|file| files.size(*file)).sum(),
+            added_bytes: adds.iter().map(|add| u64::try_from(add.size).unwrap_or(0)).sum(),
+            commits: 1,
+        };
+        let metrics = [
+            ("numRemovedFiles", staged.removed_files),
+            ("numAddedFiles", staged.added_files),
+            ("numRemovedBytes", staged.removed_bytes),
+            ("numAddedBytes", staged.added_bytes),
+        ];
+        let edit = Edit {
+            operation: DeltaOperation::Optimize {
+                predicate: self.condition.clone(),
+                target_size: i64::try_from(self.target_size).unwrap_or(i64::MAX),
+            },
+            removes: gone.iter().map(|file| files.remove(*file, false)).collect(),
+            feed: Vec::new(),
+            metadata: None,
+            protocol: None,
+            metrics: metrics
+                .into_iter()
+                .map(|(key, n)| (key.to_owned(), json!(n.to_string())))
+                .collect(),
+            parameters: self.parameters.clone(),
+            meanwhile: Meanwhile::OtherFiles,
+        };
+        let files = Staged {
+            place: place.clone(),
+            effect: Effect::Edit(Box::new(edit)),
+            base: Some(Arc::clone(&self.base)),
+            schema: self.base.schema(),
+            adds,
+            rows: 0,
+            area,
+        };
+        self.staged = staged;
+        Ok(Some(files))
+    }
+
+    /// Publishes what was staged last: see [`Lake::commit`]. On [`LakeError::Conflict`] somebody
+    /// changed rows of these files, and it has to be planned anew.
+    pub async fn commit(&mut self, staged: Staged) -> Result<Committed, LakeError> {
+        let committed = self.lake.commit(staged, CommitInfo::default()).await?;
+        let Optimized { removed_files, added_files, removed_bytes, added_bytes, commits } =
+            self.staged;
+        self.done.removed_files += removed_files;
+        self.done.added_files += added_files;
+        self.done.removed_bytes += removed_bytes;
+        self.done.added_bytes += added_bytes;
+        self.done.commits += commits;
+        Ok(committed)
     }
 }
 

@@ -59,6 +59,11 @@ pub(crate) fn is_on(properties: &Properties, key: &str) -> bool {
     properties.get(key).is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
+/// Whether a property is `false`.
+pub(crate) fn is_off(properties: &Properties, key: &str) -> bool {
+    properties.get(key).is_some_and(|value| value.eq_ignore_ascii_case("false"))
+}
+
 /// What a table is declared to be.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Declaration<'a> {

@@ -120,13 +120,15 @@ pub(crate) enum Effect {
     Edit(Box<Edit>),
 }
 
-/// How far staging is. Both numbers only grow.
+/// How far staging is. The numbers only grow.
 #[derive(Debug, Default)]
 pub struct StageProgress {
     /// Rows that the plan returned.
     pub rows: AtomicU64,
     /// Bytes handed to the store.
     pub bytes: AtomicU64,
+    /// Files of the table that were put together or deleted.
+    pub files: AtomicU64,
 }
 
 /// Rows in files that no version of the table has yet. Dropping it deletes the files in the

@@ -4,7 +4,11 @@
 //! that something in this process still reads, of pinned versions, those that were taken away
 //! within the retention, and those that statements are writing. Everything else may go.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use deltalake_core::kernel::LogicalFileView;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -15,10 +19,12 @@ use serde_json::{Value, json};
 use crate::{
     deletion_vector::DeletionVector,
     error::LakeError,
+    faults::pause_point,
     feed::FEED_FOLDER,
     lake::Lake,
     location::Place,
     log,
+    log_cleanup::Least,
     protocol::{check_writable, interval},
     snapshot::Snapshot,
 };
@@ -48,17 +54,46 @@ pub struct Vacuumed {
     pub files: Vec<String>,
     /// Their bytes, where they are known.
     pub bytes: u64,
+    /// Files of the log that had expired.
+    pub log_files: u64,
+}
+
+/// How far a vacuum is.
+#[derive(Debug, Default)]
+pub struct VacuumProgress {
+    /// Files that were deleted.
+    pub deleted: AtomicU64,
+    /// Files that are to be; 0 until they are known.
+    pub expected: AtomicU64,
+}
+
+impl Vacuum {
+    /// Refuses tables whose files nobody here may delete, and a retention that is too short.
+    pub fn check(&self, table: &Snapshot) -> Result<(), LakeError> {
+        check_writable(table)?;
+        cutoff(table, self).map(|_| ())
+    }
 }
 
 impl Lake {
     /// Deletes files that nobody needs. What was deleted when it fails or is cancelled stays deleted:
     /// no version within the retention notices.
     pub async fn vacuum(&self, location: &str, vacuum: &Vacuum) -> Result<Vacuumed, LakeError> {
+        self.vacuum_counted(location, vacuum, &VacuumProgress::default()).await
+    }
+
+    /// As [`Lake::vacuum`], for those who want to know how far it is.
+    pub async fn vacuum_counted(
+        &self,
+        location: &str,
+        vacuum: &Vacuum,
+        progress: &VacuumProgress,
+    ) -> Result<Vacuumed, LakeError> {
         let place = self.place(location)?;
         let writers = self.writers(&place);
         let _no_commit_meanwhile = writers.turn.lock().await;
         let newest = self.cache().fresh(&place).await?;
-        check_writable(&newest)?;
+        vacuum.check(&newest)?;
         let cutoff = cutoff(&newest, vacuum)?;
         let mut kept = paths_of(&newest)?;
         self.cache().forget_older(&place);
@@ -67,7 +102,12 @@ impl Lake {
             kept.extend(files.iter().flat_map(|file| needed(&file)));
         }
         for version in &vacuum.keep {
-            kept.extend(paths_of(self.cache().version(&place, *version).await?.as_ref())?);
+            match self.cache().version(&place, *version).await {
+                Ok(pinned) => kept.extend(paths_of(&pinned)?),
+                // Nobody can read it any more, so nobody misses its files.
+                Err(LakeError::VersionExpired { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         kept.extend(self.staged_files(&place));
         let removed = removed_files(&place).await?;
@@ -86,21 +126,31 @@ impl Lake {
         if !vacuum.full {
             gone = still_there(&place, gone).await?;
         }
+        let mut log_files = 0;
         if !vacuum.dry_run {
-            delete(&place, gone.iter().map(|(path, _)| path.clone()).collect()).await?;
+            progress.expected.store(gone.len() as u64, Ordering::Relaxed);
+            delete(&place, gone.iter().map(|(path, _)| path.clone()).collect(), progress).await?;
+            // After the files, which are found by the entries.
+            log_files = self.clean_log(&newest, &vacuum.keep, Least::Anything).await?;
         }
         Ok(Vacuumed {
             bytes: gone.iter().map(|(_, size)| size).sum(),
             files: gone.into_iter().map(|(path, _)| path.to_string()).collect(),
+            log_files,
         })
     }
 }
 
-fn cutoff(table: &Snapshot, vacuum: &Vacuum) -> Result<Timestamp, LakeError> {
-    let least = match table.properties().get(RETENTION) {
+/// How long files stay after they were taken away.
+pub(crate) fn retention(table: &Snapshot) -> Duration {
+    match table.properties().get(RETENTION) {
         Some(text) => interval(text).unwrap_or(RETENTION_DEFAULT),
         None => RETENTION_DEFAULT,
-    };
+    }
+}
+
+fn cutoff(table: &Snapshot, vacuum: &Vacuum) -> Result<Timestamp, LakeError> {
+    let least = retention(table);
     let retain = vacuum.retain.unwrap_or(least);
     if retain < least {
         return Err(LakeError::Property {
@@ -220,11 +270,18 @@ async fn still_there(
     Ok(found.into_iter().flatten().collect())
 }
 
-async fn delete(place: &Place, files: Vec<Path>) -> Result<(), LakeError> {
+async fn delete(
+    place: &Place,
+    files: Vec<Path>,
+    progress: &VacuumProgress,
+) -> Result<(), LakeError> {
+    pause_point("deleting").await;
     let mut deleted = place.store.delete_stream(stream::iter(files.into_iter().map(Ok)).boxed());
     while let Some(result) = deleted.next().await {
         match result {
-            Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => {
+                progress.deleted.fetch_add(1, Ordering::Relaxed);
+            }
             Err(source) => {
                 return Err(LakeError::store("delete a data file", place.text(), source));
             }

@@ -1,4 +1,5 @@
-//! Jobs and runs: what was asked, what happened.
+//! Jobs and runs: what was asked, what happened. What kinds of work there are is in
+//! [`crate::work`].
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -9,6 +10,7 @@ use crate::{
     id::{JobId, ObjectId, RunId, WorkerId},
     name::ObjectName,
     time::Timestamp,
+    work::{JobKind, Maintained, Work},
 };
 
 /// Where a job or its newest run stands.
@@ -106,13 +108,18 @@ impl FromStr for JobState {
 pub enum JobCause {
     /// The transform was created or its definition changed.
     Definition,
-    /// Somebody sent REFRESH.
+    /// Somebody sent REFRESH, OPTIMIZE or VACUUM.
     Request,
     /// Its schedule was due.
     Schedule,
+    /// Nobody asked: the table needed it.
+    Automatic,
 }
 
 impl JobCause {
+    /// Every cause.
+    pub const ALL: [Self; 4] = [Self::Definition, Self::Request, Self::Schedule, Self::Automatic];
+
     /// The word as it is stored and shown.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -120,16 +127,19 @@ impl JobCause {
             Self::Definition => "definition",
             Self::Request => "request",
             Self::Schedule => "schedule",
+            Self::Automatic => "automatic",
         }
     }
 }
 
-/// A refresh that is to be queued.
+/// A job that is to be queued.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewJob {
     /// Chosen by the caller, so that jobs queued together can name each other.
     pub id: JobId,
-    /// The materialized view to refresh.
+    /// What is to be done.
+    pub work: Work,
+    /// The materialized view to refresh, or the table to look after.
     pub object: ObjectId,
     /// Why.
     pub cause: JobCause,
@@ -145,12 +155,15 @@ pub struct NewJob {
     pub attempts_max: u32,
 }
 
-/// One requested refresh, as users watch it. Figures are those of its newest run.
+/// One requested refresh, OPTIMIZE or VACUUM, as users watch it. Figures are those of its newest
+/// run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
     /// Its id.
     pub id: JobId,
-    /// What it refreshes.
+    /// What it does.
+    pub work: Work,
+    /// What it refreshes or looks after.
     pub object: ObjectId,
     /// The object's name when the job was queued.
     pub object_name: ObjectName,
@@ -180,6 +193,8 @@ pub struct Job {
     pub progress: RunProgress,
     /// Version of the Delta table that holds the result.
     pub output_version: Option<i64>,
+    /// What an OPTIMIZE or a VACUUM has done, once it succeeded.
+    pub result: Option<Maintained>,
     /// Why it failed, or why the last attempt did; one text for people.
     pub error: Option<String>,
 }
@@ -195,6 +210,10 @@ pub struct RunProgress {
     pub rows_written: u64,
     /// Bytes of the staged files.
     pub bytes_written: u64,
+    /// Files that were put together, or deleted.
+    pub files: u64,
+    /// Files that are to be; 0 when unknown, and for refreshes.
+    pub files_expected: u64,
 }
 
 /// A table at a version, as a run pins it.
@@ -211,18 +230,21 @@ pub struct PinnedInput {
     pub version: i64,
 }
 
-/// One execution of a job's transform, as `system.runs` shows it.
+/// One execution of a job's work, as `system.runs` shows it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
     /// Its id.
     pub id: RunId,
     /// The job it belongs to.
     pub job: JobId,
-    /// The transform.
+    /// What the job does.
+    pub kind: JobKind,
+    /// The transform, or the table.
     pub object: ObjectId,
-    /// The transform's name when the job was queued.
+    /// Its name when the job was queued.
     pub object_name: ObjectName,
-    /// Counts the runs of the object; version of the application transaction of its commit.
+    /// Counts the runs of the object; for a refresh, version of the application transaction of its
+    /// commit.
     pub run_seq: i64,
     /// Where it stands.
     pub state: JobState,
@@ -242,6 +264,8 @@ pub struct Run {
     pub progress: RunProgress,
     /// The Delta version it made.
     pub output_version: Option<i64>,
+    /// What an OPTIMIZE or a VACUUM has done, once it succeeded.
+    pub result: Option<Maintained>,
     /// Why it failed.
     pub error: Option<String>,
 }
@@ -269,11 +293,11 @@ pub struct ClaimedRun {
     pub job: Job,
     /// Counts the runs of the object.
     pub run_seq: i64,
-    /// What is known of the last run of the object that succeeded.
+    /// What is known of the last refresh of the object that succeeded.
     pub last: Option<LastRun>,
 }
 
-/// What the last successful run of an object stood on: equal inputs and definition, nothing to do.
+/// What the last successful refresh of an object stood on: equal inputs and definition, nothing to do.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LastRun {
     /// Definition hash that it ran with.
@@ -310,6 +334,15 @@ pub enum RunOutcome {
         reason: String,
         /// The definition it ran with.
         definition_hash: String,
+    },
+    /// An OPTIMIZE or a VACUUM is through.
+    Maintained {
+        /// The newest Delta version it made; none when it made none.
+        output_version: Option<i64>,
+        /// How much it was.
+        progress: RunProgress,
+        /// What it did.
+        result: Maintained,
     },
     /// Nothing had changed.
     SkippedNoChange {

@@ -12,3 +12,4 @@ pub mod principal;
 pub mod rights;
 pub mod schedule;
 pub mod time;
+pub mod work;

@@ -1,40 +1,29 @@
 //! Puts the small files of a table together when there are many, without being asked.
 //!
-//! Whoever wrote the last of them does not wait for it. It is a statement like others: the log of
-//! statements shows it under the name of that writer, and shutting down waits for it.
+//! Whoever wrote the last of them does not wait for it. It is a job like others, with the cause
+//! `automatic`; a table whose files are being put together, or wait for it, gets no second one.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
-use lake::{At, Optimize, Snapshot, StageProgress};
-use model::name::ObjectName;
-use parking_lot::Mutex;
-
-use crate::{
-    error::QueryError,
-    queries::{CommandResult, Queries},
-    session::Session,
+use catalog::jobs::JobFilter;
+use lake::Snapshot;
+use model::{
+    id::JobId,
+    job::{JobCause, JobState, NewJob},
+    name::ObjectName,
+    work::{JobKind, OptimizeWork, Work},
 };
 
-/// Tables whose files are being put together.
+use crate::{error::QueryError, queries::Queries, session::Session};
+
+/// Held while one of this server's writers looks whether there is a job, and queues one.
 #[derive(Debug, Default)]
 pub(crate) struct Care {
-    running: Mutex<HashSet<String>>,
-}
-
-/// One of them, until it is dropped.
-struct Running {
-    queries: Queries,
-    location: String,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.queries.inner.care.running.lock().remove(&self.location);
-    }
+    queueing: tokio::sync::Mutex<()>,
 }
 
 impl Queries {
-    /// Looks whether a table needs it after a statement wrote to it, and if so begins in the
+    /// Looks whether a table needs it after a statement wrote to it, and if so queues a job in the
     /// background. That it fails is logged and hurts nobody: the next writers look again.
     pub(crate) fn care_for(&self, session: &Session, name: &ObjectName, table: &Arc<Snapshot>) {
         let location = table.location().to_owned();
@@ -46,38 +35,49 @@ impl Queries {
                 return;
             }
         }
-        if !self.inner.care.running.lock().insert(location.clone()) {
-            return;
-        }
-        let running = Running { queries: self.clone(), location };
-        let (queries, session) = (self.clone(), session.clone());
-        let sql = format!("OPTIMIZE {name} -- it has many small files");
+        let (queries, name) = (self.clone(), name.clone());
+        let asked_by = session.principal().name().to_owned();
         self.inner.control().handle().spawn(async move {
-            let work = compact(queries.clone(), session.clone(), running.location.clone());
-            if let Err(error) = queries.effect(&session, &sql, work).await {
-                tracing::warn!(location = running.location, %error, "small files stay as they are");
+            if let Err(error) = queries.queue_compaction(&name, asked_by).await {
+                tracing::warn!(location, %error, "small files stay as they are");
             }
-            drop(running);
         });
     }
-}
 
-async fn compact(
-    queries: Queries,
-    session: Session,
-    location: String,
-) -> Result<CommandResult, QueryError> {
-    let inner = &queries.inner;
-    let lake = Arc::clone(&inner.options.lake);
-    let optimize = Optimize {
-        base: lake.snapshot(&location, At::Latest).await?,
-        partitions: None,
-        condition: None,
-        zorder_by: Vec::new(),
-        automatic: true,
-        task: inner.state(session.schema()).task_ctx(),
-        progress: Arc::new(StageProgress::default()),
-    };
-    inner.options.cpu.spawn(async move { lake.optimize(optimize).await }).await??;
-    Ok(CommandResult::done())
+    async fn queue_compaction(
+        &self,
+        name: &ObjectName,
+        requested_by: String,
+    ) -> Result<(), QueryError> {
+        let inner = &self.inner;
+        let catalog = &inner.options.catalog;
+        let _one_looks = inner.care.queueing.lock().await;
+        let Some(object) = inner.objects_named(std::slice::from_ref(name)).await?.pop() else {
+            return Ok(());
+        };
+        let under_way = JobFilter {
+            object: Some(object.id),
+            kind: Some(JobKind::Optimize),
+            states: Some(JobState::ALL.into_iter().filter(|state| !state.is_final()).collect()),
+            limit: Some(1),
+            ..JobFilter::default()
+        };
+        if !catalog.jobs(&under_way).await?.is_empty() {
+            return Ok(());
+        }
+        let job = NewJob {
+            id: JobId::generate(),
+            work: Work::Optimize(OptimizeWork { automatic: true, ..OptimizeWork::default() }),
+            object: object.id,
+            cause: JobCause::Automatic,
+            requested_by,
+            after: Vec::new(),
+            due_at: None,
+            force: false,
+            attempts_max: inner.options.limits.attempts_max,
+        };
+        catalog.submit(&[job], inner.options.clock.now()).await?;
+        inner.options.wake.notify_one();
+        Ok(())
+    }
 }

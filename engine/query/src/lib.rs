@@ -16,6 +16,7 @@ pub mod error;
 pub mod handles;
 pub mod ingest;
 pub mod log;
+mod maintenance;
 pub mod nearest;
 pub mod options;
 mod pause;

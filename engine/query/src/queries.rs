@@ -32,6 +32,7 @@ use crate::{
     command,
     error::QueryError,
     log::{QueryLog, QueryRecord, QueryToken},
+    maintenance::CatalogPins,
     nearest::nearest,
     options::QueriesOptions,
     pause, plan,
@@ -182,6 +183,8 @@ impl Queries {
         })?;
         let env = plan::runtime_env(&options.limits)?;
         options.lake.register_stores(&env);
+        let catalog = Arc::clone(&options.catalog);
+        options.lake.ask_for_pins(Arc::new(CatalogPins { catalog }));
         let base = plan::base_state(&options.limits, env);
         let limits = &options.limits;
         let admission = Admission::new(

@@ -16,6 +16,7 @@ use model::{
     name::ObjectName,
     object::{Object, ObjectBody, ObjectKind, TableFormat},
     rights::Rights,
+    work::JobKind,
 };
 
 use crate::{
@@ -68,6 +69,7 @@ pub(crate) fn job_rows(jobs: &[model::job::Job]) -> RecordBatch {
     Answer::new()
         .text("job_id", jobs.iter().map(|job| job.id.to_string()))
         .text("object", jobs.iter().map(|job| job.object_name.to_string()))
+        .text("kind", jobs.iter().map(|job| job.work.kind().as_str()))
         .text("state", jobs.iter().map(|job| job.state.as_str()))
         .text("cause", jobs.iter().map(|job| job.cause.as_str()))
         .text("requested_by", jobs.iter().map(|job| job.requested_by.as_str()))
@@ -79,7 +81,10 @@ pub(crate) fn job_rows(jobs: &[model::job::Job]) -> RecordBatch {
         .number("rows_expected", jobs.iter().map(|job| count(job.progress.rows_read_expected)))
         .number("rows_written", jobs.iter().map(|job| count(job.progress.rows_written)))
         .number("bytes_written", jobs.iter().map(|job| count(job.progress.bytes_written)))
+        .number("files", jobs.iter().map(|job| count(job.progress.files)))
+        .number("files_expected", jobs.iter().map(|job| count(job.progress.files_expected)))
         .number("output_version", jobs.iter().map(|job| job.output_version))
+        .maybe_text("result", jobs.iter().map(|job| job.result.map(|result| result.to_json())))
         .maybe_text("error", jobs.iter().map(|job| job.error.as_deref()))
         .maybe_text("run_id", jobs.iter().map(|job| job.run.map(|run| run.to_string())))
         .text("waits_for", jobs.iter().map(|job| join(&job.after)))
@@ -103,6 +108,7 @@ async fn runs(queries: &Inner, rights: &Rights) -> Result<RecordBatch, QueryErro
         .text("run_id", runs.iter().map(|run| run.id.to_string()))
         .text("job_id", runs.iter().map(|run| run.job.to_string()))
         .text("object", runs.iter().map(|run| run.object_name.to_string()))
+        .text("kind", runs.iter().map(|run| run.kind.as_str()))
         .number("run_seq", runs.iter().map(|run| run.run_seq))
         .text("state", runs.iter().map(|run| run.state.as_str()))
         .number("attempt", runs.iter().map(|run| i64::from(run.attempt)))
@@ -114,7 +120,9 @@ async fn runs(queries: &Inner, rights: &Rights) -> Result<RecordBatch, QueryErro
         .number("rows_read", runs.iter().map(|run| count(run.progress.rows_read)))
         .number("rows_written", runs.iter().map(|run| count(run.progress.rows_written)))
         .number("bytes_written", runs.iter().map(|run| count(run.progress.bytes_written)))
+        .number("files", runs.iter().map(|run| count(run.progress.files)))
         .number("output_version", runs.iter().map(|run| run.output_version))
+        .maybe_text("result", runs.iter().map(|run| run.result.map(|result| result.to_json())))
         .maybe_text("error", runs.iter().map(|run| run.error.as_deref()))
         .finish())
 }
@@ -241,7 +249,12 @@ async fn transforms(queries: &Inner, rights: &Rights) -> Result<RecordBatch, Que
         .collect();
     let mut newest: HashMap<ObjectId, model::job::Job> = HashMap::new();
     for (object, _) in &views {
-        let filter = JobFilter { object: Some(object.id), limit: Some(1), ..JobFilter::default() };
+        let filter = JobFilter {
+            object: Some(object.id),
+            kind: Some(JobKind::Refresh),
+            limit: Some(1),
+            ..JobFilter::default()
+        };
         if let Some(job) = catalog.jobs(&filter).await?.pop() {
             newest.insert(object.id, job);
         }

@@ -1,4 +1,4 @@
-//! What can go wrong with a refresh.
+//! What can go wrong with a job.
 
 use std::error::Error;
 
@@ -12,7 +12,7 @@ use rt::cpu::CpuTaskError;
 #[derive(Debug, thiserror::Error)]
 pub enum RefreshError {
     /// The object was dropped after the job was queued.
-    #[error("'{0}' was dropped after its refresh was queued")]
+    #[error("'{0}' was dropped after its job was queued")]
     Dropped(ObjectName),
     /// The name belongs to something else by now.
     #[error("'{0}' is no materialized view any more")]
@@ -98,7 +98,7 @@ pub enum RefreshError {
         source: CpuTaskError,
     },
     /// A defect of ours, outside the query.
-    #[error("the refresh of '{object}' ended unexpectedly: {panic}")]
+    #[error("the job of '{object}' ended unexpectedly: {panic}")]
     Panicked {
         /// The transform.
         object: ObjectName,
@@ -106,7 +106,7 @@ pub enum RefreshError {
         panic: String,
     },
     /// The server went down before the run was done.
-    #[error("the server was shut down during the refresh of '{0}'")]
+    #[error("the server was shut down during the job of '{0}'")]
     ShutDown(ObjectName),
 }
 

@@ -1,4 +1,5 @@
-//! Keeps transforms fresh: schedules, the queue of jobs, workers, and folders of `.sql` files.
+//! Runs jobs: refreshes of transforms and the care of tables. Schedules, the queue, workers, and
+//! folders of `.sql` files.
 //!
 //! It exists so that a refresh is one path whoever asked for it, and so that a worker may die at any
 //! instruction: nothing visible happens before one Delta commit, and a commit that nobody booked is
@@ -10,6 +11,7 @@ mod definition;
 pub mod error;
 pub mod folder;
 mod heartbeat;
+mod maintain;
 pub mod options;
 mod progress;
 mod reconcile;

@@ -2,10 +2,10 @@
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use lake::StageProgress;
+use lake::{StageProgress, VacuumProgress};
 use model::job::{JobState, RunProgress};
 use query::transform::PlannedTransform;
 
@@ -15,6 +15,9 @@ pub(crate) struct Progress {
     planned: OnceLock<Arc<PlannedTransform>>,
     staged: Arc<StageProgress>,
     running: AtomicBool,
+    /// Files that are to be put together, in all tries so far.
+    files_expected: AtomicU64,
+    vacuumed: Arc<VacuumProgress>,
 }
 
 impl Progress {
@@ -30,6 +33,17 @@ impl Progress {
         Arc::clone(&self.staged)
     }
 
+    /// Looking after a table begins; so many more files are to be put together.
+    pub(crate) fn working(&self, files: u64) {
+        self.files_expected.fetch_add(files, Ordering::Relaxed);
+        self.running.store(true, Ordering::Release);
+    }
+
+    /// What a vacuum counts into.
+    pub(crate) fn vacuumed(&self) -> Arc<VacuumProgress> {
+        Arc::clone(&self.vacuumed)
+    }
+
     /// PLANNING or RUNNING.
     pub(crate) fn state(&self) -> JobState {
         if self.running.load(Ordering::Acquire) { JobState::Running } else { JobState::Planning }
@@ -43,6 +57,10 @@ impl Progress {
             rows_read_expected: planned.map_or(0, |planned| planned.rows_expected),
             rows_written: self.staged.rows.load(Ordering::Relaxed),
             bytes_written: self.staged.bytes.load(Ordering::Relaxed),
+            files: self.staged.files.load(Ordering::Relaxed)
+                + self.vacuumed.deleted.load(Ordering::Relaxed),
+            files_expected: self.files_expected.load(Ordering::Relaxed)
+                + self.vacuumed.expected.load(Ordering::Relaxed),
         }
     }
 }

@@ -13,6 +13,7 @@ use model::{
     object::{Object, ObjectBody},
     schedule::{Schedule, ScheduleError},
     time::Timestamp,
+    work::Work,
 };
 use rt::clock::Clock;
 use tokio_util::sync::CancellationToken;
@@ -132,6 +133,7 @@ fn scheduled(object: &Object) -> Option<(&Object, &Schedule)> {
 fn new_job(object: ObjectId, due_at: Timestamp, attempts_max: u32) -> NewJob {
     NewJob {
         id: JobId::generate(),
+        work: Work::Refresh,
         object,
         cause: JobCause::Schedule,
         requested_by: REQUESTED_BY.to_owned(),

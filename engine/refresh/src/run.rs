@@ -1,4 +1,5 @@
-//! One attempt of a run: inputs, plan, files, one commit, the books.
+//! One attempt of a run. Of a refresh: inputs, plan, files, one commit, the books; what looks after
+//! tables is in `maintain.rs`.
 //!
 //! It exists so that every step can die: before the commit nothing is visible, after it the next
 //! attempt finds the run's transaction in the log and only does the books. It never computes on
@@ -16,6 +17,7 @@ use model::{
     object::{MaterializedView, Object, ObjectBody},
     principal::Principal,
     time::Timestamp,
+    work::Work,
 };
 use query::{Schema, SchemaRef, error::QueryError, transform::declared_fields};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +27,7 @@ use crate::{
     definition,
     error::RefreshError,
     heartbeat::{Beating, Heartbeat},
+    maintain::Maintenance,
     options::RefreshOptions,
     progress::Progress,
     stop::{Stop, StopSignal},
@@ -58,9 +61,19 @@ pub(crate) async fn attempt(
         stop: stop.clone(),
     }
     .start();
+    let care = Maintenance { options, claimed: &claimed, progress: &progress, stop: stop.clone() };
     let run = Run { options, claimed: &claimed, progress: &progress, stop, heartbeat: &heartbeat };
-    let ended = match AssertUnwindSafe(run.execute()).catch_unwind().await {
-        Ok(Err(Ended::Stopped(Stop::Asked))) => run.cancelled().await,
+    let work = async {
+        match &claimed.job.work {
+            Work::Refresh => match run.execute().await {
+                Err(Ended::Stopped(Stop::Asked)) => run.cancelled().await,
+                ended => ended,
+            },
+            Work::Optimize(work) => care.optimize(work).await,
+            Work::Vacuum(work) => care.vacuum(work).await,
+        }
+    };
+    let ended = match AssertUnwindSafe(work).catch_unwind().await {
         Ok(ended) => ended,
         Err(panic) => Err(Ended::Failed(RefreshError::Panicked {
             object: claimed.job.object_name.clone(),
@@ -78,7 +91,7 @@ pub(crate) async fn attempt(
 }
 
 /// Why an attempt has no result.
-enum Ended {
+pub(crate) enum Ended {
     Failed(RefreshError),
     Stopped(Stop),
 }
@@ -94,10 +107,10 @@ enum Computed {
     /// There is nothing to commit.
     Done(RunOutcome),
     /// Files that wait for their commit.
-    Staged(Box<Work>),
+    Staged(Box<StagedRun>),
 }
 
-struct Work {
+struct StagedRun {
     staged: Staged,
     strategy: Strategy,
 }
@@ -117,7 +130,7 @@ impl Run<'_> {
             why = self.stop.given() => return Err(Ended::Stopped(why)),
             computed = self.compute() => computed?,
         };
-        let Work { staged, strategy } = match computed {
+        let StagedRun { staged, strategy } = match computed {
             Computed::Done(outcome) => return Ok(outcome),
             Computed::Staged(work) => *work,
         };
@@ -223,7 +236,7 @@ impl Run<'_> {
         let strategy =
             Strategy { definition_hash, reason, location: view.location.clone(), inputs };
         let staged = self.stage(&object, owner, view, &strategy.inputs).await?;
-        Ok(Computed::Staged(Box::new(Work { staged, strategy })))
+        Ok(Computed::Staged(Box::new(StagedRun { staged, strategy })))
     }
 
     /// The definition as it is now: a job refreshes what the object means when it runs.
@@ -506,18 +519,18 @@ fn outcome(
     ended: Result<RunOutcome, Ended>,
 ) -> Option<RunOutcome> {
     let ClaimedRun { lease: Lease { run, attempt, .. }, job, .. } = claimed;
-    let (object, attempt) = (&job.object_name, *attempt);
+    let (object, kind, attempt) = (&job.object_name, job.work.kind(), *attempt);
     let error = match ended {
         Ok(outcome) => {
-            tracing::info!(%run, %object, attempt, outcome = word(&outcome), "refresh ended");
+            tracing::info!(%run, %object, %kind, attempt, outcome = word(&outcome), "job ended");
             return Some(outcome);
         }
         Err(Ended::Stopped(Stop::Asked)) => {
-            tracing::info!(%run, %object, attempt, "refresh cancelled");
+            tracing::info!(%run, %object, %kind, attempt, "job cancelled");
             return Some(RunOutcome::Cancelled);
         }
         Err(Ended::Stopped(why @ (Stop::Lost | Stop::Expired))) => {
-            tracing::warn!(%run, %object, attempt, ?why, "refresh given up: its lease is gone");
+            tracing::warn!(%run, %object, %kind, attempt, ?why, "job given up: its lease is gone");
             return None;
         }
         Err(Ended::Stopped(Stop::ShutDown)) => RefreshError::ShutDown(object.clone()),
@@ -525,7 +538,7 @@ fn outcome(
         Err(Ended::Failed(RefreshError::Catalog {
             source: CatalogError::LeaseLost(_), ..
         })) => {
-            tracing::warn!(%run, %object, attempt, "refresh given up: its lease is gone");
+            tracing::warn!(%run, %object, %kind, attempt, "job given up: its lease is gone");
             return None;
         }
         Err(Ended::Failed(error)) => error,
@@ -537,9 +550,9 @@ fn outcome(
     };
     match code {
         Code::Internal => {
-            tracing::error!(%run, %object, attempt, error = message, "refresh failed")
+            tracing::error!(%run, %object, %kind, attempt, error = message, "job failed")
         }
-        _ => tracing::warn!(%run, %object, attempt, %code, error = message, "refresh failed"),
+        _ => tracing::warn!(%run, %object, %kind, attempt, %code, error = message, "job failed"),
     }
     Some(RunOutcome::Failed { code, message, retry_after })
 }
@@ -573,7 +586,7 @@ async fn finish(
 
 fn word(outcome: &RunOutcome) -> &'static str {
     match outcome {
-        RunOutcome::Succeeded { .. } => "SUCCEEDED",
+        RunOutcome::Succeeded { .. } | RunOutcome::Maintained { .. } => "SUCCEEDED",
         RunOutcome::SkippedNoChange { .. } => "SKIPPED_NO_CHANGE",
         RunOutcome::Cancelled => "CANCELLED",
         RunOutcome::Failed { .. } => "FAILED",

@@ -39,7 +39,7 @@ impl Worker {
             () = runs.wait() => {}
             // The rest of the time is for stopping, and for the books.
             () = self.options.clock.sleep(self.options.drain_max * 9 / 10) => {
-                tracing::warn!(runs = runs.len(), "refreshes stopped by shutdown; they are queued again");
+                tracing::warn!(runs = runs.len(), "jobs stopped by shutdown; they are queued again");
                 give_up.cancel();
                 runs.wait().await;
             }
@@ -109,7 +109,11 @@ impl Worker {
     ) -> impl Future<Output = ()> + Send + 'static {
         let (options, bell, stop) =
             (Arc::clone(&self.options), self.bell.clone(), self.shutdown.token());
-        let guard = self.shutdown.guard(format!("refresh of {}", claimed.job.object_name));
+        let guard = self.shutdown.guard(format!(
+            "{} of {}",
+            claimed.job.work.kind(),
+            claimed.job.object_name
+        ));
         debug_assert!(claimed.job.state != JobState::Committing || claimed.lease.attempt > 1);
         async move {
             let retry_after = run::attempt(&options, claimed, leased_at, give_up).await;

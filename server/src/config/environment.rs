@@ -74,6 +74,14 @@ impl Environment {
         }
         self.get("WHIMBREL_CRASH_AT").filter(|point| !point.is_empty()).map(str::to_owned)
     }
+
+    /// The point at which tests let a debug build stand still; release builds have none.
+    pub(super) fn pause_at(&self) -> Option<String> {
+        if !cfg!(debug_assertions) {
+            return None;
+        }
+        self.get("WHIMBREL_PAUSE_AT").filter(|point| !point.is_empty()).map(str::to_owned)
+    }
 }
 
 impl FromIterator<(String, String)> for Environment {

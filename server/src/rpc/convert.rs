@@ -1,6 +1,9 @@
 //! Jobs as they travel.
 
-use model::job::{Job, JobState};
+use model::{
+    job::{Job, JobState},
+    work::JobKind,
+};
 use proto::v1;
 
 pub(super) fn job(job: &Job) -> v1::Job {
@@ -22,11 +25,23 @@ pub(super) fn job(job: &Job) -> v1::Job {
         bytes_written: job.progress.bytes_written,
         output_version: job.output_version,
         error: job.error.clone(),
+        kind: kind(job.work.kind()).into(),
+        files: job.progress.files,
+        files_expected: job.progress.files_expected,
+        result: job.result.map(|result| result.to_json()),
     }
 }
 
 pub(super) fn jobs(jobs: &[Job]) -> Vec<v1::Job> {
     jobs.iter().map(job).collect()
+}
+
+pub(super) fn kind(kind: JobKind) -> v1::JobKind {
+    match kind {
+        JobKind::Refresh => v1::JobKind::Refresh,
+        JobKind::Optimize => v1::JobKind::Optimize,
+        JobKind::Vacuum => v1::JobKind::Vacuum,
+    }
 }
 
 pub(super) fn state(state: JobState) -> v1::JobState {
@@ -58,6 +73,9 @@ mod tests {
             let sent = state(known);
             assert_eq!(sent.as_str_name(), format!("JOB_STATE_{}", known.as_str()));
             assert_eq!(stored_state(sent.into()), Some(known));
+        }
+        for known in JobKind::ALL {
+            assert_eq!(kind(known).as_str_name(), format!("JOB_KIND_{}", known.as_str()));
         }
         assert_eq!(stored_state(0), None);
         assert_eq!(stored_state(99), None);

@@ -103,6 +103,7 @@ impl Jobs for JobsService {
         let filter = JobFilter {
             ids: (!ids.is_empty()).then_some(ids),
             object: None,
+            kind: None,
             states: (!states.is_empty()).then_some(states),
             limit: Some(if limit == 0 { LIST_DEFAULT } else { limit.min(LIST_MAX) }),
         };

@@ -5,7 +5,7 @@ use sqlparser::tokenizer::{Location, Token};
 use crate::{
     cursor::Cursor,
     error::SyntaxError,
-    statement::{Along, JobStatement, Refresh, Statement},
+    statement::{Along, JobStatement, Refresh, Statement, Wait},
 };
 
 /// The longest time that a TIMEOUT can say: a hundred years.
@@ -77,6 +77,17 @@ pub(crate) fn refresh(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError>
         }
     }
     Ok(Statement::Refresh(refresh))
+}
+
+/// `ASYNC` or `SYNC [TIMEOUT interval]`, if it comes next.
+pub(crate) fn wait_clause(cursor: &mut Cursor<'_>) -> Result<Option<Wait>, SyntaxError> {
+    if cursor.take("ASYNC") {
+        return Ok(Some(Wait::Not));
+    }
+    if !cursor.take("SYNC") {
+        return Ok(None);
+    }
+    Ok(Some(Wait::ForTheEnd { timeout_ms: timeout(cursor)? }))
 }
 
 pub(crate) fn wait(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {

@@ -5,15 +5,19 @@ use sqlparser::{parser::Parser, tokenizer::Token};
 use crate::{
     cursor::Cursor,
     error::SyntaxError,
+    jobs,
     rows::Target,
-    statement::{Column, Maintain, NameParts, Statement, TimeTravel},
+    statement::{Column, Maintain, NameParts, Statement, TimeTravel, Wait},
 };
 
 const HOUR_MS: f64 = 3_600_000.0;
 /// The longest time that RETAIN can say: a hundred years.
 const RETAIN_HOURS_MAX: f64 = 100.0 * 366.0 * 24.0;
 
-/// `OPTIMIZE t [WHERE condition] [ZORDER BY (columns)]`.
+/// The answer comes when the job has ended.
+const WAIT: Wait = Wait::ForTheEnd { timeout_ms: None };
+
+/// `OPTIMIZE t [WHERE condition] [ZORDER BY (columns)] [ASYNC | SYNC [TIMEOUT interval]]`.
 pub(crate) fn optimize(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     cursor.spell_out_table_queries();
     cursor.expect("OPTIMIZE")?;
@@ -33,10 +37,12 @@ pub(crate) fn optimize(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError
         cursor.expect("ZORDER BY")?;
         zorder_by = zorder_columns(cursor)?;
     }
-    if !cursor.at_end() {
-        return Err(cursor.expected_one_of(&["WHERE", "ZORDER BY"]));
+    let said = jobs::wait_clause(cursor)?;
+    if said.is_none() && !cursor.at_end() {
+        return Err(cursor.expected_one_of(&["WHERE", "ZORDER BY", "ASYNC", "SYNC"]));
     }
-    Ok(Statement::Maintain(Maintain::Optimize { target: target.name, partitions, zorder_by }))
+    let (target, wait) = (target.name, said.unwrap_or(WAIT));
+    Ok(Statement::Maintain(Maintain::Optimize { target, partitions, zorder_by, wait }))
 }
 
 /// `(a, b)` or `a, b`, each name once.
@@ -65,9 +71,10 @@ fn zorder_columns(cursor: &mut Cursor<'_>) -> Result<Vec<String>, SyntaxError> {
     }
 }
 
-/// `VACUUM t [LITE | FULL] [RETAIN n HOURS] [DRY RUN]`, the clauses in any order.
+/// `VACUUM t [LITE | FULL] [RETAIN n HOURS] [DRY RUN] [ASYNC | SYNC [TIMEOUT interval]]`, the clauses
+/// in any order.
 pub(crate) fn vacuum(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
-    const CLAUSES: [&str; 4] = ["LITE", "FULL", "RETAIN", "DRY RUN"];
+    const CLAUSES: [&str; 6] = ["LITE", "FULL", "RETAIN", "DRY RUN", "ASYNC", "SYNC"];
     cursor.expect("VACUUM")?;
     take_table(cursor);
     let mode_first = cursor.sees("FULL") || cursor.sees("LITE");
@@ -76,7 +83,7 @@ pub(crate) fn vacuum(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> 
         return Err(cursor.expected("the name of a table").with_hint(hint));
     }
     let target = Target::read(cursor)?;
-    let (mut mode, mut retain_ms, mut dry_run) = (None, None, false);
+    let (mut mode, mut retain_ms, mut dry_run, mut wait) = (None, None, false, None);
     while !cursor.at_end() {
         match cursor.word().as_str() {
             word @ ("LITE" | "FULL") if mode.is_none() => {
@@ -87,11 +94,12 @@ pub(crate) fn vacuum(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> 
                 cursor.skip(1);
                 retain_ms = Some(retain(cursor)?);
             }
-            "DRY" if !dry_run => {
+            "DRY" if !dry_run && wait.is_none() => {
                 cursor.expect("DRY RUN")?;
                 dry_run = true;
             }
-            word @ ("LITE" | "FULL" | "RETAIN" | "DRY") => {
+            "ASYNC" | "SYNC" if wait.is_none() && !dry_run => wait = jobs::wait_clause(cursor)?,
+            word @ ("LITE" | "FULL" | "RETAIN" | "DRY" | "ASYNC" | "SYNC") => {
                 return Err(cursor.error(format!("{word} does not fit with what was said before")));
             }
             "USING" => {
@@ -103,7 +111,8 @@ pub(crate) fn vacuum(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> 
         }
     }
     let full = mode.unwrap_or(false);
-    Ok(Statement::Maintain(Maintain::Vacuum { target: target.name, full, retain_ms, dry_run }))
+    let (target, wait) = (target.name, wait.unwrap_or(WAIT));
+    Ok(Statement::Maintain(Maintain::Vacuum { target, full, retain_ms, dry_run, wait }))
 }
 
 /// `n HOURS` in milliseconds.

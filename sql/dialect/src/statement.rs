@@ -359,10 +359,22 @@ pub struct Check {
     pub condition: String,
 }
 
+/// When a statement that queues a job answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// SYNC, and where nothing is said: when the job has ended.
+    ForTheEnd {
+        /// TIMEOUT: wait at most so many milliseconds.
+        timeout_ms: Option<u64>,
+    },
+    /// ASYNC: at once, with the job.
+    Not,
+}
+
 /// Statements that look after a table without changing its rows.
 #[derive(Debug, Clone)]
 pub enum Maintain {
-    /// OPTIMIZE t [WHERE condition] [ZORDER BY (columns)].
+    /// OPTIMIZE t [WHERE condition] [ZORDER BY (columns)] [ASYNC | SYNC [TIMEOUT interval]].
     Optimize {
         /// The table.
         target: NameParts,
@@ -370,8 +382,10 @@ pub enum Maintain {
         partitions: Option<Query>,
         /// ZORDER BY: the columns.
         zorder_by: Vec<String>,
+        /// When to answer.
+        wait: Wait,
     },
-    /// VACUUM t [LITE | FULL] [RETAIN n HOURS] [DRY RUN].
+    /// VACUUM t [LITE | FULL] [RETAIN n HOURS] [DRY RUN] [ASYNC | SYNC [TIMEOUT interval]].
     Vacuum {
         /// The table.
         target: NameParts,
@@ -381,6 +395,8 @@ pub enum Maintain {
         retain_ms: Option<u64>,
         /// DRY RUN: the files are only shown.
         dry_run: bool,
+        /// When to answer.
+        wait: Wait,
     },
     /// RESTORE [TABLE] t TO VERSION | TIMESTAMP AS OF ….
     Restore {

@@ -153,8 +153,8 @@ async fn continue_run(
     let mut continued = row(
         tx,
         sql!("UPDATE runs SET state = 'PLANNING', attempt = $2, worker_id = $3, rows_read = 0,"
-             " rows_read_expected = 0, rows_written = 0, bytes_written = 0 WHERE id = $1"
-             " RETURNING run_seq"),
+             " rows_read_expected = 0, rows_written = 0, bytes_written = 0, files = 0,"
+             " files_expected = 0 WHERE id = $1 RETURNING run_seq"),
         values![run, job.attempt + 1, worker],
     )
     .await?
@@ -162,14 +162,17 @@ async fn continue_run(
     continued.int("number of a run")
 }
 
+/// The last refresh that succeeded.
 async fn last_run(
     tx: &mut impl Transaction,
     object: ObjectId,
 ) -> Result<Option<LastRun>, CatalogError> {
     let found = row(
         tx,
-        sql!("SELECT id, definition_hash, output_version FROM runs"
-             " WHERE object_id = $1 AND state = 'SUCCEEDED' ORDER BY run_seq DESC LIMIT 1"),
+        sql!("SELECT r.id, r.definition_hash, r.output_version FROM runs r"
+             " JOIN jobs j ON j.id = r.job_id"
+             " WHERE r.object_id = $1 AND r.state = 'SUCCEEDED' AND j.kind = 'REFRESH'"
+             " ORDER BY r.run_seq DESC LIMIT 1"),
         values![object],
     )
     .await?;

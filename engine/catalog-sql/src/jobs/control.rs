@@ -57,7 +57,7 @@ pub(super) async fn retry(
     if !is_unsuccessful(job.state) {
         return Err(refused(
             &job,
-            "only a FAILED, CANCELLED or UPSTREAM_FAILED job can be queued again; REFRESH queues a new one",
+            "only a FAILED, CANCELLED or UPSTREAM_FAILED job can be queued again; send its statement once more for a new one",
         ));
     }
     let again = with_unsuccessful_upstream(tx, job).await?;
@@ -65,7 +65,7 @@ pub(super) async fn retry(
         let object =
             row(tx, sql!("SELECT id FROM objects WHERE id = $1"), values![job.object]).await?;
         if object.is_none() {
-            return Err(refused(job, "what it refreshes was dropped; it cannot be queued again"));
+            return Err(refused(job, "what it was about was dropped; it cannot be queued again"));
         }
     }
     let mut seq = next_queue_seq(tx, again.len()).await?;

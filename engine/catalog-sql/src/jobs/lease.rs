@@ -96,25 +96,13 @@ pub(super) async fn heartbeat(
 ) -> Result<LeaseState, CatalogError> {
     let Some(job) = held(tx, lease).await? else { return Ok(LeaseState::Lost) };
     let state = next_state(&job, beat.state)?;
-    let progress = &beat.progress;
     tx.rows(
         sql!("UPDATE jobs SET state = $2, lease_until = $3 WHERE id = $1"),
         values![job.id, state, beat.lease_until],
     )
     .await?;
-    tx.rows(
-        sql!("UPDATE runs SET state = $2, rows_read = $3, rows_read_expected = $4,"
-             " rows_written = $5, bytes_written = $6 WHERE id = $1"),
-        values![
-            lease.run,
-            state,
-            progress.rows_read,
-            progress.rows_read_expected,
-            progress.rows_written,
-            progress.bytes_written,
-        ],
-    )
-    .await?;
+    tx.rows(sql!("UPDATE runs SET state = $2 WHERE id = $1"), values![lease.run, state]).await?;
+    record(tx, lease, &beat.progress).await?;
     Ok(if job.stop_asked { LeaseState::StopAsked } else { LeaseState::Held })
 }
 
@@ -150,9 +138,9 @@ pub(super) async fn finish(
     let Some(job) = held(tx, lease).await? else { return Err(lost(lease)) };
     let at = Some(now);
     match outcome {
-        RunOutcome::Succeeded { .. } | RunOutcome::SkippedNoChange { .. } => {
-            succeed(tx, &job, lease, outcome, now).await
-        }
+        RunOutcome::Succeeded { .. }
+        | RunOutcome::Maintained { .. }
+        | RunOutcome::SkippedNoChange { .. } => succeed(tx, &job, lease, outcome, now).await,
         RunOutcome::Cancelled => {
             end(tx, job.id, &Ended { state: JobState::Cancelled, error: None, at }).await
         }
@@ -178,9 +166,12 @@ async fn succeed(
     now: Timestamp,
 ) -> Result<(), CatalogError> {
     let (state, version) = match outcome {
-        RunOutcome::Succeeded { output_version, .. } => (JobState::Succeeded, *output_version),
+        RunOutcome::Succeeded { output_version, .. } => {
+            (JobState::Succeeded, Some(*output_version))
+        }
+        RunOutcome::Maintained { output_version, .. } => (JobState::Succeeded, *output_version),
         RunOutcome::SkippedNoChange { output_version } => {
-            (JobState::SkippedNoChange, *output_version)
+            (JobState::SkippedNoChange, Some(*output_version))
         }
         RunOutcome::Cancelled | RunOutcome::Failed { .. } => return Ok(()),
     };
@@ -196,21 +187,45 @@ async fn succeed(
         values![lease.run, state, now, version],
     )
     .await?;
-    let RunOutcome::Succeeded { progress, strategy, reason, definition_hash, .. } = outcome else {
-        return Ok(());
-    };
+    match outcome {
+        RunOutcome::Succeeded { progress, strategy, reason, definition_hash, .. } => {
+            tx.rows(
+                sql!("UPDATE runs SET strategy = $2, reason = $3, definition_hash = $4"
+                     " WHERE id = $1"),
+                values![lease.run, strategy.as_str(), reason.as_str(), definition_hash.as_str()],
+            )
+            .await?;
+            record(tx, lease, progress).await
+        }
+        RunOutcome::Maintained { progress, result, .. } => {
+            tx.rows(
+                sql!("UPDATE runs SET result = $2 WHERE id = $1"),
+                values![lease.run, result.to_json()],
+            )
+            .await?;
+            record(tx, lease, progress).await
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes down what a run has done so far.
+async fn record(
+    tx: &mut impl Transaction,
+    lease: &Lease,
+    progress: &RunProgress,
+) -> Result<(), CatalogError> {
     tx.rows(
-        sql!("UPDATE runs SET strategy = $2, reason = $3, definition_hash = $4, rows_read = $5,"
-             " rows_read_expected = $6, rows_written = $7, bytes_written = $8 WHERE id = $1"),
+        sql!("UPDATE runs SET rows_read = $2, rows_read_expected = $3, rows_written = $4,"
+             " bytes_written = $5, files = $6, files_expected = $7 WHERE id = $1"),
         values![
             lease.run,
-            strategy.as_str(),
-            reason.as_str(),
-            definition_hash.as_str(),
             progress.rows_read,
             progress.rows_read_expected,
             progress.rows_written,
             progress.bytes_written,
+            progress.files,
+            progress.files_expected,
         ],
     )
     .await?;

@@ -6,9 +6,11 @@ use catalog::{error::CatalogError, jobs::JobFilter};
 use model::{
     id::{JobId, RunId},
     job::{Job, JobCause, PinnedInput, Run, RunProgress},
+    work::{JobKind, Maintained},
 };
 
 use crate::{
+    body::read_work,
     database::Transaction,
     sql::{Sql, sql},
     value::{Row, Value, corrupt, list, values},
@@ -16,18 +18,19 @@ use crate::{
 
 macro_rules! select_jobs {
     () => {
-        "SELECT j.id, j.object_id, j.object_schema, j.object_name, j.state, j.cause, \
+        "SELECT j.id, j.kind, j.arguments, j.object_id, j.object_schema, j.object_name, j.state, j.cause, \
          j.requested_by, j.forced, j.queued_at, r.started_at, j.finished_at, j.run_id, j.attempt, \
-         j.attempts_max, r.rows_read, r.rows_read_expected, r.rows_written, r.bytes_written, \
-         r.output_version, j.error FROM jobs j LEFT JOIN runs r ON r.id = j.run_id WHERE "
+         j.attempts_max, r.rows_read, r.rows_read_expected, r.rows_written, r.bytes_written, r.files, \
+         r.files_expected, r.output_version, r.result, j.error FROM jobs j LEFT JOIN runs r ON r.id = j.run_id WHERE "
     };
 }
 
 macro_rules! select_runs {
     () => {
-        "SELECT r.id, r.job_id, r.object_id, j.object_schema, j.object_name, r.run_seq, r.state, \
+        "SELECT r.id, r.job_id, j.kind, r.object_id, j.object_schema, j.object_name, r.run_seq, r.state, \
          r.attempt, r.worker_id, r.started_at, r.finished_at, r.strategy, r.reason, r.rows_read, \
-         r.rows_read_expected, r.rows_written, r.bytes_written, r.output_version, r.error \
+         r.rows_read_expected, r.rows_written, r.bytes_written, r.files, r.files_expected, \
+         r.output_version, r.result, r.error \
          FROM runs r JOIN jobs j ON j.id = r.job_id "
     };
 }
@@ -35,20 +38,20 @@ macro_rules! select_runs {
 // The most selective condition stands alone, so that its index is used.
 const BY_ID: Sql = sql!(select_jobs "j.id IN " [list 1]
     " AND ($2 IS NULL OR j.object_id = $2) AND ($3 IS NULL OR j.state IN " [list 3] ")"
-    " ORDER BY j.queued_at DESC, j.queue_seq DESC LIMIT $4");
+    " AND ($5 IS NULL OR j.kind = $5) ORDER BY j.queued_at DESC, j.queue_seq DESC LIMIT $4");
 const BY_OBJECT: Sql = sql!(select_jobs "j.object_id = $2"
     " AND ($1 IS NULL OR j.id IN " [list 1] ") AND ($3 IS NULL OR j.state IN " [list 3] ")"
-    " ORDER BY j.queued_at DESC, j.queue_seq DESC LIMIT $4");
+    " AND ($5 IS NULL OR j.kind = $5) ORDER BY j.queued_at DESC, j.queue_seq DESC LIMIT $4");
 const BY_TIME: Sql = sql!(select_jobs "($1 IS NULL OR j.id IN " [list 1] ")"
     " AND ($2 IS NULL OR j.object_id = $2) AND ($3 IS NULL OR j.state IN " [list 3] ")"
-    " ORDER BY j.queued_at DESC, j.queue_seq DESC LIMIT $4");
+    " AND ($5 IS NULL OR j.kind = $5) ORDER BY j.queued_at DESC, j.queue_seq DESC LIMIT $4");
 
 /// The jobs that match, newest first.
 pub(super) async fn jobs(
     tx: &mut impl Transaction,
     filter: &JobFilter,
 ) -> Result<Vec<Job>, CatalogError> {
-    let JobFilter { ids, object, states, limit } = filter;
+    let JobFilter { ids, object, kind, states, limit } = filter;
     let none = Value::Text(None);
     let sql = match (ids, object) {
         (Some(_), _) => BY_ID,
@@ -60,6 +63,7 @@ pub(super) async fn jobs(
         object.map_or_else(|| none.clone(), Value::from),
         states.as_ref().map_or_else(|| none.clone(), list),
         limit.map_or(Value::from(i64::MAX), Value::from),
+        kind.map_or_else(|| none.clone(), |kind| Value::from(kind.as_str())),
     ];
     let mut jobs = Vec::new();
     for row in tx.rows(sql, values).await? {
@@ -160,6 +164,7 @@ pub(super) async fn run_inputs(
 fn read_job(mut row: Row) -> Result<Job, CatalogError> {
     Ok(Job {
         id: row.parsed("job id")?,
+        work: read_work(row.parsed("kind of a job")?, &row.text("arguments of a job")?)?,
         object: row.parsed("object id")?,
         object_name: row.name("object name")?,
         state: row.parsed("job state")?,
@@ -175,6 +180,7 @@ fn read_job(mut row: Row) -> Result<Job, CatalogError> {
         attempts_max: row.small("number of attempts")?,
         progress: read_progress(&mut row)?,
         output_version: row.int_opt("output version")?,
+        result: read_result(&mut row)?,
         error: row.text_opt("error of a job")?,
     })
 }
@@ -183,6 +189,7 @@ fn read_run(mut row: Row) -> Result<Run, CatalogError> {
     Ok(Run {
         id: row.parsed("run id")?,
         job: row.parsed("job id")?,
+        kind: row.parsed::<JobKind>("kind of a job")?,
         object: row.parsed("object id")?,
         object_name: row.name("object name")?,
         run_seq: row.int("number of a run")?,
@@ -195,6 +202,7 @@ fn read_run(mut row: Row) -> Result<Run, CatalogError> {
         reason: row.text_opt("reason of a run")?,
         progress: read_progress(&mut row)?,
         output_version: row.int_opt("output version")?,
+        result: read_result(&mut row)?,
         error: row.text_opt("error of a run")?,
     })
 }
@@ -205,11 +213,19 @@ fn read_progress(row: &mut Row) -> Result<RunProgress, CatalogError> {
         rows_read_expected: row.count("rows to read")?,
         rows_written: row.count("rows written")?,
         bytes_written: row.count("bytes written")?,
+        files: row.count("files")?,
+        files_expected: row.count("files expected")?,
     })
 }
 
+fn read_result(row: &mut Row) -> Result<Option<Maintained>, CatalogError> {
+    let text = row.text_opt("result of a run")?;
+    let result = text.map(|text| serde_json::from_str(&text)).transpose();
+    result.map_err(|error| corrupt("result of a run", error))
+}
+
 fn read_cause(text: &str) -> Result<JobCause, CatalogError> {
-    [JobCause::Definition, JobCause::Request, JobCause::Schedule]
+    JobCause::ALL
         .into_iter()
         .find(|cause| cause.as_str() == text)
         .ok_or_else(|| corrupt("cause of a job", format!("'{text}' is no cause")))

@@ -12,6 +12,7 @@ use model::{
 
 use super::{list, next_queue_seq};
 use crate::{
+    body::write_arguments,
     database::{Transaction, row},
     sql::sql,
     value::{list as json_list, values},
@@ -112,9 +113,10 @@ async fn coalescible(
     let waiting = tx
         .rows(
             sql!("SELECT j.id, j.forced FROM jobs j WHERE j.object_id = $1"
+                 " AND j.kind = $2 AND j.arguments = $3"
                  " AND j.state = 'QUEUED' AND j.run_id IS NULL"
                  " ORDER BY j.queued_at, j.queue_seq" LOCK_J),
-            values![job.object],
+            values![job.object, job.work.kind().as_str(), write_arguments(&job.work)?],
         )
         .await?;
     if waiting.is_empty() {
@@ -169,8 +171,8 @@ async fn insert(tx: &mut impl Transaction, job: &NewJob, new: &New) -> Result<()
     }
     tx.rows(
         sql!("INSERT INTO jobs (id, queue_seq, object_id, object_schema, object_name, state,"
-             " cause, requested_by, forced, attempts_max, queued_at, not_before)"
-             " VALUES ($1, $2, $3, $4, $5, 'QUEUED', $6, $7, $8, $9, $10, $10)"),
+             " cause, requested_by, forced, attempts_max, queued_at, not_before, kind, arguments)"
+             " VALUES ($1, $2, $3, $4, $5, 'QUEUED', $6, $7, $8, $9, $10, $10, $11, $12)"),
         values![
             job.id,
             *seq,
@@ -182,6 +184,8 @@ async fn insert(tx: &mut impl Transaction, job: &NewJob, new: &New) -> Result<()
             job.force,
             job.attempts_max.max(1),
             *now,
+            job.work.kind().as_str(),
+            write_arguments(&job.work)?,
         ],
     )
     .await?;

@@ -6,6 +6,7 @@ use model::{
     code::Code,
     id::WorkerId,
     job::{JobState, LastRun, NewJob, RunOutcome, RunProgress},
+    work::JobKind,
 };
 
 use super::{
@@ -72,6 +73,7 @@ async fn a_taken_job_is_in_planning_with_its_first_run(catalog: C) {
         id: claimed.lease.run,
         job: expected.id,
         object: expected.object,
+        kind: JobKind::Refresh,
         object_name: name("a"),
         run_seq: 1,
         state: JobState::Planning,
@@ -83,6 +85,7 @@ async fn a_taken_job_is_in_planning_with_its_first_run(catalog: C) {
         reason: None,
         progress: RunProgress::default(),
         output_version: None,
+        result: None,
         error: None,
     };
     assert_eq!(runs, [expected]);

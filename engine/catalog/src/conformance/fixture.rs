@@ -9,6 +9,7 @@ use model::{
     name::ObjectName,
     object::{MaterializedView, Object, ObjectBody, Table, TableFormat},
     time::Timestamp,
+    work::Work,
 };
 
 use crate::{Catalog, jobs::JobFilter, objects::OnConflict};
@@ -82,6 +83,7 @@ pub(super) async fn stored(catalog: &C, of: &str) -> ObjectId {
 pub(super) fn new_job(object: ObjectId) -> NewJob {
     NewJob {
         id: JobId::generate(),
+        work: Work::Refresh,
         object,
         cause: JobCause::Request,
         requested_by: "ada".to_owned(),
@@ -128,6 +130,8 @@ pub(super) fn progress(rows: u64) -> RunProgress {
         rows_read_expected: rows * 2,
         rows_written: rows + 1,
         bytes_written: rows * 100,
+        files: rows / 2,
+        files_expected: rows,
     }
 }
 

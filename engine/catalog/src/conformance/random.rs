@@ -10,6 +10,7 @@ use model::{
     id::{JobId, ObjectId, RunId},
     job::{ClaimedRun, Job, JobState, Lease, LeaseState, NewJob, RunOutcome},
     time::Timestamp,
+    work::{Maintained, OptimizeWork, VacuumWork, Vacuumed, Work},
 };
 
 use super::{
@@ -150,7 +151,13 @@ impl History {
             after.truncate(self.random.below(3));
             let force = self.random.below(4) == 0;
             let attempts_max = u32::try_from(self.random.below(3)).unwrap() + 1;
-            batch.push(NewJob { after, force, attempts_max, ..new_job(object) });
+            let kinds = [
+                Work::Refresh,
+                Work::Optimize(OptimizeWork::default()),
+                Work::Vacuum(VacuumWork::default()),
+            ];
+            let work = kinds[self.random.below(kinds.len())].clone();
+            batch.push(NewJob { work, after, force, attempts_max, ..new_job(object) });
         }
         self.trace.push(format!("submit {} jobs at {}", batch.len(), self.now));
         let answer = self.catalog.submit(&batch, self.time()).await.unwrap();
@@ -158,6 +165,7 @@ impl History {
         for (asked, got) in batch.iter().zip(answer) {
             self.check(asked.object == got.object, "answers come in the order of the jobs");
             self.check(got.state == JobState::Queued, "an answered job waits in the queue");
+            self.check(asked.work == got.work, "an answered job does what was asked");
             self.check(got.force || !asked.force, "a forced request is forced");
             if !self.jobs.contains(&got.id) {
                 self.jobs.push(got.id);
@@ -248,8 +256,16 @@ impl History {
     async fn finish(&mut self) {
         let Some(index) = self.some_lease() else { return };
         let held = self.leases[index].clone();
+        let success = match self.all_jobs().await[&held.job].work {
+            Work::Refresh => succeeded(3),
+            Work::Optimize(_) | Work::Vacuum(_) => RunOutcome::Maintained {
+                output_version: None,
+                progress: progress(2),
+                result: Maintained::Vacuumed(Vacuumed::default()),
+            },
+        };
         let outcomes = [
-            succeeded(3),
+            success,
             RunOutcome::SkippedNoChange { output_version: 3 },
             RunOutcome::Cancelled,
             failure(Code::Unavailable),

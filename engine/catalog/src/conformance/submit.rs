@@ -3,6 +3,7 @@
 use model::{
     id::{JobId, ObjectId},
     job::{Job, JobCause, JobState, NewJob, RunProgress},
+    work::{JobKind, Work},
 };
 
 use super::{
@@ -45,6 +46,7 @@ async fn a_queued_job_comes_back_with_everything_that_was_asked(catalog: C) {
     };
     let expected = Job {
         id: new.id,
+        work: Work::Refresh,
         object,
         object_name: name("b"),
         state: JobState::Queued,
@@ -60,6 +62,7 @@ async fn a_queued_job_comes_back_with_everything_that_was_asked(catalog: C) {
         attempts_max: 3,
         progress: RunProgress::default(),
         output_version: None,
+        result: None,
         error: None,
     };
     let answer = catalog.submit(&[new], at(7)).await.unwrap();
@@ -96,7 +99,16 @@ async fn jobs_are_filtered_by_everything_that_is_given(catalog: C) {
             JobFilter { object: Some(a.object), states: waiting.clone(), ..JobFilter::default() },
             &[],
         ),
-        (JobFilter { ids: both, object: Some(b.object), states: waiting, limit: Some(9) }, &[b.id]),
+        (
+            JobFilter {
+                ids: both,
+                object: Some(b.object),
+                kind: Some(JobKind::Refresh),
+                states: waiting,
+                limit: Some(9),
+            },
+            &[b.id],
+        ),
         (JobFilter { states: Some(vec![]), ..JobFilter::default() }, &[]),
     ];
     for (filter, expected) in cases {

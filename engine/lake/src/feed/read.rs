@@ -62,6 +62,14 @@ impl Lake {
         let from = match from {
             At::Version(version) => version,
             At::Timestamp(time) => {
+                if let Some((first, committed_at)) = commits.first_key_value()
+                    && *first > 0
+                    && time < *committed_at
+                {
+                    let why = "its entry is no longer in the log";
+                    let version = first - 1;
+                    return Err(LakeError::NotRecorded { location: place.text(), version, why });
+                }
                 let found = commits.iter().find(|(_, committed_at)| **committed_at >= time);
                 found.map_or(to + 1, |(version, _)| *version)
             }

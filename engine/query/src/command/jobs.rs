@@ -13,6 +13,7 @@ use model::{
     name::ObjectName,
     object::{Object, ObjectBody, ObjectKind},
     rights::{Privilege, Rights},
+    work::{JobKind, Work},
 };
 
 use super::{parse_job, tables::wrong_kind};
@@ -173,21 +174,25 @@ pub(super) async fn one(inner: &Inner, session: &Session, text: &str) -> Result<
     job.ok_or_else(|| catalog::error::CatalogError::JobNotFound(id.to_string()).into())
 }
 
-/// As [`one`], for somebody who wants to stop or repeat it: who asked for it may, and who may refresh
-/// the object.
+/// As [`one`], for somebody who wants to stop or repeat it: who asked for it may, who owns the
+/// object, and of a refresh who may ask for one.
 async fn steered(inner: &Inner, session: &Session, text: &str) -> Result<Job, QueryError> {
     let job = one(inner, session, text).await?;
     let rights = inner.rights(session.principal()).await?;
     if rights.is_admin() || job.requested_by == rights.name() {
         return Ok(job);
     }
-    match inner.options.catalog.object(job.object).await? {
-        Some(object) if rights.allows(Privilege::Refresh, &object) => Ok(job),
+    let object = inner.options.catalog.object(job.object).await?;
+    let refreshes = matches!(job.work, Work::Refresh);
+    match object {
+        Some(object) if rights.owns(&object) => Ok(job),
+        Some(object) if refreshes && rights.allows(Privilege::Refresh, &object) => Ok(job),
         _ => Err(not_granted(&rights, Privilege::Refresh, &job.object_name.to_sql())),
     }
 }
 
-async fn wait(
+/// Jobs in the order of `ids` once all of them have ended. Whoever stops waiting leaves them alone.
+pub(super) async fn wait(
     inner: &Inner,
     ids: &[JobId],
     limit: Option<Duration>,
@@ -236,6 +241,7 @@ async fn submit(
         }
         jobs.push(NewJob {
             id: ids[&object],
+            work: Work::Refresh,
             object,
             cause,
             requested_by: session.principal().name().to_owned(),
@@ -261,6 +267,7 @@ async fn first_refresh_under_way(
         .partition(|s| !s.is_final());
     let newest = |states| JobFilter {
         object: Some(object),
+        kind: Some(JobKind::Refresh),
         states: Some(states),
         limit: Some(1),
         ..JobFilter::default()

@@ -1,11 +1,10 @@
-//! OPTIMIZE, VACUUM, RESTORE, VALIDATE and CONVERT.
+//! OPTIMIZE and VACUUM, which are jobs; RESTORE, VALIDATE and CONVERT, which are not.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
-use catalog::{jobs::JobFilter, objects::OnConflict};
+use catalog::objects::OnConflict;
 use datafusion::{
-    common::ToDFSchema,
     error::DataFusionError,
     execution::{SendableRecordBatchStream, TaskContext},
     physical_plan::{
@@ -14,24 +13,32 @@ use datafusion::{
         streaming::{PartitionStream, StreamingTableExec},
     },
 };
-use dialect::statement::{Column, Maintain, NameParts, Query, TimeTravel};
+use dialect::statement::{Column, Maintain, NameParts, TimeTravel, Wait};
 use futures::stream;
 use lake::{
-    At, CONSTRAINT_PREFIX, Convert, Converted, Finding, Lake, Optimize, Optimized, Snapshot,
-    StageProgress, Vacuum, Vacuumed, Validate, ZORDER_COLUMNS_MAX,
+    At, CONSTRAINT_PREFIX, Convert, Converted, Finding, Lake, StageProgress, Vacuum, Validate,
 };
-use model::{job::JobState, name::ObjectName, object::Object};
+use model::{
+    id::JobId,
+    job::{JobCause, NewJob},
+    name::ObjectName,
+    object::Object,
+    work::{Maintained, OptimizeWork, Optimized, VacuumWork, Vacuumed, Work},
+};
 
 use super::{
     change::filter_of,
+    jobs,
     target::{target_table, until_undisturbed},
 };
 use crate::{
     answer::{Answer, count},
     error::QueryError,
+    maintenance,
     queries::{CommandResult, Inner, Queries},
     resolve,
     session::Session,
+    system::job_rows,
 };
 
 /// Bytes of data that VALIDATE compares with their statistics; of larger tables the first files.
@@ -43,13 +50,17 @@ pub(super) async fn run(
     maintain: Maintain,
 ) -> Result<CommandResult, QueryError> {
     match maintain {
-        Maintain::Optimize { target, partitions, zorder_by } => {
-            optimize(queries, session, &target, partitions.as_ref(), &zorder_by).await
+        Maintain::Optimize { target, partitions, zorder_by, wait } => {
+            let condition = partitions.as_ref().and_then(filter_of).map(ToString::to_string);
+            let work = OptimizeWork { condition, zorder_by, automatic: false };
+            queue(queries, optimize(queries, session, &target, work).await?, wait).await
         }
-        Maintain::Vacuum { target, full, retain_ms, dry_run } => {
-            let retain = retain_ms.map(Duration::from_millis);
-            let vacuum = Vacuum { full, retain, dry_run, keep: Vec::new() };
-            self::vacuum(queries, session, &target, vacuum).await
+        Maintain::Vacuum { target, full, retain_ms, dry_run, wait } => {
+            let work = VacuumWork { full, retain_ms };
+            if dry_run {
+                return dry_vacuum(queries, session, &target, &work).await;
+            }
+            queue(queries, vacuum(queries, session, &target, work).await?, wait).await
         }
         Maintain::Restore { target, to } => restore(queries, session, &target, &to).await,
         Maintain::Convert { location, partitioned_by } => {
@@ -61,112 +72,98 @@ pub(super) async fn run(
     }
 }
 
+/// The job of an OPTIMIZE, when nothing speaks against it.
 async fn optimize(
     queries: &Queries,
     session: &Session,
     target: &NameParts,
-    partitions: Option<&Query>,
-    zorder_by: &[String],
+    work: OptimizeWork,
+) -> Result<NewJob, QueryError> {
+    let inner = &queries.inner;
+    let (object, location) = located(inner, session, target).await?;
+    let base = inner.options.lake.snapshot(&location, At::Latest).await?;
+    maintenance::optimize(inner, base, &work, Arc::new(StageProgress::default()))?;
+    Ok(asked(inner, session, &object, Work::Optimize(work)))
+}
+
+/// The job of a VACUUM, when nothing speaks against it.
+async fn vacuum(
+    queries: &Queries,
+    session: &Session,
+    target: &NameParts,
+    work: VacuumWork,
+) -> Result<NewJob, QueryError> {
+    let inner = &queries.inner;
+    let (object, location) = located(inner, session, target).await?;
+    let table = inner.options.lake.snapshot(&location, At::Latest).await?;
+    maintenance::vacuum(&work).check(&table)?;
+    Ok(asked(inner, session, &object, Work::Vacuum(work)))
+}
+
+async fn dry_vacuum(
+    queries: &Queries,
+    session: &Session,
+    target: &NameParts,
+    work: &VacuumWork,
 ) -> Result<CommandResult, QueryError> {
     let inner = &queries.inner;
-    let location = located(inner, session, target).await?.1;
-    let done = until_undisturbed(|| async {
-        let base = inner.options.lake.snapshot(&location, At::Latest).await?;
-        check_zorder(&base, zorder_by)?;
-        let state = inner.state(session.schema());
-        let (mut predicate, mut condition) = (None, None);
-        if let Some(filter) = partitions.and_then(filter_of) {
-            let schema = base.schema().to_dfschema()?;
-            let text = filter.to_string();
-            let expr = state.create_logical_expr(&text, &schema)?;
-            let other = expr
-                .column_refs()
-                .into_iter()
-                .find(|column| !base.partitioned_by().contains(&column.name));
-            if let Some(column) = other {
-                return Err(QueryError::Invalid(format!(
-                    "OPTIMIZE … WHERE chooses partitions, and the table is not partitioned by '{}'",
-                    column.name
-                )));
-            }
-            predicate = Some(state.create_physical_expr(expr, &schema)?);
-            condition = Some(text);
-        }
-        let (lake, task) = (Arc::clone(&inner.options.lake), state.task_ctx());
-        let optimize = Optimize {
-            base,
-            partitions: predicate,
-            condition,
-            zorder_by: zorder_by.to_vec(),
-            automatic: false,
-            task,
-            progress: Arc::new(StageProgress::default()),
-        };
-        let work = inner.options.cpu.spawn(async move { lake.optimize(optimize).await });
-        Ok(work.await??)
-    })
-    .await?;
-    Ok(CommandResult::rows(optimized(&[done])))
+    let (object, location) = located(inner, session, target).await?;
+    let keep = maintenance::pinned_versions(inner, &object).await?;
+    let vacuum = Vacuum { keep, dry_run: true, ..maintenance::vacuum(work) };
+    let done = inner.options.lake.vacuum(&location, &vacuum).await?;
+    Ok(CommandResult::rows(would_go(&done.files)))
+}
+
+fn asked(inner: &Inner, session: &Session, object: &Object, work: Work) -> NewJob {
+    NewJob {
+        id: JobId::generate(),
+        work,
+        object: object.id,
+        cause: JobCause::Request,
+        requested_by: session.principal().name().to_owned(),
+        after: Vec::new(),
+        due_at: None,
+        force: false,
+        attempts_max: inner.options.limits.attempts_max,
+    }
+}
+
+/// Queues a job, and waits for its end where that was asked for. Whoever stops waiting leaves the
+/// job alone.
+async fn queue(queries: &Queries, job: NewJob, wait: Wait) -> Result<CommandResult, QueryError> {
+    let inner = &queries.inner;
+    let queued = inner.options.catalog.submit(&[job], inner.options.clock.now()).await?;
+    inner.options.wake.notify_one();
+    let Wait::ForTheEnd { timeout_ms } = wait else {
+        return Ok(CommandResult::rows(job_rows(&queued)));
+    };
+    let ids: Vec<_> = queued.iter().map(|job| job.id).collect();
+    let ended = jobs::wait(inner, &ids, timeout_ms.map(Duration::from_millis)).await?;
+    let Some(job) = ended.first() else {
+        return Err(QueryError::JobEnded("the job is gone from the catalog".to_owned()));
+    };
+    match job.result {
+        Some(Maintained::Optimized(done)) => Ok(CommandResult::rows(optimized(&[done]))),
+        Some(Maintained::Vacuumed(done)) => Ok(CommandResult::rows(vacuumed(&[done]))),
+        None => Err(QueryError::JobEnded(format!(
+            "{} of '{}' ended {}: {}",
+            job.work.kind(),
+            job.object_name,
+            job.state,
+            job.error.as_deref().unwrap_or("see system.runs")
+        ))),
+    }
 }
 
 fn optimized(done: &[Optimized]) -> RecordBatch {
     let each = |number: fn(&Optimized) -> u64| done.iter().map(move |done| count(number(done)));
     Answer::new()
-        .number("files_removed", each(|done| done.removed_files))
-        .number("files_added", each(|done| done.added_files))
-        .number("bytes_removed", each(|done| done.removed_bytes))
-        .number("bytes_added", each(|done| done.added_bytes))
+        .number("files_removed", each(|done| done.files_removed))
+        .number("files_added", each(|done| done.files_added))
+        .number("bytes_removed", each(|done| done.bytes_removed))
+        .number("bytes_added", each(|done| done.bytes_added))
         .number("commits", each(|done| done.commits))
         .finish()
-}
-
-/// Rows can be put in order by plain columns of the table that differ within a partition.
-fn check_zorder(base: &Snapshot, columns: &[String]) -> Result<(), QueryError> {
-    if columns.len() > ZORDER_COLUMNS_MAX {
-        return Err(QueryError::Invalid(format!(
-            "ZORDER BY takes at most {ZORDER_COLUMNS_MAX} columns, and few order better than many; \
-             here are {}",
-            columns.len()
-        )));
-    }
-    let schema = base.schema();
-    for column in columns {
-        let refused = |why: &str| Err(QueryError::Invalid(format!("ZORDER BY '{column}': {why}")));
-        let Ok(field) = schema.field_with_name(column) else {
-            let known = schema.fields().iter().map(|field| field.name().as_str());
-            let known = known.collect::<Vec<_>>().join(", ");
-            return refused(&format!("the table has no such column; it has {known}"));
-        };
-        if base.partitioned_by().contains(column) {
-            return refused(
-                "the table is partitioned by it, so all rows of a file have the same value; \
-                 leave it out",
-            );
-        }
-        if field.data_type().is_nested() {
-            return refused(
-                "lists, structs and maps have no order that files could be left out by",
-            );
-        }
-    }
-    Ok(())
-}
-
-async fn vacuum(
-    queries: &Queries,
-    session: &Session,
-    target: &NameParts,
-    vacuum: Vacuum,
-) -> Result<CommandResult, QueryError> {
-    let inner = &queries.inner;
-    let (object, location) = located(inner, session, target).await?;
-    let keep = pinned_versions(inner, &object).await?;
-    let vacuum = Vacuum { keep, ..vacuum };
-    let done = inner.options.lake.vacuum(&location, &vacuum).await?;
-    Ok(CommandResult::rows(match vacuum.dry_run {
-        true => would_go(&done.files),
-        false => vacuumed(&[done]),
-    }))
 }
 
 fn would_go(files: &[String]) -> RecordBatch {
@@ -175,25 +172,9 @@ fn would_go(files: &[String]) -> RecordBatch {
 
 fn vacuumed(done: &[Vacuumed]) -> RecordBatch {
     Answer::new()
-        .number("files_deleted", done.iter().map(|done| count(done.files.len() as u64)))
-        .number("bytes_deleted", done.iter().map(|done| count(done.bytes)))
+        .number("files_deleted", done.iter().map(|done| count(done.files_deleted)))
+        .number("bytes_deleted", done.iter().map(|done| count(done.bytes_deleted)))
         .finish()
-}
-
-/// Versions that runs which have not ended were pinned to.
-async fn pinned_versions(inner: &Inner, object: &Object) -> Result<Vec<i64>, QueryError> {
-    let catalog = &inner.options.catalog;
-    let open = [JobState::Queued, JobState::Planning, JobState::Running, JobState::Committing];
-    let filter = JobFilter { states: Some(open.to_vec()), ..JobFilter::default() };
-    let jobs: Vec<_> = catalog.jobs(&filter).await?.into_iter().map(|job| job.id).collect();
-    if jobs.is_empty() {
-        return Ok(Vec::new());
-    }
-    let runs = catalog.runs(Some(&jobs), u32::MAX).await?;
-    let runs: Vec<_> = runs.into_iter().map(|run| run.id).collect();
-    let inputs = catalog.run_inputs(&runs).await?;
-    let pinned = inputs.into_iter().filter(|(_, input)| input.object == object.id);
-    Ok(pinned.map(|(_, input)| input.version).collect())
 }
 
 async fn restore(
@@ -245,6 +226,9 @@ fn restored_rows(done: &[(i64, usize, usize)]) -> RecordBatch {
 /// The columns of a statement's answer, before it has one. VALIDATE is planned like a query.
 pub(crate) fn answer_schema(maintain: &Maintain) -> Option<SchemaRef> {
     let none = match maintain {
+        Maintain::Optimize { wait: Wait::Not, .. } | Maintain::Vacuum { wait: Wait::Not, .. } => {
+            job_rows(&[])
+        }
         Maintain::Optimize { .. } => optimized(&[]),
         Maintain::Vacuum { dry_run: true, .. } => would_go(&[]),
         Maintain::Vacuum { .. } => vacuumed(&[]),

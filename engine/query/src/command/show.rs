@@ -353,7 +353,7 @@ pub(super) async fn delta_location(
 }
 
 /// As above, for an object.
-pub(super) fn delta_location_of(object: &Object) -> Result<String, QueryError> {
+pub(crate) fn delta_location_of(object: &Object) -> Result<String, QueryError> {
     match &object.body {
         ObjectBody::Table(Table { format: TableFormat::Delta, location, .. }) => {
             Ok(location.clone())

@@ -3,6 +3,7 @@ use model::{
     job::{Job, JobCause, JobState, Lease},
     name::ObjectName,
     time::Timestamp,
+    work::Work,
 };
 
 use super::*;
@@ -10,6 +11,7 @@ use super::*;
 fn claimed(run_seq: i64) -> ClaimedRun {
     let job = Job {
         id: JobId::generate(),
+        work: Work::Refresh,
         object: ObjectId::generate(),
         object_name: ObjectName::new("main", "daily").unwrap(),
         state: JobState::Planning,
@@ -25,6 +27,7 @@ fn claimed(run_seq: i64) -> ClaimedRun {
         attempts_max: 5,
         progress: model::job::RunProgress::default(),
         output_version: None,
+        result: None,
         error: None,
     };
     let lease = Lease { run: RunId::generate(), attempt: 2, worker: WorkerId::generate() };

@@ -30,7 +30,7 @@ fn optimizes_are_read() {
         ("OPTIMIZE t ZORDER BY a, b", &["t"], None, &["a", "b"]),
         ("OPTIMIZE t WHERE a = 1 ZORDER BY (b)", &["t"], Some("a = 1"), &["b"]),
     ] {
-        let Maintain::Optimize { target, partitions, zorder_by } = maintain(sql) else {
+        let Maintain::Optimize { target, partitions, zorder_by, wait } = maintain(sql) else {
             panic!("{sql}")
         };
         assert_eq!(
@@ -41,6 +41,7 @@ fn optimizes_are_read() {
             format!("SELECT {condition} FROM {} AS t WHERE {condition}", name.join("."))
         });
         assert_eq!(partitions.map(|query| query.ast.to_string()), rows, "{sql}");
+        assert_eq!(wait, WAIT);
     }
 }
 
@@ -59,12 +60,34 @@ fn vacuums_are_read() {
         ("VACUUM t RETAIN 0.5 HOURS", (false, Some(1_800_000), false)),
         ("VACUUM t DRY RUN RETAIN 0 HOURS FULL", (true, Some(0), true)),
     ] {
-        let Maintain::Vacuum { target, full, retain_ms, dry_run } = maintain(sql) else {
+        let Maintain::Vacuum { target, full, retain_ms, dry_run, wait } = maintain(sql) else {
             panic!("{sql}")
         };
         assert_eq!(target, ["t"]);
         assert_eq!((full, retain_ms, dry_run), says, "{sql}");
+        assert_eq!(wait, WAIT);
     }
+}
+
+#[test]
+fn whoever_does_not_wait_for_a_job_says_so() {
+    let of = |sql| match maintain(sql) {
+        Maintain::Optimize { wait, .. } | Maintain::Vacuum { wait, .. } => wait,
+        other => panic!("{other:?}"),
+    };
+    for sql in [
+        "OPTIMIZE t ASYNC",
+        "OPTIMIZE t WHERE a = 'x' async",
+        "OPTIMIZE t ZORDER BY a, b ASYNC",
+        "VACUUM t ASYNC",
+        "VACUUM t ASYNC RETAIN 1 HOURS FULL",
+    ] {
+        assert_eq!(of(sql), Wait::Not, "{sql}");
+    }
+    assert_eq!(of("VACUUM t SYNC"), WAIT);
+    let limited = Wait::ForTheEnd { timeout_ms: Some(30_000) };
+    assert_eq!(of("OPTIMIZE t ZORDER BY (a) SYNC TIMEOUT 30 SECONDS"), limited);
+    assert_eq!(of("VACUUM t SYNC TIMEOUT 30 SECONDS FULL"), limited);
 }
 
 #[test]
@@ -125,7 +148,11 @@ fn mistakes_in_maintenance_are_found() {
         ("OPTIMIZE t ZORDER BY (a, a)", 26, "named twice"),
         ("OPTIMIZE t ZORDER BY a, a", 25, "named twice"),
         ("OPTIMIZE t ZORDR BY a", 12, "did you mean ZORDER BY"),
-        ("OPTIMIZE t ZORDER BY a WHERE b = 1", 24, "WHERE or ZORDER BY"),
+        ("OPTIMIZE t ZORDER BY a WHERE b = 1", 24, "WHERE, ZORDER BY, ASYNC or SYNC"),
+        ("OPTIMIZE t ASYNC SYNC", 18, "end of statement"),
+        ("VACUUM t DRY RUN ASYNC", 18, "does not fit"),
+        ("VACUUM t ASYNC DRY RUN", 16, "does not fit"),
+        ("VACUUM t ASYNC SYNC", 16, "does not fit"),
         ("OPTIMIZE t VERSION AS OF 3", 12, "newest version"),
         ("VACUUM", 7, "the name of a table"),
         ("VACUUM FULL t", 8, "VACUUM t FULL"),

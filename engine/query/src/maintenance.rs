@@ -1,0 +1,197 @@
+//! OPTIMIZE and VACUUM as their jobs do them: what a worker calls, step by step.
+//!
+//! It exists so that a worker can stop between two steps, and so that what is checked before a job is
+//! queued is checked by the code that does it. It never waits for a job and never knows one.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use catalog::{Catalog, error::CatalogError, jobs::JobFilter};
+use datafusion::common::ToDFSchema;
+use lake::{
+    At, Optimize, Optimizing, Pins, Snapshot, StageProgress, Staged, Vacuum, VacuumProgress,
+    Vacuumed, ZORDER_COLUMNS_MAX,
+};
+use model::{
+    job::{JobState, PinnedInput},
+    object::Object,
+    work::{OptimizeWork, VacuumWork},
+};
+
+use crate::{
+    command::show::delta_location_of,
+    error::QueryError,
+    queries::{Inner, Queries},
+};
+
+impl Queries {
+    /// Decides which files of the object's newest version are to be put together, and how.
+    ///
+    /// `progress` counts what is staged from then on.
+    pub async fn plan_optimize(
+        &self,
+        object: &Object,
+        work: &OptimizeWork,
+        progress: Arc<StageProgress>,
+    ) -> Result<Optimizing, QueryError> {
+        let (inner, work) = (Arc::clone(&self.inner), work.clone());
+        let location = delta_location_of(object)?;
+        let planning = self.inner.options.cpu.spawn(async move {
+            let lake = &inner.options.lake;
+            let base = lake.snapshot(&location, At::Latest).await?;
+            let optimize = optimize(&inner, base, &work, progress)?;
+            Ok::<_, QueryError>(lake.plan_optimize(optimize).await?)
+        });
+        planning.await?
+    }
+
+    /// Writes the files of the next commit where queries run; none when nothing is left to do.
+    /// Dropping the future deletes what it has written.
+    pub async fn stage_optimize(
+        &self,
+        mut optimizing: Optimizing,
+    ) -> Result<(Optimizing, Option<Staged>), QueryError> {
+        let staging = self.inner.options.cpu.spawn(async move {
+            let staged = optimizing.stage().await?;
+            Ok::<_, QueryError>((optimizing, staged))
+        });
+        staging.await?
+    }
+
+    /// Deletes files of the object's table that nobody needs. Dropping the future ends it between two
+    /// files; no version within the retention notices.
+    pub async fn vacuum(
+        &self,
+        object: &Object,
+        work: &VacuumWork,
+        progress: Arc<VacuumProgress>,
+    ) -> Result<Vacuumed, QueryError> {
+        let inner = Arc::clone(&self.inner);
+        let (location, vacuum) = (delta_location_of(object)?, vacuum(work));
+        let object = object.clone();
+        let deleting = self.inner.control().spawn(async move {
+            let keep = pinned_versions(&inner, &object).await?;
+            let vacuum = Vacuum { keep, ..vacuum };
+            Ok::<_, QueryError>(
+                inner.options.lake.vacuum_counted(&location, &vacuum, &progress).await?,
+            )
+        });
+        deleting.await?
+    }
+}
+
+/// What a vacuum was asked to do; which versions stay is not known yet.
+pub(crate) fn vacuum(work: &VacuumWork) -> Vacuum {
+    let retain = work.retain_ms.map(Duration::from_millis);
+    Vacuum { full: work.full, retain, dry_run: false, keep: Vec::new() }
+}
+
+/// Plans an OPTIMIZE for a version of its table; what it cannot do is refused.
+pub(crate) fn optimize(
+    inner: &Inner,
+    base: Arc<Snapshot>,
+    work: &OptimizeWork,
+    progress: Arc<StageProgress>,
+) -> Result<Optimize, QueryError> {
+    let OptimizeWork { condition, zorder_by, automatic } = work;
+    Optimize::check(&base)?;
+    check_zorder(&base, zorder_by)?;
+    let state = inner.state("main");
+    let mut partitions = None;
+    if let Some(text) = condition {
+        let schema = base.schema().to_dfschema()?;
+        let expr = state.create_logical_expr(text, &schema)?;
+        let other = expr
+            .column_refs()
+            .into_iter()
+            .find(|column| !base.partitioned_by().contains(&column.name));
+        if let Some(column) = other {
+            return Err(QueryError::Invalid(format!(
+                "OPTIMIZE … WHERE chooses partitions, and the table is not partitioned by '{}'",
+                column.name
+            )));
+        }
+        partitions = Some(state.create_physical_expr(expr, &schema)?);
+    }
+    Ok(Optimize {
+        base,
+        partitions,
+        condition: condition.clone(),
+        zorder_by: zorder_by.clone(),
+        automatic: *automatic,
+        task: state.task_ctx(),
+        progress,
+    })
+}
+
+/// Rows can be put in order by plain columns of the table that differ within a partition.
+fn check_zorder(base: &Snapshot, columns: &[String]) -> Result<(), QueryError> {
+    if columns.len() > ZORDER_COLUMNS_MAX {
+        return Err(QueryError::Invalid(format!(
+            "ZORDER BY takes at most {ZORDER_COLUMNS_MAX} columns, and few order better than many; \
+             here are {}",
+            columns.len()
+        )));
+    }
+    let schema = base.schema();
+    for column in columns {
+        let refused = |why: &str| Err(QueryError::Invalid(format!("ZORDER BY '{column}': {why}")));
+        let Ok(field) = schema.field_with_name(column) else {
+            let known = schema.fields().iter().map(|field| field.name().as_str());
+            let known = known.collect::<Vec<_>>().join(", ");
+            return refused(&format!("the table has no such column; it has {known}"));
+        };
+        if base.partitioned_by().contains(column) {
+            return refused(
+                "the table is partitioned by it, so all rows of a file have the same value; \
+                 leave it out",
+            );
+        }
+        if field.data_type().is_nested() {
+            return refused(
+                "lists, structs and maps have no order that files could be left out by",
+            );
+        }
+    }
+    Ok(())
+}
+
+/// What the catalog knows of versions that are still needed.
+pub(crate) struct CatalogPins {
+    pub(crate) catalog: Arc<dyn Catalog>,
+}
+
+#[async_trait]
+impl Pins for CatalogPins {
+    async fn versions(
+        &self,
+        table_id: &str,
+    ) -> Result<Vec<i64>, Box<dyn std::error::Error + Send + Sync>> {
+        let pinned = open_inputs(self.catalog.as_ref()).await?;
+        let of_table = pinned.into_iter().filter(|input| input.delta_table_id == table_id);
+        Ok(of_table.map(|input| input.version).collect())
+    }
+}
+
+/// Versions of an object that runs which have not ended were pinned to.
+pub(crate) async fn pinned_versions(
+    inner: &Inner,
+    object: &Object,
+) -> Result<Vec<i64>, QueryError> {
+    let pinned = open_inputs(inner.options.catalog.as_ref()).await?;
+    let of_object = pinned.into_iter().filter(|input| input.object == object.id);
+    Ok(of_object.map(|input| input.version).collect())
+}
+
+/// What runs that have not ended were pinned to.
+async fn open_inputs(catalog: &dyn Catalog) -> Result<Vec<PinnedInput>, CatalogError> {
+    let open = [JobState::Queued, JobState::Planning, JobState::Running, JobState::Committing];
+    let filter = JobFilter { states: Some(open.to_vec()), ..JobFilter::default() };
+    let jobs: Vec<_> = catalog.jobs(&filter).await?.into_iter().map(|job| job.id).collect();
+    if jobs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let runs = catalog.runs(Some(&jobs), u32::MAX).await?;
+    let runs: Vec<_> = runs.into_iter().map(|run| run.id).collect();
+    Ok(catalog.run_inputs(&runs).await?.into_iter().map(|(_, input)| input).collect())
+}
