@@ -163,6 +163,8 @@ impl Lake {
         let StageChange { base, plan, task, repeats, patched, added, .. } = &change;
         let place = self.place(base.location())?;
         may_change(base, &change)?;
+        // Whole columns of files come and go, each of another size. Kept, they were half of the peak.
+        let _frugal = rt::memory::frugal();
         let progress = Arc::clone(&change.progress);
         let mut target = Target::of(base);
         let mut rows = TableRows::new(Arc::clone(base))?;

@@ -20,9 +20,11 @@ use parking_lot::Mutex;
 use parquet::{
     arrow::{
         ProjectionMask,
-        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
+        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelector},
         arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves},
-        async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder},
+        async_reader::{
+            AsyncFileReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder,
+        },
     },
     column::writer::ColumnCloseResult,
     errors::ParquetError,
@@ -46,6 +48,10 @@ use crate::{
 
 /// Rows of the changed columns that are decoded at a time.
 const BATCH_ROWS: usize = 1 << 16;
+/// Rows of the changed columns that are read at a time.
+const PIECE_ROWS: usize = 1 << 17;
+/// Bytes of a block in which what was written waits to be handed on.
+const BLOCK_BYTES: usize = 1 << 20;
 
 /// A row of a file, and where its values are: in which batch, and at which place of it.
 type NewRow = (u32, (usize, usize));
@@ -222,35 +228,59 @@ impl NewColumns<'_> {
     ) -> Result<Encoded, ParquetError> {
         let schema = self.metadata.metadata().file_metadata().schema_descr();
         let stored = self.metadata.schema();
-        let mask = ProjectionMask::roots(schema, self.roots.iter().copied());
-        let mut batches = ParquetRecordBatchStreamBuilder::new_with_metadata(
-            reader.clone(),
-            self.metadata.clone(),
-        )
-        .with_projection(mask)
-        .with_row_groups(vec![group])
-        .with_batch_size(BATCH_ROWS)
-        .build()?;
         let mut writers: BTreeMap<usize, _> =
             encoders.create_column_writers(group)?.into_iter().enumerate().collect();
         writers.retain(|leaf, _| self.roots.contains(&schema.get_column_root_idx(*leaf)));
         let mut from = first_row;
-        while let Some(batch) = batches.try_next().await? {
-            let until = from + batch.num_rows() as u64;
-            let new = replaced(&batch, self.roots, stored, self.rows, self.values, &(from..until))?;
-            from = until;
-            for ((array, root), stats) in new.iter().zip(self.roots).zip(stats.iter_mut()) {
-                let leaves = writers
-                    .iter_mut()
-                    .filter(|(leaf, _)| schema.get_column_root_idx(**leaf) == *root);
-                for ((_, writer), values) in leaves.zip(compute_leaves(stored.field(*root), array)?)
-                {
-                    writer.write(&values)?;
+        for piece in self.pieces(group) {
+            let mut batches = self.read(reader, group, piece)?;
+            while let Some(batch) = batches.try_next().await? {
+                let until = from + batch.num_rows() as u64;
+                let range = from..until;
+                let new = replaced(&batch, self.roots, stored, self.rows, self.values, &range)?;
+                from = until;
+                for ((array, root), stats) in new.iter().zip(self.roots).zip(stats.iter_mut()) {
+                    let leaves = writers
+                        .iter_mut()
+                        .filter(|(leaf, _)| schema.get_column_root_idx(**leaf) == *root);
+                    let values = compute_leaves(stored.field(*root), array)?;
+                    for ((_, writer), values) in leaves.zip(values) {
+                        writer.write(&values)?;
+                    }
+                    stats.add(array);
                 }
-                stats.add(array);
             }
         }
         writers.into_iter().map(|(leaf, writer)| Ok((leaf, writer.close()?))).collect()
+    }
+}
+
+impl NewColumns<'_> {
+    /// Rows of a row group that are read together. Without an index of pages nobody knows where the
+    /// bytes of some rows are, so all are read.
+    fn pieces(&self, group: usize) -> Vec<Range<usize>> {
+        let metadata = self.metadata.metadata();
+        let rows = usize::try_from(metadata.row_group(group).num_rows()).unwrap_or(0);
+        let piece = if metadata.offset_index().is_some() { PIECE_ROWS } else { rows.max(1) };
+        (0..rows).step_by(piece).map(|from| from..rows.min(from + piece)).collect()
+    }
+
+    /// The stored values of some rows of a row group.
+    fn read(
+        &self,
+        reader: &StoredFile,
+        group: usize,
+        rows: Range<usize>,
+    ) -> Result<ParquetRecordBatchStream<StoredFile>, ParquetError> {
+        let schema = self.metadata.metadata().file_metadata().schema_descr();
+        let mask = ProjectionMask::roots(schema, self.roots.iter().copied());
+        let selected = vec![RowSelector::skip(rows.start), RowSelector::select(rows.len())];
+        ParquetRecordBatchStreamBuilder::new_with_metadata(reader.clone(), self.metadata.clone())
+            .with_projection(mask)
+            .with_row_groups(vec![group])
+            .with_row_selection(RowSelection::from(selected))
+            .with_batch_size(BATCH_ROWS)
+            .build()
     }
 }
 
@@ -288,11 +318,23 @@ type Encoded = BTreeMap<usize, ArrowColumnChunk>;
 
 /// What a writer has written and nobody has taken yet.
 #[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
+struct Written(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl Write for Written {
+    /// In blocks: one buffer that grows would hold a column twice and more while it does.
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
+        let mut blocks = self.0.lock();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match blocks.last_mut() {
+                Some(block) if block.len() < BLOCK_BYTES => {
+                    let (now, later) = rest.split_at(rest.len().min(BLOCK_BYTES - block.len()));
+                    block.extend_from_slice(now);
+                    rest = later;
+                }
+                _ => blocks.push(Vec::with_capacity(BLOCK_BYTES)),
+            }
+        }
         Ok(bytes.len())
     }
 
@@ -304,12 +346,14 @@ impl Write for Written {
 impl Written {
     /// Hands on what was written so far. Returns its bytes.
     async fn drain(&self, upload: &mut BufWriter, location: &str) -> Result<u64, LakeError> {
-        let written = std::mem::take(&mut *self.0.lock());
-        let bytes = written.len() as u64;
-        upload
-            .put(written.into())
-            .await
-            .map_err(|source| LakeError::store("write a data file", location.to_owned(), source))?;
+        let blocks = std::mem::take(&mut *self.0.lock());
+        let mut bytes = 0;
+        for block in blocks {
+            bytes += block.len() as u64;
+            upload.put(block.into()).await.map_err(|source| {
+                LakeError::store("write a data file", location.to_owned(), source)
+            })?;
+        }
         Ok(bytes)
     }
 }
