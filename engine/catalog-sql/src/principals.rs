@@ -19,9 +19,9 @@ impl<D: Database> Principals for SqlCatalog<D> {
         let mut tx = self.db.write("add a user").await?;
         let added = row(
             &mut tx,
-            sql!("INSERT INTO users (name, password_hash) VALUES ($1, $2)"
+            sql!("INSERT INTO users (name, password_hash, scram_verifier) VALUES ($1, $2, $3)"
                  " ON CONFLICT (name) DO NOTHING RETURNING name"),
-            values![user.name.as_str(), user.password_hash.as_str()],
+            values![user.name.as_str(), user.password_hash.as_str(), user.scram_verifier.clone(),],
         )
         .await?;
         if added.is_none() {
@@ -34,12 +34,14 @@ impl<D: Database> Principals for SqlCatalog<D> {
         &self,
         name: &str,
         password_hash: &str,
+        scram_verifier: &str,
     ) -> Result<bool, CatalogError> {
         let mut tx = self.db.write("set a password").await?;
         let found = row(
             &mut tx,
-            sql!("UPDATE users SET password_hash = $2 WHERE name = $1 RETURNING name"),
-            values![name, password_hash],
+            sql!("UPDATE users SET password_hash = $2, scram_verifier = $3"
+                 " WHERE name = $1 RETURNING name"),
+            values![name, password_hash, scram_verifier],
         )
         .await?;
         tx.commit().await?;
@@ -51,12 +53,16 @@ impl<D: Database> Principals for SqlCatalog<D> {
             .db
             .rows(
                 "read a user",
-                sql!("SELECT name, password_hash FROM users WHERE name = $1"),
+                sql!("SELECT name, password_hash, scram_verifier FROM users WHERE name = $1"),
                 values![name],
             )
             .await?;
         let Some(mut row) = rows.into_iter().next() else { return Ok(None) };
-        Ok(Some(User { name: row.text("user")?, password_hash: row.text("password hash")? }))
+        Ok(Some(User {
+            name: row.text("user")?,
+            password_hash: row.text("password hash")?,
+            scram_verifier: row.text_opt("SCRAM verifier")?,
+        }))
     }
 
     async fn has_users(&self) -> Result<bool, CatalogError> {

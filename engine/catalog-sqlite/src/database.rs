@@ -20,8 +20,10 @@ use sqlx::{
 
 /// Number, name and text of each migration, in order. Listed here instead of found by sqlx's macro,
 /// which would compile both drivers a second time.
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "init", include_str!("../../../sql/migrations/sqlite/0001_init.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "init", include_str!("../../../sql/migrations/sqlite/0001_init.sql")),
+    (3, "scram", include_str!("../../../sql/migrations/sqlite/0003_scram.sql")),
+];
 
 /// How long a call waits for another process or for a connection.
 const WAIT_MAX: Duration = Duration::from_secs(10);

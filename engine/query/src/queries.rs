@@ -32,7 +32,7 @@ use crate::{
     log::{QueryLog, QueryRecord, QueryToken},
     nearest::nearest,
     options::QueriesOptions,
-    pause, plan,
+    pause, plan, postgres,
     resolve::{self, Pins, Purpose, Reads, Resolved},
     session::{INCOMING_ROWS, Session},
     stream::{Held, QueryStream},
@@ -296,7 +296,8 @@ impl Queries {
         parameters: Option<&RecordBatch>,
     ) -> Result<CommandResult, QueryError> {
         let queries = self.clone();
-        let (caller, statement) = (session.clone(), prepared.statement.clone());
+        let caller = session.clone().without_postgres();
+        let statement = prepared.statement.clone();
         let parameters = parameters.cloned();
         let work =
             async move { command::run(&queries, &caller, statement, parameters.as_ref()).await };
@@ -415,7 +416,15 @@ impl Inner {
         purpose: Purpose,
         pins: &Pins,
     ) -> Result<Resolved, QueryError> {
-        let resolved = resolve::resolve(self, session.schema(), reads, purpose, pins).await?;
+        let others = match session.postgres() {
+            Some(_) => postgres::others(reads.tables),
+            None => reads.tables.to_vec(),
+        };
+        let others = Reads { tables: &others, files: reads.files };
+        let mut resolved = resolve::resolve(self, session.schema(), others, purpose, pins).await?;
+        if let Some(client) = session.postgres() {
+            postgres::add(self, session, client, reads, &mut resolved).await?;
+        }
         if let Some(rows) = session.rows() {
             resolved.add(session.schema(), INCOMING_ROWS, rows.table()?)?;
         }
@@ -457,7 +466,14 @@ impl Inner {
                 self.options.limits.sql_length_max
             )));
         }
-        let statement = dialect::parse(&sql)?;
+        let mut statement = dialect::parse(&sql)?;
+        let mut session = session.clone();
+        if !is_query(&statement) {
+            session = session.without_postgres();
+        } else if session.postgres().is_some() {
+            postgres::rewrite(&mut statement)?;
+        }
+        let session = &session;
         if let Some(batch) = self.rows_of_show(session, &statement).await? {
             return Ok(Prepared {
                 sql,
@@ -671,7 +687,9 @@ fn validated(statement: &Statement) -> Option<&NameParts> {
 fn asks_the_server(statement: &Statement) -> bool {
     let own = |used: &TableUse| {
         let schema = used.name.len().checked_sub(2).and_then(|n| used.name.get(n));
-        schema.is_some_and(|schema| RESERVED_SCHEMAS.contains(&schema.as_str()))
+        schema.is_some_and(|schema| {
+            schema == postgres::SCHEMA || RESERVED_SCHEMAS.contains(&schema.as_str())
+        })
     };
     match statement {
         Statement::Show(_) | Statement::Job(_) => true,
