@@ -261,7 +261,7 @@ def eventually(holds):
         time.sleep(0.05)
 
 
-SLOW = "SELECT count(*) AS {name} FROM generate_series(1, 100000) a, generate_series(1, 100000) b WHERE a.value % 7 = b.value % 11"
+SLOW = "SELECT count(*) AS {name} FROM generate_series(1, 3000000) a, generate_series(1, 3000000) b WHERE a.value % 7 = b.value % 11"
 
 
 def test_cancel_ends_what_runs_and_the_session_goes_on(shared, pg):
