@@ -36,6 +36,7 @@ use crate::{
     config::{Config, Machine, QueryConfig, ServerConfig, redact_url},
     flight::{self, FlightOptions, FlightSql},
     health,
+    pg::{self, PgOptions},
     rpc::{self, JobsOptions, TransformsOptions},
 };
 
@@ -50,6 +51,7 @@ const WINDOW: u32 = 4 << 20;
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    pg_address: Option<SocketAddr>,
     scheme: &'static str,
     drain_max: Duration,
     shutdown: Shutdown,
@@ -125,11 +127,13 @@ pub enum BootError {
     Threads(#[source] std::io::Error),
     /// The address is taken, or not ours.
     #[error(
-        "listen on {address}: {source}; choose another one with --flight-addr, port 0 picks a free port"
+        "listen on {address}: {source}; choose another one with {flag}, port 0 picks a free port"
     )]
     Bind {
         /// Which address.
         address: String,
+        /// What says another one.
+        flag: &'static str,
         /// Why.
         source: std::io::Error,
     },
@@ -155,6 +159,9 @@ pub enum BootError {
     /// The gRPC server cannot be made.
     #[error("make the gRPC server: {0}")]
     Grpc(String),
+    /// The certificate does not fit for the Postgres port.
+    #[error("TLS of the Postgres port: {0}")]
+    PgTls(String),
 }
 
 impl Server {
@@ -176,7 +183,11 @@ impl Server {
         let lock = CatalogLock::take(&config.catalog.url)?;
         let catalog = open_catalog(&config.catalog.url).await?;
         refuse_exposure(&config.server, catalog.as_ref()).await?;
-        let listener = bind(&config.server.flight_addr).await?;
+        let listener = bind(&config.server.flight_addr, "--flight-addr").await?;
+        let pg_listener = match &config.server.pg_addr {
+            Some(address) => Some(bind(address, "--pg-addr").await?),
+            None => None,
+        };
         let lake = Arc::new(open_lake(config).await?);
         let queries = Queries::new(QueriesOptions {
             catalog: Arc::clone(&catalog),
@@ -190,13 +201,19 @@ impl Server {
         .map_err(BootError::Query)?;
         let parts = Parts { catalog, lake, queries, clock, cpu, wake, shutdown };
         parts.start_refreshing(config);
-        parts.serve(config, listener, lock).await
+        parts.serve(config, Listeners { flight: listener, pg: pg_listener }, lock).await
     }
 
     /// Where clients find it: `grpc://HOST:PORT`, with the port that was picked.
     #[must_use]
     pub fn url(&self) -> String {
         format!("{}://{}", self.scheme, self.address)
+    }
+
+    /// Where Postgres clients find it, when they may: `postgres://HOST:PORT`.
+    #[must_use]
+    pub fn pg_url(&self) -> Option<String> {
+        self.pg_address.map(|address| format!("postgres://{address}"))
     }
 
     /// Where clients on this machine find it.
@@ -236,6 +253,11 @@ impl Server {
         }
         late
     }
+}
+
+struct Listeners {
+    flight: TcpListener,
+    pg: Option<TcpListener>,
 }
 
 struct Parts {
@@ -283,14 +305,12 @@ impl Parts {
     async fn serve(
         self,
         config: &Config,
-        listener: TcpListener,
+        listeners: Listeners,
         lock: Option<CatalogLock>,
     ) -> Result<Server, BootError> {
         let Self { catalog, lake, queries, clock, cpu, shutdown, .. } = self;
-        let address = listener.local_addr().map_err(|source| BootError::Bind {
-            address: config.server.flight_addr.clone(),
-            source,
-        })?;
+        let Listeners { flight: listener, pg: pg_listener } = listeners;
+        let address = local_address(&listener)?;
         let auth = Authenticator::new(
             Arc::clone(&catalog),
             Arc::clone(&clock),
@@ -312,8 +332,30 @@ impl Parts {
         let jobs = rpc::jobs_service(JobsOptions {
             queries: queries.clone(),
             auth: Arc::clone(&auth),
-            clock,
+            clock: Arc::clone(&clock),
         });
+        let pg_address = match pg_listener {
+            None => None,
+            Some(listener) => {
+                let address = local_address(&listener)?;
+                let tls = pem(&config.server)?;
+                let options = PgOptions {
+                    queries: queries.clone(),
+                    auth: Arc::clone(&auth),
+                    clock,
+                    shutdown: shutdown.clone(),
+                    connections_max: config.server.pg_connections_max,
+                    idle_timeout: config.server.pg_idle_timeout,
+                    message_size_max: config.server.message_size_max,
+                    tls_required: tls.is_some(),
+                    tls,
+                    version: env!("CARGO_PKG_VERSION").to_owned(),
+                };
+                pg::serve(listener, options).map_err(BootError::PgTls)?;
+                tracing::info!(%address, "accepting Postgres clients");
+                Some(address)
+            }
+        };
         let transforms = rpc::transforms_service(TransformsOptions {
             catalog: Arc::clone(&catalog),
             queries,
@@ -353,6 +395,7 @@ impl Parts {
         );
         Ok(Server {
             address,
+            pg_address,
             scheme: if config.server.tls().is_some() { "grpc+tls" } else { "grpc" },
             drain_max: config.server.shutdown_drain,
             shutdown,
@@ -410,17 +453,25 @@ fn limits(config: &Config) -> QueryLimits {
     }
 }
 
-async fn bind(address: &str) -> Result<TcpListener, BootError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| BootError::Bind { address: address.to_owned(), source })
+async fn bind(address: &str, flag: &'static str) -> Result<TcpListener, BootError> {
+    TcpListener::bind(address).await.map_err(|source| BootError::Bind {
+        address: address.to_owned(),
+        flag,
+        source,
+    })
+}
+
+fn local_address(listener: &TcpListener) -> Result<SocketAddr, BootError> {
+    listener.local_addr().map_err(|source| BootError::Bind {
+        address: "a socket".to_owned(),
+        flag: "--flight-addr or --pg-addr",
+        source,
+    })
 }
 
 /// Other machines may only reach a server that knows who asks, over a line that nobody reads.
 async fn refuse_exposure(config: &ServerConfig, catalog: &dyn Catalog) -> Result<(), BootError> {
-    if config.is_loopback() {
-        return Ok(());
-    }
+    let Some(exposed) = config.exposed_addr() else { return Ok(()) };
     let asked = catalog.has_users().await;
     let has_users =
         asked.map_err(|source| BootError::Catalog { url: catalog.describe(), source })?;
@@ -434,15 +485,20 @@ async fn refuse_exposure(config: &ServerConfig, catalog: &dyn Catalog) -> Result
     if missing.is_empty() {
         return Ok(());
     }
-    Err(BootError::Exposed { address: config.flight_addr.clone(), missing: missing.join(" and ") })
+    Err(BootError::Exposed { address: exposed.to_owned(), missing: missing.join(" and ") })
 }
 
 fn tls(config: &ServerConfig) -> Result<Option<ServerTlsConfig>, BootError> {
+    Ok(pem(config)?
+        .map(|(cert, key)| ServerTlsConfig::new().identity(Identity::from_pem(cert, key))))
+}
+
+/// The certificate chain and its key.
+fn pem(config: &ServerConfig) -> Result<Option<pg::Pem>, BootError> {
     let Some((cert, key)) = config.tls() else { return Ok(None) };
     let read = |path: &std::path::Path| {
         std::fs::read(path)
             .map_err(|source| BootError::TlsFile { path: path.display().to_string(), source })
     };
-    let identity = Identity::from_pem(read(cert)?, read(key)?);
-    Ok(Some(ServerTlsConfig::new().identity(identity)))
+    Ok(Some((read(cert)?, read(key)?)))
 }

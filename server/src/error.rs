@@ -38,6 +38,27 @@ pub fn grpc_code(code: Code) -> tonic::Code {
     }
 }
 
+/// The SQLSTATE of a [`Code`]: the class that drivers and pools act on.
+#[must_use]
+pub fn sqlstate(code: Code) -> &'static str {
+    match code {
+        // invalid_parameter_value would blame a value; most often it is the statement.
+        Code::InvalidArgument => "42000",
+        Code::NotFound => "42704",
+        Code::AlreadyExists => "42710",
+        Code::PermissionDenied => "42501",
+        Code::Unauthenticated => "28P01",
+        Code::FailedPrecondition => "55000",
+        Code::Aborted => "40001",
+        Code::ResourceExhausted => "53000",
+        Code::Cancelled | Code::DeadlineExceeded => "57014",
+        Code::Unavailable => "58030",
+        Code::Unimplemented => "0A000",
+        Code::DataLoss => "XX001",
+        Code::Internal => "XX000",
+    }
+}
+
 /// The status of an error of a statement.
 #[must_use]
 pub fn status(error: &QueryError) -> Status {
@@ -78,29 +99,38 @@ pub(crate) fn internal(doing: &str, error: &dyn Error) -> Status {
     compose(Code::Internal, format!("{doing}: {error}"), None, error)
 }
 
-pub(crate) fn compose(
-    code: Code,
-    mut text: String,
-    hint: Option<String>,
-    error: &dyn Error,
-) -> Status {
-    match code {
-        Code::Internal => {
-            let id = QueryId::generate();
-            tracing::error!(error_id = %id, error = chain(error), "internal error");
-            text = format!(
-                "{text}\nhint: this is a defect of the server; its log has more under error id {id}"
-            );
-        }
-        Code::DataLoss => tracing::error!(error = chain(error), "stored data is broken"),
-        Code::Unavailable => tracing::warn!(error = chain(error), "out of reach"),
-        _ => {}
-    }
+pub(crate) fn compose(code: Code, text: String, hint: Option<String>, error: &dyn Error) -> Status {
+    let (mut text, hint) = logged(code, text, hint, error);
     if let Some(hint) = hint {
         text.push_str("\nhint: ");
         text.push_str(&hint);
     }
     Status::new(grpc_code(code), cut(text))
+}
+
+/// Logs what is not the client's, and what the client gets to read instead.
+pub(crate) fn logged(
+    code: Code,
+    text: String,
+    mut hint: Option<String>,
+    error: &dyn Error,
+) -> (String, Option<String>) {
+    match code {
+        Code::Internal => {
+            let id = QueryId::generate();
+            tracing::error!(error_id = %id, error = chain(error), "internal error");
+            let defect =
+                format!("this is a defect of the server; its log has more under error id {id}");
+            hint = Some(match hint {
+                Some(hint) => format!("{defect}\nhint: {hint}"),
+                None => defect,
+            });
+        }
+        Code::DataLoss => tracing::error!(error = chain(error), "stored data is broken"),
+        Code::Unavailable => tracing::warn!(error = chain(error), "out of reach"),
+        _ => {}
+    }
+    (text, hint)
 }
 
 /// An error and everything below it, outermost first.

@@ -13,4 +13,5 @@ pub mod error;
 pub mod flight;
 pub mod health;
 pub mod logs;
+pub mod pg;
 pub mod rpc;

@@ -8,7 +8,8 @@ import threading
 
 import adbc_driver_flightsql.dbapi as flight_sql
 
-READY = re.compile(r"listening on (grpc://\S+)")
+READY = re.compile(r"listening on (grpc\S*://\S+)")
+READY_POSTGRES = re.compile(r"listening on postgres://(\S+):(\d+)")
 CONFIGURES = ("WHIMBREL", "AWS_", "AZURE_", "GOOGLE_")
 
 
@@ -30,6 +31,7 @@ class Server:
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(CONFIGURES)}
         self.process = None
         self.url = None
+        self.postgres = None
         self.log = []
 
     def add_user(self, name: str, password: str) -> None:
@@ -38,9 +40,9 @@ class Server:
             command, input=password + "\n", text=True, check=True, cwd=self.folder, env=self.environment
         )
 
-    def start(self) -> "Server":
+    def start(self, *arguments: str) -> "Server":
         self.process = subprocess.Popen(
-            [binary(), "serve", "--data-dir", self.data_dir, "--flight-addr", "127.0.0.1:0"],
+            [binary(), "serve", "--data-dir", self.data_dir, "--flight-addr", "127.0.0.1:0", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -57,6 +59,8 @@ class Server:
     def _read(self, ready: threading.Event) -> None:
         for line in self.process.stdout:
             self.log.append(line)
+            if found := READY_POSTGRES.search(line):
+                self.postgres = {"host": found.group(1), "port": int(found.group(2))}
             if found := READY.search(line):
                 self.url = found.group(1)
                 ready.set()

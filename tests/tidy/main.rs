@@ -46,7 +46,7 @@ const EDGES: [(&str, &[&str]); 14] = [
 ];
 
 /// Which of our crates may name a library. A name that ends in `*` stands for all that begin so.
-const ONLY: [(&str, &[&str]); 9] = [
+const ONLY: [(&str, &[&str]); 10] = [
     ("sqlx*", &["catalog-sqlite", "catalog-postgres"]),
     ("deltalake*", &["lake", "bench"]),
     ("buoyant_kernel", &["lake"]),
@@ -55,6 +55,7 @@ const ONLY: [(&str, &[&str]); 9] = [
     ("sqlparser", &["dialect", "query"]),
     ("tonic*", &["whimbrel", "proto", "tests", "bench"]),
     ("arrow-flight", &["whimbrel", "tests", "bench"]),
+    ("pgwire", &["whimbrel"]),
     ("prost", &["whimbrel", "proto", "tests"]),
 ];
 

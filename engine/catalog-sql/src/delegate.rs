@@ -55,7 +55,7 @@ macro_rules! delegate_catalog {
         }
         $crate::delegate_catalog! { @port $type, catalog::principals::Principals:
             fn add_user(user: &catalog::principals::User) -> ();
-            fn set_password_hash(name: &str, password_hash: &str) -> bool;
+            fn set_password_hash(name: &str, password_hash: &str, scram_verifier: &str) -> bool;
             fn user(name: &str) -> Option<catalog::principals::User>;
             fn has_users() -> bool;
         }

@@ -24,8 +24,8 @@ impl<D: Database> Principals for SqlCatalog<D> {
         refuse_taken(&mut tx, &user.name).await?;
         let first = tx.rows(sql!("SELECT name FROM users LIMIT 1"), values![]).await?.is_empty();
         tx.rows(
-            sql!("INSERT INTO users (name, password_hash) VALUES ($1, $2)"),
-            values![user.name.as_str(), user.password_hash.as_str()],
+            sql!("INSERT INTO users (name, password_hash, scram_verifier) VALUES ($1, $2, $3)"),
+            values![user.name.as_str(), user.password_hash.as_str(), user.scram_verifier.clone()],
         )
         .await?;
         if first {
@@ -38,12 +38,14 @@ impl<D: Database> Principals for SqlCatalog<D> {
         &self,
         name: &str,
         password_hash: &str,
+        scram_verifier: &str,
     ) -> Result<bool, CatalogError> {
         let mut tx = self.db.write("set a password").await?;
         let found = row(
             &mut tx,
-            sql!("UPDATE users SET password_hash = $2 WHERE name = $1 RETURNING name"),
-            values![name, password_hash],
+            sql!("UPDATE users SET password_hash = $2, scram_verifier = $3"
+                 " WHERE name = $1 RETURNING name"),
+            values![name, password_hash, scram_verifier],
         )
         .await?;
         tx.commit().await?;
@@ -55,12 +57,16 @@ impl<D: Database> Principals for SqlCatalog<D> {
             .db
             .rows(
                 "read a user",
-                sql!("SELECT name, password_hash FROM users WHERE name = $1"),
+                sql!("SELECT name, password_hash, scram_verifier FROM users WHERE name = $1"),
                 values![name],
             )
             .await?;
         let Some(mut row) = rows.into_iter().next() else { return Ok(None) };
-        Ok(Some(User { name: row.text("user")?, password_hash: row.text("password hash")? }))
+        Ok(Some(User {
+            name: row.text("user")?,
+            password_hash: row.text("password hash")?,
+            scram_verifier: row.text_opt("SCRAM verifier")?,
+        }))
     }
 
     async fn has_users(&self) -> Result<bool, CatalogError> {

@@ -10,11 +10,14 @@ pub struct User {
     pub name: String,
     /// Argon2 hash in its standard text form.
     pub password_hash: String,
+    /// What a login by SCRAM-SHA-256 is checked against, in the text form that Postgres stores.
+    /// A user whose password is older than SCRAM has none.
+    pub scram_verifier: Option<String>,
 }
 
 impl std::fmt::Debug for User {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("User").field("name", &self.name).field("password_hash", &"***").finish()
+        f.debug_struct("User").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -25,11 +28,13 @@ pub trait Principals: Send + Sync {
     /// has the name.
     async fn add_user(&self, user: &User) -> Result<(), CatalogError>;
 
-    /// Sets a new password hash. `false` when there is no such user.
+    /// Sets what a new password is checked against: its hash and its SCRAM verifier, together.
+    /// `false` when there is no such user.
     async fn set_password_hash(
         &self,
         name: &str,
         password_hash: &str,
+        scram_verifier: &str,
     ) -> Result<bool, CatalogError>;
 
     /// One user by name.

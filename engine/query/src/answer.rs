@@ -67,7 +67,7 @@ impl Answer {
         )
     }
 
-    fn column(mut self, name: &str, data_type: DataType, array: ArrayRef) -> Self {
+    pub(crate) fn column(mut self, name: &str, data_type: DataType, array: ArrayRef) -> Self {
         self.fields.push(Field::new(name, data_type, true));
         self.columns.push(array);
         self

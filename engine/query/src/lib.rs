@@ -21,6 +21,7 @@ pub mod nearest;
 pub mod options;
 mod pause;
 mod plan;
+pub mod postgres;
 pub mod queries;
 mod resolve;
 mod same_names;

@@ -8,14 +8,17 @@ use arrow::{
     record_batch::RecordBatch,
 };
 use datafusion::{
-    common::{ParamValues, ScalarValue},
+    common::{
+        ParamValues, ScalarValue,
+        tree_node::{TreeNode, TreeNodeRecursion},
+    },
     execution::{
         SessionState, SessionStateBuilder,
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
         memory_pool::{GreedyMemoryPool, TrackConsumersPool},
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
-    logical_expr::LogicalPlan,
+    logical_expr::{Expr, LogicalPlan},
     physical_plan::ExecutionPlan,
     prelude::SessionConfig,
     sql::{parser::Statement as DataFusionStatement, sqlparser::ast},
@@ -103,13 +106,35 @@ pub(crate) async fn physical(
 
 /// The parameters of a plan in their order: `$1`, `$2`, …; text where the plan does not tell.
 pub(crate) fn parameters(plan: &LogicalPlan, count: usize) -> Result<SchemaRef, QueryError> {
-    let types = plan.get_parameter_types()?;
+    let mut types = plan.get_parameter_types()?;
+    for (id, data_type) in cast_parameters(plan)? {
+        types.entry(id).or_default().get_or_insert(data_type);
+    }
     let fields = (1..=count).map(|n| {
         let id = format!("${n}");
         let data_type = types.get(&id).cloned().flatten().unwrap_or(DataType::Utf8);
         Field::new(id, crate::wire::wire_type(&data_type), true)
     });
     Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+}
+
+/// What the statement says of a parameter by a cast: `$1::bigint`.
+fn cast_parameters(plan: &LogicalPlan) -> Result<Vec<(String, DataType)>, QueryError> {
+    let mut cast = Vec::new();
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::Cast(inner) = expr
+                    && let Expr::Placeholder(placeholder) = inner.expr.as_ref()
+                {
+                    let data_type = inner.field.data_type().clone();
+                    cast.push((placeholder.id.clone(), data_type));
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(cast)
 }
 
 /// Binds one row of parameters.

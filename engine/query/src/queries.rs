@@ -35,7 +35,7 @@ use crate::{
     maintenance::CatalogPins,
     nearest::nearest,
     options::QueriesOptions,
-    pause, plan,
+    pause, plan, postgres,
     resolve::{self, Pins, Purpose, Reads, Resolved, Wanted},
     session::{INCOMING_ROWS, Session},
     stream::{Held, QueryStream},
@@ -301,7 +301,8 @@ impl Queries {
         parameters: Option<&RecordBatch>,
     ) -> Result<CommandResult, QueryError> {
         let queries = self.clone();
-        let (caller, statement) = (session.clone(), prepared.statement.clone());
+        let caller = session.clone().without_postgres();
+        let statement = prepared.statement.clone();
         let parameters = parameters.cloned();
         let work = async move {
             authorize::check(&queries.inner, &caller, &statement).await?;
@@ -424,7 +425,15 @@ impl Inner {
     ) -> Result<Resolved, QueryError> {
         let rights = self.rights(session.principal()).await?;
         let wanted = Wanted { rights, default_schema: session.schema(), purpose, pins };
-        let resolved = resolve::resolve(self, reads, &wanted).await?;
+        let others = match session.postgres() {
+            Some(_) => postgres::others(reads.tables),
+            None => reads.tables.to_vec(),
+        };
+        let others = Reads { tables: &others, files: reads.files };
+        let mut resolved = resolve::resolve(self, others, &wanted).await?;
+        if let Some(client) = session.postgres() {
+            postgres::add(self, session, client, reads, &mut resolved).await?;
+        }
         if let Some(rows) = session.rows() {
             resolved.add(session.schema(), INCOMING_ROWS, rows.table()?)?;
         }
@@ -480,8 +489,15 @@ impl Inner {
                 self.options.limits.sql_length_max
             )));
         }
-        let statement = dialect::parse(&sql)?;
+        let mut statement = dialect::parse(&sql)?;
         authorize::check(self, session, &statement).await?;
+        let mut session = session.clone();
+        if !is_query(&statement) {
+            session = session.without_postgres();
+        } else if session.postgres().is_some() {
+            postgres::rewrite(&mut statement)?;
+        }
+        let session = &session;
         if let Some(batch) = self.rows_of_show(session, &statement).await? {
             return Ok(Prepared {
                 sql,
@@ -717,7 +733,9 @@ fn validated(statement: &Statement) -> Option<&NameParts> {
 fn asks_the_server(statement: &Statement) -> bool {
     let own = |used: &TableUse| {
         let schema = used.name.len().checked_sub(2).and_then(|n| used.name.get(n));
-        schema.is_some_and(|schema| RESERVED_SCHEMAS.contains(&schema.as_str()))
+        schema.is_some_and(|schema| {
+            schema == postgres::SCHEMA || RESERVED_SCHEMAS.contains(&schema.as_str())
+        })
     };
     match statement {
         Statement::Show(_) | Statement::Job(_) => true,

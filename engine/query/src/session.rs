@@ -1,8 +1,10 @@
 //! On whose behalf a statement runs, and with which defaults.
 
+use std::sync::Arc;
+
 use model::{name::DEFAULT_SCHEMA, principal::Principal};
 
-use crate::ingest::Incoming;
+use crate::{ingest::Incoming, postgres::PostgresClient};
 
 /// The relation that a statement reads rows from which come with it.
 pub(crate) const INCOMING_ROWS: &str = "incoming_rows";
@@ -15,6 +17,7 @@ pub struct Session {
     source_file: Option<String>,
     deferred_refresh: bool,
     rows: Option<Incoming>,
+    postgres: Option<Arc<PostgresClient>>,
 }
 
 impl Session {
@@ -27,6 +30,7 @@ impl Session {
             source_file: None,
             deferred_refresh: false,
             rows: None,
+            postgres: None,
         }
     }
 
@@ -52,6 +56,13 @@ impl Session {
         self
     }
 
+    /// Queries of this session find what Postgres clients expect to find, see [`crate::postgres`].
+    #[must_use]
+    pub fn for_postgres(mut self, client: Arc<PostgresClient>) -> Self {
+        self.postgres = Some(client);
+        self
+    }
+
     /// Who asks.
     #[must_use]
     pub fn principal(&self) -> &Principal {
@@ -73,6 +84,18 @@ impl Session {
     /// The rows that come with the statement.
     pub(crate) fn rows(&self) -> Option<&Incoming> {
         self.rows.as_ref()
+    }
+
+    /// The Postgres client that asks, if one does.
+    pub(crate) fn postgres(&self) -> Option<&Arc<PostgresClient>> {
+        self.postgres.as_ref()
+    }
+
+    /// The same session for a statement that is no query: what takes effect means the same for
+    /// everybody.
+    pub(crate) fn without_postgres(mut self) -> Self {
+        self.postgres = None;
+        self
     }
 
     pub(crate) fn source_file(&self) -> Option<&str> {

@@ -17,6 +17,12 @@ pub enum AuthError {
     /// No such user, or another password.
     #[error("wrong user name or password")]
     Wrong,
+    /// No such user, another password, or one from before SCRAM.
+    #[error("wrong user name or password")]
+    WrongScram,
+    /// A message of the login cannot be read.
+    #[error("the login cannot be read: {0}")]
+    ScramMessage(&'static str),
     /// The token was never given out, has ended, or belongs to a changed password.
     #[error("the session has ended or its token is unknown: log in again")]
     UnknownToken,
@@ -42,9 +48,12 @@ impl AuthError {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::Missing | Self::Malformed | Self::Wrong | Self::UnknownToken => {
-                Code::Unauthenticated
-            }
+            Self::Missing
+            | Self::Malformed
+            | Self::Wrong
+            | Self::WrongScram
+            | Self::ScramMessage(_)
+            | Self::UnknownToken => Code::Unauthenticated,
             Self::Busy => Code::ResourceExhausted,
             Self::Catalog(error) => error.code(),
             Self::PasswordLength(_) => Code::InvalidArgument,

@@ -7,6 +7,7 @@ mod basic;
 mod error;
 mod password;
 mod recent;
+mod scram;
 mod secret;
 mod token;
 
@@ -29,6 +30,8 @@ use basic::Credentials;
 pub use error::AuthError;
 use password::Passwords;
 pub use password::hash_password;
+pub use scram::{Exchange, scram_verifier};
+pub(crate) use scram::{MECHANISM as SCRAM, same};
 pub use secret::Secret;
 use token::Tokens;
 
@@ -52,6 +55,8 @@ pub struct Authenticator {
     tokens: Tokens,
     users_exist: AtomicBool,
     no_users_at: Mutex<Option<Timestamp>>,
+    /// Makes the salts of users who do not exist: the same for one name as long as the server runs.
+    scram_key: Option<[u8; 32]>,
 }
 
 impl fmt::Debug for Authenticator {
@@ -89,6 +94,7 @@ impl Authenticator {
             clock,
             users_exist: AtomicBool::new(false),
             no_users_at: Mutex::new(None),
+            scram_key: password::random().ok(),
         }
     }
 
@@ -130,6 +136,19 @@ impl Authenticator {
         let verified = self.passwords.check(&user, &password).await?;
         let token = self.tokens.issue(&verified)?;
         Ok(Login { principal: verified.principal, token })
+    }
+
+    /// Whether everybody is anonymous and welcome, because there are no users.
+    pub async fn admits_anonymous(&self) -> Result<bool, AuthError> {
+        Ok(!self.has_users().await?)
+    }
+
+    /// Begins a login by SCRAM-SHA-256. A user who does not exist, and one whose password is older
+    /// than SCRAM, gets as far as the last message and no further.
+    pub async fn scram(&self, user: &str) -> Result<Exchange, AuthError> {
+        let stored = self.users.user(user).await.map_err(AuthError::Catalog)?;
+        let verifier = stored.and_then(|user| user.scram_verifier);
+        Exchange::new(user, verifier.as_deref(), self.scram_key)
     }
 
     /// There is always a last admin, so a yes holds for ever; a no holds for a second.

@@ -40,10 +40,16 @@ impl Principals for Users {
         Ok(())
     }
 
-    async fn set_password_hash(&self, name: &str, hash: &str) -> Result<bool, CatalogError> {
+    async fn set_password_hash(
+        &self,
+        name: &str,
+        hash: &str,
+        scram: &str,
+    ) -> Result<bool, CatalogError> {
         let mut users = self.users.lock();
         let Some(user) = users.iter_mut().find(|user| user.name == name) else { return Ok(false) };
         user.password_hash = hash.to_owned();
+        user.scram_verifier = Some(scram.to_owned());
         Ok(true)
     }
 
@@ -82,7 +88,11 @@ fn without_users() -> Fixture {
 
 async fn with_ann() -> Fixture {
     let fixture = without_users();
-    let user = User { name: "ann".to_owned(), password_hash: hash_password("pw").unwrap() };
+    let user = User {
+        name: "ann".to_owned(),
+        password_hash: hash_password("pw").unwrap(),
+        scram_verifier: Some(scram_verifier("pw").unwrap()),
+    };
     fixture.users.add_user(&user).await.unwrap();
     fixture
 }
@@ -117,7 +127,11 @@ async fn without_users_everybody_is_anonymous_whatever_they_send() {
 async fn the_first_user_ends_anonymity_and_the_tokens_of_before_open_nothing() {
     let fixture = without_users();
     let login = fixture.auth.login(&MetadataMap::new(), None).await.unwrap();
-    let user = User { name: "ann".to_owned(), password_hash: hash_password("pw").unwrap() };
+    let user = User {
+        name: "ann".to_owned(),
+        password_hash: hash_password("pw").unwrap(),
+        scram_verifier: Some(scram_verifier("pw").unwrap()),
+    };
     fixture.users.add_user(&user).await.unwrap();
     fixture.clock.advance(Duration::from_secs(2));
     let nobody = fixture.auth.authenticate(&MetadataMap::new()).await;
@@ -186,7 +200,7 @@ async fn a_new_password_ends_the_tokens_of_the_old_one() {
     let fixture = with_ann().await;
     let login = fixture.auth.login(&basic("ann:pw"), None).await.unwrap();
     let hash = hash_password("other").unwrap();
-    fixture.users.set_password_hash("ann", &hash).await.unwrap();
+    fixture.users.set_password_hash("ann", &hash, "").await.unwrap();
     fixture.clock.advance(Duration::from_secs(61));
     let old = fixture.auth.authenticate(&bearer(&login)).await;
     assert!(matches!(old, Err(AuthError::UnknownToken)));

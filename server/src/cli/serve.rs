@@ -16,9 +16,11 @@ Examples:
   whimbrel serve
   whimbrel serve --data-dir /srv/whimbrel --transforms /srv/transforms
   whimbrel serve --flight-addr 127.0.0.1:0
+  whimbrel serve --pg-addr 127.0.0.1:5432       # then: psql -h 127.0.0.1 whimbrel
   whimbrel serve --catalog postgres://whimbrel@db/whimbrel --lake s3://bucket/lake
 
-The line `listening on grpc://HOST:PORT` on standard output says that statements are accepted.
+The line `listening on grpc://HOST:PORT` on standard output says that statements are accepted;
+with --pg-addr, a line `listening on postgres://HOST:PORT` comes before it.
 SIGINT or SIGTERM lets running statements end; a second one does not wait.
 
 Object stores take their credentials from the usual variables (AWS_*, GOOGLE_*, AZURE_*) or from
@@ -34,6 +36,9 @@ pub(super) struct ServeArgs {
     /// Address to listen on; port 0 picks a free one [default: 127.0.0.1:32010]
     #[arg(long, value_name = "HOST:PORT")]
     flight_addr: Option<String>,
+    /// Address for Postgres clients; port 0 picks a free one [default: none, it is off]
+    #[arg(long, value_name = "HOST:PORT")]
+    pg_addr: Option<String>,
     /// Catalog: sqlite:PATH, sqlite::memory: or postgres://… [default: a file in the data folder]
     #[arg(long, value_name = "URL")]
     catalog: Option<String>,
@@ -49,6 +54,7 @@ pub(super) async fn run(args: ServeArgs, place: &Place) -> Result<ExitCode, Fail
     let flags = [
         path_flag("data_dir", "--data-dir", args.data_dir.as_ref()),
         flag("server.flight_addr", "--flight-addr", args.flight_addr),
+        flag("server.pg_addr", "--pg-addr", args.pg_addr),
         flag("catalog.url", "--catalog", args.catalog),
         flag("lake.url", "--lake", args.lake),
         path_flag("refresh.transforms", "--transforms", args.transforms.as_ref()),
@@ -72,7 +78,10 @@ pub(super) fn color(environment: &Environment) -> Color {
 /// The line that scripts wait for.
 pub(super) fn announce(server: &Server) {
     let mut out = std::io::stdout().lock();
-    // Nobody has to listen.
+    // Nobody has to listen. The line of Flight comes last: whoever waits for it has both.
+    if let Some(url) = server.pg_url() {
+        let _ = writeln!(out, "listening on {url}");
+    }
     let _ = writeln!(out, "listening on {}", server.url()).and_then(|()| out.flush());
 }
 

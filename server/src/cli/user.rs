@@ -7,7 +7,10 @@ use clap::{Args, Subcommand};
 use model::{principal::is_reserved, rights::ADMIN};
 
 use super::{Failure, Place, flag, path_flag, remote::password_from_stdin};
-use crate::{auth::hash_password, boot::open_catalog};
+use crate::{
+    auth::{hash_password, scram_verifier},
+    boot::open_catalog,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -76,10 +79,12 @@ pub(super) async fn run(command: UserCommand, place: &Place) -> Result<ExitCode,
     }
     let password = password(args, place)?;
     let password_hash = hash_password(&password).map_err(|error| Failure::of(&error))?;
+    let scram_verifier = scram_verifier(&password).map_err(|error| Failure::of(&error))?;
     let catalog = open_catalog(&config.catalog.url).await?;
     match &command {
         UserCommand::Add(AddArgs { admin, .. }) => {
-            let user = User { name: name.to_owned(), password_hash };
+            let scram_verifier = Some(scram_verifier);
+            let user = User { name: name.to_owned(), password_hash, scram_verifier };
             catalog.add_user(&user).await.map_err(|error| Failure::of(&error))?;
             if *admin {
                 let member = Member { role: ADMIN.to_owned(), member: name.to_owned() };
@@ -88,7 +93,8 @@ pub(super) async fn run(command: UserCommand, place: &Place) -> Result<ExitCode,
             println!("user {name} added to {}", catalog.describe());
         }
         UserCommand::Password(_) => {
-            let known = catalog.set_password_hash(name, &password_hash).await;
+            let known = catalog.set_password_hash(name, &password_hash, &scram_verifier);
+            let known = known.await;
             if !known.map_err(|error| Failure::of(&error))? {
                 return Err(Failure::new(format!("there is no user '{name}'")).with_hint(format!(
                     "add it with `whimbrel user add {name} --password-stdin`"

@@ -16,6 +16,13 @@ use super::{
 pub struct ServerConfig {
     /// Where Flight SQL listens; port 0 picks a free one.
     pub flight_addr: String,
+    /// Where the Postgres protocol listens; nowhere without it.
+    pub pg_addr: Option<String>,
+    /// Postgres sessions at once.
+    pub pg_connections_max: usize,
+    /// How long a Postgres session may do nothing; zero for ever.
+    #[serde(deserialize_with = "quantity::duration")]
+    pub pg_idle_timeout: Duration,
     /// How long running statements may go on after a signal to stop.
     #[serde(deserialize_with = "quantity::duration")]
     pub shutdown_drain: Duration,
@@ -48,12 +55,11 @@ impl ServerConfig {
         self.tls_cert.as_ref().zip(self.tls_key.as_ref())
     }
 
-    /// Whether only programs on this machine can reach the address.
+    /// An address that other machines can reach, when there is one.
     #[must_use]
-    pub fn is_loopback(&self) -> bool {
-        let host = self.flight_addr.rsplit_once(':').map_or("", |(host, _)| host);
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    pub fn exposed_addr(&self) -> Option<&str> {
+        let mut addresses = [Some(&self.flight_addr), self.pg_addr.as_ref()].into_iter().flatten();
+        addresses.find(|address| !is_loopback(address)).map(String::as_str)
     }
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {
@@ -66,12 +72,37 @@ impl ServerConfig {
     }
 }
 
-pub(super) const KEYS: [Key; 10] = [
+/// Whether only programs on this machine can reach the address.
+fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or("", |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+pub(super) const KEYS: [Key; 13] = [
     Key {
         path: "server.flight_addr",
         kind: Kind::Address,
         default: |_| Some("127.0.0.1:32010".into()),
         doc: "Where Flight SQL listens; port 0 picks a free port.",
+    },
+    Key {
+        path: "server.pg_addr",
+        kind: Kind::Address,
+        default: |_| None,
+        doc: "Where the Postgres protocol listens, for example 127.0.0.1:5432; off when not set.",
+    },
+    Key {
+        path: "server.pg_connections_max",
+        kind: Kind::Count(1),
+        default: |_| Some(200.into()),
+        doc: "Postgres sessions at once.",
+    },
+    Key {
+        path: "server.pg_idle_timeout",
+        kind: Kind::Duration,
+        default: |_| Some("8h".into()),
+        doc: "How long a Postgres session may do nothing before it is ended; 0s for ever.",
     },
     Key {
         path: "server.shutdown_drain",

@@ -227,7 +227,7 @@ fn addresses_of_this_machine_are_told_from_others() {
     for (address, loopback) in cases {
         let config =
             load("", &[], &[flag("server.flight_addr", "--flight-addr", address)]).unwrap();
-        assert_eq!(config.server.is_loopback(), loopback, "{address}");
+        assert_eq!(config.server.exposed_addr().is_none(), loopback, "{address}");
     }
 }
 

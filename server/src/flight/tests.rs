@@ -36,7 +36,9 @@ impl TestServer {
         let catalog: Arc<dyn Catalog> = Arc::new(SqliteCatalog::in_memory().await.unwrap());
         for name in users {
             let password_hash = hash_password("pw").unwrap();
-            catalog.add_user(&User { name: (*name).to_owned(), password_hash }).await.unwrap();
+            let name = (*name).to_owned();
+            let user = User { name, password_hash, scram_verifier: None };
+            catalog.add_user(&user).await.unwrap();
         }
         let lake = Lake::open(LakeOptions {
             root: folder.path().join("lake").to_str().unwrap().to_owned(),

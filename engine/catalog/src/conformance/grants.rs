@@ -32,7 +32,8 @@ suite![
 ];
 
 fn user(name: &str) -> User {
-    User { name: name.to_owned(), password_hash: "$argon2id$1".to_owned() }
+    let password_hash = "$argon2id$1".to_owned();
+    User { name: name.to_owned(), password_hash, scram_verifier: None }
 }
 
 async fn add(catalog: &C, users: &[&str], roles: &[&str]) {

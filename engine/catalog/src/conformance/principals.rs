@@ -11,7 +11,7 @@ suite![
 ];
 
 fn ada() -> User {
-    User { name: "ada".to_owned(), password_hash: "$argon2id$1".to_owned() }
+    User { name: "ada".to_owned(), password_hash: "$argon2id$1".to_owned(), scram_verifier: None }
 }
 
 async fn a_new_catalog_has_no_users(catalog: C) {
@@ -35,9 +35,16 @@ async fn a_user_is_added_once(catalog: C) {
 }
 
 async fn a_password_hash_is_replaced(catalog: C) {
-    assert!(!catalog.set_password_hash("ada", "new").await.unwrap());
+    assert!(!catalog.set_password_hash("ada", "new", "scram").await.unwrap());
     assert_eq!(catalog.user("ada").await.unwrap(), None);
     catalog.add_user(&ada()).await.unwrap();
-    assert!(catalog.set_password_hash("ada", "new").await.unwrap());
-    assert_eq!(catalog.user("ada").await.unwrap().unwrap().password_hash, "new");
+    assert!(catalog.set_password_hash("ada", "new", "scram").await.unwrap());
+    let user = catalog.user("ada").await.unwrap().unwrap();
+    assert_eq!(
+        (user.password_hash.as_str(), user.scram_verifier.as_deref()),
+        ("new", Some("scram"))
+    );
+    let bob = User { name: "bob".to_owned(), ..user };
+    catalog.add_user(&bob).await.unwrap();
+    assert_eq!(catalog.user("bob").await.unwrap(), Some(bob));
 }

@@ -216,8 +216,13 @@ impl Principals for FlakyCatalog {
         self.inner.add_user(user).await
     }
 
-    async fn set_password_hash(&self, name: &str, hash: &str) -> Result<bool, CatalogError> {
-        self.inner.set_password_hash(name, hash).await
+    async fn set_password_hash(
+        &self,
+        name: &str,
+        hash: &str,
+        scram: &str,
+    ) -> Result<bool, CatalogError> {
+        self.inner.set_password_hash(name, hash, scram).await
     }
 
     async fn user(&self, name: &str) -> Result<Option<User>, CatalogError> {

@@ -1,0 +1,212 @@
+//! The wire protocol of Postgres, for psql, JDBC, psycopg and the tools on top of them.
+//!
+//! It only translates: statements go through [`query::queries::Queries`] as those of Flight do, and
+//! rows come back from there. It never plans, decides a right or builds a principal itself.
+//!
+//! Each connection is one session with at most one statement at a time; a client that goes away, and
+//! a cancel request, end what it runs. There are no transactions over several statements: a block may
+//! read, and a write inside of one is refused.
+
+mod cancel;
+mod copy;
+mod encode;
+mod error;
+mod extended;
+mod own;
+mod parameters;
+mod portal;
+mod rows;
+mod session;
+mod settings;
+mod simple;
+mod startup;
+mod wire;
+mod words;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use query::queries::Queries;
+use rt::{clock::Clock, shutdown::Shutdown};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinHandle,
+};
+
+use self::{
+    cancel::Sessions,
+    error::PgError,
+    session::Session,
+    startup::Opening,
+    wire::{Lost, Writer},
+};
+use crate::auth::Authenticator;
+
+/// How long a connection has for TLS and its login.
+const STARTUP_MAX: Duration = Duration::from_secs(30);
+/// Connections beyond the limit that may be told so, or bring a cancel request.
+const AT_THE_DOOR_MAX: usize = 64;
+/// How long to wait after the system had no room for one more connection.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// Certificate chain and private key, as PEM.
+pub type Pem = (Vec<u8>, Vec<u8>);
+
+/// Parts and limits of the Postgres port.
+pub struct PgOptions {
+    /// Runs the statements.
+    pub queries: Queries,
+    /// Knows who asks.
+    pub auth: Arc<Authenticator>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Says when to stop.
+    pub shutdown: Shutdown,
+    /// Sessions at once.
+    pub connections_max: usize,
+    /// How long a session may do nothing; zero for ever.
+    pub idle_timeout: Duration,
+    /// Bytes of one message.
+    pub message_size_max: usize,
+    /// Certificate chain and private key, as PEM.
+    pub tls: Option<Pem>,
+    /// Whether connections have to be encrypted.
+    pub tls_required: bool,
+    /// The version that clients are told.
+    pub version: String,
+}
+
+impl fmt::Debug for PgOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PgOptions")
+            .field("connections_max", &self.connections_max)
+            .field("idle_timeout", &self.idle_timeout)
+            .field("message_size_max", &self.message_size_max)
+            .field("tls_required", &self.tls_required)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Shared {
+    queries: Queries,
+    auth: Arc<Authenticator>,
+    clock: Arc<dyn Clock>,
+    shutdown: Shutdown,
+    sessions: Arc<Sessions>,
+    places: Arc<Semaphore>,
+    idle_timeout: Duration,
+    message_size_max: usize,
+    tls: Option<tokio_rustls::TlsAcceptor>,
+    tls_required: bool,
+    version: String,
+}
+
+/// Serves until shutdown begins; sessions end by themselves then. The error says what is wrong with
+/// the certificate or its key.
+pub fn serve(listener: TcpListener, options: PgOptions) -> Result<JoinHandle<()>, String> {
+    let PgOptions {
+        queries,
+        auth,
+        clock,
+        shutdown,
+        connections_max,
+        idle_timeout,
+        message_size_max,
+        tls,
+        tls_required,
+        version,
+    } = options;
+    let tls = tls.map(|(cert, key)| startup::acceptor(&cert, &key)).transpose()?;
+    let doors = Arc::new(Semaphore::new(connections_max.saturating_add(AT_THE_DOOR_MAX)));
+    let shared = Arc::new(Shared {
+        queries,
+        auth,
+        clock,
+        shutdown,
+        sessions: Arc::default(),
+        places: Arc::new(Semaphore::new(connections_max)),
+        idle_timeout,
+        message_size_max,
+        tls,
+        tls_required,
+        version,
+    });
+    Ok(tokio::spawn(accept(listener, shared, doors)))
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>, doors: Arc<Semaphore>) {
+    let stop = shared.shutdown.token();
+    loop {
+        let door = tokio::select! {
+            () = stop.cancelled() => return,
+            door = Arc::clone(&doors).acquire_owned() => door,
+        };
+        let Ok(door) = door else { return };
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((socket, _)) => {
+                let connection = connection(socket, Arc::clone(&shared), door);
+                shared.shutdown.spawn("Postgres session", connection);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a Postgres connection cannot be accepted");
+                shared.clock.sleep(ACCEPT_AGAIN).await;
+            }
+        }
+    }
+}
+
+async fn connection(socket: TcpStream, shared: Arc<Shared>, _door: OwnedSemaphorePermit) {
+    // Answers are whole messages: nothing is gained by waiting for more.
+    let _ = socket.set_nodelay(true);
+    let stop = shared.shutdown.token();
+    let opened = tokio::select! {
+        () = stop.cancelled() => return,
+        () = shared.clock.sleep(STARTUP_MAX) => return,
+        opened = begin(socket, &shared) => opened,
+    };
+    if let Some(session) = opened {
+        session.run().await;
+    }
+}
+
+/// From the first packet to the first question.
+async fn begin(socket: TcpStream, shared: &Arc<Shared>) -> Option<Session> {
+    let (mut reader, mut writer, startup) = match startup::open(socket, shared).await {
+        Opening::Session { reader, writer, startup } => (reader, writer, startup),
+        Opening::Cancel { pid, secret } => {
+            shared.sessions.cancel(pid, secret);
+            return None;
+        }
+        Opening::Nothing => return None,
+    };
+    let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() else {
+        let error = PgError::new("53300", "there are too many connections")
+            .with_hint("close some, or raise server.pg_connections_max");
+        return refuse(writer, &error).await;
+    };
+    let login = match startup::login(shared, &startup, &mut reader, &mut writer).await {
+        Ok(Ok(login)) => login,
+        Ok(Err(error)) | Err(Lost::Broken(error)) => return refuse(writer, &error).await,
+        Err(Lost::Gone) => return None,
+    };
+    let seat = match shared.sessions.open() {
+        Ok(seat) => seat,
+        Err(error) => {
+            let text = format!("the operating system gives no random numbers: {error}");
+            return refuse(writer, &PgError::new("XX000", text)).await;
+        }
+    };
+    startup::welcome(&mut writer, &login.settings, &seat).await.ok()?;
+    reader.allow(shared.message_size_max);
+    Some(Session::new(Arc::clone(shared), login, seat, (reader, writer), place))
+}
+
+async fn refuse(mut writer: Writer, error: &PgError) -> Option<Session> {
+    writer.fatal(error);
+    writer.close().await;
+    None
+}

@@ -1,0 +1,348 @@
+//! How a connection begins: encryption, who it is, what it wants to be told.
+
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes, BytesMut};
+use model::{
+    name::{CATALOG, DEFAULT_SCHEMA},
+    principal::Principal,
+};
+use pgwire::messages::{
+    DecodeContext, Message, PgWireBackendMessage, PgWireFrontendMessage, ProtocolVersion,
+    response::{GssEncResponse, ReadyForQuery, SslResponse, TransactionStatus},
+    startup::{
+        Authentication, BackendKeyData, NegotiateProtocolVersion, ParameterStatus, SecretKey,
+        Startup,
+    },
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::{
+    Shared,
+    cancel::Seat,
+    error::PgError,
+    settings::{REPORTED, Settings},
+    wire::{BoxSocket, Lost, Reader, Writer},
+    words::Words,
+};
+use crate::auth::AuthError;
+
+/// Bytes of the first packet, and of each message before the login.
+const PACKET_MAX: usize = 10_000;
+const CANCEL: i32 = 80_877_102;
+const SSL: i32 = 80_877_103;
+const GSS: i32 = 80_877_104;
+
+/// What a connection is about.
+pub(super) enum Opening {
+    /// A session that wants to log in.
+    Session { reader: Reader, writer: Writer, startup: Startup },
+    /// Somebody else's statement is to end.
+    Cancel { pid: i32, secret: i32 },
+    /// It went away, or makes no sense.
+    Nothing,
+}
+
+/// Reads the first packets, and begins encryption when the client asks for it.
+pub(super) async fn open(socket: TcpStream, shared: &Shared) -> Opening {
+    let mut socket: BoxSocket = Box::new(socket);
+    let mut buffer = BytesMut::new();
+    let mut is_secure = false;
+    loop {
+        let Some((code, length)) = packet(&mut socket, &mut buffer).await else {
+            return Opening::Nothing;
+        };
+        match code {
+            SSL | GSS => {
+                // What comes before the answer was not encrypted: nothing may.
+                if length != 8 || buffer.len() > length || is_secure {
+                    return Opening::Nothing;
+                }
+                buffer.clear();
+                let tls = shared.tls.as_ref().filter(|_| code == SSL);
+                let mut answer = BytesMut::new();
+                let encoded = match (code == SSL, tls.is_some()) {
+                    (true, true) => SslResponse::Accept.encode(&mut answer),
+                    (true, false) => SslResponse::Refuse.encode(&mut answer),
+                    (false, _) => GssEncResponse::Refuse.encode(&mut answer),
+                };
+                if encoded.is_err()
+                    || socket.write_all(&answer).await.is_err()
+                    || socket.flush().await.is_err()
+                {
+                    return Opening::Nothing;
+                }
+                if let Some(tls) = tls {
+                    match tls.accept(socket).await {
+                        Ok(encrypted) => socket = Box::new(encrypted),
+                        Err(error) => {
+                            tracing::debug!(%error, "a client could not begin TLS");
+                            return Opening::Nothing;
+                        }
+                    }
+                    is_secure = true;
+                }
+            }
+            CANCEL => {
+                buffer.advance(8);
+                if length != 16 {
+                    return Opening::Nothing;
+                }
+                let (pid, secret) = (buffer.get_i32(), buffer.get_i32());
+                return Opening::Cancel { pid, secret };
+            }
+            _ => {
+                let mut context = DecodeContext::new(ProtocolVersion::PROTOCOL3_0);
+                context.awaiting_frontend_ssl = false;
+                let mut frame = buffer.split_to(length);
+                let (read, write) = tokio::io::split(socket);
+                let mut writer = Writer::new(write);
+                let startup = match PgWireFrontendMessage::decode(&mut frame, &context) {
+                    Ok(Some(PgWireFrontendMessage::Startup(startup))) => startup,
+                    _ => {
+                        writer.fatal(&PgError::protocol("the start-up packet cannot be read"));
+                        writer.close().await;
+                        return Opening::Nothing;
+                    }
+                };
+                // Passwords do not travel, but the rows do.
+                if shared.tls_required && !is_secure {
+                    writer.fatal(
+                        &PgError::new("28000", "this server takes encrypted connections only")
+                            .with_hint("connect with sslmode=require"),
+                    );
+                    writer.close().await;
+                    return Opening::Nothing;
+                }
+                let reader = Reader::new(read, buffer, PACKET_MAX);
+                return Opening::Session { reader, writer, startup };
+            }
+        }
+    }
+}
+
+/// Waits for a packet without a letter: its code, and its length.
+async fn packet(socket: &mut BoxSocket, buffer: &mut BytesMut) -> Option<(i32, usize)> {
+    loop {
+        if buffer.len() >= 8 {
+            let mut head = &buffer[..8];
+            let length = usize::try_from(head.get_i32()).ok()?;
+            let code = head.get_i32();
+            if !(8..=PACKET_MAX).contains(&length) {
+                return None;
+            }
+            if buffer.len() >= length {
+                return Some((code, length));
+            }
+        }
+        if socket.read_buf(buffer).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+/// Who logged in, and how the session begins.
+pub(super) struct Login {
+    pub(super) principal: Principal,
+    pub(super) settings: Settings,
+}
+
+/// Logs a client in and takes what it asks for at the start.
+pub(super) async fn login(
+    shared: &Shared,
+    startup: &Startup,
+    reader: &mut Reader,
+    writer: &mut Writer,
+) -> Result<Result<Login, PgError>, Lost> {
+    if startup.protocol_number_major != 3 {
+        return Ok(Err(PgError::unsupported(format!(
+            "the protocol {}.{} is not spoken here; 3.0 is",
+            startup.protocol_number_major, startup.protocol_number_minor
+        ))));
+    }
+    let unknown: Vec<String> =
+        startup.parameters.keys().filter(|key| key.starts_with("_pq_.")).cloned().collect();
+    if startup.protocol_number_minor > 0 || !unknown.is_empty() {
+        writer.put(PgWireBackendMessage::NegotiateProtocolVersion(NegotiateProtocolVersion::new(
+            0, unknown,
+        )));
+    }
+    let user = startup.parameters.get("user").map_or("", String::as_str);
+    let principal = match authenticate(shared, user, reader, writer).await? {
+        Ok(principal) => principal,
+        Err(error) => return Ok(Err(error)),
+    };
+    Ok(settings(shared, startup, user).map(|settings| Login { principal, settings }))
+}
+
+async fn authenticate(
+    shared: &Shared,
+    user: &str,
+    reader: &mut Reader,
+    writer: &mut Writer,
+) -> Result<Result<Principal, PgError>, Lost> {
+    match shared.auth.admits_anonymous().await {
+        Ok(true) => return Ok(Ok(Principal::anonymous())),
+        Ok(false) => {}
+        Err(error) => return Ok(Err(error.into())),
+    }
+    if user.is_empty() {
+        return Ok(Err(AuthError::Missing.into()));
+    }
+    let mut exchange = match shared.auth.scram(user).await {
+        Ok(exchange) => exchange,
+        Err(error) => return Ok(Err(error.into())),
+    };
+    let mechanisms = vec![crate::auth::SCRAM.to_owned()];
+    ask(writer, Authentication::SASL(mechanisms)).await?;
+    let unreadable = || PgError::protocol("a message of the login was expected");
+    let PgWireFrontendMessage::PasswordMessageFamily(answer) = reader.next().await? else {
+        return Ok(Err(unreadable()));
+    };
+    let Ok(first) = answer.into_sasl_initial_response() else { return Ok(Err(unreadable())) };
+    if first.auth_method != crate::auth::SCRAM {
+        let text = format!("the mechanism {} is not offered", first.auth_method);
+        return Ok(Err(PgError::protocol(text)));
+    }
+    let challenge = match exchange.first(&first.data.unwrap_or_default()) {
+        Ok(challenge) => challenge,
+        Err(error) => return Ok(Err(error.into())),
+    };
+    ask(writer, Authentication::SASLContinue(Bytes::from(challenge))).await?;
+    let PgWireFrontendMessage::PasswordMessageFamily(answer) = reader.next().await? else {
+        return Ok(Err(unreadable()));
+    };
+    let Ok(last) = answer.into_sasl_response() else { return Ok(Err(unreadable())) };
+    match exchange.last(&last.data) {
+        Ok((principal, proof)) => {
+            writer.put(PgWireBackendMessage::Authentication(Authentication::SASLFinal(
+                Bytes::from(proof),
+            )));
+            Ok(Ok(principal))
+        }
+        Err(error @ AuthError::WrongScram) => Ok(Err(PgError::from(error).with_hint(
+            "a user from before this version needs a new password to log in here: \
+             `whimbrel user password NAME`",
+        ))),
+        Err(error) => Ok(Err(error.into())),
+    }
+}
+
+async fn ask(writer: &mut Writer, question: Authentication) -> Result<(), Lost> {
+    writer.put(PgWireBackendMessage::Authentication(question));
+    writer.flush().await.map_err(|_| Lost::Gone)
+}
+
+fn settings(shared: &Shared, startup: &Startup, user: &str) -> Result<Settings, PgError> {
+    let database = startup.parameters.get("database").map_or(CATALOG, String::as_str);
+    // The others are what clients send when nobody has said anything.
+    if database != CATALOG && database != "postgres" && database != user && !database.is_empty() {
+        return Err(PgError::new("3D000", format!("there is no database '{database}'")).with_hint(
+            format!("the only one is '{CATALOG}', with the schema '{DEFAULT_SCHEMA}'"),
+        ));
+    }
+    let mut settings = Settings::new(user, &shared.version);
+    for (key, value) in &startup.parameters {
+        match key.as_str() {
+            "user" | "database" => {}
+            "replication" if matches!(value.as_str(), "false" | "off" | "no" | "0") => {}
+            "replication" => return Err(PgError::unsupported("there is no replication here")),
+            "options" => {
+                for (key, value) in options(value)? {
+                    settings.set(&key, &[value])?;
+                }
+            }
+            key if key.starts_with("_pq_.") => {}
+            // The client is told which zone times are in.
+            key => drop(settings.set(key, std::slice::from_ref(value))?),
+        }
+    }
+    settings.started();
+    Ok(settings)
+}
+
+/// `-c key=value --key=value`, with backslashes before spaces that are meant.
+fn options(text: &str) -> Result<Vec<(String, String)>, PgError> {
+    let mut words = vec![String::new()];
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        let last = words.last_mut().expect("there is one at least");
+        match c {
+            '\\' => last.extend(chars.next()),
+            c if c.is_whitespace() => words.push(String::new()),
+            c => last.push(c),
+        }
+    }
+    let mut options = Vec::new();
+    let mut words = words.into_iter().filter(|word| !word.is_empty());
+    while let Some(word) = words.next() {
+        let option = match word.strip_prefix("-c") {
+            Some("") => words.next().unwrap_or_default(),
+            Some(option) => option.to_owned(),
+            None => word.strip_prefix("--").unwrap_or_default().to_owned(),
+        };
+        let Some((key, value)) = option.split_once('=') else {
+            return Err(PgError::invalid(format!("the option '{word}' is not known")));
+        };
+        let key = Words::new(key).rest().replace('-', "_");
+        options.push((key, value.to_owned()));
+    }
+    Ok(options)
+}
+
+/// Tells a client that it may begin.
+pub(super) async fn welcome(
+    writer: &mut Writer,
+    settings: &Settings,
+    seat: &Seat,
+) -> Result<(), PgError> {
+    writer.put(PgWireBackendMessage::Authentication(Authentication::Ok));
+    for name in REPORTED {
+        report(writer, settings, name);
+    }
+    let secret = SecretKey::I32(seat.secret);
+    writer.put(PgWireBackendMessage::BackendKeyData(BackendKeyData::new(seat.pid, secret)));
+    writer.put(PgWireBackendMessage::ReadyForQuery(ReadyForQuery::new(TransactionStatus::Idle)));
+    writer.flush().await
+}
+
+/// Tells a client what a setting is now.
+pub(super) fn report(writer: &mut Writer, settings: &Settings, name: &str) {
+    let value = settings.get(name).unwrap_or_default();
+    let status = ParameterStatus::new(name.to_owned(), value);
+    writer.put(PgWireBackendMessage::ParameterStatus(status));
+}
+
+/// The acceptor of encrypted connections, for a certificate and its key.
+pub(super) fn acceptor(cert: &[u8], key: &[u8]) -> Result<tokio_rustls::TlsAcceptor, String> {
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(cert)
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("the certificate cannot be read: {error}"))?;
+    let key = PrivateKeyDer::from_pem_slice(key)
+        .map_err(|error| format!("the private key cannot be read: {error}"))?;
+    let mut config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| error.to_string())?;
+    config.alpn_protocols = vec![b"postgresql".to_vec()];
+    Ok(tokio_rustls::TlsAcceptor::from(Arc::new(config)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_of_the_start_are_read() {
+        let read = options("-c search_path=a\\ b  -cdatestyle=ISO --extra-float-digits=2").unwrap();
+        let expected = [("search_path", "a b"), ("datestyle", "ISO"), ("extra_float_digits", "2")];
+        let expected: Vec<_> =
+            expected.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        assert_eq!(read, expected);
+        assert!(options("-x").is_err());
+    }
+}

@@ -1,0 +1,553 @@
+"""What the real Postgres clients see: psycopg, SQLAlchemy and psql, over `--pg-addr`."""
+
+import datetime
+import decimal
+import os
+import pathlib
+import shutil
+import subprocess
+import threading
+import time
+import uuid
+
+import psycopg
+import pytest
+import sqlalchemy
+import trustme
+from server import Server
+
+RECORDED = sorted((pathlib.Path(__file__).parent / "recorded").glob("*.sql"))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """One server for all tests that only look, or have a table of their own."""
+    server = Server(tmp_path_factory.mktemp("postgres")).start("--pg-addr", "127.0.0.1:0")
+    yield server
+    server.stop()
+
+
+def connect(server, **options):
+    options = {"dbname": "whimbrel", "user": "ada", "autocommit": True, **server.postgres, **options}
+    return psycopg.connect(**options)
+
+
+@pytest.fixture
+def pg(shared):
+    with connect(shared) as connection:
+        yield connection
+
+
+@pytest.fixture
+def table(pg):
+    """The name of a table that is not there yet."""
+    return "t_" + uuid.uuid4().hex
+
+
+def sqlstate(raised):
+    return raised.value.sqlstate
+
+
+# --- values ---------------------------------------------------------------------------------------
+
+VALUES = [
+    ("true", True),
+    ("arrow_cast(7, 'Int8')", 7),
+    ("arrow_cast(7, 'Int16')", 7),
+    ("arrow_cast(-7, 'Int32')", -7),
+    ("9223372036854775807", 9223372036854775807),
+    ("arrow_cast(255, 'UInt8')", 255),
+    ("arrow_cast(65535, 'UInt16')", 65535),
+    ("arrow_cast(4294967295, 'UInt32')", 4294967295),
+    ("arrow_cast('18446744073709551615', 'UInt64')", decimal.Decimal("18446744073709551615")),
+    ("arrow_cast(1.5, 'Float32')", 1.5),
+    ("1e300", 1e300),
+    ("CAST('-12.340' AS DECIMAL(10, 3))", decimal.Decimal("-12.340")),
+    ("'ä🐦'", "ä🐦"),
+    ("X'00ff'", b"\x00\xff"),
+    ("DATE '2024-02-29'", datetime.date(2024, 2, 29)),
+    ("TIME '12:30:00.5'", datetime.time(12, 30, 0, 500_000)),
+    ("TIMESTAMP '2024-02-29 12:30:00.5'", datetime.datetime(2024, 2, 29, 12, 30, 0, 500_000)),
+    (
+        "arrow_cast('2024-02-29T12:30:00Z', 'Timestamp(Microsecond, Some(\"UTC\"))')",
+        datetime.datetime(2024, 2, 29, 12, 30, tzinfo=datetime.timezone.utc),
+    ),
+    ("INTERVAL '1 day 2 hours'", datetime.timedelta(days=1, hours=2)),
+    ("[1, NULL, 3]", [1, None, 3]),
+    ("['a b', 'c\"d', '']", ["a b", 'c"d', ""]),
+    ("named_struct('a', 1, 'b', 'x')", {"a": 1, "b": "x"}),
+    ("map(['k'], [7])", {"k": 7}),
+    ("NULL", None),
+]
+
+
+@pytest.mark.parametrize("binary", [False, True], ids=["text", "binary"])
+@pytest.mark.parametrize(("sql", "expected"), VALUES, ids=[sql for sql, _ in VALUES])
+def test_a_value_of_each_type_arrives_in_both_forms(pg, sql, expected, binary):
+    row = pg.execute(f"SELECT {sql} AS v", binary=binary, prepare=binary).fetchone()
+    assert row[0] == expected
+
+
+PARAMETERS = [
+    ("BOOLEAN", True),
+    ("SMALLINT", -7),
+    ("BIGINT", 2**40),
+    ("DOUBLE", 1.25),
+    ("DECIMAL(20, 4)", decimal.Decimal("-12345.6700")),
+    ("VARCHAR", "it's ä"),
+    ("BYTEA", b"\x00\xff"),
+    ("DATE", datetime.date(2024, 2, 29)),
+    ("TIMESTAMP", datetime.datetime(1969, 12, 31, 23, 59, 59, 999_999)),
+    ("BIGINT", None),
+]
+
+
+@pytest.mark.parametrize("form", ["%t", "%b"], ids=["text", "binary"])
+@pytest.mark.parametrize(("kind", "value"), PARAMETERS, ids=[kind for kind, _ in PARAMETERS])
+def test_a_parameter_of_each_type_is_stored(pg, table, kind, value, form):
+    pg.execute(f"CREATE TABLE {table} (v {kind})")
+    done = pg.execute(f"INSERT INTO {table} VALUES ({form})", (value,))
+    assert (done.statusmessage, done.rowcount) == ("INSERT 0 1", 1)
+    assert pg.execute(f"SELECT v FROM {table}").fetchall() == [(value,)]
+    if value is not None:
+        found = pg.execute(f"SELECT count(*) FROM {table} WHERE v = {form}", (value,)).fetchone()
+        assert found == (1,)
+
+
+def test_lists_are_parameters_too(pg):
+    query = "SELECT a FROM (VALUES (1), (2), (3)) AS t (a) WHERE a = ANY(%s) ORDER BY a"
+    assert pg.execute(query, ([1, 3, 9],)).fetchall() == [(1,), (3,)]
+
+
+# --- statements -----------------------------------------------------------------------------------
+
+
+def test_tags_and_counts_are_those_of_postgres(pg, table):
+    for sql, tag in [
+        (f"CREATE TABLE {table} (a BIGINT, b VARCHAR)", "CREATE TABLE"),
+        (f"INSERT INTO {table} VALUES (1, 'x'), (2, 'y')", "INSERT 0 2"),
+        (f"UPDATE {table} SET b = 'z' WHERE a = 1", "UPDATE 1"),
+        (f"SELECT * FROM {table}", "SELECT 2"),
+        (f"DELETE FROM {table} WHERE a = 2", "DELETE 1"),
+        (f"TRUNCATE {table}", "TRUNCATE TABLE"),
+        (f"DROP TABLE {table}", "DROP TABLE"),
+    ]:
+        assert pg.execute(sql).statusmessage == tag
+
+
+def test_several_statements_at_once_are_run_in_their_order(pg):
+    cursor = pg.execute("SELECT 1; SELECT ';' ; -- nothing\n SELECT 3")
+    answers = [cursor.fetchall()]
+    while cursor.nextset():
+        answers.append(cursor.fetchall())
+    assert answers == [[(1,)], [(";",)], [(3,)]]
+
+
+ERRORS = [
+    ("SELEC 1", "42601"),
+    ("SELECT * FROM no_such_table", "42P01"),
+    ("SELECT 1; SELECT no_such_column", "42000"),
+    ("CREATE SCHEMA main", "42710"),
+    ("DROP SCHEMA no_such_schema", "42704"),
+    ("CREATE INDEX i ON t (a)", "0A000"),
+    ("COPY no_such_table FROM STDIN", "42P01"),
+    ("SET no_such_setting = 1", "42704"),
+    ("SET client_encoding = 'LATIN1'", "0A000"),
+    ("FETCH 1 FROM nothing", "34000"),
+    ("DEALLOCATE nothing", "26000"),
+]
+
+
+@pytest.mark.parametrize(("sql", "code"), ERRORS, ids=[sql for sql, _ in ERRORS])
+def test_errors_have_their_sqlstate_and_the_session_goes_on(pg, sql, code):
+    with pytest.raises(psycopg.Error) as raised:
+        pg.execute(sql)
+    assert sqlstate(raised) == code, raised.value
+    assert pg.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_syntax_error_points_at_its_word(pg):
+    with pytest.raises(psycopg.errors.SyntaxError) as raised:
+        pg.execute("SELECT 'ä';\n  SELEC 1")
+    assert raised.value.diag.statement_position == "15"
+
+
+def test_an_error_in_the_extended_protocol_skips_to_the_next_sync(pg):
+    with pytest.raises(psycopg.Error), pg.pipeline():
+        pg.execute("SELECT %s", (1,))
+        pg.execute("SELECT no_such_column WHERE 1 = %s", (1,))
+        pg.execute("SELECT %s", (3,))
+    assert pg.execute("SELECT %s::bigint", (4,)).fetchone() == (4,)
+
+
+def test_a_prepared_statement_is_run_again_and_sees_the_newest_rows(pg, table):
+    pg.execute(f"CREATE TABLE {table} (a BIGINT)")
+    query = f"SELECT count(*) FROM {table} WHERE a > %s"
+    assert pg.execute(query, (0,), prepare=True).fetchone() == (0,)
+    pg.execute(f"INSERT INTO {table} VALUES (1), (2)")
+    assert pg.execute(query, (1,), prepare=True).fetchone() == (1,)
+
+
+# --- blocks ---------------------------------------------------------------------------------------
+
+
+def test_a_block_reads_and_does_not_write(shared, pg, table):
+    pg.execute(f"CREATE TABLE {table} (a BIGINT)")
+    with connect(shared, autocommit=False) as reader:
+        assert reader.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+        reader.rollback()
+        with pytest.raises(psycopg.errors.FeatureNotSupported) as raised:
+            reader.execute(f"INSERT INTO {table} VALUES (1)")
+        assert "autocommit" in raised.value.diag.message_hint
+        with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+            reader.execute("SELECT 1")
+        reader.rollback()
+        assert reader.execute("SELECT 1").fetchone() == (1,)
+        reader.commit()
+    assert pg.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+
+
+def test_more_isolation_than_there_is_is_refused(shared):
+    with connect(shared, autocommit=False) as connection:
+        connection.isolation_level = psycopg.IsolationLevel.SERIALIZABLE
+        with pytest.raises(psycopg.errors.FeatureNotSupported):
+            connection.execute("SELECT 1")
+
+
+def test_a_read_only_session_writes_nothing(pg, table):
+    pg.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        pg.execute(f"CREATE TABLE {table} (a BIGINT)")
+
+
+# --- rows ------------------------------------------------------------------------------------------
+
+
+def test_a_cursor_of_the_server_gives_rows_a_few_at_a_time(shared):
+    with connect(shared, autocommit=False) as connection, connection.cursor("c") as cursor:
+        cursor.itersize = 1000
+        cursor.execute("SELECT value FROM generate_series(1, 9999) WHERE value <= %s ORDER BY value", (2500,))
+        assert cursor.fetchone() == (1,)
+        assert cursor.fetchmany(3) == [(2,), (3,), (4,)]
+        assert len(cursor.fetchall()) == 2496
+
+
+def test_a_large_result_waits_for_a_slow_reader(shared):
+    """Rows of some gigabytes: they are neither collected by the server, nor is it in the reader's hands."""
+    with connect(shared) as connection:
+        cursor = connection.cursor()
+        rows = cursor.stream("SELECT value, repeat('x', 1000) FROM generate_series(1, 3000000)")
+        for _ in range(3):
+            next(rows)
+        time.sleep(1)
+        status = pathlib.Path(f"/proc/{shared.process.pid}/status")
+        if status.exists():
+            resident = [line for line in status.read_text().splitlines() if line.startswith("VmRSS")]
+            assert int(resident[0].split()[1]) < 2_000_000, resident
+        rows.close()
+        with connect(shared) as other:
+            assert other.execute("SELECT 1").fetchone() == (1,)
+
+
+def running(pg, text):
+    query = "SELECT count(*) FROM system.queries WHERE state = 'RUNNING' AND sql LIKE %s AND sql NOT LIKE %s"
+    return pg.execute(query, (f"%{text}%", "%system.queries%")).fetchone()[0]
+
+
+def eventually(holds):
+    last = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < last, "it does not come to be"
+        time.sleep(0.05)
+
+
+SLOW = "SELECT count(*) AS {name} FROM generate_series(1, 3000000) a, generate_series(1, 3000000) b WHERE a.value % 7 = b.value % 11"
+
+
+def test_cancel_ends_what_runs_and_the_session_goes_on(shared, pg):
+    with connect(shared) as connection:
+        failed = []
+
+        def work():
+            try:
+                connection.execute(SLOW.format(name="to_cancel"))
+            except psycopg.Error as error:
+                failed.append(error)
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        eventually(lambda: running(pg, "to_cancel") == 1)
+        connection.cancel()
+        worker.join(30)
+        assert isinstance(failed[0], psycopg.errors.QueryCanceled), failed
+        eventually(lambda: running(pg, "to_cancel") == 0)
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_what_a_client_ran_ends_when_it_goes_away(shared, pg):
+    connection = connect(shared)
+    connection.pgconn.send_query(SLOW.format(name="left_alone").encode())
+    eventually(lambda: running(pg, "left_alone") == 1)
+    connection.close()
+    eventually(lambda: running(pg, "left_alone") == 0)
+
+
+def test_statement_timeout_ends_a_statement(pg):
+    pg.execute("SET statement_timeout = '200ms'")
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        pg.execute(SLOW.format(name="too_slow"))
+    pg.execute("RESET statement_timeout")
+
+
+# --- COPY ------------------------------------------------------------------------------------------
+
+
+def test_copy_in_and_out_gives_back_the_same_rows(pg, table):
+    rows = [(n, f"a\tb\n{n}\\N", None if n % 3 else n / 4, b"\x00\xff", n % 2 == 0) for n in range(20_000)]
+    pg.execute(f"CREATE TABLE {table} (a BIGINT, b VARCHAR, c DOUBLE, d BYTEA, e BOOLEAN)")
+    with pg.cursor() as cursor:
+        with cursor.copy(f"COPY {table} (a, b, c, d, e) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+        assert cursor.statusmessage == "COPY 20000"
+        assert pg.execute(f"SELECT count(*) FROM {table}").fetchone() == (20_000,)
+        for options in ["", "(FORMAT csv, HEADER)"]:
+            with cursor.copy(f"COPY (SELECT * FROM {table} ORDER BY a) TO STDOUT {options}") as copy:
+                data = b"".join(bytes(piece) for piece in copy)
+            other = f"{table}_{'csv' if options else 'text'}"
+            pg.execute(f"CREATE TABLE {other} (a BIGINT, b VARCHAR, c DOUBLE, d BYTEA, e BOOLEAN)")
+            with cursor.copy(f"COPY {other} FROM STDIN {options}") as copy:
+                copy.write(data)
+            assert pg.execute(f"SELECT * FROM {other} ORDER BY a").fetchall() == rows
+    with pg.cursor() as cursor, cursor.copy(f"COPY {table} (a) TO STDOUT (FORMAT binary)") as copy:
+        copy.set_types(["int8"])
+        assert sorted(row[0] for row in copy.rows()) == list(range(20_000))
+    pg.execute(f"TRUNCATE {table}")
+    with pg.cursor() as cursor, cursor.copy(f"COPY {table} FROM STDIN (FORMAT binary)") as copy:
+        copy.set_types(["int8", "text", "float8", "bytea", "bool"])
+        for row in rows:
+            copy.write_row(row)
+    assert pg.execute(f"SELECT * FROM {table} ORDER BY a").fetchall() == rows
+
+
+def test_a_copy_that_fails_or_breaks_off_writes_nothing(shared, pg, table):
+    pg.execute(f"CREATE TABLE {table} (a BIGINT NOT NULL)")
+    for text, code in [("1\nx\n", "22P04"), ("1\t2\n", "22P04"), ("1\n\\N\n", None)]:
+        with pytest.raises(psycopg.Error) as raised, pg.cursor() as cursor:
+            with cursor.copy(f"COPY {table} FROM STDIN") as copy:
+                copy.write(text)
+        assert code is None or sqlstate(raised) == code, raised.value
+    with pytest.raises(ZeroDivisionError), pg.cursor() as cursor:
+        with cursor.copy(f"COPY {table} FROM STDIN") as copy:
+            copy.write("1\n" * 100_000)
+            raise ZeroDivisionError
+    connection = connect(shared)
+    connection.pgconn.exec_(f"COPY {table} FROM STDIN".encode())
+    connection.pgconn.put_copy_data(b"1\n" * 100_000)
+    connection.pgconn.finish()
+    eventually(lambda: running(pg, table) == 0)
+    assert pg.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+
+
+# --- what tools ask -------------------------------------------------------------------------------
+
+
+def statements(path):
+    text = "\n".join(line for line in path.read_text().splitlines() if not line.startswith("--"))
+    return [statement.strip() for statement in text.split(";\n") if statement.strip()]
+
+
+@pytest.mark.parametrize(
+    ("tool", "sql"),
+    [(path.stem, sql.rstrip(";")) for path in RECORDED for sql in statements(path)],
+    ids=lambda value: value[:60] if isinstance(value, str) else value,
+)
+def test_what_a_tool_sends_is_answered(pg, tool, sql):
+    pg.execute("CREATE TABLE IF NOT EXISTS orders (id BIGINT, note VARCHAR, PRIMARY KEY (id))")
+    pg.execute(sql)
+
+
+def test_the_catalog_tells_of_tables_columns_and_keys(pg, table):
+    pg.execute(f"CREATE TABLE {table} (id BIGINT, price DECIMAL(10, 2), tags VARCHAR, PRIMARY KEY (id))")
+    columns = pg.execute(
+        """SELECT a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a
+           WHERE a.attrelid = %s::regclass AND a.attnum > 0 ORDER BY a.attnum""",
+        (table,),
+    ).fetchall()
+    assert columns == [("id", "bigint"), ("price", "numeric(10,2)"), ("tags", "text")]
+    key = pg.execute(
+        "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'p'",
+        (table,),
+    ).fetchone()
+    assert key == ("PRIMARY KEY (id)",)
+    kind = pg.execute("SELECT relkind FROM pg_class WHERE relname = %s", (table,)).fetchone()
+    assert kind == ("r",)
+    who = pg.execute("SELECT current_database(), current_schema(), pg_backend_pid()").fetchone()
+    assert who == ("whimbrel", "main", pg.info.backend_pid)
+
+
+def test_flight_sees_nothing_of_it(shared):
+    with shared.connect() as connection, connection.cursor() as cursor:
+        with pytest.raises(Exception, match="pg_class"):
+            cursor.execute("SELECT * FROM pg_catalog.pg_class")
+        with pytest.raises(Exception, match="pg_backend_pid"):
+            cursor.execute("SELECT pg_backend_pid()")
+
+
+def test_sqlalchemy_looks_around_and_writes(shared, table):
+    place = "{host}:{port}".format(**shared.postgres)
+    engine = sqlalchemy.create_engine(
+        f"postgresql+psycopg://ada@{place}/whimbrel", isolation_level="AUTOCOMMIT"
+    )
+    metadata = sqlalchemy.MetaData()
+    orders = sqlalchemy.Table(
+        table,
+        metadata,
+        sqlalchemy.Column("id", sqlalchemy.BigInteger, autoincrement=False),
+        sqlalchemy.Column("note", sqlalchemy.Text),
+        sqlalchemy.Column("price", sqlalchemy.Numeric(10, 2)),
+    )
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(f"CREATE TABLE {table} (id BIGINT, note VARCHAR, price DECIMAL(10, 2), PRIMARY KEY (id))"))
+        rows = [{"id": 1, "note": "x", "price": decimal.Decimal("1.50")}, {"id": 2, "note": None, "price": None}]
+        connection.execute(orders.insert(), rows)
+        found = connection.execute(orders.select().order_by(orders.c.id)).mappings().all()
+        assert [dict(row) for row in found] == rows
+    inspector = sqlalchemy.inspect(engine)
+    assert table in inspector.get_table_names()
+    assert inspector.has_table(table)
+    assert "main" in inspector.get_schema_names()
+    columns = inspector.get_columns(table)
+    assert [(column["name"], str(column["type"])) for column in columns] == [
+        ("id", "BIGINT"),
+        ("note", "TEXT"),
+        ("price", "NUMERIC(10, 2)"),
+    ]
+    assert inspector.get_pk_constraint(table)["constrained_columns"] == ["id"]
+    assert inspector.get_foreign_keys(table) == []
+    engine.dispose()
+
+
+PSQL = os.environ.get("WHIMBREL_TEST_PSQL") or shutil.which("psql") or "psql"
+
+
+def test_psql_shows_tables_and_their_columns(shared, pg, table):
+    pg.execute(f"CREATE TABLE {table} (id BIGINT, price DECIMAL(10, 2), PRIMARY KEY (id))")
+
+    def psql(command):
+        place = ["-h", shared.postgres["host"], "-p", str(shared.postgres["port"])]
+        done = subprocess.run(
+            [PSQL, "-X", *place, "-d", "whimbrel", "-U", "ada", "-c", command],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={k: v for k, v in os.environ.items() if not k.startswith("PG")},
+        )
+        assert done.returncode == 0 and "ERROR" not in done.stderr, done.stderr
+        return done.stdout
+
+    assert table in psql("\\dt")
+    described = psql(f"\\d {table}")
+    assert "numeric(10,2)" in described and f'"{table}_pkey" PRIMARY KEY' in described
+    for command in ["\\d", "\\dv", "\\dn", "\\l", "\\du", "\\df", "\\di", "\\dT", "\\conninfo"]:
+        psql(command)
+
+
+# --- who may come in ------------------------------------------------------------------------------
+
+
+def test_a_password_is_asked_for_when_there_are_users(stopped):
+    stopped.add_user("ann", "pä55")
+    stopped.start("--pg-addr", "127.0.0.1:0")
+    with connect(stopped, user="ann", password="pä55") as connection:
+        assert connection.execute("SELECT current_user").fetchone() == ("ann",)
+    texts = set()
+    for user, password in [("ann", "wrong"), ("nobody", "pä55"), ("ann", "")]:
+        with pytest.raises(psycopg.OperationalError) as raised:
+            connect(stopped, user=user, password=password)
+        if password:
+            texts.add(str(raised.value).split("FATAL:")[-1])
+    assert len(texts) == 1 and "wrong user name or password" in texts.pop()
+
+
+def test_what_is_not_granted_is_not_there(stopped):
+    stopped.add_user("root", "pw")
+    stopped.add_user("bob", "pw")
+    stopped.start("--pg-addr", "127.0.0.1:0")
+    named = "SELECT count(*) FROM pg_catalog.pg_class WHERE relname = 'kept'"
+    with connect(stopped, user="root", password="pw") as root, connect(stopped, user="bob", password="pw") as bob:
+        root.execute("CREATE TABLE kept AS SELECT 1 AS a, 2 AS b")
+        assert bob.execute(named).fetchone() == (0,)
+        with pytest.raises(psycopg.Error) as raised:
+            bob.execute("SELECT * FROM kept")
+        assert sqlstate(raised) == "42P01"
+        with pytest.raises(psycopg.Error) as raised, bob.cursor().copy("COPY kept FROM STDIN") as copy:
+            copy.write_row((3, 4))
+        assert sqlstate(raised) == "42P01"
+        root.execute("GRANT SELECT (a) ON kept TO bob")
+        assert bob.execute(named).fetchone() == (1,)
+        assert bob.execute("SELECT * FROM kept").fetchall() == [(1,)]
+        with pytest.raises(psycopg.Error) as raised:
+            bob.execute("INSERT INTO kept VALUES (3, 4)")
+        assert sqlstate(raised) == "42501"
+        with pytest.raises(psycopg.Error) as raised, bob.cursor().copy("COPY kept FROM STDIN") as copy:
+            copy.write_row((3,))
+        assert sqlstate(raised) == "42501"
+
+
+def test_tls_is_taken_and_nothing_else_when_it_is_on(stopped, tmp_path):
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1", "localhost")
+    key, cert, root = tmp_path / "key.pem", tmp_path / "cert.pem", tmp_path / "root.pem"
+    issued.private_key_pem.write_to_path(key)
+    issued.cert_chain_pems[0].write_to_path(cert)
+    authority.cert_pem.write_to_path(root)
+    stopped.environment |= {"WHIMBREL__SERVER__TLS_CERT": str(cert), "WHIMBREL__SERVER__TLS_KEY": str(key)}
+    stopped.add_user("ann", "pw")
+    stopped.start("--pg-addr", "127.0.0.1:0")
+    for mode in ["require", "verify-full"]:
+        with connect(stopped, user="ann", password="pw", sslmode=mode, sslrootcert=root) as connection:
+            assert connection.pgconn.ssl_in_use
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+    with pytest.raises(psycopg.OperationalError, match="encrypted"):
+        connect(stopped, user="ann", password="pw", sslmode="disable")
+
+
+def test_another_database_is_refused(shared):
+    with pytest.raises(psycopg.OperationalError, match="there is no database 'nowhere'"):
+        connect(shared, dbname="nowhere")
+
+
+def test_one_connection_too_many_is_told_so(stopped):
+    stopped.environment["WHIMBREL__SERVER__PG_CONNECTIONS_MAX"] = "2"
+    stopped.start("--pg-addr", "127.0.0.1:0")
+    with connect(stopped), connect(stopped) as second:
+        with pytest.raises(psycopg.OperationalError, match="too many connections"):
+            connect(stopped)
+        assert second.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_sleeping_session_is_ended(stopped):
+    stopped.environment["WHIMBREL__SERVER__PG_IDLE_TIMEOUT"] = "300ms"
+    stopped.start("--pg-addr", "127.0.0.1:0")
+    with connect(stopped) as connection:
+        time.sleep(1)
+        with pytest.raises(psycopg.Error) as raised:
+            connection.execute("SELECT 1")
+        assert sqlstate(raised) == "57P05"
+
+
+def test_at_shutdown_what_runs_ends_and_what_sleeps_is_told(stopped):
+    stopped.start("--pg-addr", "127.0.0.1:0")
+    with connect(stopped) as idle, connect(stopped) as busy:
+        answers = []
+        slow = "SELECT count(*) AS at_shutdown FROM generate_series(1, 6000) a, generate_series(1, 6000) b WHERE a.value % 7 = b.value % 11"
+        worker = threading.Thread(target=lambda: answers.append(busy.execute(slow).fetchone()))
+        worker.start()
+        eventually(lambda: running(idle, "at_shutdown") == 1 or answers)
+        stopped.stop()
+        worker.join(30)
+        assert answers and answers[0][0] > 0
+        with pytest.raises(psycopg.Error) as raised:
+            idle.execute("SELECT 1")
+        assert sqlstate(raised) == "57P01"
