@@ -6,11 +6,14 @@
 
 mod admit;
 mod answer;
+pub mod audit;
 mod authorize;
 mod barrier;
+mod bounds;
 mod caller;
 mod care;
 mod command;
+pub mod credentials;
 pub mod describe;
 pub mod error;
 pub mod handles;
