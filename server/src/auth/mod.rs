@@ -6,6 +6,7 @@
 mod basic;
 mod error;
 mod password;
+mod peer;
 mod recent;
 mod scram;
 mod stored;
@@ -26,12 +27,13 @@ use model::{principal::Principal, time::Timestamp};
 use parking_lot::Mutex;
 use query::audit::AuditTrail;
 use rt::clock::Clock;
-use tonic::metadata::MetadataMap;
+use tonic::{Extensions, metadata::MetadataMap};
 
 use basic::Credentials;
 pub use error::AuthError;
 use password::Passwords;
 pub use password::hash_password;
+pub use peer::Peer;
 pub use scram::{Exchange, scram_verifier};
 pub(crate) use scram::{MECHANISM as SCRAM, same};
 use stored::{ApiTokens, is_stored_token};
@@ -112,9 +114,14 @@ impl Authenticator {
         }
     }
 
-    /// Who sent a request with these headers. Without users everybody is anonymous, whatever they
-    /// send; else `Basic` and `Bearer` are understood and everything else is refused.
-    pub async fn authenticate(&self, headers: &MetadataMap) -> Result<Principal, AuthError> {
+    /// Who sent a request with these headers over a connection with these facts, see [`Peer`].
+    /// Without users everybody is anonymous, whatever they send; else `Basic` and `Bearer` are
+    /// understood and everything else is refused.
+    pub async fn authenticate(
+        &self,
+        headers: &MetadataMap,
+        _connection: &Extensions,
+    ) -> Result<Principal, AuthError> {
         if !self.has_users().await? {
             return Ok(Principal::anonymous());
         }
@@ -159,6 +166,7 @@ impl Authenticator {
     pub async fn login(
         &self,
         headers: &MetadataMap,
+        _connection: &Extensions,
         user_password: Option<(String, Secret)>,
     ) -> Result<Login, AuthError> {
         if !self.has_users().await? {

@@ -145,17 +145,17 @@ fn bearer(login: &Login) -> MetadataMap {
 async fn without_users_everybody_is_anonymous_whatever_they_send() {
     let fixture = without_users();
     for headers in [MetadataMap::new(), basic("ann:x"), headers("Bearer x"), headers("nonsense")] {
-        let principal = fixture.auth.authenticate(&headers).await.unwrap();
+        let principal = fixture.auth.authenticate(&headers, &Extensions::new()).await.unwrap();
         assert_eq!(principal, Principal::anonymous());
     }
-    let login = fixture.auth.login(&MetadataMap::new(), None).await.unwrap();
+    let login = fixture.auth.login(&MetadataMap::new(), &Extensions::new(), None).await.unwrap();
     assert_eq!(login.principal, Principal::anonymous());
 }
 
 #[tokio::test]
 async fn the_first_user_ends_anonymity_and_the_tokens_of_before_open_nothing() {
     let fixture = without_users();
-    let login = fixture.auth.login(&MetadataMap::new(), None).await.unwrap();
+    let login = fixture.auth.login(&MetadataMap::new(), &Extensions::new(), None).await.unwrap();
     let user = User {
         name: "ann".to_owned(),
         password_hash: Some(hash_password("pw").unwrap()),
@@ -163,19 +163,19 @@ async fn the_first_user_ends_anonymity_and_the_tokens_of_before_open_nothing() {
     };
     fixture.users.add_user(&user).await.unwrap();
     fixture.clock.advance(Duration::from_secs(2));
-    let nobody = fixture.auth.authenticate(&MetadataMap::new()).await;
+    let nobody = fixture.auth.authenticate(&MetadataMap::new(), &Extensions::new()).await;
     assert!(matches!(nobody, Err(AuthError::Missing)));
-    let early = fixture.auth.authenticate(&bearer(&login)).await;
+    let early = fixture.auth.authenticate(&bearer(&login), &Extensions::new()).await;
     assert!(matches!(early, Err(AuthError::UnknownToken)));
 }
 
 #[tokio::test]
 async fn a_right_password_gives_a_token_that_works() {
     let fixture = with_ann().await;
-    let login = fixture.auth.login(&basic("ann:pw"), None).await.unwrap();
-    let principal = fixture.auth.authenticate(&bearer(&login)).await.unwrap();
+    let login = fixture.auth.login(&basic("ann:pw"), &Extensions::new(), None).await.unwrap();
+    let principal = fixture.auth.authenticate(&bearer(&login), &Extensions::new()).await.unwrap();
     assert_eq!(principal, Principal::verified("ann"));
-    let again = fixture.auth.login(&bearer(&login), None).await.unwrap();
+    let again = fixture.auth.login(&bearer(&login), &Extensions::new(), None).await.unwrap();
     assert_eq!(again.token, login.token);
 }
 
@@ -184,7 +184,7 @@ async fn wrong_password_and_unknown_user_look_the_same() {
     let fixture = with_ann().await;
     let mut texts = Vec::new();
     for pair in ["ann:no", "bob:pw", "nobody:nobody", "ann:"] {
-        let error = fixture.auth.authenticate(&basic(pair)).await.unwrap_err();
+        let error = fixture.auth.authenticate(&basic(pair), &Extensions::new()).await.unwrap_err();
         assert_eq!(error.code(), model::code::Code::Unauthenticated, "{pair}");
         texts.push(error.to_string());
     }
@@ -195,7 +195,8 @@ async fn wrong_password_and_unknown_user_look_the_same() {
 async fn payload_credentials_are_used_when_there_is_no_header() {
     let fixture = with_ann().await;
     let pair = ("ann".to_owned(), Secret::new("pw"));
-    let login = fixture.auth.login(&MetadataMap::new(), Some(pair)).await.unwrap();
+    let login =
+        fixture.auth.login(&MetadataMap::new(), &Extensions::new(), Some(pair)).await.unwrap();
     assert_eq!(login.principal, Principal::verified("ann"));
 }
 
@@ -203,35 +204,35 @@ async fn payload_credentials_are_used_when_there_is_no_header() {
 async fn a_password_that_was_right_is_not_hashed_with_each_call() {
     let fixture = with_ann().await;
     for _ in 0..5 {
-        fixture.auth.authenticate(&basic("ann:pw")).await.unwrap();
+        fixture.auth.authenticate(&basic("ann:pw"), &Extensions::new()).await.unwrap();
     }
     assert_eq!(fixture.users.reads.load(Ordering::SeqCst), 1);
     fixture.clock.advance(Duration::from_secs(31));
-    fixture.auth.authenticate(&basic("ann:pw")).await.unwrap();
+    fixture.auth.authenticate(&basic("ann:pw"), &Extensions::new()).await.unwrap();
     assert_eq!(fixture.users.reads.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]
 async fn a_token_lives_as_long_as_it_is_used() {
     let fixture = with_ann().await;
-    let login = fixture.auth.login(&basic("ann:pw"), None).await.unwrap();
+    let login = fixture.auth.login(&basic("ann:pw"), &Extensions::new(), None).await.unwrap();
     for _ in 0..3 {
         fixture.clock.advance(Duration::from_secs(500));
-        fixture.auth.authenticate(&bearer(&login)).await.unwrap();
+        fixture.auth.authenticate(&bearer(&login), &Extensions::new()).await.unwrap();
     }
     fixture.clock.advance(Duration::from_secs(601));
-    let late = fixture.auth.authenticate(&bearer(&login)).await;
+    let late = fixture.auth.authenticate(&bearer(&login), &Extensions::new()).await;
     assert!(matches!(late, Err(AuthError::UnknownToken)));
 }
 
 #[tokio::test]
 async fn a_new_password_ends_the_tokens_of_the_old_one() {
     let fixture = with_ann().await;
-    let login = fixture.auth.login(&basic("ann:pw"), None).await.unwrap();
+    let login = fixture.auth.login(&basic("ann:pw"), &Extensions::new(), None).await.unwrap();
     let hash = hash_password("other").unwrap();
     fixture.users.set_password_hash("ann", &hash, "").await.unwrap();
     fixture.clock.advance(Duration::from_secs(61));
-    let old = fixture.auth.authenticate(&bearer(&login)).await;
+    let old = fixture.auth.authenticate(&bearer(&login), &Extensions::new()).await;
     assert!(matches!(old, Err(AuthError::UnknownToken)));
 }
 
@@ -240,17 +241,18 @@ async fn the_oldest_token_makes_room() {
     let fixture = with_ann().await;
     let mut logins = Vec::new();
     for _ in 0..3 {
-        logins.push(fixture.auth.login(&basic("ann:pw"), None).await.unwrap());
+        logins.push(fixture.auth.login(&basic("ann:pw"), &Extensions::new(), None).await.unwrap());
     }
-    assert!(fixture.auth.authenticate(&bearer(&logins[0])).await.is_err());
-    assert!(fixture.auth.authenticate(&bearer(&logins[2])).await.is_ok());
+    assert!(fixture.auth.authenticate(&bearer(&logins[0]), &Extensions::new()).await.is_err());
+    assert!(fixture.auth.authenticate(&bearer(&logins[2]), &Extensions::new()).await.is_ok());
 }
 
 #[tokio::test]
 async fn an_unreachable_catalog_lets_nobody_in() {
     let fixture = without_users();
     fixture.users.broken.store(true, Ordering::SeqCst);
-    let error = fixture.auth.authenticate(&MetadataMap::new()).await.unwrap_err();
+    let error =
+        fixture.auth.authenticate(&MetadataMap::new(), &Extensions::new()).await.unwrap_err();
     assert_eq!(error.code(), model::code::Code::Unavailable);
 }
 
