@@ -191,11 +191,8 @@ impl Server {
             None => None,
         };
         let lake = Arc::new(open_lake(config).await?);
-        let audit = AuditTrail::start(
-            Arc::clone(&catalog),
-            Arc::clone(&clock),
-            config.audit.options(),
-        );
+        let audit =
+            AuditTrail::start(Arc::clone(&catalog), Arc::clone(&clock), config.audit.options());
         let auth = Authenticator::new(
             Arc::clone(&catalog),
             Arc::clone(&clock),

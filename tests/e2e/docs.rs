@@ -7,7 +7,15 @@
 
 use std::path::Path;
 
-use whimbrel_tests::{client::Client, eventually::eventually, process::Server};
+use whimbrel_tests::{
+    eventually::eventually,
+    process::{Options, Server},
+};
+
+use crate::users::{login, with_users};
+
+/// Who types the examples: an admin.
+const USER: (&str, &str) = ("ada", "secret");
 
 /// A block of a page.
 #[derive(Debug, Default)]

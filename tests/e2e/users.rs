@@ -170,10 +170,10 @@ async fn a_token_opens_the_server_until_it_is_dropped() {
     let mut as_password = Client::connect(&server).await.with_authorization(&as_password);
     for robot in [&mut as_bearer, &mut as_password] {
         assert_eq!(robot.query("SELECT current_user() || sum(a) FROM t").await.cell(), "robot1");
-        robot.query_failure("CREATE TOKEN more FOR USER root").await.expect(
-            Code::PermissionDenied,
-            &["'robot' may not do that for somebody else"],
-        );
+        robot
+            .query_failure("CREATE TOKEN more FOR USER root")
+            .await
+            .expect(Code::PermissionDenied, &["'robot' may not do that for somebody else"]);
     }
     let used = "SELECT count(*) FROM system.tokens WHERE last_used_at IS NOT NULL";
     assert_eq!(root.query(used).await.cell(), "1");
@@ -187,7 +187,8 @@ async fn a_token_opens_the_server_until_it_is_dropped() {
     .expect(Code::Unauthenticated, &["log in again"]);
 
     // It is nowhere: not in a log, not in what the server keeps.
-    let shown = "SELECT count(*) FROM system.queries WHERE sql LIKE '%whb_%' AND sql NOT LIKE '%LIKE%'";
+    let shown =
+        "SELECT count(*) FROM system.queries WHERE sql LIKE '%whb_%' AND sql NOT LIKE '%LIKE%'";
     assert_eq!(root.query(shown).await.cell(), "0");
     let options = server.stop();
     for file in ["catalog.sqlite", "catalog.sqlite-wal"] {
@@ -257,6 +258,7 @@ async fn the_audit_trail_outlives_the_server_and_knows_who_knocked() {
             "root QUERY SUCCEEDED SELECT 42 FROM t 1",
         ]
     );
-    let from = root.query("SELECT count(*) FROM system.audit WHERE client LIKE 'flight 127.0.0.1:%'");
+    let from =
+        root.query("SELECT count(*) FROM system.audit WHERE client LIKE 'flight 127.0.0.1:%'");
     assert!(from.await.cell().parse::<u64>().unwrap() >= 4);
 }

@@ -108,9 +108,8 @@ impl<D: Database> Grants for SqlCatalog<D> {
     async fn limits(&self) -> Result<BTreeMap<String, RoleLimits>, CatalogError> {
         let sql = sql!("SELECT name, limits FROM roles WHERE limits <> '{}' ORDER BY name");
         let rows = self.db.rows("list the limits of roles", sql, values![]).await?;
-        let of_role = |mut row: Row| {
-            Ok((row.text("role")?, read_limits(&row.text("limits of a role")?)?))
-        };
+        let of_role =
+            |mut row: Row| Ok((row.text("role")?, read_limits(&row.text("limits of a role")?)?));
         rows.into_iter().map(of_role).collect()
     }
 

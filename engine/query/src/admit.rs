@@ -55,8 +55,7 @@ impl Admission {
         // Everybody asks in the order of the names, and of the server last: nobody waits in a circle,
         // and who waits for a role keeps nothing from others.
         for (role, running_max, limits) in bounds.gates() {
-            let bound =
-                |limit, value| Bound { role: role.to_owned(), limit, value };
+            let bound = |limit, value| Bound { role: role.to_owned(), limit, value };
             let waiting_max = limits.get(Limit::Queue);
             let queue = Queue {
                 waiting_max: waiting_max.map_or(self.waiting_max, to_usize),

@@ -114,7 +114,8 @@ async fn meet(
         }
         Need::Be(user) if user.is_none_or(|user| user == rights.name()) => return Ok(()),
         Need::Be(_) => {
-            let hint = "everybody may for themselves, and members of the role 'admin' for everybody";
+            let hint =
+                "everybody may for themselves, and members of the role 'admin' for everybody";
             return Err(denied(rights, "do that for somebody else", hint));
         }
         Need::Everywhere(privilege) if rights.allows_everywhere(privilege) => return Ok(()),

@@ -32,6 +32,8 @@ pub enum QueryError {
         name: ObjectName,
         /// The most similar name that does exist.
         nearest: Option<String>,
+        /// Whether it does exist, and the caller may not know of it: for the audit trail alone.
+        is_hidden: bool,
     },
     /// The caller, or the owner of what it uses, may not do that.
     #[error("'{who}' may not {what}")]
@@ -185,7 +187,9 @@ impl QueryError {
             }
             Self::RoleLimit { role, .. } => {
                 let role = model::name::quote(role);
-                Some(format!("SHOW LIMITS lists them; an admin can ALTER ROLE {role} SET LIMITS (…)"))
+                Some(format!(
+                    "SHOW LIMITS lists them; an admin can ALTER ROLE {role} SET LIMITS (…)"
+                ))
             }
             Self::Timeout(_) => Some("raise query.statement_timeout".to_owned()),
             Self::StillRunning { .. } => {

@@ -18,6 +18,7 @@ pub mod describe;
 pub mod error;
 pub mod handles;
 pub mod ingest;
+mod like;
 pub mod log;
 mod maintenance;
 pub mod nearest;
@@ -33,6 +34,7 @@ pub mod stream;
 mod system;
 pub mod transform;
 mod unknown_in;
+mod untyped;
 pub mod wire;
 
 pub use arrow::{

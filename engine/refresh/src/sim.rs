@@ -20,7 +20,8 @@ use ::catalog::{
 use futures::{FutureExt, future::BoxFuture};
 use lake::{Lake, LakeOptions};
 use model::{
-    id::WorkerId, name::ObjectName, object::ObjectBody, principal::Principal, secret::Secret, time::Timestamp,
+    id::WorkerId, name::ObjectName, object::ObjectBody, principal::Principal, secret::Secret,
+    time::Timestamp,
 };
 use query::{
     credentials::{Credentials, MadeToken, StoredPassword},

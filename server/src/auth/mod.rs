@@ -5,6 +5,7 @@
 
 mod basic;
 mod error;
+mod knocks;
 mod password;
 mod peer;
 mod recent;
@@ -31,6 +32,7 @@ use tonic::{Extensions, metadata::MetadataMap};
 
 use basic::Credentials;
 pub use error::AuthError;
+use knocks::{Knocks, claimed};
 use password::Passwords;
 pub use password::hash_password;
 pub use peer::Peer;
@@ -58,7 +60,7 @@ pub struct Authenticator {
     passwords: Passwords,
     tokens: Tokens,
     api_tokens: ApiTokens,
-    audit: Option<Arc<AuditTrail>>,
+    knocks: Knocks,
     users_exist: AtomicBool,
     no_users_at: Mutex<Option<Timestamp>>,
     /// Makes the salts of users who do not exist: the same for one name as long as the server runs.
@@ -89,15 +91,15 @@ impl Authenticator {
         audit: Option<Arc<AuditTrail>>,
         options: AuthOptions,
     ) -> Arc<Self> {
-        let mut made = Self::over(Arc::clone(&catalog) as _, catalog, clock, options);
-        made.audit = audit;
-        Arc::new(made)
+        let knocks = Knocks::new(audit, Arc::clone(&clock));
+        Arc::new(Self::over(Arc::clone(&catalog) as _, catalog, clock, knocks, options))
     }
 
     fn over(
         users: Arc<dyn Principals>,
         stored: Arc<dyn StoredTokens>,
         clock: Arc<dyn Clock>,
+        knocks: Knocks,
         options: AuthOptions,
     ) -> Self {
         let AuthOptions { token_ttl, tokens_max } = options;
@@ -107,7 +109,7 @@ impl Authenticator {
             api_tokens: ApiTokens::new(stored, Arc::clone(&clock)),
             users,
             clock,
-            audit: None,
+            knocks,
             users_exist: AtomicBool::new(false),
             no_users_at: Mutex::new(None),
             scram_key: password::random().ok(),
@@ -120,8 +122,16 @@ impl Authenticator {
     pub async fn authenticate(
         &self,
         headers: &MetadataMap,
-        _connection: &Extensions,
+        connection: &Extensions,
     ) -> Result<Principal, AuthError> {
+        let known = self.recognize(headers).await;
+        if let Err(error) = &known {
+            self.knocks.failed(&claimed(headers), &Peer::of(connection).client("flight"), error);
+        }
+        known
+    }
+
+    async fn recognize(&self, headers: &MetadataMap) -> Result<Principal, AuthError> {
         if !self.has_users().await? {
             return Ok(Principal::anonymous());
         }
@@ -151,11 +161,11 @@ impl Authenticator {
         if principal.name() == user { Ok(principal) } else { Err(AuthError::Wrong) }
     }
 
-    /// Records a login in the audit trail. `user` is who was said to log in.
-    pub fn record_login(&self, user: &str, client: Option<&str>, refused: Option<&AuthError>) {
-        if let Some(audit) = &self.audit {
-            let refused = refused.map(|error| (error.code(), error.to_string()));
-            audit.login(user, client, refused);
+    /// Records a login by another way than [`Authenticator::login`]; `user` is who was said to come.
+    pub fn record_login(&self, user: &str, client: &str, refused: Option<&AuthError>) {
+        match refused {
+            None => self.knocks.succeeded(user, client),
+            Some(error) => self.knocks.failed(user, client, error),
         }
     }
 
@@ -166,7 +176,25 @@ impl Authenticator {
     pub async fn login(
         &self,
         headers: &MetadataMap,
-        _connection: &Extensions,
+        connection: &Extensions,
+        user_password: Option<(String, Secret)>,
+    ) -> Result<Login, AuthError> {
+        let said = match &user_password {
+            Some((user, _)) => user.clone(),
+            None => claimed(headers),
+        };
+        let login = self.log_in(headers, user_password).await;
+        let client = Peer::of(connection).client("flight");
+        match &login {
+            Ok(login) => self.knocks.succeeded(login.principal.name(), &client),
+            Err(error) => self.knocks.failed(&said, &client, error),
+        }
+        login
+    }
+
+    async fn log_in(
+        &self,
+        headers: &MetadataMap,
         user_password: Option<(String, Secret)>,
     ) -> Result<Login, AuthError> {
         if !self.has_users().await? {

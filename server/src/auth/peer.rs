@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tonic::Extensions;
+use tonic::{Extensions, transport::server::TcpConnectInfo};
 
 /// The other end of a connection. Made where connections are accepted; each request carries it in
 /// its extensions.
@@ -16,6 +16,18 @@ impl Peer {
     /// The other end of the connection of a request with these extensions.
     #[must_use]
     pub fn of(extensions: &Extensions) -> Self {
-        extensions.get::<Self>().cloned().unwrap_or_default()
+        extensions.get::<Self>().cloned().unwrap_or_else(|| {
+            let tcp = extensions.get::<TcpConnectInfo>();
+            Self { address: tcp.and_then(TcpConnectInfo::remote_addr) }
+        })
+    }
+
+    /// How the audit trail calls a client of `protocol` at the other end.
+    #[must_use]
+    pub fn client(&self, protocol: &str) -> String {
+        match self.address {
+            Some(address) => format!("{protocol} {address}"),
+            None => protocol.to_owned(),
+        }
     }
 }

@@ -110,6 +110,7 @@ fn without_users() -> Fixture {
         Arc::clone(&users) as Arc<dyn Principals>,
         Arc::clone(&users) as Arc<dyn StoredTokens>,
         Arc::clone(&clock) as Arc<dyn Clock>,
+        Knocks::new(None, Arc::clone(&clock) as Arc<dyn Clock>),
         options,
     );
     Fixture { users, clock, auth }
@@ -292,15 +293,18 @@ async fn a_stored_token_opens_the_server_as_bearer_and_as_password() {
     let as_bearer = headers(&format!("Bearer {}", token.reveal()));
     let as_password = basic(&format!("ann:{}", token.reveal()));
     for headers in [&as_bearer, &as_password] {
-        let principal = fixture.auth.authenticate(headers).await.unwrap();
+        let principal = fixture.auth.authenticate(headers, &Extensions::new()).await.unwrap();
         assert_eq!(principal, Principal::verified("ann"));
         // Who logs in with it goes on with it: what a login gives must not outlive it.
-        let login = fixture.auth.login(headers, None).await.unwrap();
+        let login = fixture.auth.login(headers, &Extensions::new(), None).await.unwrap();
         assert_eq!(login.token, token);
     }
-    let of_another = fixture.auth.authenticate(&basic(&format!("bob:{}", token.reveal()))).await;
+    let of_another = fixture
+        .auth
+        .authenticate(&basic(&format!("bob:{}", token.reveal())), &Extensions::new())
+        .await;
     assert!(matches!(of_another, Err(AuthError::Wrong)));
-    let invented = fixture.auth.authenticate(&headers("Bearer whb_AAAA")).await;
+    let invented = fixture.auth.authenticate(&headers("Bearer whb_AAAA"), &Extensions::new()).await;
     assert!(matches!(invented, Err(AuthError::UnknownToken)));
 }
 
@@ -310,22 +314,22 @@ async fn a_dropped_token_opens_nothing_after_two_seconds_and_an_ended_one_at_onc
     let token = api_token(&fixture, Some(10)).await;
     let bearer = headers(&format!("Bearer {}", token.reveal()));
     for _ in 0..5 {
-        fixture.auth.authenticate(&bearer).await.unwrap();
+        fixture.auth.authenticate(&bearer, &Extensions::new()).await.unwrap();
     }
     assert_eq!(fixture.users.reads.load(Ordering::SeqCst), 1, "it is believed for a moment");
     fixture.clock.advance(Duration::from_secs(9));
-    fixture.auth.authenticate(&bearer).await.unwrap();
+    fixture.auth.authenticate(&bearer, &Extensions::new()).await.unwrap();
     fixture.clock.advance(Duration::from_secs(1));
-    let ended = fixture.auth.authenticate(&bearer).await;
+    let ended = fixture.auth.authenticate(&bearer, &Extensions::new()).await;
     assert!(matches!(ended, Err(AuthError::UnknownToken)));
 
     fixture.users.tokens.lock().clear();
     let token = api_token(&fixture, None).await;
     let bearer = headers(&format!("Bearer {}", token.reveal()));
-    fixture.auth.authenticate(&bearer).await.unwrap();
+    fixture.auth.authenticate(&bearer, &Extensions::new()).await.unwrap();
     assert!(fixture.users.drop_token("ann", "t").await.unwrap());
     fixture.clock.advance(Duration::from_secs(2));
-    let dropped = fixture.auth.authenticate(&bearer).await;
+    let dropped = fixture.auth.authenticate(&bearer, &Extensions::new()).await;
     assert!(matches!(dropped, Err(AuthError::UnknownToken)));
 }
 
@@ -333,12 +337,12 @@ async fn a_dropped_token_opens_nothing_after_two_seconds_and_an_ended_one_at_onc
 async fn what_changed_is_believed_no_more() {
     use query::credentials::Credentials as _;
     let fixture = with_ann().await;
-    let login = fixture.auth.login(&basic("ann:pw"), None).await.unwrap();
+    let login = fixture.auth.login(&basic("ann:pw"), &Extensions::new(), None).await.unwrap();
     let token = api_token(&fixture, None).await;
     let api = headers(&format!("Bearer {}", token.reveal()));
     let all = [basic("ann:pw"), bearer(&login), api];
     for headers in &all {
-        fixture.auth.authenticate(headers).await.unwrap();
+        fixture.auth.authenticate(headers, &Extensions::new()).await.unwrap();
     }
     let stored = fixture.auth.password(&Secret::new("new")).await.unwrap();
     let set = fixture.users.set_password_hash("ann", &stored.hash, &stored.scram_verifier);
@@ -346,8 +350,8 @@ async fn what_changed_is_believed_no_more() {
     fixture.users.drop_token("ann", "t").await.unwrap();
     fixture.auth.changed();
     for headers in &all {
-        let error = fixture.auth.authenticate(headers).await.unwrap_err();
+        let error = fixture.auth.authenticate(headers, &Extensions::new()).await.unwrap_err();
         assert_eq!(error.code(), model::code::Code::Unauthenticated);
     }
-    fixture.auth.authenticate(&basic("ann:new")).await.unwrap();
+    fixture.auth.authenticate(&basic("ann:new"), &Extensions::new()).await.unwrap();
 }

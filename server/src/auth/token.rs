@@ -76,9 +76,8 @@ impl Tokens {
         if ask_again {
             let user = self.users.user(verified.principal.name()).await;
             let same = user.map_err(AuthError::Catalog)?.is_some_and(|user| {
-                user.password_hash.is_some_and(|hash| {
-                    password::version_of(&hash) == verified.password_version
-                })
+                user.password_hash
+                    .is_some_and(|hash| password::version_of(&hash) == verified.password_version)
             });
             if !same {
                 self.issued.lock().remove(&key);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-pub use model::quantity::{format_size, parse_duration};
 pub(super) use model::quantity::parse_size;
+pub use model::quantity::{format_size, parse_duration};
 
 /// For serde: a duration from its text.
 pub(super) fn duration<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {

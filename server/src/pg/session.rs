@@ -310,6 +310,7 @@ impl Session {
             settings: self.settings.all(),
         };
         self.caller = query::session::Session::new(self.principal.clone())
+            .with_client(Some("postgres".into()))
             .with_schema(self.settings.schema.clone())
             .for_postgres(Arc::new(client));
     }

@@ -216,8 +216,13 @@ async fn authenticate(
         return Ok(Err(unreadable()));
     };
     let Ok(last) = answer.into_sasl_response() else { return Ok(Err(unreadable())) };
-    match exchange.last(&last.data) {
+    let proven = exchange.last(&last.data);
+    if let Err(error) = &proven {
+        shared.auth.record_login(user, "postgres", Some(error));
+    }
+    match proven {
         Ok((principal, proof)) => {
+            shared.auth.record_login(principal.name(), "postgres", None);
             writer.put(PgWireBackendMessage::Authentication(Authentication::SASLFinal(
                 Bytes::from(proof),
             )));

@@ -9,8 +9,8 @@ use model::{
     name::ObjectName,
     object::{DeclaredColumn, Properties, TableFormat},
     rights::Privilege,
-    secret::Secret,
     schedule::Schedule,
+    secret::Secret,
 };
 
 /// One parsed statement.

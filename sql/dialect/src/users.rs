@@ -133,7 +133,11 @@ pub fn without_secrets(sql: &str) -> std::borrow::Cow<'_, str> {
 fn hidden_as_a_whole(sql: &str) -> std::borrow::Cow<'_, str> {
     let small = sql.to_ascii_lowercase();
     let is_about_users = small.contains("create") || small.contains("alter");
-    if is_about_users { "(a statement about a user that cannot be read)".into() } else { sql.into() }
+    if is_about_users {
+        "(a statement about a user that cannot be read)".into()
+    } else {
+        sql.into()
+    }
 }
 
 fn is_text(token: &Token) -> bool {

@@ -12,7 +12,11 @@ suite![
 ];
 
 fn ada() -> User {
-    User { name: "ada".to_owned(), password_hash: Some("$argon2id$1".to_owned()), scram_verifier: None }
+    User {
+        name: "ada".to_owned(),
+        password_hash: Some("$argon2id$1".to_owned()),
+        scram_verifier: None,
+    }
 }
 
 async fn a_new_catalog_has_no_users(catalog: C) {

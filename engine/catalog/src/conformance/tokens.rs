@@ -47,7 +47,9 @@ async fn a_token_has_a_name_of_its_own_and_a_user(catalog: C) {
     with_users(&catalog).await;
     catalog.create_token(&token("ada", "a"), "d1").await.unwrap();
     let again = catalog.create_token(&token("ada", "a"), "d2").await.unwrap_err();
-    assert!(matches!(again, CatalogError::TokenExists { user, name } if user == "ada" && name == "a"));
+    assert!(
+        matches!(again, CatalogError::TokenExists { user, name } if user == "ada" && name == "a")
+    );
     catalog.create_token(&token("bob", "a"), "d2").await.unwrap();
     let nobody = catalog.create_token(&token("eve", "a"), "d3").await.unwrap_err();
     assert!(matches!(nobody, CatalogError::PrincipalNotFound(name) if name == "eve"));

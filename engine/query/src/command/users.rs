@@ -3,11 +3,7 @@
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
-use catalog::{
-    error::CatalogError,
-    principals::User,
-    tokens::Token,
-};
+use catalog::{error::CatalogError, principals::User, tokens::Token};
 use dialect::statement::Expiry;
 use model::{principal::is_reserved, secret::Secret, time::Timestamp};
 

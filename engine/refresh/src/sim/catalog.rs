@@ -22,13 +22,13 @@ use catalog::{
 };
 use catalog_sqlite::SqliteCatalog;
 use model::{
-    limits::RoleLimits,
     audit::AuditRecord,
     id::{JobId, ObjectId, RunId, WorkerId},
     job::{
         ClaimedRun, Job, JobState, Lease, LeaseState, NewJob, PinnedInput, Run, RunOutcome,
         RunProgress,
     },
+    limits::RoleLimits,
     name::ObjectName,
     object::{Object, Policy},
     rights::{Grant, Rights},
