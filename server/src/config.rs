@@ -3,6 +3,7 @@
 //! It exists so that every setting has one name, one place and one default. Nothing outside this
 //! room reads the environment, and nothing is read again once the server has started.
 
+mod auth;
 mod catalog;
 mod environment;
 mod key;
@@ -27,6 +28,7 @@ use std::{
 use serde::Deserialize;
 
 pub use self::{
+    auth::{AuthConfig, OidcConfig},
     catalog::CatalogConfig,
     environment::Environment,
     key::{Facts, Key, Kind},
@@ -55,6 +57,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The network side.
     pub server: ServerConfig,
+    /// Who else may say who somebody is.
+    pub auth: AuthConfig,
     /// Where definitions and jobs are kept.
     pub catalog: CatalogConfig,
     /// Where tables are kept.
@@ -199,6 +203,7 @@ pub fn keys() -> Vec<Key> {
     };
     let mut keys = vec![data_dir];
     keys.extend(server::KEYS);
+    keys.extend(auth::KEYS);
     keys.extend(catalog::KEYS);
     keys.extend(lake::KEYS);
     keys.extend(query::KEYS);
@@ -271,7 +276,7 @@ fn in_force(
 
 fn build(effective: Vec<Effective>) -> Result<Config, ConfigError> {
     let mut root = toml::Table::new();
-    for section in ["server", "catalog", "lake", "query", "refresh", "log"] {
+    for section in ["server", "auth", "catalog", "lake", "query", "refresh", "log"] {
         root.insert(section.to_owned(), toml::Table::new().into());
     }
     for setting in &effective {
@@ -281,6 +286,7 @@ fn build(effective: Vec<Effective>) -> Result<Config, ConfigError> {
         ConfigError::Conflict(format!("the configuration does not fit together: {error}"))
     })?;
     config.server.check()?;
+    config.auth.check()?;
     config.effective = effective;
     Ok(config)
 }

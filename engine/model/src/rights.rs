@@ -154,6 +154,16 @@ impl Rights {
         Self { name, roles, grants, everything }
     }
 
+    /// These, and those of a role that is the principal's for now.
+    #[must_use]
+    pub fn with(mut self, role: Self) -> Self {
+        self.everything |= role.everything;
+        self.roles.insert(role.name);
+        self.roles.extend(role.roles);
+        self.grants.extend(role.grants);
+        self
+    }
+
     /// Whose rights these are.
     #[must_use]
     pub fn name(&self) -> &str {
