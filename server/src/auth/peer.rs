@@ -1,8 +1,10 @@
 //! What a connection is known for before anything is said on it.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
-use tonic::{Extensions, transport::server::TcpConnectInfo};
+use tonic::Extensions;
+
+use super::ClientCertificate;
 
 /// The other end of a connection. Made where connections are accepted; each request carries it in
 /// its extensions.
@@ -10,16 +12,15 @@ use tonic::{Extensions, transport::server::TcpConnectInfo};
 pub struct Peer {
     /// Where it comes from, when that is known.
     pub address: Option<SocketAddr>,
+    /// The certificate that it showed, checked against the authorities of `server.tls_client_ca`.
+    pub certificate: Option<Arc<ClientCertificate>>,
 }
 
 impl Peer {
     /// The other end of the connection of a request with these extensions.
     #[must_use]
     pub fn of(extensions: &Extensions) -> Self {
-        extensions.get::<Self>().cloned().unwrap_or_else(|| {
-            let tcp = extensions.get::<TcpConnectInfo>();
-            Self { address: tcp.and_then(TcpConnectInfo::remote_addr) }
-        })
+        extensions.get::<Self>().cloned().unwrap_or_default()
     }
 
     /// How the audit trail calls a client of `protocol` at the other end.
