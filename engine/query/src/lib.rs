@@ -18,6 +18,7 @@ pub mod describe;
 pub mod error;
 pub mod handles;
 pub mod ingest;
+pub mod joins;
 mod like;
 pub mod log;
 mod maintenance;

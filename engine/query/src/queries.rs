@@ -7,9 +7,10 @@ use arrow::{
     record_batch::RecordBatch,
 };
 use datafusion::{
+    common::tree_node::TreeNode,
     execution::{SessionState, TaskContext},
     logical_expr::LogicalPlan,
-    physical_plan::{ExecutionPlan, ExecutionPlanProperties},
+    physical_plan::{ExecutionPlan, ExecutionPlanProperties, joins::HashJoinExec},
     sql::parser::{DFParser, Statement as DataFusionStatement},
 };
 use dialect::statement::{
@@ -34,6 +35,7 @@ use crate::{
     care::Care,
     command,
     error::QueryError,
+    joins::{self, Joins},
     log::{Kind, QueryLog, QueryRecord, QueryToken},
     maintenance::CatalogPins,
     nearest::nearest,
@@ -50,6 +52,9 @@ const BATCHES_IN_FLIGHT: usize = 4;
 const CONTROL_THREADS: usize = 2;
 /// Threads for each part of a plan that may not pause.
 const SPARE_THREADS: usize = 4;
+
+/// Rows on their way.
+pub(crate) type Rows = stream::BoxStream<'static, Result<RecordBatch, QueryError>>;
 
 /// Runs statements. Cheap to clone; clones share everything.
 #[derive(Debug, Clone)]
@@ -131,13 +136,33 @@ pub struct Planned {
     schema: SchemaRef,
     body: PlanBody,
     bounds: Bounds,
+    again: Option<Again>,
     token: QueryToken,
+}
+
+/// What a query is planned from once more, see [`joins`].
+#[derive(Debug)]
+struct Again {
+    session: Session,
+    statement: Statement,
+    parameters: Option<RecordBatch>,
 }
 
 #[derive(Debug)]
 enum PlanBody {
     Physical { plan: Arc<dyn ExecutionPlan>, task: Arc<TaskContext>, runtime: CpuRuntime },
     Rows(RecordBatch),
+}
+
+impl PlanBody {
+    fn has_hash_join(&self) -> bool {
+        match self {
+            Self::Rows(_) => false,
+            Self::Physical { plan, .. } => {
+                plan.exists(|node| Ok(node.is::<HashJoinExec>())).unwrap_or(false)
+            }
+        }
+    }
 }
 
 impl Planned {
@@ -258,13 +283,21 @@ impl Queries {
         let statement = prepared.statement.clone();
         let first_plan = prepared.first_plan.lock().take();
         let parameters = parameters.cloned();
+        let again = Again {
+            session: session.clone(),
+            statement: statement.clone(),
+            parameters: parameters.clone(),
+        };
         let planned = self
             .on_control(async move {
                 inner.plan(&session, &statement, first_plan, parameters.as_ref()).await
             })
             .await;
         match planned {
-            Ok((schema, body, bounds)) => Ok(Planned { schema, body, bounds, token }),
+            Ok((schema, body, bounds)) => {
+                let again = Some(again).filter(|_| body.has_hash_join());
+                Ok(Planned { schema, body, bounds, again, token })
+            }
             Err(error) => {
                 token.failed(&error);
                 Err(error)
@@ -275,7 +308,7 @@ impl Queries {
     /// Waits for its turn and starts a planned query. Rows come as fast as they are taken;
     /// dropping the stream cancels the query.
     pub async fn execute(&self, planned: Planned) -> Result<QueryStream, QueryError> {
-        let Planned { schema, body, bounds, token } = planned;
+        let Planned { schema, body, bounds, again, token } = planned;
         let guard = self.inner.options.shutdown.guard(format!("query {}", token.id()));
         let (plan, task, runtime) = match body {
             PlanBody::Rows(batch) => {
@@ -293,7 +326,10 @@ impl Queries {
             }
         };
         let rows = match self.start(runtime, plan, task, Arc::clone(&schema)).await {
-            Ok(rows) => self.inner.limit_time(rows, &bounds),
+            Ok(rows) => {
+                let rows = self.with_second_try(rows, again, &token, &schema);
+                self.inner.limit_time(rows, &bounds)
+            }
             Err(error) => {
                 token.failed(&error);
                 return Err(error);
@@ -301,6 +337,33 @@ impl Queries {
         };
         let held = Held { _permit: Some(permit), _guard: guard };
         Ok(QueryStream::new(schema, rows, token, bounds.counter(), held))
+    }
+
+    /// Lets a query whose hash join does not fit into memory begin once more, as long as it has no row.
+    fn with_second_try(
+        &self,
+        rows: Rows,
+        again: Option<Again>,
+        token: &QueryToken,
+        schema: &SchemaRef,
+    ) -> Rows {
+        let Some(Again { session, statement, parameters }) = again else { return rows };
+        let (queries, schema, id) = (self.clone(), Arc::clone(schema), token.id());
+        let second = async move {
+            tracing::info!(query_id = %id, "a hash join does not fit into memory: joins are sorted now");
+            let session = session.with_joins(Joins::Sorted);
+            let inner = Arc::clone(&queries.inner);
+            let planned = queries.on_control(async move {
+                inner.plan(&session, &statement, None, parameters.as_ref()).await
+            });
+            match planned.await? {
+                (planned, PlanBody::Physical { plan, task, runtime }, _) if planned == schema => {
+                    queries.start(runtime, plan, task, schema).await
+                }
+                _ => Err(QueryError::Invalid("the tables are others now".to_owned())),
+            }
+        };
+        joins::with_second_try(rows, || second.boxed())
     }
 
     /// Runs a statement that is not a query; it takes effect exactly once, or not at all when this
@@ -319,9 +382,20 @@ impl Queries {
         let statement = prepared.statement.clone();
         let parameters = parameters.cloned();
         let turn = takes_a_turn(&statement);
+        let again = reads_several(&statement).then(|| statement.clone());
         let work = async move {
             authorize::check(&queries.inner, &caller, &statement).await?;
-            command::run(&queries, &caller, statement, parameters.as_ref()).await
+            let first = command::run(&queries, &caller, statement, parameters.as_ref()).await;
+            match (first, again) {
+                (Err(error), Some(again)) if joins::may_fit_when_sorted(&error) => {
+                    tracing::info!("a join does not fit into memory: joins are sorted now");
+                    let caller = caller.with_joins(Joins::Sorted);
+                    let second = command::run(&queries, &caller, again, parameters.as_ref()).await;
+                    // The first error says more about the statement than about the second try.
+                    second.map_err(|_| error)
+                }
+                (first, _) => first,
+            }
         };
         self.effect(session, &prepared.sql, turn, work).await
     }
@@ -386,7 +460,7 @@ impl Queries {
         plan: Arc<dyn ExecutionPlan>,
         task: Arc<TaskContext>,
         schema: SchemaRef,
-    ) -> Result<stream::BoxStream<'static, Result<RecordBatch, QueryError>>, QueryError> {
+    ) -> Result<Rows, QueryError> {
         let cpu = runtime.clone();
         let starting = runtime.spawn(async move {
             // A plan with an order has one partition; the others may arrive in any order.
@@ -466,7 +540,8 @@ impl Inner {
         pins: &Pins,
     ) -> Result<Resolved, QueryError> {
         let rights = self.rights(session.principal()).await?;
-        let wanted = Wanted { rights, default_schema: session.schema(), purpose, pins };
+        let (default_schema, joins) = (session.schema(), session.joins());
+        let wanted = Wanted { rights, default_schema, purpose, joins, pins };
         let others = match session.postgres() {
             Some(_) => postgres::others(reads.tables),
             None => reads.tables.to_vec(),
@@ -683,11 +758,7 @@ impl Inner {
         [of_server, of_role].into_iter().flatten().min_by_key(|(limit, _)| *limit)
     }
 
-    fn limit_time(
-        &self,
-        rows: stream::BoxStream<'static, Result<RecordBatch, QueryError>>,
-        bounds: &Bounds,
-    ) -> stream::BoxStream<'static, Result<RecordBatch, QueryError>> {
+    fn limit_time(&self, rows: Rows, bounds: &Bounds) -> Rows {
         let Some((limit, late)) = self.run_time(bounds) else { return rows };
         let sleep = self.options.clock.sleep(limit);
         let error = stream::once(async move {
@@ -802,6 +873,19 @@ fn validated(statement: &Statement) -> Option<&NameParts> {
     match statement {
         Statement::Maintain(Maintain::Validate { target }) => Some(target),
         _ => None,
+    }
+}
+
+/// Whether a statement that takes effect may join: what fails for want of memory had no effect, and
+/// may fit when it is planned otherwise.
+fn reads_several(statement: &Statement) -> bool {
+    let several = |query: &Query| query.tables.len() + query.files.len() > 1;
+    match statement {
+        Statement::Change(change) => several(&change.rows),
+        Statement::Insert(insert) => several(&insert.source),
+        Statement::CreateTable(create) => create.query.as_ref().is_some_and(several),
+        Statement::Copy(copy) => several(&copy.source),
+        _ => false,
     }
 }
 
