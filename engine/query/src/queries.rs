@@ -1,6 +1,6 @@
 //! The only way in for a statement: prepare, plan, execute, command.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arrow::{
     datatypes::{Schema, SchemaRef},
@@ -13,7 +13,7 @@ use datafusion::{
     sql::parser::{DFParser, Statement as DataFusionStatement},
 };
 use dialect::statement::{JobStatement, Maintain, NameParts, Query, Show, Statement, TableUse};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use lake::{Changed, Stage, StageChange, Staged};
 use model::{
     id::QueryId,
@@ -22,7 +22,7 @@ use model::{
     rights::Rights,
 };
 use parking_lot::Mutex;
-use rt::cpu::CpuRuntime;
+use rt::cpu::{CpuRuntime, CpuTask};
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -31,12 +31,13 @@ use crate::{
     care::Care,
     command,
     error::QueryError,
-    log::{QueryLog, QueryRecord, QueryToken},
+    log::{self, QueryLog, QueryToken},
     maintenance::CatalogPins,
     nearest::nearest,
     options::QueriesOptions,
     pause, plan, postgres,
-    resolve::{self, Pins, Purpose, Reads, Resolved, Wanted},
+    reins::{Ended, Work},
+    resolve::{self, Purpose, Reads, Resolved, Wanted},
     session::{INCOMING_ROWS, Session},
     stream::{Held, QueryStream},
     wire,
@@ -47,6 +48,8 @@ const BATCHES_IN_FLIGHT: usize = 4;
 const CONTROL_THREADS: usize = 2;
 /// Threads for each part of a plan that may not pause.
 const SPARE_THREADS: usize = 4;
+
+type Rows = stream::BoxStream<'static, Result<RecordBatch, QueryError>>;
 
 /// Runs statements. Cheap to clone; clones share everything.
 #[derive(Debug, Clone)]
@@ -239,16 +242,16 @@ impl Queries {
         prepared: &Prepared,
         parameters: Option<&RecordBatch>,
     ) -> Result<Planned, QueryError> {
-        let token = self.inner.log.open(session.principal().name(), &prepared.sql);
+        let token =
+            self.inner.log.open(session.query_id(), session.principal().name(), &prepared.sql);
         let (inner, session) = (Arc::clone(&self.inner), session.clone());
         let statement = prepared.statement.clone();
         let first_plan = prepared.first_plan.lock().take();
         let parameters = parameters.cloned();
-        let planned = self
-            .on_control(async move {
-                inner.plan(&session, &statement, first_plan, parameters.as_ref()).await
-            })
-            .await;
+        let planning =
+            async move { inner.plan(&session, &statement, first_plan, parameters.as_ref()).await };
+        let planning = self.on_control(planning.boxed());
+        let planned = token.reins().unless_ended(planning).await;
         match planned {
             Ok((schema, body)) => Ok(Planned { schema, body, token }),
             Err(error) => {
@@ -259,34 +262,39 @@ impl Queries {
     }
 
     /// Waits for its turn and starts a planned query. Rows come as fast as they are taken;
-    /// dropping the stream cancels the query.
+    /// dropping the stream cancels the query. [`QueryError::Cancelled`] when somebody ended it.
     pub async fn execute(&self, planned: Planned) -> Result<QueryStream, QueryError> {
         let Planned { schema, body, token } = planned;
-        let guard = self.inner.options.shutdown.guard(format!("query {}", token.id()));
+        match self.begin(&token, body, Arc::clone(&schema)).await {
+            Ok((rows, held)) => Ok(QueryStream::new(schema, rows, token, held)),
+            Err(error) => {
+                token.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    async fn begin(
+        &self,
+        token: &QueryToken,
+        body: PlanBody,
+        schema: SchemaRef,
+    ) -> Result<(Rows, Held), QueryError> {
+        token.reins().goes_on()?;
+        let _guard = self.inner.options.shutdown.guard(format!("query {}", token.id()));
         let (plan, task, runtime) = match body {
             PlanBody::Rows(batch) => {
                 let rows = stream::iter([Ok(batch)]).boxed();
-                let held = Held { _permit: None, _guard: guard };
-                return Ok(QueryStream::new(schema, rows, token, held));
+                return Ok((rows, Held { _permit: None, _guard, _time: None }));
             }
             PlanBody::Physical { plan, task, runtime } => (plan, task, runtime),
         };
-        let permit = match self.inner.admission.admit().await {
-            Ok(permit) => permit,
-            Err(error) => {
-                token.failed(&error);
-                return Err(error);
-            }
-        };
-        let rows = match self.start(runtime, plan, task, Arc::clone(&schema)).await {
-            Ok(rows) => self.inner.limit_time(rows),
-            Err(error) => {
-                token.failed(&error);
-                return Err(error);
-            }
-        };
-        let held = Held { _permit: Some(permit), _guard: guard };
-        Ok(QueryStream::new(schema, rows, token, held))
+        let permit = token.reins().unless_ended(self.inner.admission.admit()).await?;
+        token.reins().watch(Work { plan: Arc::clone(&plan), staged: None });
+        let starting = self.start(runtime, plan, task, schema);
+        let rows = token.reins().unless_ended(starting).await?;
+        let _time = self.inner.limit_time(token);
+        Ok((rows, Held { _permit: Some(permit), _guard, _time }))
     }
 
     /// Runs a statement that is not a query; it takes effect exactly once, or not at all when this
@@ -306,9 +314,9 @@ impl Queries {
         let parameters = parameters.cloned();
         let work = async move {
             authorize::check(&queries.inner, &caller, &statement).await?;
-            command::run(&queries, &caller, statement, parameters.as_ref()).await
+            command::run_in_transaction(&queries, &caller, statement, parameters.as_ref()).await
         };
-        self.effect(session, &prepared.sql, work).await
+        self.effect(session, &prepared.sql, work.boxed()).await
     }
 
     /// Runs what takes effect, under its text in the log of statements.
@@ -316,12 +324,14 @@ impl Queries {
         &self,
         session: &Session,
         sql: &str,
-        work: impl Future<Output = Result<CommandResult, QueryError>> + Send + 'static,
+        work: BoxFuture<'static, Result<CommandResult, QueryError>>,
     ) -> Result<CommandResult, QueryError> {
-        let token = self.inner.log.open(session.principal().name(), sql);
+        let token = self.inner.log.open(session.query_id(), session.principal().name(), sql);
         let _guard = self.inner.options.shutdown.guard(format!("statement {}", token.id()));
         token.started();
-        let result = self.on_control(work).await;
+        let _time = self.inner.limit_time(&token);
+        let work = self.on_control(token.scope(work));
+        let result = token.reins().unless_ended(work).await;
         match &result {
             Ok(answer) => {
                 token.add_rows(usize::try_from(answer.rows_affected).unwrap_or(0));
@@ -332,10 +342,17 @@ impl Queries {
         result
     }
 
-    /// The newest statements, newest first.
+    /// How long a statement may run; as long as it takes where there is no limit.
     #[must_use]
-    pub fn recent(&self) -> Vec<QueryRecord> {
-        self.inner.log.records()
+    pub fn statement_timeout(&self) -> Option<Duration> {
+        let limit = self.inner.options.limits.statement_timeout;
+        (!limit.is_zero()).then_some(limit)
+    }
+
+    /// Bytes of the longest text that is read.
+    #[must_use]
+    pub fn sql_length_max(&self) -> usize {
+        self.inner.options.limits.sql_length_max
     }
 
     async fn start(
@@ -344,7 +361,7 @@ impl Queries {
         plan: Arc<dyn ExecutionPlan>,
         task: Arc<TaskContext>,
         schema: SchemaRef,
-    ) -> Result<stream::BoxStream<'static, Result<RecordBatch, QueryError>>, QueryError> {
+    ) -> Result<Rows, QueryError> {
         let cpu = runtime.clone();
         let starting = runtime.spawn(async move {
             // A plan with an order has one partition; the others may arrive in any order.
@@ -367,6 +384,10 @@ impl Queries {
     /// Stages a plan's rows where plans run.
     pub(crate) async fn stage(&self, stage: Stage) -> Result<Staged, QueryError> {
         let lake = Arc::clone(&self.inner.options.lake);
+        log::watch(|| Work {
+            plan: Arc::clone(&stage.plan),
+            staged: Some(Arc::clone(&stage.progress)),
+        });
         let runtime = self.runtime(&stage.plan).clone();
         let staging = runtime.spawn(async move { lake.stage(stage).await });
         Ok(staging.await??)
@@ -378,6 +399,10 @@ impl Queries {
         change: StageChange,
     ) -> Result<(Option<Staged>, Changed), QueryError> {
         let lake = Arc::clone(&self.inner.options.lake);
+        log::watch(|| Work {
+            plan: Arc::clone(&change.plan),
+            staged: Some(Arc::clone(&change.progress)),
+        });
         let runtime = self.runtime(&change.plan).clone();
         let staging = runtime.spawn(async move { lake.stage_change(change).await });
         Ok(staging.await??)
@@ -415,22 +440,29 @@ impl Inner {
         state
     }
 
-    /// The tables of a statement that a client sent.
+    /// The tables of a statement that a client sent, at the versions that its transaction has seen.
     pub(crate) async fn resolve(
         &self,
         session: &Session,
         reads: Reads<'_>,
         purpose: Purpose,
-        pins: &Pins,
     ) -> Result<Resolved, QueryError> {
         let rights = self.rights(session.principal()).await?;
-        let wanted = Wanted { rights, default_schema: session.schema(), purpose, pins };
         let others = match session.postgres() {
             Some(_) => postgres::others(reads.tables),
             None => reads.tables.to_vec(),
         };
         let others = Reads { tables: &others, files: reads.files };
-        let mut resolved = resolve::resolve(self, others, &wanted).await?;
+        let mut resolved = loop {
+            let seen = session.transaction().map(|transaction| transaction.pins()).transpose()?;
+            let (rights, pins) = (Arc::clone(&rights), seen.unwrap_or_default());
+            let wanted = Wanted { rights, default_schema: session.schema(), purpose, pins: &pins };
+            let resolved = resolve::resolve(self, others, &wanted).await?;
+            match session.transaction() {
+                Some(transaction) if !transaction.sees(&resolved)? => {}
+                _ => break resolved,
+            }
+        };
         if let Some(client) = session.postgres() {
             postgres::add(self, session, client, reads, &mut resolved).await?;
         }
@@ -615,30 +647,19 @@ impl Inner {
         }
     }
 
-    fn limit_time(
-        &self,
-        rows: stream::BoxStream<'static, Result<RecordBatch, QueryError>>,
-    ) -> stream::BoxStream<'static, Result<RecordBatch, QueryError>> {
+    /// Ends a statement when its time is over, for as long as the result lives; also one whose
+    /// client does not read.
+    fn limit_time(&self, token: &QueryToken) -> Option<CpuTask<()>> {
         let limit = self.options.limits.statement_timeout;
         if limit.is_zero() {
-            return rows;
+            return None;
         }
-        let late = self.options.clock.sleep(limit);
-        let error = stream::once(async move {
+        let (late, entry) = (self.options.clock.sleep(limit), token.entry());
+        Some(self.control.spawn(async move {
             late.await;
-            Err(QueryError::Timeout(limit))
-        });
-        // Whichever ends first ends both: the error when the time is over, the rows when they end.
-        let rows = rows.map(Some).chain(stream::iter([None]));
-        stream::select(rows, error.map(Some))
-            .scan(false, |ended, item| {
-                if *ended {
-                    return std::future::ready(None);
-                }
-                *ended = matches!(item, Some(Err(_)) | None);
-                std::future::ready(item)
-            })
-            .boxed()
+            // What commits or has ended is left alone.
+            let _ = entry.end(Ended::Late(limit));
+        }))
     }
 }
 
@@ -660,7 +681,7 @@ pub(crate) async fn check_query(
         Some(Explain { analyze: false, .. }) => Purpose::Describe,
         _ => Purpose::Read,
     };
-    let resolved = inner.resolve(session, query.into(), purpose, &Pins::new()).await?;
+    let resolved = inner.resolve(session, query.into(), purpose).await?;
     if explain.is_some() {
         may_explain(inner, session, &resolved).await?;
     }

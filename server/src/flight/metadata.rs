@@ -137,6 +137,8 @@ fn described_columns(schema: &str, table: &str, columns: &Schema) -> Schema {
     let columns = columns.fields().iter().map(|field| {
         let mut facts = HashMap::from([
             ("CATALOG_NAME", CATALOG.to_owned()),
+            // As FlightSql.proto has it, and as the drivers read it.
+            ("DB_SCHEMA_NAME", schema.to_owned()),
             ("SCHEMA_NAME", schema.to_owned()),
             ("TABLE_NAME", table.to_owned()),
             ("TYPE_NAME", type_info::sql_type(field.data_type())),

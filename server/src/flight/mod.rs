@@ -7,19 +7,24 @@
 //! A query is planned once, at GetFlightInfo, and waits under a handle that can be fetched once by
 //! the one who asked. Anything else takes effect at GetFlightInfo or DoPut, whichever the driver
 //! sends, exactly once; what it answers waits under a handle like rows do. Preparing has no effect.
+//! A transaction is a handle too; a session is a cookie.
 
 mod body;
+mod cancel;
 mod handshake;
 mod ingest;
 mod message;
 mod metadata;
 mod parameters;
+mod poll;
 mod prepared;
 mod service;
+mod session;
 mod sql_info;
 mod statement;
 mod stream;
 mod ticket;
+mod transaction;
 mod type_info;
 mod whole;
 
@@ -34,7 +39,7 @@ use arrow_flight::{
     sql::metadata::XdbcTypeInfoData,
 };
 use model::principal::Principal;
-use query::{handles::Handles, queries::Queries, session::Session};
+use query::{handles::Handles, queries::Queries, session::Session, transaction::Transaction};
 use rt::clock::Clock;
 use tonic::{Status, metadata::MetadataMap};
 
@@ -44,6 +49,7 @@ use crate::{
 };
 pub use body::send_rows;
 use prepared::PreparedStatement;
+use sql_info::Facts;
 use statement::Waiting;
 pub use whole::whole_rows;
 
@@ -58,9 +64,9 @@ pub struct FlightOptions {
     pub auth: Arc<Authenticator>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// How long a result or a prepared statement waits for its client.
+    /// How long a result, a prepared statement or a transaction waits for its client.
     pub handle_ttl: Duration,
-    /// How many results, and how many prepared statements, wait at once.
+    /// How many results, prepared statements and transactions wait at once, of each.
     pub handles_max: usize,
     /// Bytes of one gRPC message, in either direction.
     pub message_size_max: usize,
@@ -85,13 +91,21 @@ impl fmt::Debug for FlightOptions {
 pub fn service(options: FlightOptions) -> Result<FlightServiceServer<FlightSql>, Status> {
     let FlightOptions { queries, auth, clock, handle_ttl, handles_max, message_size_max, version } =
         options;
+    let facts = Facts {
+        version: &version,
+        statement_timeout: queries.statement_timeout(),
+        sql_length_max: queries.sql_length_max(),
+        transaction_timeout: handle_ttl,
+    };
+    let sql_info = sql_info::sql_info(&facts).map_err(|e| internal("describe the server", &e))?;
     let inner = Arc::new(Inner {
         queries,
         auth,
         waiting: Handles::new(handles_max, handle_ttl, Arc::clone(&clock)),
         prepared: Handles::new(handles_max, handle_ttl, Arc::clone(&clock)),
+        transactions: Handles::new(handles_max, handle_ttl, Arc::clone(&clock)),
         message_size_max,
-        sql_info: sql_info::sql_info(&version).map_err(|e| internal("describe the server", &e))?,
+        sql_info,
         type_info: type_info::type_info().map_err(|e| internal("describe the types", &e))?,
     });
     tokio::spawn(sweep(Arc::downgrade(&inner), clock));
@@ -117,6 +131,7 @@ struct Inner {
     auth: Arc<Authenticator>,
     waiting: Handles<Waiting>,
     prepared: Handles<Arc<PreparedStatement>>,
+    transactions: Handles<Arc<Transaction>>,
     message_size_max: usize,
     sql_info: SqlInfoData,
     type_info: XdbcTypeInfoData,
@@ -130,7 +145,11 @@ impl FlightSql {
 
     /// The session of a request with these headers.
     async fn session(&self, headers: &MetadataMap) -> Result<Session, Status> {
-        Ok(Session::new(self.principal(headers).await?))
+        let session = Session::new(self.principal(headers).await?);
+        Ok(match session::schema(headers)? {
+            Some(schema) => session.with_schema(schema),
+            None => session,
+        })
     }
 }
 
@@ -140,6 +159,7 @@ async fn sweep(inner: Weak<Inner>, clock: Arc<dyn Clock>) {
         let Some(inner) = inner.upgrade() else { return };
         inner.waiting.sweep();
         inner.prepared.sweep();
+        inner.transactions.sweep();
     }
 }
 
