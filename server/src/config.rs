@@ -3,6 +3,7 @@
 //! It exists so that every setting has one name, one place and one default. Nothing outside this
 //! room reads the environment, and nothing is read again once the server has started.
 
+mod audit;
 mod catalog;
 mod environment;
 mod key;
@@ -27,6 +28,7 @@ use std::{
 use serde::Deserialize;
 
 pub use self::{
+    audit::{AuditConfig, AuditStatements},
     catalog::CatalogConfig,
     environment::Environment,
     key::{Facts, Key, Kind},
@@ -63,6 +65,8 @@ pub struct Config {
     pub query: QueryConfig,
     /// How transforms are refreshed.
     pub refresh: RefreshConfig,
+    /// What is recorded of who did what.
+    pub audit: AuditConfig,
     /// What is logged.
     pub log: LogConfig,
     /// For tests in debug builds: the named point at which the process aborts.
@@ -203,6 +207,7 @@ pub fn keys() -> Vec<Key> {
     keys.extend(lake::KEYS);
     keys.extend(query::KEYS);
     keys.extend(refresh::KEYS);
+    keys.extend(audit::KEYS);
     keys.extend(log::KEYS);
     keys
 }
@@ -271,7 +276,7 @@ fn in_force(
 
 fn build(effective: Vec<Effective>) -> Result<Config, ConfigError> {
     let mut root = toml::Table::new();
-    for section in ["server", "catalog", "lake", "query", "refresh", "log"] {
+    for section in ["server", "catalog", "lake", "query", "refresh", "audit", "log"] {
         root.insert(section.to_owned(), toml::Table::new().into());
     }
     for setting in &effective {

@@ -98,7 +98,6 @@ fn unions(mode: UnionMode) -> ArrayRef {
 
 fn cases() -> Vec<Case> {
     use DataType as D;
-    let half = |n: f32| half_of(n);
     let case = |name, values: ArrayRef, stored| Case { name, values, stored };
     let plain = |name, values: ArrayRef| {
         let stored = values.data_type().clone();
@@ -319,9 +318,7 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-fn half_of(
-    n: f32,
-) -> <arrow::datatypes::Float16Type as arrow::datatypes::ArrowPrimitiveType>::Native {
+fn half(n: f32) -> <arrow::datatypes::Float16Type as arrow::datatypes::ArrowPrimitiveType>::Native {
     let floats = Float32Array::from(vec![n]);
     let halves = cast(&floats, &DataType::Float16).unwrap();
     halves.as_any().downcast_ref::<Float16Array>().unwrap().value(0)

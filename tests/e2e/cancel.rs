@@ -419,14 +419,14 @@ async fn a_statement_that_is_polled_tells_how_far_it_is() {
     let mut client = Client::connect(&server).await;
     client
         .script(
-            "CREATE TABLE t AS SELECT n, repeat('abc', 40) AS s FROM (SELECT unnest(range(0, 400000)) AS n) AS r;
+            "CREATE TABLE t AS SELECT n, repeat('abc', 40) AS s FROM (SELECT unnest(range(0, 50000)) AS n) AS r;
              CREATE TABLE target (n BIGINT, s VARCHAR)",
         )
         .await;
     let slow = "SELECT n, encode(sha512(encode(sha512(repeat(s, 10)), 'hex')), 'hex') AS s FROM t";
     for (sql, rows) in [
         (format!("SELECT count(DISTINCT s) AS polled FROM ({slow}) AS q"), "1"),
-        (format!("INSERT INTO target {slow}"), "400000"),
+        (format!("INSERT INTO target {slow}"), "50000"),
     ] {
         let command = CommandStatementQuery { query: sql.clone(), transaction_id: None };
         let mut descriptor =
@@ -458,7 +458,7 @@ async fn a_statement_that_is_polled_tells_how_far_it_is() {
         assert!(told.iter().all(|share| (0.0..=1.0).contains(share)), "{told:?}");
         assert!(told.iter().any(|share| *share > 0.0 && *share < 1.0), "{sql}: {told:?}");
         assert!(told.is_sorted(), "{told:?}");
-        assert!(seen.iter().any(|row| row[0] != "0" && row[1] == "400000"), "{seen:?}");
+        assert!(seen.iter().any(|row| row[0] != "0" && row[1] == "50000"), "{seen:?}");
         let answer = client.fetch(info.clone()).await.unwrap();
         assert_eq!(answer.cell(), rows);
         client.fetch(info).await.unwrap_err().expect(Code::NotFound, &[]);
@@ -466,7 +466,7 @@ async fn a_statement_that_is_polled_tells_how_far_it_is() {
     let written = client
         .query("SELECT rows_read, rows_written, bytes_written > 0 FROM system.queries WHERE sql LIKE 'INSERT%'")
         .await;
-    assert_eq!(written.text(), "400000|400000|true");
+    assert_eq!(written.text(), "50000|50000|true");
     let descriptor = |sql: &str| {
         let command = CommandStatementQuery { query: sql.to_owned(), transaction_id: None };
         arrow_flight::FlightDescriptor::new_cmd(command.as_any().encode_to_vec())

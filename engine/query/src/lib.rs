@@ -6,12 +6,15 @@
 
 mod admit;
 mod answer;
+pub mod audit;
 mod authorize;
 mod barrier;
+mod bounds;
 mod caller;
 mod cancel;
 mod care;
 mod command;
+pub mod credentials;
 pub mod describe;
 pub mod error;
 pub mod handles;

@@ -8,14 +8,16 @@ use std::{
     },
 };
 
-use model::{id::QueryId, time::Timestamp};
+use model::{id::QueryId, principal::Principal, time::Timestamp};
 use parking_lot::Mutex;
 use rt::clock::Clock;
 use tokio::task::futures::TaskLocalFuture;
 
 use crate::{
+    audit::{self, AuditTrail},
     error::QueryError,
     reins::{Ended, GoesOn, Progress, Reins, Work},
+    session::Session,
 };
 
 const ENTRIES_MAX: usize = 1_000;
@@ -86,6 +88,10 @@ pub(crate) struct Entry {
     record: Mutex<QueryRecord>,
     reins: Reins,
     clock: Arc<dyn Clock>,
+    audit: Option<Arc<AuditTrail>>,
+    client: Option<Arc<str>>,
+    caller: Principal,
+    kind: Kind,
 }
 
 impl Entry {
@@ -99,23 +105,43 @@ impl Entry {
     pub(crate) fn end(&self, why: Ended) -> Result<(), GoesOn> {
         let state = match why {
             Ended::Cancelled { .. } => QueryState::Cancelled,
-            Ended::Late(_) => QueryState::Failed,
+            Ended::Late { .. } => QueryState::Failed,
         };
-        let error = QueryError::from(why.clone()).to_string();
-        self.reins.end(why, || self.close(state, Some(error)))
+        let error = QueryError::from(why.clone());
+        self.reins.end(why, || self.close(state, Some(&error)))
     }
 
-    fn close(&self, state: QueryState, error: Option<String>) {
+    fn close(&self, state: QueryState, error: Option<&QueryError>) {
         {
             let mut record = self.record.lock();
             if record.finished_at.is_some() {
                 return;
             }
             record.state = state;
-            record.error = error;
+            record.error = error.map(ToString::to_string);
             record.finished_at = Some(self.clock.now());
+            self.audit(&record, error);
         }
         self.reins.over();
+    }
+
+    fn audit(&self, record: &QueryRecord, error: Option<&QueryError>) {
+        let Some(audit) = &self.audit else { return };
+        let result = match (record.state, error) {
+            (QueryState::Cancelled, _) => audit::Result::Cancelled,
+            (_, Some(error)) => audit::Result::Failed(error),
+            (_, None) => audit::Result::Succeeded,
+        };
+        audit.statement(audit::Ended {
+            principal: &self.caller,
+            client: self.client.as_deref(),
+            is_command: self.kind == Kind::Command,
+            query_id: Some(record.id),
+            sql: &record.sql,
+            rows: record.rows,
+            began: record.received_at,
+            result,
+        });
     }
 }
 
@@ -136,20 +162,29 @@ pub(crate) fn watch(work: impl FnOnce() -> Work) {
 pub(crate) struct QueryLog {
     entries: Mutex<VecDeque<Arc<Entry>>>,
     clock: Arc<dyn Clock>,
+    audit: Option<Arc<AuditTrail>>,
+}
+
+/// Whether a statement reads or takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Query,
+    Command,
 }
 
 impl QueryLog {
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { entries: Mutex::new(VecDeque::new()), clock }
+    pub(crate) fn new(clock: Arc<dyn Clock>, audit: Option<Arc<AuditTrail>>) -> Self {
+        Self { entries: Mutex::new(VecDeque::new()), clock, audit }
     }
 
     /// Opens the record of a statement. The token closes it, also when it is merely dropped.
-    pub(crate) fn open(&self, id: QueryId, principal: &str, sql: &str) -> QueryToken {
-        let shown = sql.floor_char_boundary(SQL_SHOWN_MAX);
+    pub(crate) fn open(&self, session: &Session, kind: Kind, sql: &str) -> QueryToken {
+        let shown = dialect::without_secrets(&sql[..sql.floor_char_boundary(SQL_SHOWN_MAX)]);
+        let id = session.query_id();
         let record = Mutex::new(QueryRecord {
             id,
-            principal: principal.to_owned(),
-            sql: sql[..shown].to_owned(),
+            principal: session.principal().name().to_owned(),
+            sql: shown.into_owned(),
             state: QueryState::Planned,
             received_at: self.clock.now(),
             started_at: None,
@@ -158,14 +193,37 @@ impl QueryLog {
             progress: Progress::default(),
             error: None,
         });
-        let clock = Arc::clone(&self.clock);
-        let entry = Arc::new(Entry { record, reins: Reins::default(), clock });
+        let entry = Arc::new(Entry {
+            record,
+            reins: Reins::default(),
+            clock: Arc::clone(&self.clock),
+            audit: self.audit.clone(),
+            client: session.client().cloned(),
+            caller: session.principal().clone(),
+            kind,
+        });
         let mut entries = self.entries.lock();
         if entries.len() >= ENTRIES_MAX {
             entries.pop_front();
         }
         entries.push_back(Arc::clone(&entry));
         QueryToken { id, entry, rows: AtomicU64::new(0) }
+    }
+
+    /// Records a statement that could not even be prepared: it has no place in the log.
+    pub(crate) fn refused(&self, session: &Session, kind: Kind, sql: &str, error: &QueryError) {
+        if let Some(audit) = &self.audit {
+            audit.statement(audit::Ended {
+                principal: session.principal(),
+                client: session.client().map(|client| &**client),
+                is_command: kind == Kind::Command,
+                query_id: None,
+                sql,
+                rows: 0,
+                began: self.clock.now(),
+                result: audit::Result::Failed(error),
+            });
+        }
     }
 
     /// Newest first.
@@ -234,10 +292,10 @@ impl QueryToken {
     }
 
     pub(crate) fn failed(&self, error: &QueryError) {
-        self.end(QueryState::Failed, Some(error.to_string()));
+        self.end(QueryState::Failed, Some(error));
     }
 
-    fn end(&self, state: QueryState, error: Option<String>) {
+    fn end(&self, state: QueryState, error: Option<&QueryError>) {
         self.entry.close(state, error);
     }
 }
@@ -254,13 +312,17 @@ mod tests {
 
     use super::*;
 
+    fn ann() -> Session {
+        Session::new(Principal::verified("ann"))
+    }
+
     fn open(log: &QueryLog, sql: &str) -> QueryToken {
-        log.open(QueryId::generate(), "ann", sql)
+        log.open(&ann(), Kind::Query, sql)
     }
 
     #[test]
     fn who_ends_a_statement_is_told_and_nothing_comes_after_it() {
-        let log = QueryLog::new(Arc::new(SystemClock));
+        let log = QueryLog::new(Arc::new(SystemClock), None);
         let token = open(&log, "SELECT 1");
         let ended = Ended::Cancelled { by: "bob".to_owned(), reason: Some("slow".to_owned()) };
         log.find(token.id()).unwrap().end(ended.clone()).unwrap();
@@ -278,7 +340,7 @@ mod tests {
 
     #[test]
     fn who_ends_a_statement_is_told_also_when_its_work_notices_first() {
-        let log = QueryLog::new(Arc::new(SystemClock));
+        let log = QueryLog::new(Arc::new(SystemClock), None);
         let token = Arc::new(open(&log, "SELECT 1"));
         token.reins().when_ended({
             let token = Arc::clone(&token);
@@ -291,9 +353,9 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_statement_of_this_task_is_told_to_commit() {
-        let log = QueryLog::new(Arc::new(SystemClock));
+        let log = QueryLog::new(Arc::new(SystemClock), None);
         let (first, other) = (open(&log, "INSERT 1"), open(&log, "INSERT 2"));
-        let ended = Ended::Late(std::time::Duration::from_secs(1));
+        let ended = Ended::Late { limit: std::time::Duration::from_secs(1), bound: None };
         first.scope(async { may_commit() }).await.unwrap();
         assert_eq!(first.entry().end(ended.clone()), Err(GoesOn::Commits));
         other.entry().end(ended).unwrap();
@@ -303,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_dropped_statement_is_cancelled_and_an_ended_one_stays_ended() {
-        let log = QueryLog::new(Arc::new(SystemClock));
+        let log = QueryLog::new(Arc::new(SystemClock), None);
         let dropped = open(&log, "SELECT 1");
         dropped.started();
         drop(dropped);
@@ -324,7 +386,7 @@ mod tests {
 
     #[test]
     fn the_log_is_bounded() {
-        let log = QueryLog::new(Arc::new(SystemClock));
+        let log = QueryLog::new(Arc::new(SystemClock), None);
         for n in 0..ENTRIES_MAX + 10 {
             drop(open(&log, &format!("SELECT {n}")));
         }

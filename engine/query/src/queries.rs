@@ -1,6 +1,8 @@
 //! The only way in for a statement: prepare, plan, execute, command.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+mod execute;
+
+use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
     datatypes::{Schema, SchemaRef},
@@ -9,11 +11,13 @@ use arrow::{
 use datafusion::{
     execution::{SessionState, TaskContext},
     logical_expr::LogicalPlan,
-    physical_plan::{ExecutionPlan, ExecutionPlanProperties},
+    physical_plan::ExecutionPlan,
     sql::parser::{DFParser, Statement as DataFusionStatement},
 };
-use dialect::statement::{JobStatement, Maintain, NameParts, Query, Show, Statement, TableUse};
-use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
+use dialect::statement::{
+    JobStatement, Maintain, NameParts, Query, RightsStatement, Show, Statement, TableUse,
+};
+use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
 use lake::{Changed, Stage, StageChange, Staged};
 use model::{
     id::QueryId,
@@ -22,34 +26,32 @@ use model::{
     rights::Rights,
 };
 use parking_lot::Mutex;
-use rt::cpu::{CpuRuntime, CpuTask};
+use rt::cpu::CpuRuntime;
 use tokio::sync::OnceCell;
 
 use crate::{
     admit::Admission,
     authorize,
+    bounds::Bounds,
     care::Care,
     command,
     error::QueryError,
-    log::{self, QueryLog, QueryToken},
+    log::{self, Kind, QueryLog, QueryToken},
     maintenance::CatalogPins,
     nearest::nearest,
     options::QueriesOptions,
     pause, plan, postgres,
-    reins::{Ended, Work},
+    reins::Work,
     resolve::{self, Purpose, Reads, Resolved, Wanted},
     session::{INCOMING_ROWS, Session},
-    stream::{Held, QueryStream},
     wire,
 };
 
-/// Batches that wait for a slow reader before the query pauses.
-const BATCHES_IN_FLIGHT: usize = 4;
 const CONTROL_THREADS: usize = 2;
 /// Threads for each part of a plan that may not pause.
 const SPARE_THREADS: usize = 4;
 
-type Rows = stream::BoxStream<'static, Result<RecordBatch, QueryError>>;
+type Rows = BoxStream<'static, Result<RecordBatch, QueryError>>;
 
 /// Runs statements. Cheap to clone; clones share everything.
 #[derive(Debug, Clone)]
@@ -93,6 +95,7 @@ pub struct Prepared {
 struct FirstPlan {
     state: SessionState,
     plan: LogicalPlan,
+    bounds: Bounds,
 }
 
 impl std::fmt::Debug for FirstPlan {
@@ -128,6 +131,7 @@ impl Prepared {
 pub struct Planned {
     schema: SchemaRef,
     body: PlanBody,
+    bounds: Bounds,
     token: QueryToken,
 }
 
@@ -196,7 +200,7 @@ impl Queries {
             limits.queue_wait,
             Arc::clone(&options.clock),
         );
-        let log = QueryLog::new(Arc::clone(&options.clock));
+        let log = QueryLog::new(Arc::clone(&options.clock), options.audit.clone());
         let no_threads = |error| {
             QueryError::Invalid(format!("the threads of the engine cannot be started: {error}"))
         };
@@ -229,8 +233,16 @@ impl Queries {
     /// As [`Queries::prepare`], for a statement that runs at once: the first run uses the versions
     /// that were found here, so that nothing is planned twice.
     pub async fn prepare_now(&self, session: &Session, sql: &str) -> Result<Prepared, QueryError> {
-        let (inner, session, sql) = (Arc::clone(&self.inner), session.clone(), sql.to_owned());
-        self.on_control(async move { inner.prepare(&session, sql).await }).await
+        let (inner, caller, text) = (Arc::clone(&self.inner), session.clone(), sql.to_owned());
+        let prepared = self.on_control(async move { inner.prepare(&caller, text).await }).await;
+        if let Err(error) = &prepared {
+            let is_read = sql.len() <= self.inner.options.limits.sql_length_max;
+            let takes_effect =
+                is_read && dialect::parse(sql).is_ok_and(|statement| !is_query(&statement));
+            let kind = if takes_effect { Kind::Command } else { Kind::Query };
+            self.inner.log.refused(session, kind, sql, error);
+        }
+        prepared
     }
 
     /// Pins a query to versions and plans it with its parameters: one row of them, or none.
@@ -242,8 +254,7 @@ impl Queries {
         prepared: &Prepared,
         parameters: Option<&RecordBatch>,
     ) -> Result<Planned, QueryError> {
-        let token =
-            self.inner.log.open(session.query_id(), session.principal().name(), &prepared.sql);
+        let token = self.inner.log.open(session, Kind::Query, &prepared.sql);
         let (inner, session) = (Arc::clone(&self.inner), session.clone());
         let statement = prepared.statement.clone();
         let first_plan = prepared.first_plan.lock().take();
@@ -253,48 +264,12 @@ impl Queries {
         let planning = self.on_control(planning.boxed());
         let planned = token.reins().unless_ended(planning).await;
         match planned {
-            Ok((schema, body)) => Ok(Planned { schema, body, token }),
+            Ok((schema, body, bounds)) => Ok(Planned { schema, body, bounds, token }),
             Err(error) => {
                 token.failed(&error);
                 Err(error)
             }
         }
-    }
-
-    /// Waits for its turn and starts a planned query. Rows come as fast as they are taken;
-    /// dropping the stream cancels the query. [`QueryError::Cancelled`] when somebody ended it.
-    pub async fn execute(&self, planned: Planned) -> Result<QueryStream, QueryError> {
-        let Planned { schema, body, token } = planned;
-        match self.begin(&token, body, Arc::clone(&schema)).await {
-            Ok((rows, held)) => Ok(QueryStream::new(schema, rows, token, held)),
-            Err(error) => {
-                token.failed(&error);
-                Err(error)
-            }
-        }
-    }
-
-    async fn begin(
-        &self,
-        token: &QueryToken,
-        body: PlanBody,
-        schema: SchemaRef,
-    ) -> Result<(Rows, Held), QueryError> {
-        token.reins().goes_on()?;
-        let _guard = self.inner.options.shutdown.guard(format!("query {}", token.id()));
-        let (plan, task, runtime) = match body {
-            PlanBody::Rows(batch) => {
-                let rows = stream::iter([Ok(batch)]).boxed();
-                return Ok((rows, Held { _permit: None, _guard, _time: None }));
-            }
-            PlanBody::Physical { plan, task, runtime } => (plan, task, runtime),
-        };
-        let permit = token.reins().unless_ended(self.inner.admission.admit()).await?;
-        token.reins().watch(Work { plan: Arc::clone(&plan), staged: None });
-        let starting = self.start(runtime, plan, task, schema);
-        let rows = token.reins().unless_ended(starting).await?;
-        let _time = self.inner.limit_time(token);
-        Ok((rows, Held { _permit: Some(permit), _guard, _time }))
     }
 
     /// Runs a statement that is not a query; it takes effect exactly once, or not at all when this
@@ -312,25 +287,33 @@ impl Queries {
         let caller = session.clone().without_postgres();
         let statement = prepared.statement.clone();
         let parameters = parameters.cloned();
+        let turn = takes_a_turn(&statement);
         let work = async move {
             authorize::check(&queries.inner, &caller, &statement).await?;
             command::run_in_transaction(&queries, &caller, statement, parameters.as_ref()).await
         };
-        self.effect(session, &prepared.sql, work.boxed()).await
+        self.effect(session, &prepared.sql, turn, work.boxed()).await
     }
 
-    /// Runs what takes effect, under its text in the log of statements.
+    /// Runs what takes effect, under its text in the log of statements; what computes much
+    /// (`turn`) as one of so many, and no longer than a statement may.
     pub(crate) async fn effect(
         &self,
         session: &Session,
         sql: &str,
+        turn: bool,
         work: BoxFuture<'static, Result<CommandResult, QueryError>>,
     ) -> Result<CommandResult, QueryError> {
-        let token = self.inner.log.open(session.query_id(), session.principal().name(), sql);
+        let token = self.inner.log.open(session, Kind::Command, sql);
         let _guard = self.inner.options.shutdown.guard(format!("statement {}", token.id()));
-        token.started();
-        let _time = self.inner.limit_time(&token);
-        let work = self.on_control(token.scope(work));
+        let work = async {
+            if turn {
+                self.in_turn(session, &token, work).await
+            } else {
+                token.started();
+                self.on_control(token.scope(work)).await
+            }
+        };
         let result = token.reins().unless_ended(work).await;
         match &result {
             Ok(answer) => {
@@ -342,43 +325,24 @@ impl Queries {
         result
     }
 
-    /// How long a statement may run; as long as it takes where there is no limit.
-    #[must_use]
-    pub fn statement_timeout(&self) -> Option<Duration> {
-        let limit = self.inner.options.limits.statement_timeout;
-        (!limit.is_zero()).then_some(limit)
+    async fn in_turn(
+        &self,
+        session: &Session,
+        token: &QueryToken,
+        work: BoxFuture<'static, Result<CommandResult, QueryError>>,
+    ) -> Result<CommandResult, QueryError> {
+        let rights = self.inner.rights(session.principal()).await?;
+        let bounds = Bounds::of(&rights);
+        let _permit = self.inner.admission.admit(&bounds).await?;
+        token.started();
+        let _time = self.inner.limit_time(token, &bounds);
+        self.on_control(token.scope(work)).await
     }
 
     /// Bytes of the longest text that is read.
     #[must_use]
     pub fn sql_length_max(&self) -> usize {
         self.inner.options.limits.sql_length_max
-    }
-
-    async fn start(
-        &self,
-        runtime: CpuRuntime,
-        plan: Arc<dyn ExecutionPlan>,
-        task: Arc<TaskContext>,
-        schema: SchemaRef,
-    ) -> Result<Rows, QueryError> {
-        let cpu = runtime.clone();
-        let starting = runtime.spawn(async move {
-            // A plan with an order has one partition; the others may arrive in any order.
-            let partitions = plan.output_partitioning().partition_count();
-            let streams = (0..partitions)
-                .map(|n| {
-                    let schema = Arc::clone(&schema);
-                    let rows = plan.execute(n, Arc::clone(&task))?;
-                    Ok(rows.map_err(QueryError::from).and_then(move |batch| {
-                        let sent = wire::to_wire(&batch, &schema).map_err(QueryError::from);
-                        std::future::ready(sent)
-                    }))
-                })
-                .collect::<Result<Vec<_>, QueryError>>()?;
-            Ok(cpu.merge(streams, BATCHES_IN_FLIGHT).boxed())
-        });
-        starting.await?
     }
 
     /// Stages a plan's rows where plans run.
@@ -551,6 +515,9 @@ impl Inner {
         }
         let answer = match &statement {
             Statement::Maintain(maintain) => command::maintain::answer_schema(maintain),
+            Statement::Rights(RightsStatement::CreateToken { .. }) => {
+                Some(command::users::answer_schema())
+            }
             _ => None,
         };
         if let Some(schema) = answer {
@@ -569,7 +536,8 @@ impl Inner {
                 let parameters = plan::parameters(&plan, parameters)?;
                 let schema = wire::wire_schema(plan.schema().as_arrow());
                 if is_query(&statement) {
-                    (Some(FirstPlan { state: resolved.state, plan }), schema, parameters)
+                    let Resolved { state, bounds, .. } = resolved;
+                    (Some(FirstPlan { state, plan, bounds }), schema, parameters)
                 } else {
                     (None, Arc::new(Schema::empty()), parameters)
                 }
@@ -585,7 +553,7 @@ impl Inner {
         statement: &Statement,
         first_plan: Option<FirstPlan>,
         parameters: Option<&RecordBatch>,
-    ) -> Result<(SchemaRef, PlanBody), QueryError> {
+    ) -> Result<(SchemaRef, PlanBody, Bounds), QueryError> {
         if !is_query(statement) {
             return Err(QueryError::Invalid("the statement is not a query".to_owned()));
         }
@@ -596,14 +564,14 @@ impl Inner {
         if let Some(batch) = self.rows_of_show(session, statement).await? {
             let schema = wire::wire_schema(&batch.schema());
             let batch = wire::to_wire(&batch, &schema)?;
-            return Ok((schema, PlanBody::Rows(batch)));
+            return Ok((schema, PlanBody::Rows(batch), Bounds::default()));
         }
         if let Some(target) = validated(statement) {
             let plan = command::maintain::validation(self, session, target).await?;
             let schema = wire::wire_schema(&plan.schema());
             let task = self.state(session.schema()).task_ctx();
             let runtime = self.options.cpu.clone();
-            return Ok((schema, PlanBody::Physical { plan, task, runtime }));
+            return Ok((schema, PlanBody::Physical { plan, task, runtime }, Bounds::default()));
         }
         let first_plan = match first_plan {
             Some(first_plan) => first_plan,
@@ -612,10 +580,10 @@ impl Inner {
                 let Some(Checked { resolved, plan, .. }) = checked else {
                     return Err(QueryError::Invalid("the statement is not a query".to_owned()));
                 };
-                FirstPlan { state: resolved.state, plan }
+                FirstPlan { state: resolved.state, plan, bounds: resolved.bounds }
             }
         };
-        let FirstPlan { state, plan } = first_plan;
+        let FirstPlan { state, plan, bounds } = first_plan;
         let row = match parameters {
             Some(batch) if batch.num_rows() != 1 => {
                 return Err(QueryError::Invalid(format!(
@@ -632,7 +600,8 @@ impl Inner {
         let runtime =
             if asks_the_server(statement) { &self.control } else { self.runtime(&physical) };
         let runtime = runtime.clone();
-        Ok((schema, PlanBody::Physical { plan: physical, task: state.task_ctx(), runtime }))
+        let body = PlanBody::Physical { plan: physical, task: state.task_ctx(), runtime };
+        Ok((schema, body, bounds))
     }
 
     async fn rows_of_show(
@@ -645,21 +614,6 @@ impl Inner {
             Statement::Show(show) => Ok(Some(command::show::rows(self, session, show).await?)),
             _ => Ok(None),
         }
-    }
-
-    /// Ends a statement when its time is over, for as long as the result lives; also one whose
-    /// client does not read.
-    fn limit_time(&self, token: &QueryToken) -> Option<CpuTask<()>> {
-        let limit = self.options.limits.statement_timeout;
-        if limit.is_zero() {
-            return None;
-        }
-        let (late, entry) = (self.options.clock.sleep(limit), token.entry());
-        Some(self.control.spawn(async move {
-            late.await;
-            // What commits or has ended is left alone.
-            let _ = entry.end(Ended::Late(limit));
-        }))
     }
 }
 
@@ -747,6 +701,16 @@ fn validated(statement: &Statement) -> Option<&NameParts> {
     match statement {
         Statement::Maintain(Maintain::Validate { target }) => Some(target),
         _ => None,
+    }
+}
+
+/// Whether a statement that takes effect computes much, and so waits for its turn: what only
+/// changes names, rights or jobs does not, nor does what waits for a job.
+fn takes_a_turn(statement: &Statement) -> bool {
+    match statement {
+        Statement::Insert(_) | Statement::Change(_) | Statement::Copy(_) => true,
+        Statement::CreateTable(create) => create.query.is_some(),
+        _ => false,
     }
 }
 

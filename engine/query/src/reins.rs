@@ -20,7 +20,7 @@ use lake::StageProgress;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::{error::QueryError, plan};
+use crate::{bounds::Bound, error::QueryError, plan};
 
 /// How far a statement is. The numbers only grow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -69,14 +69,20 @@ pub(crate) enum Ended {
         reason: Option<String>,
     },
     /// Its time was over.
-    Late(Duration),
+    Late {
+        /// How much it had.
+        limit: Duration,
+        /// Whose limit it is, when not the server's.
+        bound: Option<Bound>,
+    },
 }
 
 impl From<Ended> for QueryError {
     fn from(ended: Ended) -> Self {
         match ended {
             Ended::Cancelled { by, reason } => Self::Cancelled { by, reason },
-            Ended::Late(limit) => Self::Timeout(limit),
+            Ended::Late { bound: Some(bound), .. } => bound.exceeded(),
+            Ended::Late { limit, bound: None } => Self::Timeout(limit),
         }
     }
 }
@@ -294,7 +300,10 @@ mod tests {
         assert!(matches!(never, Err(QueryError::Cancelled { .. })));
         assert!(reins.may_commit().is_err(), "nothing takes effect afterwards");
         // The first wish counts.
-        assert_eq!(reins.end(Ended::Late(Duration::from_secs(1)), || {}), Ok(()));
+        assert_eq!(
+            reins.end(Ended::Late { limit: Duration::from_secs(1), bound: None }, || {}),
+            Ok(())
+        );
         assert_eq!(reins.why(), Some(cancelled()));
     }
 

@@ -15,7 +15,11 @@ use std::{
 };
 
 use arrow::datatypes::SchemaRef;
-use datafusion::{catalog::TableProvider, datasource::ViewTable, execution::SessionState};
+use datafusion::{
+    catalog::TableProvider,
+    datasource::ViewTable,
+    execution::{SessionState, SessionStateBuilder},
+};
 use dialect::statement::{FilesUse, Query, Statement, TableUse, TimeTravel};
 use lake::Snapshot;
 use model::{
@@ -27,7 +31,8 @@ use model::{
 };
 
 use crate::{
-    barrier, caller, error::QueryError, queries::Inner, session::Session, system, wire::wire_type,
+    barrier, bounds::Bounds, caller, error::QueryError, queries::Inner, session::Session, system,
+    wire::wire_type,
 };
 pub(crate) use find::target_name;
 use find::{ObjectUse, Scope, Source, StoredKind, StoredQuery};
@@ -69,6 +74,8 @@ pub(crate) struct Resolved {
     pub(crate) guarded: Option<ObjectName>,
     /// The Delta tables of which the newest version is read, and that version.
     pub(crate) newest: Vec<(PinnedInput, Arc<Snapshot>)>,
+    /// What the caller may use.
+    pub(crate) bounds: Bounds,
     uses: HashSet<ObjectUse>,
     catalog: OneQueryCatalog,
 }
@@ -175,7 +182,9 @@ pub(crate) async fn resolve(
     let Some((state, catalog)) = statement else { return Err(QueryError::ViewDepth(0)) };
     let guarded = found.guarded().cloned();
     let files = found.scopes.into_iter().flat_map(|scope| scope.files).collect();
-    Ok(Resolved { state, snapshots, files, guarded, newest, uses: found.uses, catalog })
+    let bounds = Bounds::of(&wanted.rights);
+    let uses = found.uses;
+    Ok(Resolved { state, snapshots, files, guarded, newest, bounds, uses, catalog })
 }
 
 /// The planner's session for one scope, with everything in it that is no table of the catalog.
@@ -185,6 +194,11 @@ async fn scope_state(
     wanted: &Wanted<'_>,
 ) -> Result<(SessionState, OneQueryCatalog), QueryError> {
     let mut state = queries.state(wanted.default_schema);
+    if scope.query.is_none()
+        && let Some(env) = Bounds::of(&wanted.rights).runtime_env(state.runtime_env())
+    {
+        state = SessionStateBuilder::new_from_existing(state).with_runtime_env(env).build();
+    }
     caller::register(&mut state, &wanted.rights)?;
     let catalog = OneQueryCatalog::register(&mut state);
     for files in &scope.files {

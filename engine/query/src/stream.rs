@@ -12,7 +12,7 @@ use model::id::QueryId;
 use parking_lot::Mutex;
 use rt::{cpu::CpuTask, shutdown::ShutdownGuard};
 
-use crate::{admit::Permit, error::QueryError, log::QueryToken};
+use crate::{admit::Permit, bounds::Counter, error::QueryError, log::QueryToken};
 
 /// The rows of a running query. Dropping it cancels the query and frees what it holds; so does
 /// whoever ends the query, also while nobody asks for rows.
@@ -20,6 +20,7 @@ pub struct QueryStream {
     schema: SchemaRef,
     source: Arc<Source>,
     token: QueryToken,
+    counter: Counter,
     over: bool,
 }
 
@@ -55,6 +56,7 @@ impl QueryStream {
         schema: SchemaRef,
         rows: BoxStream<'static, Result<RecordBatch, QueryError>>,
         token: QueryToken,
+        counter: Counter,
         held: Held,
     ) -> Self {
         token.started();
@@ -67,7 +69,7 @@ impl QueryStream {
                 source.reader.wake();
             }
         });
-        Self { schema, source, token, over: false }
+        Self { schema, source, token, counter, over: false }
     }
 
     /// Its id in `system.queries`.
@@ -91,13 +93,18 @@ impl Stream for QueryStream {
             return Poll::Ready(None);
         }
         self.source.reader.register(cx.waker());
-        let item = match &mut *self.source.running.lock() {
+        let mut item = match &mut *self.source.running.lock() {
             Some(running) => std::task::ready!(running.rows.poll_next_unpin(cx)),
             None => match self.token.reins().goes_on() {
                 Ok(()) => None,
                 Err(ended) => Some(Err(ended)),
             },
         };
+        if let Some(Ok(batch)) = &item
+            && let Err(error) = self.counter.count(batch)
+        {
+            item = Some(Err(error));
+        }
         match &item {
             Some(Ok(batch)) => self.token.add_rows(batch.num_rows()),
             Some(Err(error)) => {

@@ -209,7 +209,7 @@ impl Queries {
             queries.care_for(&caller, &table, &committed.snapshot);
             Ok(CommandResult::affected(committed.rows))
         };
-        self.effect(session, "COMMIT", work.boxed()).await
+        self.effect(session, "COMMIT", false, work.boxed()).await
     }
 
     /// Ends a transaction without an effect; its files are deleted.
@@ -226,6 +226,6 @@ impl Queries {
             }
             Ok(CommandResult::done())
         };
-        self.effect(session, "ROLLBACK", work.boxed()).await
+        self.effect(session, "ROLLBACK", false, work.boxed()).await
     }
 }

@@ -6,9 +6,10 @@
 mod basic;
 mod error;
 mod password;
+mod peer;
 mod recent;
 mod scram;
-mod secret;
+mod stored;
 mod token;
 
 use std::{
@@ -20,19 +21,22 @@ use std::{
     time::Duration,
 };
 
-use catalog::{Catalog, principals::Principals};
+use catalog::{Catalog, principals::Principals, tokens::Tokens as StoredTokens};
+pub use model::secret::Secret;
 use model::{principal::Principal, time::Timestamp};
 use parking_lot::Mutex;
+use query::audit::AuditTrail;
 use rt::clock::Clock;
-use tonic::metadata::MetadataMap;
+use tonic::{Extensions, metadata::MetadataMap};
 
 use basic::Credentials;
 pub use error::AuthError;
 use password::Passwords;
 pub use password::hash_password;
+pub use peer::Peer;
 pub use scram::{Exchange, scram_verifier};
 pub(crate) use scram::{MECHANISM as SCRAM, same};
-pub use secret::Secret;
+use stored::{ApiTokens, is_stored_token};
 use token::Tokens;
 
 /// How long the answer "there are no users" is believed.
@@ -53,6 +57,8 @@ pub struct Authenticator {
     clock: Arc<dyn Clock>,
     passwords: Passwords,
     tokens: Tokens,
+    api_tokens: ApiTokens,
+    audit: Option<Arc<AuditTrail>>,
     users_exist: AtomicBool,
     no_users_at: Mutex<Option<Timestamp>>,
     /// Makes the salts of users who do not exist: the same for one name as long as the server runs.
@@ -80,36 +86,76 @@ impl Authenticator {
     pub fn new(
         catalog: Arc<dyn Catalog>,
         clock: Arc<dyn Clock>,
+        audit: Option<Arc<AuditTrail>>,
         options: AuthOptions,
     ) -> Arc<Self> {
-        Arc::new(Self::over(catalog, clock, options))
+        let mut made = Self::over(Arc::clone(&catalog) as _, catalog, clock, options);
+        made.audit = audit;
+        Arc::new(made)
     }
 
-    fn over(users: Arc<dyn Principals>, clock: Arc<dyn Clock>, options: AuthOptions) -> Self {
+    fn over(
+        users: Arc<dyn Principals>,
+        stored: Arc<dyn StoredTokens>,
+        clock: Arc<dyn Clock>,
+        options: AuthOptions,
+    ) -> Self {
         let AuthOptions { token_ttl, tokens_max } = options;
         Self {
             passwords: Passwords::new(Arc::clone(&users), Arc::clone(&clock)),
             tokens: Tokens::new(Arc::clone(&users), Arc::clone(&clock), token_ttl, tokens_max),
+            api_tokens: ApiTokens::new(stored, Arc::clone(&clock)),
             users,
             clock,
+            audit: None,
             users_exist: AtomicBool::new(false),
             no_users_at: Mutex::new(None),
             scram_key: password::random().ok(),
         }
     }
 
-    /// Who sent a request with these headers. Without users everybody is anonymous, whatever they
-    /// send; else `Basic` and `Bearer` are understood and everything else is refused.
-    pub async fn authenticate(&self, headers: &MetadataMap) -> Result<Principal, AuthError> {
+    /// Who sent a request with these headers over a connection with these facts, see [`Peer`].
+    /// Without users everybody is anonymous, whatever they send; else `Basic` and `Bearer` are
+    /// understood and everything else is refused.
+    pub async fn authenticate(
+        &self,
+        headers: &MetadataMap,
+        _connection: &Extensions,
+    ) -> Result<Principal, AuthError> {
         if !self.has_users().await? {
             return Ok(Principal::anonymous());
         }
         match Credentials::from_headers(headers)? {
             Credentials::Missing => Err(AuthError::Missing),
-            Credentials::Basic { user, password } => {
-                Ok(self.passwords.check(&user, &password).await?.principal)
-            }
-            Credentials::Bearer(token) => self.tokens.check(&token).await,
+            Credentials::Basic { user, password } => match is_stored_token(&password) {
+                true => self.token_of(&user, &password).await,
+                false => Ok(self.passwords.check(&user, &password).await?.principal),
+            },
+            Credentials::Bearer(token) => self.bearer(&token).await,
+        }
+    }
+
+    async fn bearer(&self, token: &Secret) -> Result<Principal, AuthError> {
+        match is_stored_token(token) {
+            true => self.api_tokens.check(token).await,
+            false => self.tokens.check(token).await,
+        }
+    }
+
+    /// A token in the place of a password, for clients that know nothing else.
+    async fn token_of(&self, user: &str, token: &Secret) -> Result<Principal, AuthError> {
+        let principal = self.api_tokens.check(token).await.map_err(|error| match error {
+            AuthError::UnknownToken => AuthError::Wrong,
+            other => other,
+        })?;
+        if principal.name() == user { Ok(principal) } else { Err(AuthError::Wrong) }
+    }
+
+    /// Records a login in the audit trail. `user` is who was said to log in.
+    pub fn record_login(&self, user: &str, client: Option<&str>, refused: Option<&AuthError>) {
+        if let Some(audit) = &self.audit {
+            let refused = refused.map(|error| (error.code(), error.to_string()));
+            audit.login(user, client, refused);
         }
     }
 
@@ -120,6 +166,7 @@ impl Authenticator {
     pub async fn login(
         &self,
         headers: &MetadataMap,
+        _connection: &Extensions,
         user_password: Option<(String, Secret)>,
     ) -> Result<Login, AuthError> {
         if !self.has_users().await? {
@@ -128,11 +175,15 @@ impl Authenticator {
         let (user, password) = match (Credentials::from_headers(headers)?, user_password) {
             (Credentials::Basic { user, password }, _) => (user, password),
             (Credentials::Bearer(token), _) => {
-                return Ok(Login { principal: self.tokens.check(&token).await?, token });
+                return Ok(Login { principal: self.bearer(&token).await?, token });
             }
             (Credentials::Missing, Some(pair)) => pair,
             (Credentials::Missing, None) => return Err(AuthError::Missing),
         };
+        if is_stored_token(&password) {
+            let principal = self.token_of(&user, &password).await?;
+            return Ok(Login { principal, token: password });
+        }
         let verified = self.passwords.check(&user, &password).await?;
         let token = self.tokens.issue(&verified)?;
         Ok(Login { principal: verified.principal, token })

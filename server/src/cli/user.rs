@@ -84,6 +84,7 @@ pub(super) async fn run(command: UserCommand, place: &Place) -> Result<ExitCode,
     match &command {
         UserCommand::Add(AddArgs { admin, .. }) => {
             let scram_verifier = Some(scram_verifier);
+            let password_hash = Some(password_hash);
             let user = User { name: name.to_owned(), password_hash, scram_verifier };
             catalog.add_user(&user).await.map_err(|error| Failure::of(&error))?;
             if *admin {

@@ -41,7 +41,7 @@ use arrow_flight::{
 use model::principal::Principal;
 use query::{handles::Handles, queries::Queries, session::Session, transaction::Transaction};
 use rt::clock::Clock;
-use tonic::{Status, metadata::MetadataMap};
+use tonic::{Extensions, Status, metadata::MetadataMap};
 
 use crate::{
     auth::Authenticator,
@@ -91,12 +91,7 @@ impl fmt::Debug for FlightOptions {
 pub fn service(options: FlightOptions) -> Result<FlightServiceServer<FlightSql>, Status> {
     let FlightOptions { queries, auth, clock, handle_ttl, handles_max, message_size_max, version } =
         options;
-    let facts = Facts {
-        version: &version,
-        statement_timeout: queries.statement_timeout(),
-        sql_length_max: queries.sql_length_max(),
-        transaction_timeout: handle_ttl,
-    };
+    let facts = Facts { version: &version, sql_length_max: queries.sql_length_max(), handle_ttl };
     let sql_info = sql_info::sql_info(&facts).map_err(|e| internal("describe the server", &e))?;
     let inner = Arc::new(Inner {
         queries,
@@ -138,14 +133,23 @@ struct Inner {
 }
 
 impl FlightSql {
-    /// Who sent a request with these headers.
-    async fn principal(&self, headers: &MetadataMap) -> Result<Principal, Status> {
-        self.inner.auth.authenticate(headers).await.map_err(|error| auth_status(&error))
+    /// Who sent a request with these headers over a connection with these facts.
+    async fn principal(
+        &self,
+        headers: &MetadataMap,
+        connection: &Extensions,
+    ) -> Result<Principal, Status> {
+        let principal = self.inner.auth.authenticate(headers, connection).await;
+        principal.map_err(|error| auth_status(&error))
     }
 
-    /// The session of a request with these headers.
-    async fn session(&self, headers: &MetadataMap) -> Result<Session, Status> {
-        let session = Session::new(self.principal(headers).await?);
+    /// The session of such a request.
+    async fn session(
+        &self,
+        headers: &MetadataMap,
+        connection: &Extensions,
+    ) -> Result<Session, Status> {
+        let session = Session::new(self.principal(headers, connection).await?);
         Ok(match session::schema(headers)? {
             Some(schema) => session.with_schema(schema),
             None => session,

@@ -80,9 +80,9 @@ const SYSTEM_FUNCTIONS: [&str; 2] = ["arrow_typeof", "version"];
 /// What depends on how the server was started.
 pub(super) struct Facts<'a> {
     pub(super) version: &'a str,
-    pub(super) statement_timeout: Option<Duration>,
     pub(super) sql_length_max: usize,
-    pub(super) transaction_timeout: Duration,
+    /// How long a prepared statement or a transaction waits.
+    pub(super) handle_ttl: Duration,
 }
 
 /// The answer to GetSqlInfo: every number that the specification has.
@@ -100,9 +100,9 @@ pub(super) fn sql_info(facts: &Facts<'_>) -> Result<SqlInfoData, FlightError> {
     info.append(SqlInfo::FlightSqlServerCancel, true);
     info.append(SqlInfo::FlightSqlServerBulkIngestion, true);
     info.append(SqlInfo::FlightSqlServerIngestTransactionsSupported, true);
-    let timeout = facts.statement_timeout.map_or(0, millis);
-    info.append(SqlInfo::FlightSqlServerStatementTimeout, timeout);
-    info.append(SqlInfo::FlightSqlServerTransactionTimeout, millis(facts.transaction_timeout));
+    // Both are about handles, not about how long something runs.
+    info.append(SqlInfo::FlightSqlServerStatementTimeout, millis(facts.handle_ttl));
+    info.append(SqlInfo::FlightSqlServerTransactionTimeout, millis(facts.handle_ttl));
 
     info.append(SqlInfo::SqlDdlCatalog, false);
     info.append(SqlInfo::SqlDdlSchema, true);
@@ -189,7 +189,8 @@ pub(super) fn sql_info(facts: &Facts<'_>) -> Result<SqlInfoData, FlightError> {
     info.append(SqlInfo::SqlMaxCatalogNameLength, NAME_LENGTH_MAX);
     info.append(SqlInfo::SqlMaxTableNameLength, NAME_LENGTH_MAX);
     let isolation = SqlTransactionIsolationLevel::SqlTransactionRepeatableRead as i32;
-    info.append(SqlInfo::SqlDefaultTransactionIsolation, isolation);
+    // FlightSql.proto says 32 bits, and the JDBC driver fails unless it gets 64.
+    info.append(SqlInfo::SqlDefaultTransactionIsolation, i64::from(isolation));
     info.append(SqlInfo::SqlTransactionsSupported, true);
     info.append(SqlInfo::SqlSupportedTransactionsIsolationLevels, bits(&[isolation]));
     info.append(SqlInfo::SqlDataDefinitionCausesTransactionCommit, true);
@@ -274,12 +275,7 @@ mod tests {
     }
 
     fn facts() -> Facts<'static> {
-        Facts {
-            version: "1.2.3",
-            statement_timeout: None,
-            sql_length_max: 1 << 20,
-            transaction_timeout: Duration::from_secs(60),
-        }
+        Facts { version: "1.2.3", sql_length_max: 1 << 20, handle_ttl: Duration::from_secs(60) }
     }
 
     #[test]

@@ -26,7 +26,9 @@ mod scope;
 mod show;
 pub mod statement;
 mod tokens;
+mod users;
 
 pub use error::{SyntaxError, SyntaxErrorKind};
 pub use parse::{ScriptStatement, parse, parse_data_type, parse_script};
 pub use print::{normal_form, qualify};
+pub use users::without_secrets;
