@@ -401,6 +401,9 @@ fn travels(data_type: &DataType) -> DataType {
         D::Dictionary(_, values) => travels(values),
         D::RunEndEncoded(_, values) => travels(values.data_type()),
         D::Decimal32(p, s) | D::Decimal64(p, s) => D::Decimal128(*p, *s),
+        D::Timestamp(TimeUnit::Nanosecond, zone) => {
+            D::Timestamp(TimeUnit::Microsecond, zone.clone())
+        }
         D::List(field) | D::LargeList(field) | D::ListView(field) | D::LargeListView(field) => {
             D::List(item(field))
         }

@@ -80,13 +80,16 @@ async fn tables_are_filtered_as_the_driver_asks() {
     assert_eq!(
         system.column("table_name"),
         [
+            "audit",
             "grants",
             "jobs",
+            "limits",
             "queries",
             "roles",
             "run_inputs",
             "runs",
             "tables",
+            "tokens",
             "transforms",
             "users"
         ]

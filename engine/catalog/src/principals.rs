@@ -16,6 +16,14 @@ pub struct User {
     pub scram_verifier: Option<String>,
 }
 
+impl User {
+    /// Somebody who logs in by other means than a password.
+    #[must_use]
+    pub fn without_password(name: impl Into<String>) -> Self {
+        Self { name: name.into(), password_hash: None, scram_verifier: None }
+    }
+}
+
 impl std::fmt::Debug for User {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("User").field("name", &self.name).finish_non_exhaustive()

@@ -173,6 +173,17 @@ impl Rights {
         limits.into_iter().flatten().map(|(role, limits)| (role.as_str(), limits))
     }
 
+    /// These, and those of a role that is the principal's for now.
+    #[must_use]
+    pub fn with(mut self, role: Self) -> Self {
+        self.everything |= role.everything;
+        self.roles.insert(role.name);
+        self.roles.extend(role.roles);
+        self.grants.extend(role.grants);
+        self.limits.extend(role.limits);
+        self
+    }
+
     /// Whose rights these are.
     #[must_use]
     pub fn name(&self) -> &str {

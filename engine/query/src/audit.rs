@@ -117,6 +117,9 @@ impl AuditTrail {
         let outcome = match result {
             Result::Succeeded => AuditOutcome::Succeeded,
             Result::Cancelled => AuditOutcome::Cancelled,
+            Result::Failed(QueryError::TableNotFound { is_hidden: true, .. }) => {
+                AuditOutcome::Denied
+            }
             Result::Failed(error) => match error.code() {
                 Code::PermissionDenied => AuditOutcome::Denied,
                 Code::Cancelled => AuditOutcome::Cancelled,

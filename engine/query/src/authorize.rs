@@ -49,7 +49,20 @@ enum Need<'s> {
 impl Inner {
     /// What a principal may do now.
     pub(crate) async fn rights(&self, principal: &Principal) -> Result<Arc<Rights>, QueryError> {
-        self.rights_of(principal.name()).await
+        let own = self.rights_of(principal.name()).await?;
+        if principal.roles().is_empty() || own.is_admin() {
+            return Ok(own);
+        }
+        let catalog = &self.options.catalog;
+        // A user's name among them gives nothing: roles are given, other people are not.
+        let known = catalog.roles().await?;
+        let mut rights = Rights::clone(&own);
+        for role in principal.roles().iter().filter(|role| known.contains(role)) {
+            if let Some(more) = catalog.rights(role).await? {
+                rights = rights.with(more);
+            }
+        }
+        Ok(Arc::new(rights))
     }
 
     /// As above, for the owner of an object.

@@ -33,6 +33,8 @@ pub enum QueryError {
         name: ObjectName,
         /// The most similar name that does exist.
         nearest: Option<String>,
+        /// Whether it does exist, and the caller may not know of it: for the audit trail alone.
+        is_hidden: bool,
     },
     /// The caller, or the owner of what it uses, may not do that.
     #[error("'{who}' may not {what}")]

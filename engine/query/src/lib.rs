@@ -19,6 +19,7 @@ pub mod describe;
 pub mod error;
 pub mod handles;
 pub mod ingest;
+mod like;
 pub mod log;
 mod maintenance;
 pub mod nearest;
@@ -36,6 +37,7 @@ mod system;
 pub mod transaction;
 pub mod transform;
 mod unknown_in;
+mod untyped;
 pub mod wire;
 
 pub use arrow::{

@@ -44,7 +44,7 @@ use crate::{
     reins::Work,
     resolve::{self, Purpose, Reads, Resolved, Wanted},
     session::{INCOMING_ROWS, Session},
-    wire,
+    system, untyped, wire,
 };
 
 const CONTROL_THREADS: usize = 2;
@@ -96,6 +96,7 @@ struct FirstPlan {
     state: SessionState,
     plan: LogicalPlan,
     bounds: Bounds,
+    guessed: bool,
 }
 
 impl std::fmt::Debug for FirstPlan {
@@ -472,9 +473,10 @@ impl Inner {
             Ok(objects) => objects,
             Err(error) => return error.into(),
         };
+        let is_hidden = known.iter().any(|object| object.name == name && !rights.sees(object));
         let known = known.iter().filter(|object| rights.sees(object) && object.name != name);
         let nearest = nearest(&name, known.map(|object| &object.name));
-        QueryError::TableNotFound { name, nearest }
+        QueryError::TableNotFound { name, nearest, is_hidden }
     }
 
     async fn prepare(&self, session: &Session, sql: String) -> Result<Prepared, QueryError> {
@@ -515,6 +517,12 @@ impl Inner {
         }
         let answer = match &statement {
             Statement::Maintain(maintain) => command::maintain::answer_schema(maintain),
+            Statement::Refresh(_)
+            | Statement::Job(
+                JobStatement::Wait { .. }
+                | JobStatement::Cancel { .. }
+                | JobStatement::Retry { .. },
+            ) => Some(system::job_rows(&[]).schema()),
             Statement::Rights(RightsStatement::CreateToken { .. }) => {
                 Some(command::users::answer_schema())
             }
@@ -532,12 +540,12 @@ impl Inner {
         let checked = command::check(self, session, &statement).await?;
         let (first_plan, schema, parameters) = match checked {
             None => (None, Arc::new(Schema::empty()), Arc::new(Schema::empty())),
-            Some(Checked { resolved, plan, parameters }) => {
+            Some(Checked { resolved, plan, parameters, guessed }) => {
                 let parameters = plan::parameters(&plan, parameters)?;
                 let schema = wire::wire_schema(plan.schema().as_arrow());
                 if is_query(&statement) {
                     let Resolved { state, bounds, .. } = resolved;
-                    (Some(FirstPlan { state, plan, bounds }), schema, parameters)
+                    (Some(FirstPlan { state, plan, bounds, guessed }), schema, parameters)
                 } else {
                     (None, Arc::new(Schema::empty()), parameters)
                 }
@@ -577,13 +585,13 @@ impl Inner {
             Some(first_plan) => first_plan,
             None => {
                 let checked = command::check(self, session, statement).await?;
-                let Some(Checked { resolved, plan, .. }) = checked else {
+                let Some(Checked { resolved, plan, guessed, .. }) = checked else {
                     return Err(QueryError::Invalid("the statement is not a query".to_owned()));
                 };
-                FirstPlan { state: resolved.state, plan, bounds: resolved.bounds }
+                FirstPlan { state: resolved.state, plan, bounds: resolved.bounds, guessed }
             }
         };
-        let FirstPlan { state, plan, bounds } = first_plan;
+        let FirstPlan { state, mut plan, bounds, guessed } = first_plan;
         let row = match parameters {
             Some(batch) if batch.num_rows() != 1 => {
                 return Err(QueryError::Invalid(format!(
@@ -594,6 +602,12 @@ impl Inner {
             Some(batch) => Some((batch, 0)),
             None => None,
         };
+        if let (Statement::Query(query), Some((bound, _))) = (statement, row)
+            && query.parameters > 0
+            && let Some(query) = untyped::as_bound(query, &plan, guessed, bound)?
+        {
+            plan = plan::logical(&state, &query).await?;
+        }
         let plan = plan::bind(plan, parameter_count(statement), row)?;
         let physical = plan::physical(&state, &plan).await?;
         let schema = wire::wire_schema(&physical.schema());
@@ -622,6 +636,8 @@ pub(crate) struct Checked {
     pub(crate) resolved: Resolved,
     pub(crate) plan: LogicalPlan,
     pub(crate) parameters: usize,
+    /// Whether the parameters were taken for text, because the plan needed types.
+    pub(crate) guessed: bool,
 }
 
 /// Plans the query of a statement, or its EXPLAIN.
@@ -639,11 +655,19 @@ pub(crate) async fn check_query(
     if explain.is_some() {
         may_explain(inner, session, &resolved).await?;
     }
+    let mut guessed = false;
     let plan = match explain {
-        None => plan::logical(&resolved.state, query).await?,
+        None => match plan::logical(&resolved.state, query).await {
+            Err(error) if query.parameters > 0 => {
+                guessed = true;
+                let as_text = plan::logical(&resolved.state, &untyped::as_text(query)).await;
+                as_text.map_err(|_| error)?
+            }
+            other => other?,
+        },
         Some(explain) => resolved.state.statement_to_plan(explain.statement(query)?).await?,
     };
-    Ok(Checked { resolved, plan, parameters: query.parameters })
+    Ok(Checked { resolved, plan, parameters: query.parameters, guessed })
 }
 
 /// A plan tells of values: those of a policy, and those by which files are left out.

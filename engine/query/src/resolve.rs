@@ -207,9 +207,10 @@ async fn scope_state(
         catalog.add(wanted.default_schema, &files.planned_name(), provider)?;
     }
     for name in &scope.system {
-        let provider = system::table(queries, &scope.rights, name.name())
-            .await?
-            .ok_or_else(|| QueryError::TableNotFound { name: name.clone(), nearest: None })?;
+        let provider =
+            system::table(queries, &scope.rights, name.name()).await?.ok_or_else(|| {
+                QueryError::TableNotFound { name: name.clone(), nearest: None, is_hidden: false }
+            })?;
         catalog.add(name.schema(), name.name(), provider)?;
     }
     if scope.information_schema {

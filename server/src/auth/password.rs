@@ -99,6 +99,7 @@ impl Passwords {
         }
         let _login = self.logins.try_acquire().map_err(|_| AuthError::Busy)?;
         let stored = self.users.user(user).await.map_err(AuthError::Catalog)?;
+        // Who has no password is like somebody who does not exist.
         let hash = stored.and_then(|user| user.password_hash);
         let right = self.matches(password.clone(), hash.clone()).await?;
         let (Some(hash), true) = (hash, right) else { return Err(AuthError::Wrong) };

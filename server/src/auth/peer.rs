@@ -1,8 +1,10 @@
 //! What a connection is known for before anything is said on it.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use tonic::Extensions;
+
+use super::ClientCertificate;
 
 /// The other end of a connection. Made where connections are accepted; each request carries it in
 /// its extensions.
@@ -10,6 +12,8 @@ use tonic::Extensions;
 pub struct Peer {
     /// Where it comes from, when that is known.
     pub address: Option<SocketAddr>,
+    /// The certificate that it showed, checked against the authorities of `server.tls_client_ca`.
+    pub certificate: Option<Arc<ClientCertificate>>,
 }
 
 impl Peer {
@@ -17,5 +21,14 @@ impl Peer {
     #[must_use]
     pub fn of(extensions: &Extensions) -> Self {
         extensions.get::<Self>().cloned().unwrap_or_default()
+    }
+
+    /// How the audit trail calls a client of `protocol` at the other end.
+    #[must_use]
+    pub fn client(&self, protocol: &str) -> String {
+        match self.address {
+            Some(address) => format!("{protocol} {address}"),
+            None => protocol.to_owned(),
+        }
     }
 }

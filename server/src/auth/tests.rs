@@ -7,10 +7,10 @@ use futures::future::BoxFuture;
 use super::*;
 
 #[derive(Debug, Default)]
-struct TestClock(AtomicI64);
+pub(super) struct TestClock(AtomicI64);
 
 impl TestClock {
-    fn advance(&self, by: Duration) {
+    pub(super) fn advance(&self, by: Duration) {
         self.0.fetch_add(i64::try_from(by.as_micros()).unwrap(), Ordering::SeqCst);
     }
 }
@@ -27,11 +27,17 @@ impl Clock for TestClock {
 
 /// Users in memory that count how often they are asked for.
 #[derive(Default)]
-struct Users {
+pub(super) struct Users {
     users: Mutex<Vec<User>>,
     tokens: Mutex<Vec<(Token, String)>>,
     reads: AtomicU32,
     broken: AtomicBool,
+}
+
+impl Users {
+    pub(super) fn clear(&self) {
+        self.users.lock().clear();
+    }
 }
 
 #[async_trait]
@@ -110,6 +116,7 @@ fn without_users() -> Fixture {
         Arc::clone(&users) as Arc<dyn Principals>,
         Arc::clone(&users) as Arc<dyn StoredTokens>,
         Arc::clone(&clock) as Arc<dyn Clock>,
+        Knocks::new(None, Arc::clone(&clock) as Arc<dyn Clock>),
         options,
     );
     Fixture { users, clock, auth }
@@ -138,7 +145,7 @@ fn basic(pair: &str) -> MetadataMap {
 }
 
 fn bearer(login: &Login) -> MetadataMap {
-    headers(&format!("Bearer {}", login.token.reveal()))
+    headers(&format!("Bearer {}", login.token.as_ref().unwrap().reveal()))
 }
 
 #[tokio::test]
@@ -247,6 +254,79 @@ async fn the_oldest_token_makes_room() {
     assert!(fixture.auth.authenticate(&bearer(&logins[2]), &Extensions::new()).await.is_ok());
 }
 
+/// A connection that showed a certificate with this name, good for the first day of 1970.
+fn shown(name: &str) -> Extensions {
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    params.not_after = rcgen::date_time_ymd(1970, 1, 2);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = ClientCertificate::read(params.self_signed(&key).unwrap().der());
+    let mut connection = Extensions::new();
+    connection.insert(Peer { certificate: Some(Arc::new(certificate)), ..Peer::default() });
+    connection
+}
+
+#[tokio::test]
+async fn a_certificate_is_good_while_it_lasts_and_its_user_is_there() {
+    let fixture = with_ann().await;
+    let (none, ann) = (MetadataMap::new(), shown("ann"));
+    for _ in 0..3 {
+        let principal = fixture.auth.authenticate(&none, &ann).await.unwrap();
+        assert_eq!(principal, Principal::verified("ann"));
+    }
+    assert_eq!(fixture.users.reads.load(Ordering::SeqCst), 1);
+    let login = fixture.auth.login(&none, &ann, None).await.unwrap();
+    assert_eq!((login.principal, login.token), (Principal::verified("ann"), None));
+    for name in ["bob", "whimbrel", "anonymous"] {
+        let refused = fixture.auth.authenticate(&none, &shown(name)).await;
+        assert!(matches!(refused, Err(AuthError::CertificateUser(_))), "{name}: {refused:?}");
+    }
+    fixture.clock.advance(Duration::from_secs(24 * 3600));
+    fixture.auth.authenticate(&none, &ann).await.unwrap();
+    fixture.users.clear();
+    fixture.clock.advance(Duration::from_secs(1));
+    let late = fixture.auth.authenticate(&none, &ann).await;
+    assert!(matches!(late, Err(AuthError::Certificate(_))), "{late:?}");
+}
+
+#[tokio::test]
+async fn a_header_goes_before_a_certificate_and_has_to_be_right() {
+    let fixture = with_ann().await;
+    fixture.users.add_user(&User::without_password("bob")).await.unwrap();
+    let bob = shown("bob");
+    let principal = fixture.auth.authenticate(&basic("ann:pw"), &bob).await.unwrap();
+    assert_eq!(principal, Principal::verified("ann"));
+    let wrong = [basic("ann:no"), basic("bob:"), headers("Bearer x"), headers("nonsense")];
+    for headers in &wrong {
+        fixture.auth.authenticate(headers, &bob).await.unwrap_err();
+        fixture.auth.login(headers, &bob, None).await.unwrap_err();
+    }
+    let pair = || Some(("ann".to_owned(), Secret::new("pw")));
+    let login = fixture.auth.login(&MetadataMap::new(), &bob, pair()).await.unwrap();
+    assert_eq!(login.principal, Principal::verified("ann"));
+}
+
+#[tokio::test]
+async fn nobody_is_anonymous_where_others_say_who_asks() {
+    let Fixture { auth, .. } = without_users();
+    let auth = auth.believing(Outside { certificates: true, oidc: None }).unwrap();
+    assert!(!auth.admits_anonymous().await.unwrap());
+    let refused = auth.authenticate(&MetadataMap::new(), &Extensions::new()).await;
+    assert!(matches!(refused, Err(AuthError::Missing)));
+    let refused = auth.authenticate(&MetadataMap::new(), &shown("ann")).await;
+    assert!(matches!(refused, Err(AuthError::CertificateUser(_))));
+}
+
+#[tokio::test]
+async fn who_has_no_password_logs_in_by_none() {
+    let fixture = without_users();
+    fixture.users.add_user(&User::without_password("bob")).await.unwrap();
+    for pair in ["bob:", "bob:x"] {
+        let refused = fixture.auth.authenticate(&basic(pair), &Extensions::new()).await;
+        assert!(matches!(refused, Err(AuthError::Wrong)), "{refused:?}");
+    }
+}
+
 #[tokio::test]
 async fn an_unreachable_catalog_lets_nobody_in() {
     let fixture = without_users();
@@ -264,7 +344,7 @@ fn hashes_are_salted_and_empty_passwords_refused() {
 
 #[test]
 fn debug_of_a_login_shows_no_token() {
-    let login = Login { principal: Principal::anonymous(), token: Secret::new("t0ken") };
+    let login = Login { principal: Principal::anonymous(), token: Some(Secret::new("t0ken")) };
     assert!(!format!("{login:?}").contains("t0ken"));
 }
 

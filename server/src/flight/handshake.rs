@@ -29,7 +29,11 @@ pub(super) async fn handshake(
     let login = service.inner.auth.login(&headers, &connection, from_payload).await;
     let login = login.map_err(|error| auth_status(&error))?;
     tracing::debug!(principal = login.principal.name(), "logged in");
-    let token = login.token.reveal();
+    let Some(token) = &login.token else {
+        // The connection itself says who asks: there is nothing to send with later calls.
+        return Ok(Response::new(HandshakeResponse::default()));
+    };
+    let token = token.reveal();
     let mut response = Response::new(HandshakeResponse {
         protocol_version: 0,
         payload: token.as_bytes().to_vec().into(),

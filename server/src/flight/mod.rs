@@ -44,7 +44,7 @@ use rt::clock::Clock;
 use tonic::{Extensions, Status, metadata::MetadataMap};
 
 use crate::{
-    auth::Authenticator,
+    auth::{Authenticator, Peer},
     error::{auth_status, internal},
 };
 pub use body::send_rows;
@@ -149,7 +149,9 @@ impl FlightSql {
         headers: &MetadataMap,
         connection: &Extensions,
     ) -> Result<Session, Status> {
+        let client = Peer::of(connection).client("flight");
         let session = Session::new(self.principal(headers, connection).await?);
+        let session = session.with_client(Some(client.into()));
         Ok(match session::schema(headers)? {
             Some(schema) => session.with_schema(schema),
             None => session,

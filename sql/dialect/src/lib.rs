@@ -15,6 +15,7 @@ pub mod error;
 mod files;
 mod insert;
 mod jobs;
+mod like;
 mod maintain;
 mod parse;
 mod print;
@@ -29,6 +30,7 @@ mod tokens;
 mod users;
 
 pub use error::{SyntaxError, SyntaxErrorKind};
+pub use like::{LIKE_PATTERN, like_pattern};
 pub use parse::{ScriptStatement, parse, parse_data_type, parse_script};
 pub use print::{normal_form, qualify};
 pub use users::without_secrets;

@@ -84,7 +84,8 @@ public class FlightJdbc {
         check(all(data.getExportedKeys(null, "shop", "j"), "FKCOLUMN_NAME"), List.of(), "exported keys");
         check(all(data.getCrossReference(null, "shop", "j", null, "shop", "j"), "FKCOLUMN_NAME"), List.of(), "cross reference");
         check(data.supportsTransactions(), true, "transactions");
-        check(data.getDefaultTransactionIsolation(), Connection.TRANSACTION_REPEATABLE_READ, "isolation");
+        // The number that FlightSql.proto has for it, which is not that of JDBC.
+        check(data.getDefaultTransactionIsolation(), 3, "isolation");
         check(data.supportsTransactionIsolationLevel(Connection.TRANSACTION_REPEATABLE_READ), true, "repeatable read");
         check(data.supportsTransactionIsolationLevel(Connection.TRANSACTION_SERIALIZABLE), false, "serializable");
         check(data.dataDefinitionCausesTransactionCommit(), true, "DDL commits");

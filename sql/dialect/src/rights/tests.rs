@@ -174,7 +174,6 @@ fn what_cannot_be_granted_is_refused_with_a_way_out() {
         ("GRANT SELECT ON CATALOG other TO ann", 25, "'other' does not exist", None),
         ("REVOKE SELECT ON t FROM ann CASCADE", 29, "REVOKE … CASCADE", Some("leave it out")),
         ("GRANT SELECT ON t", 18, "Expected: TO", None),
-        ("CREATE USER ann", 8, "CREATE USER", Some("whimbrel user add")),
         ("ALTER VIEW v AS SELECT 1", 7, "ALTER VIEW", Some("CREATE OR REPLACE")),
         ("ALTER TABLE t SET ROW FILTER f", 30, "an expression in parentheses", Some("write (")),
         ("ALTER TABLE t SET ROW FILTER (a = ?)", 35, "parameters", None),
