@@ -73,6 +73,8 @@ pub(crate) struct Resolved {
     pub(crate) files: Vec<FilesUse>,
     /// A table of whose rows or columns the caller, or the owner of a view, sees a part only.
     pub(crate) guarded: Option<ObjectName>,
+    /// The Delta tables of which the newest version is read, and that version.
+    pub(crate) newest: Vec<(PinnedInput, Arc<Snapshot>)>,
     /// What the caller may use.
     pub(crate) bounds: Bounds,
     uses: HashSet<ObjectUse>,
@@ -140,6 +142,18 @@ pub(crate) async fn resolve(
             }
         }
     }
+    let newest = opened.iter().filter(|(object_use, _)| object_use.at.is_none());
+    let newest = newest.filter_map(|(object_use, table)| {
+        let snapshot = table.snapshot()?;
+        let pin = PinnedInput {
+            object: found.objects.get(&object_use.name)?.id,
+            name: object_use.name.clone(),
+            delta_table_id: snapshot.table_id().to_owned(),
+            version: snapshot.version(),
+        };
+        Some((pin, Arc::clone(snapshot)))
+    });
+    let newest = newest.collect();
     let mut stored: HashMap<usize, Arc<dyn TableProvider>> = HashMap::new();
     let mut statement = None;
     for number in found.inner_first()? {
@@ -170,7 +184,8 @@ pub(crate) async fn resolve(
     let guarded = found.guarded().cloned();
     let files = found.scopes.into_iter().flat_map(|scope| scope.files).collect();
     let bounds = Bounds::of(&wanted.rights);
-    Ok(Resolved { state, snapshots, files, guarded, bounds, uses: found.uses, catalog })
+    let uses = found.uses;
+    Ok(Resolved { state, snapshots, files, guarded, newest, bounds, uses, catalog })
 }
 
 /// The planner's session for one scope, with everything in it that is no table of the catalog.
