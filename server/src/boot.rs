@@ -12,6 +12,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use catalog::{Catalog, error::CatalogError};
 use lake::{Lake, LakeError};
 use query::{
+    audit::AuditTrail,
     error::QueryError,
     options::{QueriesOptions, QueryLimits},
     queries::Queries,
@@ -60,6 +61,7 @@ pub struct Server {
     shutdown: Shutdown,
     health: health::Switch,
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
+    audit: Arc<AuditTrail>,
     // Given back last.
     _cpu: CpuRuntime,
     _lock: Option<CatalogLock>,
@@ -190,17 +192,35 @@ impl Server {
             None => None,
         };
         let lake = Arc::new(open_lake(config).await?);
+        let audit =
+            AuditTrail::start(Arc::clone(&catalog), Arc::clone(&clock), config.audit.options());
+        let auth = Authenticator::with_outside(
+            Arc::clone(&catalog),
+            Arc::clone(&clock),
+            Some(Arc::clone(&audit)),
+            AuthOptions {
+                token_ttl: config.server.token_ttl,
+                tokens_max: config.server.tokens_max,
+            },
+            Outside {
+                oidc: oidc(&config.auth.oidc)?,
+                certificates: config.server.tls_client_ca.is_some(),
+            },
+        )
+        .map_err(BootError::Oidc)?;
         let queries = Queries::new(QueriesOptions {
             catalog: Arc::clone(&catalog),
             lake: Arc::clone(&lake),
             cpu: cpu.clone(),
             clock: Arc::clone(&clock),
             wake: Arc::clone(&wake),
+            credentials: Arc::clone(&auth) as _,
+            audit: Some(Arc::clone(&audit)),
             shutdown: shutdown.clone(),
             limits: limits(config),
         })
         .map_err(BootError::Query)?;
-        let parts = Parts { catalog, lake, queries, clock, cpu, wake, shutdown };
+        let parts = Parts { catalog, lake, queries, auth, audit, clock, cpu, wake, shutdown };
         parts.start_refreshing(config);
         parts.serve(config, Listeners { flight: listener, pg: pg_listener, tls }, lock).await
     }
@@ -244,7 +264,7 @@ impl Server {
     /// Accepts nothing more, lets what runs end within `server.shutdown_drain`, and answers what
     /// was still running then.
     pub async fn stop(self) -> Vec<String> {
-        let Self { drain_max, shutdown, health, mut serving, _cpu, _lock, .. } = self;
+        let Self { drain_max, shutdown, health, mut serving, audit, _cpu, _lock, .. } = self;
         health.stopping().await;
         shutdown.trigger();
         let late = shutdown.drained(drain_max).await;
@@ -252,6 +272,7 @@ impl Server {
         {
             serving.abort();
         }
+        audit.flush().await;
         late
     }
 }
@@ -266,6 +287,8 @@ struct Parts {
     catalog: Arc<dyn Catalog>,
     lake: Arc<Lake>,
     queries: Queries,
+    auth: Arc<Authenticator>,
+    audit: Arc<AuditTrail>,
     clock: Arc<dyn Clock>,
     cpu: CpuRuntime,
     wake: Arc<Notify>,
@@ -310,26 +333,13 @@ impl Parts {
         listeners: Listeners,
         lock: Option<CatalogLock>,
     ) -> Result<Server, BootError> {
-        let Self { catalog, lake, queries, clock, cpu, shutdown, .. } = self;
+        let Self { catalog, lake, queries, auth, audit, clock, cpu, shutdown, .. } = self;
         let Listeners { flight: listener, pg: pg_listener, tls } = listeners;
         if let Some(tls) = &tls {
             // No guard: there is nothing to finish.
             tokio::spawn(Arc::clone(tls).follow(shutdown.token()));
         }
         let address = local_address(&listener)?;
-        let auth = Authenticator::with_outside(
-            Arc::clone(&catalog),
-            Arc::clone(&clock),
-            AuthOptions {
-                token_ttl: config.server.token_ttl,
-                tokens_max: config.server.tokens_max,
-            },
-            Outside {
-                oidc: oidc(&config.auth.oidc)?,
-                certificates: config.server.tls_client_ca.is_some(),
-            },
-        )
-        .map_err(BootError::Oidc)?;
         let flight = flight::service(FlightOptions {
             queries: queries.clone(),
             auth: Arc::clone(&auth),
@@ -407,6 +417,7 @@ impl Parts {
             shutdown,
             health,
             serving,
+            audit,
             _cpu: cpu,
             _lock: lock,
         })

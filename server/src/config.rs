@@ -3,6 +3,7 @@
 //! It exists so that every setting has one name, one place and one default. Nothing outside this
 //! room reads the environment, and nothing is read again once the server has started.
 
+mod audit;
 mod auth;
 mod catalog;
 mod environment;
@@ -28,6 +29,7 @@ use std::{
 use serde::Deserialize;
 
 pub use self::{
+    audit::{AuditConfig, AuditStatements},
     auth::{AuthConfig, OidcConfig},
     catalog::CatalogConfig,
     environment::Environment,
@@ -67,6 +69,8 @@ pub struct Config {
     pub query: QueryConfig,
     /// How transforms are refreshed.
     pub refresh: RefreshConfig,
+    /// What is recorded of who did what.
+    pub audit: AuditConfig,
     /// What is logged.
     pub log: LogConfig,
     /// For tests in debug builds: the named point at which the process aborts.
@@ -208,6 +212,7 @@ pub fn keys() -> Vec<Key> {
     keys.extend(lake::KEYS);
     keys.extend(query::KEYS);
     keys.extend(refresh::KEYS);
+    keys.extend(audit::KEYS);
     keys.extend(log::KEYS);
     keys
 }
@@ -276,7 +281,7 @@ fn in_force(
 
 fn build(effective: Vec<Effective>) -> Result<Config, ConfigError> {
     let mut root = toml::Table::new();
-    for section in ["server", "auth", "catalog", "lake", "query", "refresh", "log"] {
+    for section in ["server", "auth", "catalog", "lake", "query", "refresh", "audit", "log"] {
         root.insert(section.to_owned(), toml::Table::new().into());
     }
     for setting in &effective {

@@ -6,12 +6,13 @@
 mod basic;
 mod certificate;
 mod error;
+mod knocks;
 mod oidc;
 mod password;
 mod peer;
 mod recent;
 mod scram;
-mod secret;
+mod stored;
 mod token;
 
 use std::{
@@ -23,9 +24,11 @@ use std::{
     time::Duration,
 };
 
-use catalog::{Catalog, principals::Principals};
+use catalog::{Catalog, principals::Principals, tokens::Tokens as StoredTokens};
+pub use model::secret::Secret;
 use model::{principal::Principal, time::Timestamp};
 use parking_lot::Mutex;
+use query::audit::AuditTrail;
 use rt::clock::Clock;
 use tonic::{Extensions, metadata::MetadataMap};
 
@@ -34,6 +37,7 @@ use certificate::Certificates;
 pub use certificate::ClientCertificate;
 pub(crate) use certificate::expiry;
 pub use error::AuthError;
+use knocks::{Knocks, claimed};
 use oidc::Oidc;
 pub(crate) use oidc::address as issuer_address;
 pub use oidc::{OidcOptions, TokenError, UnknownUsers};
@@ -42,7 +46,7 @@ pub use password::hash_password;
 pub use peer::Peer;
 pub use scram::{Exchange, scram_verifier};
 pub(crate) use scram::{MECHANISM as SCRAM, same};
-pub use secret::Secret;
+use stored::{ApiTokens, is_stored_token};
 use token::Tokens;
 
 /// How long the answer "there are no users" is believed.
@@ -72,6 +76,8 @@ pub struct Authenticator {
     clock: Arc<dyn Clock>,
     passwords: Passwords,
     tokens: Tokens,
+    api_tokens: ApiTokens,
+    knocks: Knocks,
     certificates: Certificates,
     oidc: Option<Oidc>,
     /// Whoever asks for certificates or tokens means nobody to be anonymous, with users or without.
@@ -104,9 +110,11 @@ impl Authenticator {
     pub fn new(
         catalog: Arc<dyn Catalog>,
         clock: Arc<dyn Clock>,
+        audit: Option<Arc<AuditTrail>>,
         options: AuthOptions,
     ) -> Arc<Self> {
-        Arc::new(Self::over(catalog, clock, options))
+        let knocks = Knocks::new(audit, Arc::clone(&clock));
+        Arc::new(Self::over(Arc::clone(&catalog) as _, catalog, clock, knocks, options))
     }
 
     /// An authenticator that also believes others. The error says why the issuer of tokens cannot
@@ -114,10 +122,13 @@ impl Authenticator {
     pub fn with_outside(
         catalog: Arc<dyn Catalog>,
         clock: Arc<dyn Clock>,
+        audit: Option<Arc<AuditTrail>>,
         options: AuthOptions,
         outside: Outside,
     ) -> Result<Arc<Self>, String> {
-        Ok(Arc::new(Self::over(catalog, clock, options).believing(outside)?))
+        let knocks = Knocks::new(audit, Arc::clone(&clock));
+        let made = Self::over(Arc::clone(&catalog) as _, catalog, clock, knocks, options);
+        Ok(Arc::new(made.believing(outside)?))
     }
 
     fn believing(mut self, outside: Outside) -> Result<Self, String> {
@@ -132,16 +143,24 @@ impl Authenticator {
         Ok(self)
     }
 
-    fn over(users: Arc<dyn Principals>, clock: Arc<dyn Clock>, options: AuthOptions) -> Self {
+    fn over(
+        users: Arc<dyn Principals>,
+        stored: Arc<dyn StoredTokens>,
+        clock: Arc<dyn Clock>,
+        knocks: Knocks,
+        options: AuthOptions,
+    ) -> Self {
         let AuthOptions { token_ttl, tokens_max } = options;
         Self {
             passwords: Passwords::new(Arc::clone(&users), Arc::clone(&clock)),
             tokens: Tokens::new(Arc::clone(&users), Arc::clone(&clock), token_ttl, tokens_max),
+            api_tokens: ApiTokens::new(stored, Arc::clone(&clock)),
             certificates: Certificates::new(Arc::clone(&users), Arc::clone(&clock)),
             oidc: None,
             always_asks: false,
             users,
             clock,
+            knocks,
             users_exist: AtomicBool::new(false),
             no_users_at: Mutex::new(None),
             scram_key: password::random().ok(),
@@ -159,15 +178,45 @@ impl Authenticator {
         headers: &MetadataMap,
         connection: &Extensions,
     ) -> Result<Principal, AuthError> {
+        let known = self.recognize(headers, connection).await;
+        if let Err(error) = &known {
+            self.knocks.failed(&claimed(headers), &Peer::of(connection).client("flight"), error);
+        }
+        known
+    }
+
+    async fn recognize(
+        &self,
+        headers: &MetadataMap,
+        connection: &Extensions,
+    ) -> Result<Principal, AuthError> {
         if self.admits_anonymous().await? {
             return Ok(Principal::anonymous());
         }
         match Credentials::from_headers(headers)? {
             Credentials::Missing => self.by_certificate(&Peer::of(connection)).await,
-            Credentials::Basic { user, password } => {
-                Ok(self.passwords.check(&user, &password).await?.principal)
-            }
+            Credentials::Basic { user, password } => match is_stored_token(&password) {
+                true => self.token_of(&user, &password).await,
+                false => Ok(self.passwords.check(&user, &password).await?.principal),
+            },
             Credentials::Bearer(token) => self.bearer(&token).await,
+        }
+    }
+
+    /// A token in the place of a password, for clients that know nothing else.
+    async fn token_of(&self, user: &str, token: &Secret) -> Result<Principal, AuthError> {
+        let principal = self.api_tokens.check(token).await.map_err(|error| match error {
+            AuthError::UnknownToken => AuthError::Wrong,
+            other => other,
+        })?;
+        if principal.name() == user { Ok(principal) } else { Err(AuthError::Wrong) }
+    }
+
+    /// Records a login by another way than [`Authenticator::login`]; `user` is who was said to come.
+    pub fn record_login(&self, user: &str, client: &str, refused: Option<&AuthError>) {
+        match refused {
+            None => self.knocks.succeeded(user, client),
+            Some(error) => self.knocks.failed(user, client, error),
         }
     }
 
@@ -181,6 +230,7 @@ impl Authenticator {
 
     async fn bearer(&self, token: &Secret) -> Result<Principal, AuthError> {
         match &self.oidc {
+            _ if is_stored_token(token) => self.api_tokens.check(token).await,
             Some(oidc) if oidc::is_signed(token.reveal()) => oidc.check(token).await,
             _ => self.tokens.check(token).await,
         }
@@ -192,6 +242,25 @@ impl Authenticator {
     /// A server without users hands out a token too, since clients expect one; it opens nothing
     /// once there are users. A bearer token that is still good is given back as it is.
     pub async fn login(
+        &self,
+        headers: &MetadataMap,
+        connection: &Extensions,
+        user_password: Option<(String, Secret)>,
+    ) -> Result<Login, AuthError> {
+        let said = match &user_password {
+            Some((user, _)) => user.clone(),
+            None => claimed(headers),
+        };
+        let login = self.log_in(headers, connection, user_password).await;
+        let client = Peer::of(connection).client("flight");
+        match &login {
+            Ok(login) => self.knocks.succeeded(login.principal.name(), &client),
+            Err(error) => self.knocks.failed(&said, &client, error),
+        }
+        login
+    }
+
+    async fn log_in(
         &self,
         headers: &MetadataMap,
         connection: &Extensions,
@@ -213,6 +282,10 @@ impl Authenticator {
                 return Ok(Login { principal, token: None });
             }
         };
+        if is_stored_token(&password) {
+            let principal = self.token_of(&user, &password).await?;
+            return Ok(Login { principal, token: Some(password) });
+        }
         let verified = self.passwords.check(&user, &password).await?;
         let token = self.tokens.issue(&verified)?;
         Ok(Login { principal: verified.principal, token: Some(token) })

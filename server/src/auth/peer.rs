@@ -22,4 +22,13 @@ impl Peer {
     pub fn of(extensions: &Extensions) -> Self {
         extensions.get::<Self>().cloned().unwrap_or_default()
     }
+
+    /// How the audit trail calls a client of `protocol` at the other end.
+    #[must_use]
+    pub fn client(&self, protocol: &str) -> String {
+        match self.address {
+            Some(address) => format!("{protocol} {address}"),
+            None => protocol.to_owned(),
+        }
+    }
 }

@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU32};
 
 use async_trait::async_trait;
-use catalog::{error::CatalogError, principals::User};
+use catalog::{error::CatalogError, principals::User, tokens::Token};
 use futures::future::BoxFuture;
 
 use super::*;
@@ -29,6 +29,7 @@ impl Clock for TestClock {
 #[derive(Default)]
 pub(super) struct Users {
     users: Mutex<Vec<User>>,
+    tokens: Mutex<Vec<(Token, String)>>,
     reads: AtomicU32,
     broken: AtomicBool,
 }
@@ -54,7 +55,7 @@ impl Principals for Users {
     ) -> Result<bool, CatalogError> {
         let mut users = self.users.lock();
         let Some(user) = users.iter_mut().find(|user| user.name == name) else { return Ok(false) };
-        user.password_hash = hash.to_owned();
+        user.password_hash = Some(hash.to_owned());
         user.scram_verifier = Some(scram.to_owned());
         Ok(true)
     }
@@ -74,6 +75,33 @@ impl Principals for Users {
     }
 }
 
+#[async_trait]
+impl StoredTokens for Users {
+    async fn create_token(&self, token: &Token, digest: &str) -> Result<(), CatalogError> {
+        self.tokens.lock().push((token.clone(), digest.to_owned()));
+        Ok(())
+    }
+
+    async fn drop_token(&self, user: &str, name: &str) -> Result<bool, CatalogError> {
+        let mut tokens = self.tokens.lock();
+        let before = tokens.len();
+        tokens.retain(|(token, _)| (token.user.as_str(), token.name.as_str()) != (user, name));
+        Ok(tokens.len() < before)
+    }
+
+    async fn tokens(&self) -> Result<Vec<Token>, CatalogError> {
+        Ok(self.tokens.lock().iter().map(|(token, _)| token.clone()).collect())
+    }
+
+    async fn use_token(&self, digest: &str, now: Timestamp) -> Result<Option<Token>, CatalogError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        let tokens = self.tokens.lock();
+        let found = tokens.iter().find(|(_, other)| other == digest);
+        let good = |token: &&Token| token.expires_at.is_none_or(|end| end > now);
+        Ok(found.map(|(token, _)| token).filter(good).cloned())
+    }
+}
+
 struct Fixture {
     users: Arc<Users>,
     clock: Arc<TestClock>,
@@ -86,7 +114,9 @@ fn without_users() -> Fixture {
     let options = AuthOptions { token_ttl: Duration::from_secs(600), tokens_max: 2 };
     let auth = Authenticator::over(
         Arc::clone(&users) as Arc<dyn Principals>,
+        Arc::clone(&users) as Arc<dyn StoredTokens>,
         Arc::clone(&clock) as Arc<dyn Clock>,
+        Knocks::new(None, Arc::clone(&clock) as Arc<dyn Clock>),
         options,
     );
     Fixture { users, clock, auth }
@@ -96,7 +126,7 @@ async fn with_ann() -> Fixture {
     let fixture = without_users();
     let user = User {
         name: "ann".to_owned(),
-        password_hash: hash_password("pw").unwrap(),
+        password_hash: Some(hash_password("pw").unwrap()),
         scram_verifier: Some(scram_verifier("pw").unwrap()),
     };
     fixture.users.add_user(&user).await.unwrap();
@@ -135,7 +165,7 @@ async fn the_first_user_ends_anonymity_and_the_tokens_of_before_open_nothing() {
     let login = fixture.auth.login(&MetadataMap::new(), &Extensions::new(), None).await.unwrap();
     let user = User {
         name: "ann".to_owned(),
-        password_hash: hash_password("pw").unwrap(),
+        password_hash: Some(hash_password("pw").unwrap()),
         scram_verifier: Some(scram_verifier("pw").unwrap()),
     };
     fixture.users.add_user(&user).await.unwrap();
@@ -316,4 +346,91 @@ fn hashes_are_salted_and_empty_passwords_refused() {
 fn debug_of_a_login_shows_no_token() {
     let login = Login { principal: Principal::anonymous(), token: Some(Secret::new("t0ken")) };
     assert!(!format!("{login:?}").contains("t0ken"));
+}
+
+/// Stores a token of ann's that ends after so many seconds, and gives its text.
+async fn api_token(fixture: &Fixture, seconds: Option<u64>) -> Secret {
+    use query::credentials::Credentials as _;
+    let made = fixture.auth.token().unwrap();
+    let now = fixture.clock.now();
+    let token = Token {
+        user: "ann".to_owned(),
+        name: "t".to_owned(),
+        created_by: "ann".to_owned(),
+        created_at: now,
+        expires_at: seconds.map(|seconds| now.plus(Duration::from_secs(seconds))),
+        last_used_at: None,
+    };
+    fixture.users.create_token(&token, &made.digest).await.unwrap();
+    made.text
+}
+
+#[tokio::test]
+async fn a_stored_token_opens_the_server_as_bearer_and_as_password() {
+    let fixture = with_ann().await;
+    let token = api_token(&fixture, None).await;
+    let as_bearer = headers(&format!("Bearer {}", token.reveal()));
+    let as_password = basic(&format!("ann:{}", token.reveal()));
+    for headers in [&as_bearer, &as_password] {
+        let principal = fixture.auth.authenticate(headers, &Extensions::new()).await.unwrap();
+        assert_eq!(principal, Principal::verified("ann"));
+        // Who logs in with it goes on with it: what a login gives must not outlive it.
+        let login = fixture.auth.login(headers, &Extensions::new(), None).await.unwrap();
+        assert_eq!(login.token, token);
+    }
+    let of_another = fixture
+        .auth
+        .authenticate(&basic(&format!("bob:{}", token.reveal())), &Extensions::new())
+        .await;
+    assert!(matches!(of_another, Err(AuthError::Wrong)));
+    let invented = fixture.auth.authenticate(&headers("Bearer whb_AAAA"), &Extensions::new()).await;
+    assert!(matches!(invented, Err(AuthError::UnknownToken)));
+}
+
+#[tokio::test]
+async fn a_dropped_token_opens_nothing_after_two_seconds_and_an_ended_one_at_once() {
+    let fixture = with_ann().await;
+    let token = api_token(&fixture, Some(10)).await;
+    let bearer = headers(&format!("Bearer {}", token.reveal()));
+    for _ in 0..5 {
+        fixture.auth.authenticate(&bearer, &Extensions::new()).await.unwrap();
+    }
+    assert_eq!(fixture.users.reads.load(Ordering::SeqCst), 1, "it is believed for a moment");
+    fixture.clock.advance(Duration::from_secs(9));
+    fixture.auth.authenticate(&bearer, &Extensions::new()).await.unwrap();
+    fixture.clock.advance(Duration::from_secs(1));
+    let ended = fixture.auth.authenticate(&bearer, &Extensions::new()).await;
+    assert!(matches!(ended, Err(AuthError::UnknownToken)));
+
+    fixture.users.tokens.lock().clear();
+    let token = api_token(&fixture, None).await;
+    let bearer = headers(&format!("Bearer {}", token.reveal()));
+    fixture.auth.authenticate(&bearer, &Extensions::new()).await.unwrap();
+    assert!(fixture.users.drop_token("ann", "t").await.unwrap());
+    fixture.clock.advance(Duration::from_secs(2));
+    let dropped = fixture.auth.authenticate(&bearer, &Extensions::new()).await;
+    assert!(matches!(dropped, Err(AuthError::UnknownToken)));
+}
+
+#[tokio::test]
+async fn what_changed_is_believed_no_more() {
+    use query::credentials::Credentials as _;
+    let fixture = with_ann().await;
+    let login = fixture.auth.login(&basic("ann:pw"), &Extensions::new(), None).await.unwrap();
+    let token = api_token(&fixture, None).await;
+    let api = headers(&format!("Bearer {}", token.reveal()));
+    let all = [basic("ann:pw"), bearer(&login), api];
+    for headers in &all {
+        fixture.auth.authenticate(headers, &Extensions::new()).await.unwrap();
+    }
+    let stored = fixture.auth.password(&Secret::new("new")).await.unwrap();
+    let set = fixture.users.set_password_hash("ann", &stored.hash, &stored.scram_verifier);
+    assert!(set.await.unwrap());
+    fixture.users.drop_token("ann", "t").await.unwrap();
+    fixture.auth.changed();
+    for headers in &all {
+        let error = fixture.auth.authenticate(headers, &Extensions::new()).await.unwrap_err();
+        assert_eq!(error.code(), model::code::Code::Unauthenticated);
+    }
+    fixture.auth.authenticate(&basic("ann:new"), &Extensions::new()).await.unwrap();
 }

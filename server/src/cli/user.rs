@@ -95,7 +95,8 @@ pub(super) async fn run(command: UserCommand, place: &Place) -> Result<ExitCode,
         }
         UserCommand::Password(_) => {
             let scram_verifier = user.scram_verifier.as_deref().unwrap_or_default();
-            let known = catalog.set_password_hash(name, &user.password_hash, scram_verifier).await;
+            let hash = user.password_hash.as_deref().unwrap_or_default();
+            let known = catalog.set_password_hash(name, hash, scram_verifier).await;
             if !known.map_err(|error| Failure::of(&error))? {
                 return Err(Failure::new(format!("there is no user '{name}'")).with_hint(format!(
                     "add it with `whimbrel user add {name} --password-stdin`"
@@ -109,7 +110,7 @@ pub(super) async fn run(command: UserCommand, place: &Place) -> Result<ExitCode,
 
 fn user(name: &str, args: &UserArgs, place: &Place) -> Result<User, Failure> {
     let password = password(args, place)?;
-    let password_hash = hash_password(&password).map_err(|error| Failure::of(&error))?;
+    let password_hash = Some(hash_password(&password).map_err(|error| Failure::of(&error))?);
     let scram_verifier = scram_verifier(&password).map_err(|error| Failure::of(&error))?;
     Ok(User { name: name.to_owned(), password_hash, scram_verifier: Some(scram_verifier) })
 }

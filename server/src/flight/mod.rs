@@ -39,7 +39,7 @@ use rt::clock::Clock;
 use tonic::{Extensions, Status, metadata::MetadataMap};
 
 use crate::{
-    auth::Authenticator,
+    auth::{Authenticator, Peer},
     error::{auth_status, internal},
 };
 pub use body::send_rows;
@@ -139,7 +139,9 @@ impl FlightSql {
         headers: &MetadataMap,
         connection: &Extensions,
     ) -> Result<Session, Status> {
-        Ok(Session::new(self.principal(headers, connection).await?))
+        let client = Peer::of(connection).client("flight");
+        let session = Session::new(self.principal(headers, connection).await?);
+        Ok(session.with_client(Some(client.into())))
     }
 }
 

@@ -143,6 +143,8 @@ async fn packet(socket: &mut BoxSocket, buffer: &mut BytesMut) -> Option<(i32, u
 /// Who logged in, and how the session begins.
 pub(super) struct Login {
     pub(super) principal: Principal,
+    /// Where it comes from, for the audit trail.
+    pub(super) client: String,
     pub(super) settings: Settings,
 }
 
@@ -171,7 +173,8 @@ pub(super) async fn login(
         Ok(principal) => principal,
         Err(error) => return Ok(Err(error)),
     };
-    Ok(settings(shared, startup, user).map(|settings| Login { principal, settings }))
+    let client = peer.client("postgres");
+    Ok(settings(shared, startup, user).map(|settings| Login { principal, client, settings }))
 }
 
 async fn authenticate(
@@ -188,9 +191,12 @@ async fn authenticate(
     if user.is_empty() {
         return Ok(Err(AuthError::Missing.into()));
     }
+    let client = peer.client("postgres");
     // Whoever the certificate names needs no password; for others it says nothing.
     if peer.certificate.as_ref().is_some_and(|certificate| certificate.user() == Some(user)) {
-        return Ok(shared.auth.by_certificate(peer).await.map_err(PgError::from));
+        let known = shared.auth.by_certificate(peer).await;
+        shared.auth.record_login(user, &client, known.as_ref().err());
+        return Ok(known.map_err(PgError::from));
     }
     let mut exchange = match shared.auth.scram(user).await {
         Ok(exchange) => exchange,
@@ -216,8 +222,13 @@ async fn authenticate(
         return Ok(Err(unreadable()));
     };
     let Ok(last) = answer.into_sasl_response() else { return Ok(Err(unreadable())) };
-    match exchange.last(&last.data) {
+    let proven = exchange.last(&last.data);
+    if let Err(error) = &proven {
+        shared.auth.record_login(user, &client, Some(error));
+    }
+    match proven {
         Ok((principal, proof)) => {
+            shared.auth.record_login(principal.name(), &client, None);
             writer.put(PgWireBackendMessage::Authentication(Authentication::SASLFinal(
                 Bytes::from(proof),
             )));

@@ -1,0 +1,149 @@
+"""PEP 249 over the ADBC driver of Flight SQL, with what SQLAlchemy needs besides.
+
+Two things differ from `adbc_driver_flightsql.dbapi`. Statements without rows tell how many rows they
+changed, and have no `description`. Errors have the class that the server's status stands for: the
+driver knows no class for some, and takes a lost race for an unknown one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import re
+
+import adbc_driver_flightsql
+import adbc_driver_manager
+from adbc_driver_manager import (
+    DatabaseError,
+    DataError,
+    Error,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    NotSupportedError,
+    OperationalError,
+    ProgrammingError,
+    Warning,
+)
+from adbc_driver_manager import dbapi as adbc
+
+apilevel = "2.0"
+threadsafety = 1
+paramstyle = "qmark"
+
+Date = datetime.date
+Time = datetime.time
+Timestamp = datetime.datetime
+Binary = bytes
+STRING, BINARY, NUMBER, DATETIME, ROWID = adbc.STRING, adbc.BINARY, adbc.NUMBER, adbc.DATETIME, adbc.ROWID
+
+# The driver gives these one of its own classes, or the wrong one; its texts end with the name of the gRPC status.
+CLASSES = {
+    "Aborted": OperationalError,
+    "DataLoss": DatabaseError,
+    "FailedPrecondition": OperationalError,
+    "PermissionDenied": ProgrammingError,
+    "ResourceExhausted": OperationalError,
+    "Unauthenticated": OperationalError,
+    "Unavailable": OperationalError,
+}
+STATUS = re.compile(r"\(([A-Z]\w+); \w[^()]*\)")
+
+
+def status(error: Error) -> str | None:
+    """The gRPC status as Go writes it, `NotFound` for example."""
+    found = STATUS.findall(str(error))
+    return found[-1] if found else None
+
+
+def _class_of(error: Error) -> type[Error]:
+    sqlstate = error.sqlstate or ""
+    if sqlstate.startswith("23"):
+        return IntegrityError
+    if sqlstate.startswith("22"):
+        return DataError
+    return CLASSES.get(status(error), type(error))
+
+
+@contextlib.contextmanager
+def _translated():
+    try:
+        yield
+    except Error as error:
+        proper = _class_of(error)
+        if type(error) is proper:
+            raise
+        facts = {"vendor_code": error.vendor_code, "sqlstate": error.sqlstate, "details": error.details}
+        if proper is not NotSupportedError:
+            facts["status_code"] = error.status_code
+        raise proper(str(error), **facts) from error
+
+
+def connect(uri: str, *, db_kwargs: dict[str, str] | None = None, conn_kwargs: dict[str, str] | None = None):
+    """A connection in which every statement takes effect by itself."""
+    with _translated(), contextlib.ExitStack() as opened:
+        database = opened.enter_context(adbc_driver_flightsql.connect(uri, db_kwargs=db_kwargs))
+        handle = opened.enter_context(adbc_driver_manager.AdbcConnection(database, **(conn_kwargs or {})))
+        connection = Connection(database, handle, conn_kwargs, autocommit=True)
+        opened.pop_all()
+        return connection
+
+
+class Connection(adbc.Connection):
+    """A connection. `commit` and `rollback` do nothing: there are no transactions to end."""
+
+    #: Whether a statement has taken effect since the last `commit` or `rollback`.
+    changed = False
+    #: Whether its user may take a rollback for one. AUTOCOMMIT says that they do not.
+    expects_rollback = True
+
+    def cursor(self, **kwargs) -> "Cursor":
+        cursor = Cursor(self, kwargs.get("adbc_stmt_kwargs"), dbapi_backend=self._backend)
+        self._cursors.add(cursor)
+        return cursor
+
+    def commit(self) -> None:
+        self.changed = False
+
+    def rollback(self) -> None:
+        self.changed = False
+
+
+class Cursor(adbc.Cursor):
+    #: Stands before each statement as a comment, so that `system.queries` shows whose it is.
+    remark: str | None = None
+
+    def execute(self, operation, parameters=None) -> "Cursor":
+        parameters = parameters or None
+        if self.remark is not None:
+            operation = f"/* {self.remark} */ {operation}"
+        with _translated():
+            if self._answers_rows(operation, parameters):
+                return super().execute(operation, parameters)
+            super().executemany(operation, None if parameters is None else [parameters])
+            self.connection.changed = True
+            return self
+
+    def _answers_rows(self, operation, parameters) -> bool:
+        """Prepares the statement, which is then not prepared again. The driver has no schema for one without rows."""
+        try:
+            return len(self.adbc_execute_schema(operation, parameters)) > 0
+        except NotSupportedError:
+            return False
+
+    def executemany(self, operation, seq_of_parameters) -> None:
+        with _translated():
+            super().executemany(operation, seq_of_parameters)
+        self.connection.changed = True
+
+    def fetchone(self):
+        with _translated():
+            return super().fetchone()
+
+    def fetchmany(self, size=None):
+        with _translated():
+            return super().fetchmany(size)
+
+    def fetchall(self):
+        with _translated():
+            return super().fetchall()
