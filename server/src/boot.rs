@@ -12,6 +12,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use catalog::{Catalog, error::CatalogError};
 use lake::{Lake, LakeError};
 use query::{
+    audit::AuditTrail,
     error::QueryError,
     options::{QueriesOptions, QueryLimits},
     queries::Queries,
@@ -26,16 +27,16 @@ use rt::{
     shutdown::Shutdown,
 };
 use tokio::{net::TcpListener, runtime::Handle, sync::Notify, task::JoinHandle};
-use tonic::transport::{Identity, ServerTlsConfig, server::TcpIncoming};
 use tower::util::{MapRequestLayer, MapResponseLayer};
 
 pub use self::{catalog_url::open_catalog, signals::Signals};
 use self::{folder::FolderWatch, lock::CatalogLock};
 use crate::{
-    auth::{AuthOptions, Authenticator},
-    config::{Config, Machine, QueryConfig, ServerConfig, redact_url},
+    auth::{AuthOptions, Authenticator, OidcOptions, Outside},
+    config::{Config, Machine, OidcConfig, QueryConfig, ServerConfig, redact_url},
     flight::{self, FlightOptions, FlightSql},
     health,
+    net::{self, Tls, TlsError},
     pg::{self, PgOptions},
     rpc::{self, JobsOptions, TransformsOptions},
 };
@@ -44,6 +45,9 @@ use crate::{
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 /// Connections get this long to say goodbye once nothing runs any more.
 const GOODBYE_MAX: Duration = Duration::from_secs(2);
+/// Bytes of the headers of one request: room for a token that is too long, so that it is refused by
+/// those who can say so.
+const HEADERS_MAX: u32 = 64 << 10;
 /// What a client may have on its way to us: large, because uploads are long streams.
 const WINDOW: u32 = 4 << 20;
 
@@ -57,6 +61,7 @@ pub struct Server {
     shutdown: Shutdown,
     health: health::Switch,
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
+    audit: Arc<AuditTrail>,
     // Given back last.
     _cpu: CpuRuntime,
     _lock: Option<CatalogLock>,
@@ -147,21 +152,15 @@ pub enum BootError {
         /// What is missing and how to get it.
         missing: String,
     },
-    /// The certificate or its key cannot be used.
-    #[error("read the TLS file '{path}'")]
-    TlsFile {
-        /// Which file.
-        path: String,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
+    /// A certificate or its key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The issuer of tokens cannot be believed.
+    #[error("auth.oidc: {0}")]
+    Oidc(String),
     /// The gRPC server cannot be made.
     #[error("make the gRPC server: {0}")]
     Grpc(String),
-    /// The certificate does not fit for the Postgres port.
-    #[error("TLS of the Postgres port: {0}")]
-    PgTls(String),
 }
 
 impl Server {
@@ -183,25 +182,47 @@ impl Server {
         let lock = CatalogLock::take(&config.catalog.url)?;
         let catalog = open_catalog(&config.catalog.url).await?;
         refuse_exposure(&config.server, catalog.as_ref()).await?;
+        let tls = match config.server.tls_files() {
+            Some(files) => Some(Tls::open(files, Arc::clone(&clock)).await?),
+            None => None,
+        };
         let listener = bind(&config.server.flight_addr, "--flight-addr").await?;
         let pg_listener = match &config.server.pg_addr {
             Some(address) => Some(bind(address, "--pg-addr").await?),
             None => None,
         };
         let lake = Arc::new(open_lake(config).await?);
+        let audit =
+            AuditTrail::start(Arc::clone(&catalog), Arc::clone(&clock), config.audit.options());
+        let auth = Authenticator::with_outside(
+            Arc::clone(&catalog),
+            Arc::clone(&clock),
+            Some(Arc::clone(&audit)),
+            AuthOptions {
+                token_ttl: config.server.token_ttl,
+                tokens_max: config.server.tokens_max,
+            },
+            Outside {
+                oidc: oidc(&config.auth.oidc)?,
+                certificates: config.server.tls_client_ca.is_some(),
+            },
+        )
+        .map_err(BootError::Oidc)?;
         let queries = Queries::new(QueriesOptions {
             catalog: Arc::clone(&catalog),
             lake: Arc::clone(&lake),
             cpu: cpu.clone(),
             clock: Arc::clone(&clock),
             wake: Arc::clone(&wake),
+            credentials: Arc::clone(&auth) as _,
+            audit: Some(Arc::clone(&audit)),
             shutdown: shutdown.clone(),
             limits: limits(config),
         })
         .map_err(BootError::Query)?;
-        let parts = Parts { catalog, lake, queries, clock, cpu, wake, shutdown };
+        let parts = Parts { catalog, lake, queries, auth, audit, clock, cpu, wake, shutdown };
         parts.start_refreshing(config);
-        parts.serve(config, Listeners { flight: listener, pg: pg_listener }, lock).await
+        parts.serve(config, Listeners { flight: listener, pg: pg_listener, tls }, lock).await
     }
 
     /// Where clients find it: `grpc://HOST:PORT`, with the port that was picked.
@@ -243,7 +264,7 @@ impl Server {
     /// Accepts nothing more, lets what runs end within `server.shutdown_drain`, and answers what
     /// was still running then.
     pub async fn stop(self) -> Vec<String> {
-        let Self { drain_max, shutdown, health, mut serving, _cpu, _lock, .. } = self;
+        let Self { drain_max, shutdown, health, mut serving, audit, _cpu, _lock, .. } = self;
         health.stopping().await;
         shutdown.trigger();
         let late = shutdown.drained(drain_max).await;
@@ -251,6 +272,7 @@ impl Server {
         {
             serving.abort();
         }
+        audit.flush().await;
         late
     }
 }
@@ -258,12 +280,15 @@ impl Server {
 struct Listeners {
     flight: TcpListener,
     pg: Option<TcpListener>,
+    tls: Option<Arc<Tls>>,
 }
 
 struct Parts {
     catalog: Arc<dyn Catalog>,
     lake: Arc<Lake>,
     queries: Queries,
+    auth: Arc<Authenticator>,
+    audit: Arc<AuditTrail>,
     clock: Arc<dyn Clock>,
     cpu: CpuRuntime,
     wake: Arc<Notify>,
@@ -308,17 +333,13 @@ impl Parts {
         listeners: Listeners,
         lock: Option<CatalogLock>,
     ) -> Result<Server, BootError> {
-        let Self { catalog, lake, queries, clock, cpu, shutdown, .. } = self;
-        let Listeners { flight: listener, pg: pg_listener } = listeners;
+        let Self { catalog, lake, queries, auth, audit, clock, cpu, shutdown, .. } = self;
+        let Listeners { flight: listener, pg: pg_listener, tls } = listeners;
+        if let Some(tls) = &tls {
+            // No guard: there is nothing to finish.
+            tokio::spawn(Arc::clone(tls).follow(shutdown.token()));
+        }
         let address = local_address(&listener)?;
-        let auth = Authenticator::new(
-            Arc::clone(&catalog),
-            Arc::clone(&clock),
-            AuthOptions {
-                token_ttl: config.server.token_ttl,
-                tokens_max: config.server.tokens_max,
-            },
-        );
         let flight = flight::service(FlightOptions {
             queries: queries.clone(),
             auth: Arc::clone(&auth),
@@ -338,20 +359,18 @@ impl Parts {
             None => None,
             Some(listener) => {
                 let address = local_address(&listener)?;
-                let tls = pem(&config.server)?;
                 let options = PgOptions {
                     queries: queries.clone(),
                     auth: Arc::clone(&auth),
-                    clock,
+                    clock: Arc::clone(&clock),
                     shutdown: shutdown.clone(),
                     connections_max: config.server.pg_connections_max,
                     idle_timeout: config.server.pg_idle_timeout,
                     message_size_max: config.server.message_size_max,
-                    tls_required: tls.is_some(),
-                    tls,
+                    tls: tls.clone(),
                     version: env!("CARGO_PKG_VERSION").to_owned(),
                 };
-                pg::serve(listener, options).map_err(BootError::PgTls)?;
+                pg::serve(listener, options);
                 tracing::info!(%address, "accepting Postgres clients");
                 Some(address)
             }
@@ -373,18 +392,15 @@ impl Parts {
             .layer(MapRequestLayer::new(flight::whole_rows))
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
+            .http2_max_header_list_size(HEADERS_MAX)
             .http2_keepalive_interval(Some(Duration::from_secs(60)));
-        if let Some(tls) = tls(&config.server)? {
-            builder =
-                builder.tls_config(tls).map_err(|error| BootError::Grpc(error.to_string()))?;
-        }
         let router = builder
             .add_service(flight)
             .add_service(jobs)
             .add_service(transforms)
             .add_service(health_service)
             .add_service(reflection);
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let incoming = net::incoming(listener, tls, clock, shutdown.token());
         let stop = shutdown.token().cancelled_owned();
         let serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop));
         tracing::info!(
@@ -401,6 +417,7 @@ impl Parts {
             shutdown,
             health,
             serving,
+            audit,
             _cpu: cpu,
             _lock: lock,
         })
@@ -488,17 +505,21 @@ async fn refuse_exposure(config: &ServerConfig, catalog: &dyn Catalog) -> Result
     Err(BootError::Exposed { address: exposed.to_owned(), missing: missing.join(" and ") })
 }
 
-fn tls(config: &ServerConfig) -> Result<Option<ServerTlsConfig>, BootError> {
-    Ok(pem(config)?
-        .map(|(cert, key)| ServerTlsConfig::new().identity(Identity::from_pem(cert, key))))
-}
-
-/// The certificate chain and its key.
-fn pem(config: &ServerConfig) -> Result<Option<pg::Pem>, BootError> {
-    let Some((cert, key)) = config.tls() else { return Ok(None) };
-    let read = |path: &std::path::Path| {
+/// Whose tokens count, when any do.
+fn oidc(config: &OidcConfig) -> Result<Option<OidcOptions>, BootError> {
+    let Some(issuer) = &config.issuer else { return Ok(None) };
+    let read = |path: &std::path::PathBuf| {
         std::fs::read(path)
-            .map_err(|source| BootError::TlsFile { path: path.display().to_string(), source })
+            .map_err(|error| BootError::Oidc(format!("read '{}': {error}", path.display())))
     };
-    Ok(Some((read(cert)?, read(key)?)))
+    Ok(Some(OidcOptions {
+        issuer: issuer.clone(),
+        audience: config.audience.clone(),
+        name_claim: config.name_claim.clone(),
+        roles_claim: config.roles_claim.clone(),
+        roles: config.group_roles(),
+        unknown_users: config.unknown_users,
+        clock_skew: config.clock_skew,
+        authority: config.ca.as_ref().map(read).transpose()?,
+    }))
 }

@@ -17,7 +17,7 @@ mod table;
 
 pub use self::{
     address::ServerUrl,
-    connection::{ConnectOptions, Connection, Outcome, Rows, TransportSecurity},
+    connection::{ConnectOptions, Connection, Outcome, OwnCertificate, Rows, TransportSecurity},
     error::ClientError,
     folder::read_folder,
     output::{Format, Output, TableWidth},

@@ -3,6 +3,8 @@
 //! It exists so that every setting has one name, one place and one default. Nothing outside this
 //! room reads the environment, and nothing is read again once the server has started.
 
+mod audit;
+mod auth;
 mod catalog;
 mod environment;
 mod key;
@@ -27,6 +29,8 @@ use std::{
 use serde::Deserialize;
 
 pub use self::{
+    audit::{AuditConfig, AuditStatements},
+    auth::{AuthConfig, OidcConfig},
     catalog::CatalogConfig,
     environment::Environment,
     key::{Facts, Key, Kind},
@@ -55,6 +59,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The network side.
     pub server: ServerConfig,
+    /// Who else may say who somebody is.
+    pub auth: AuthConfig,
     /// Where definitions and jobs are kept.
     pub catalog: CatalogConfig,
     /// Where tables are kept.
@@ -63,6 +69,8 @@ pub struct Config {
     pub query: QueryConfig,
     /// How transforms are refreshed.
     pub refresh: RefreshConfig,
+    /// What is recorded of who did what.
+    pub audit: AuditConfig,
     /// What is logged.
     pub log: LogConfig,
     /// For tests in debug builds: the named point at which the process aborts.
@@ -199,10 +207,12 @@ pub fn keys() -> Vec<Key> {
     };
     let mut keys = vec![data_dir];
     keys.extend(server::KEYS);
+    keys.extend(auth::KEYS);
     keys.extend(catalog::KEYS);
     keys.extend(lake::KEYS);
     keys.extend(query::KEYS);
     keys.extend(refresh::KEYS);
+    keys.extend(audit::KEYS);
     keys.extend(log::KEYS);
     keys
 }
@@ -271,7 +281,7 @@ fn in_force(
 
 fn build(effective: Vec<Effective>) -> Result<Config, ConfigError> {
     let mut root = toml::Table::new();
-    for section in ["server", "catalog", "lake", "query", "refresh", "log"] {
+    for section in ["server", "auth", "catalog", "lake", "query", "refresh", "audit", "log"] {
         root.insert(section.to_owned(), toml::Table::new().into());
     }
     for setting in &effective {
@@ -281,6 +291,7 @@ fn build(effective: Vec<Effective>) -> Result<Config, ConfigError> {
         ConfigError::Conflict(format!("the configuration does not fit together: {error}"))
     })?;
     config.server.check()?;
+    config.auth.check()?;
     config.effective = effective;
     Ok(config)
 }

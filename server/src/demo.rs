@@ -103,7 +103,9 @@ async fn connect(url: &str, environment: &Environment) -> Result<Connection, Dem
         url: url.parse().map_err(failed)?,
         user: None,
         password: environment.password().map(str::to_owned),
+        token: None,
         trust: TransportSecurity::System,
+        certificate: None,
     };
     Connection::open(options).await.map_err(failed)
 }

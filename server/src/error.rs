@@ -134,7 +134,7 @@ pub(crate) fn logged(
 }
 
 /// An error and everything below it, outermost first.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut below = error.source();
     while let Some(cause) = below {

@@ -13,5 +13,6 @@ pub mod error;
 pub mod flight;
 pub mod health;
 pub mod logs;
+pub mod net;
 pub mod pg;
 pub mod rpc;

@@ -40,6 +40,10 @@ class Server:
             command, input=password + "\n", text=True, check=True, cwd=self.folder, env=self.environment
         )
 
+    def add_user_without_password(self, name: str) -> None:
+        command = [binary(), "user", "add", name, "--no-password", "--data-dir", self.data_dir]
+        subprocess.run(command, check=True, cwd=self.folder, env=self.environment)
+
     def start(self, *arguments: str) -> "Server":
         self.process = subprocess.Popen(
             [binary(), "serve", "--data-dir", self.data_dir, "--flight-addr", "127.0.0.1:0", *arguments],

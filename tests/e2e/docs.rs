@@ -7,7 +7,15 @@
 
 use std::path::Path;
 
-use whimbrel_tests::{client::Client, eventually::eventually, process::Server};
+use whimbrel_tests::{
+    eventually::eventually,
+    process::{Options, Server},
+};
+
+use crate::users::{login, with_users};
+
+/// Who types the examples: an admin.
+const USER: (&str, &str) = ("ada", "secret");
 
 /// A block of a page.
 #[derive(Debug, Default)]
@@ -96,7 +104,8 @@ fn statements(text: &str) -> Vec<(usize, String)> {
 
 /// What the client prints, or its error.
 fn sql(server: &Server, statement: &str) -> Result<String, String> {
-    let output = server.options().run(&["sql", "--url", &server.url(), "-c", statement], "");
+    let arguments = ["sql", "--url", &server.url(), "--user", USER.0, "-c", statement];
+    let output = server.options().run(&arguments, "");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match output.status.success() {
         true => Ok(text(&output.stdout)),
@@ -108,7 +117,7 @@ fn sql(server: &Server, statement: &str) -> Result<String, String> {
 async fn nothing_is_running(server: &Server) {
     eventually("every job has ended", || async {
         let running = "SELECT count(*) AS n FROM system.jobs WHERE finished_at IS NULL";
-        let left = Client::connect(server).await.query(running).await.only("n");
+        let left = login(server, USER.0, USER.1).await.query(running).await.only("n");
         (left == "0").then_some(())
     })
     .await;
@@ -117,7 +126,7 @@ async fn nothing_is_running(server: &Server) {
 async fn every_example_runs(page: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(page);
     let text = std::fs::read_to_string(path).unwrap();
-    let server = Server::start();
+    let server = with_users(&Options::new().env("WHIMBREL_PASSWORD", USER.1), &[USER]);
     let (mut wrong, mut count) = (Vec::new(), 0);
     for block in blocks(&text) {
         for (_, statement) in statements(&block.first) {

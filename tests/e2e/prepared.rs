@@ -200,3 +200,43 @@ async fn statements_that_care_for_tables_tell_their_columns_when_they_are_prepar
         assert_eq!(answered.columns(), names, "{sql}");
     }
 }
+
+#[tokio::test]
+async fn parameters_of_which_nothing_is_said_have_the_types_that_are_bound() {
+    let server = Server::start();
+    let mut client = client(&server).await;
+    let mut joined = client.prepare("SELECT ? || ? AS c").await;
+    let bound = row(vec![texts([Some("a")]), texts([Some("b")])]);
+    assert_eq!(fetch(&mut client, &mut joined, bound).await, ["ab"]);
+    let mut quotient = client.prepare("SELECT ? / ? AS q").await;
+    let bound = row(vec![numbers([Some(7)]), numbers([Some(2)])]);
+    assert_eq!(fetch(&mut client, &mut quotient, bound).await, ["3"]);
+    let halves: ArrayRef = Arc::new(Float64Array::from(vec![7.0]));
+    let bound = row(vec![halves, numbers([Some(2)])]);
+    assert_eq!(fetch(&mut client, &mut quotient, bound).await, ["3.5"]);
+    let mut same = client.prepare("SELECT count(*) AS n FROM t WHERE ? = ? AND a > ?").await;
+    for (left, right, count) in [(1, 1, "2"), (1, 2, "0")] {
+        let bound = row(vec![numbers([Some(left)]), numbers([Some(right)]), numbers([Some(1)])]);
+        assert_eq!(fetch(&mut client, &mut same, bound).await, [count]);
+    }
+    let mut nothing = client.prepare("SELECT coalesce(?, ?) AS c").await;
+    let null = new_null_array(&DataType::Null, 1);
+    let bound = row(vec![null, texts([Some("b")])]);
+    assert_eq!(fetch(&mut client, &mut nothing, bound).await, ["b"]);
+}
+
+#[tokio::test]
+async fn a_statement_about_jobs_tells_its_columns() {
+    let server = Server::start();
+    let mut client = client(&server).await;
+    client.update("CREATE MATERIALIZED VIEW m AS SELECT a FROM t").await;
+    let expected = client.query("SELECT * FROM system.jobs").await.schema;
+    for sql in ["REFRESH MATERIALIZED VIEW m SYNC", "REFRESH MATERIALIZED VIEW m"] {
+        let prepared = client.prepare(sql).await;
+        assert_eq!(prepared.dataset_schema().unwrap().fields(), expected.fields(), "{sql}");
+        assert_eq!(client.query(sql).await.schema.fields(), expected.fields(), "{sql}");
+    }
+    let id = client.newest_job("main.m").await.id;
+    let prepared = client.prepare(&format!("WAIT FOR JOB '{id}'")).await;
+    assert_eq!(prepared.dataset_schema().unwrap().fields(), expected.fields());
+}

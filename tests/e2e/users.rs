@@ -154,3 +154,111 @@ async fn a_name_is_added_once_and_needs_a_password() {
     let server = options.start();
     login(&server, "ann", "secret").await.query("SELECT 1").await;
 }
+
+#[tokio::test]
+async fn a_token_opens_the_server_until_it_is_dropped() {
+    let options = Options::new();
+    let server = with_users(&options, &[("root", "secret-1")]);
+    let mut root = login(&server, "root", "secret-1").await;
+    root.script("CREATE USER robot; CREATE TABLE t AS SELECT 1 AS a; GRANT SELECT ON t TO robot")
+        .await;
+    let made = root.query("CREATE TOKEN nightly FOR USER robot EXPIRES IN 1 HOUR").await;
+    let token = made.column("token")[0].clone();
+    assert!(token.starts_with("whb_") && token.len() > 40, "{}", token.len());
+    let mut as_bearer = Client::connect(&server).await.with_token(&token);
+    let as_password = basic("robot", &token);
+    let mut as_password = Client::connect(&server).await.with_authorization(&as_password);
+    for robot in [&mut as_bearer, &mut as_password] {
+        assert_eq!(robot.query("SELECT current_user() || sum(a) FROM t").await.cell(), "robot1");
+        robot
+            .query_failure("CREATE TOKEN more FOR USER root")
+            .await
+            .expect(Code::PermissionDenied, &["'robot' may not do that for somebody else"]);
+    }
+    let used = "SELECT count(*) FROM system.tokens WHERE last_used_at IS NOT NULL";
+    assert_eq!(root.query(used).await.cell(), "1");
+
+    root.update("DROP TOKEN nightly FOR USER robot").await;
+    whimbrel_tests::eventually::eventually("the token opens nothing", || {
+        let mut robot = as_bearer.clone();
+        async move { robot.try_query("SELECT 1").await.err() }
+    })
+    .await
+    .expect(Code::Unauthenticated, &["log in again"]);
+
+    // It is nowhere: not in a log, not in what the server keeps.
+    let shown =
+        "SELECT count(*) FROM system.queries WHERE sql LIKE '%whb_%' AND sql NOT LIKE '%LIKE%'";
+    assert_eq!(root.query(shown).await.cell(), "0");
+    let options = server.stop();
+    for file in ["catalog.sqlite", "catalog.sqlite-wal"] {
+        let Ok(bytes) = std::fs::read(options.data().join(file)) else { continue };
+        let found = bytes.windows(token.len()).any(|window| window == token.as_bytes());
+        assert!(!found, "the token is in {file}");
+    }
+}
+
+#[tokio::test]
+async fn a_password_said_in_sql_is_the_one_to_log_in_with_and_is_shown_nowhere() {
+    let options = Options::new();
+    let server = with_users(&options, &[("root", "secret-1")]);
+    let mut root = login(&server, "root", "secret-1").await;
+    root.update("CREATE USER ann PASSWORD 'first-w0rd'").await;
+    let mut ann = login(&server, "ann", "first-w0rd").await;
+    ann.update("ALTER USER ann PASSWORD 'second-w0rd'").await;
+    let mut again = Client::connect(&server).await;
+    let old = handshake(&mut again, &basic("ann", "first-w0rd")).await.unwrap_err();
+    old.expect(Code::Unauthenticated, &["wrong user name or password"]);
+    login(&server, "ann", "second-w0rd").await;
+    let log = server.log();
+    let options = server.stop();
+    for file in ["catalog.sqlite", "catalog.sqlite-wal"] {
+        let Ok(bytes) = std::fs::read(options.data().join(file)) else { continue };
+        let found = bytes.windows(5).any(|window| window == b"-w0rd");
+        assert!(!found, "a password is in {file}");
+    }
+    assert!(!log.contains("w0rd"), "a password is in the log");
+}
+
+#[tokio::test]
+async fn the_first_user_needs_a_password() {
+    let server = Server::start();
+    let mut anonymous = Client::connect(&server).await;
+    let refused = anonymous.try_update("CREATE USER ann").await.unwrap_err();
+    refused.expect(Code::InvalidArgument, &["the first user", "give it a PASSWORD"]);
+    anonymous.update("CREATE USER ann PASSWORD 'secret'").await;
+    let mut ann = login(&server, "ann", "secret").await;
+    assert_eq!(ann.query("SELECT is_admin FROM system.users").await.cell(), "true");
+}
+
+#[tokio::test]
+async fn the_audit_trail_outlives_the_server_and_knows_who_knocked() {
+    let options = Options::new();
+    let server = with_users(&options, &[("root", "secret-1")]);
+    let mut knocking = Client::connect(&server).await;
+    handshake(&mut knocking, &basic("eve", "guess")).await.unwrap_err();
+    let mut root = login(&server, "root", "secret-1").await;
+    root.update("CREATE TABLE t AS SELECT 1 AS a").await;
+    root.query("SELECT 42 FROM t").await;
+    let options = server.stop();
+    let server = options.start();
+    let mut root = login(&server, "root", "secret-1").await;
+    let trail = root
+        .query(
+            "SELECT concat_ws(' ', principal, event, outcome, statement, CAST(rows AS STRING)) \
+             FROM system.audit ORDER BY at LIMIT 4",
+        )
+        .await;
+    assert_eq!(
+        trail.lines(),
+        [
+            "eve LOGIN DENIED 0",
+            "root LOGIN SUCCEEDED 0",
+            "root COMMAND SUCCEEDED CREATE TABLE t AS SELECT 1 AS a 1",
+            "root QUERY SUCCEEDED SELECT 42 FROM t 1",
+        ]
+    );
+    let from =
+        root.query("SELECT count(*) FROM system.audit WHERE client LIKE 'flight 127.0.0.1:%'");
+    assert!(from.await.cell().parse::<u64>().unwrap() >= 4);
+}

@@ -20,11 +20,14 @@ use crate::PostgresOptions;
 
 /// Number, name and text of each migration, in order. Listed here instead of found by sqlx's macro,
 /// which would compile both drivers a second time.
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (1, "init", include_str!("../../../sql/migrations/postgres/0001_init.sql")),
     (2, "rights", include_str!("../../../sql/migrations/postgres/0002_rights.sql")),
     (3, "job_kinds", include_str!("../../../sql/migrations/postgres/0003_job_kinds.sql")),
     (4, "scram", include_str!("../../../sql/migrations/postgres/0004_scram.sql")),
+    (5, "tokens", include_str!("../../../sql/migrations/postgres/0005_tokens.sql")),
+    (6, "audit", include_str!("../../../sql/migrations/postgres/0006_audit.sql")),
+    (7, "limits", include_str!("../../../sql/migrations/postgres/0007_limits.sql")),
 ];
 
 /// How long a call waits for a connection.

@@ -65,12 +65,27 @@ macro_rules! delegate_catalog {
             fn roles() -> Vec<String>;
             fn members() -> Vec<catalog::grants::Member>;
             fn create_role(name: &str) -> ();
+            fn set_limits(role: &str, limits: &model::limits::RoleLimits) -> ();
+            fn limits() -> std::collections::BTreeMap<String, model::limits::RoleLimits>;
             fn add_member(member: &catalog::grants::Member) -> ();
             fn remove_member(member: &catalog::grants::Member) -> bool;
             fn grant(grants: &[model::rights::Grant], by: &str, now: model::time::Timestamp) -> ();
             fn revoke(grants: &[model::rights::Grant]) -> u64;
             fn grants() -> Vec<catalog::grants::GivenGrant>;
             fn rights(name: &str) -> Option<model::rights::Rights>;
+        }
+        $crate::delegate_catalog! { @port $type, catalog::tokens::Tokens:
+            fn create_token(token: &catalog::tokens::Token, digest: &str) -> ();
+            fn drop_token(user: &str, name: &str) -> bool;
+            fn tokens() -> Vec<catalog::tokens::Token>;
+            fn use_token(digest: &str, now: model::time::Timestamp)
+                -> Option<catalog::tokens::Token>;
+        }
+        $crate::delegate_catalog! { @port $type, catalog::audit::Audit:
+            fn append_audit(records: &[model::audit::AuditRecord]) -> ();
+            fn audit(principal: Option<&str>, before: Option<i64>, limit: u32)
+                -> Vec<catalog::audit::StoredAudit>;
+            fn prune_audit(until: model::time::Timestamp, keep: u64) -> ();
         }
         impl catalog::Catalog for $type {
             fn describe(&self) -> String {

@@ -4,7 +4,7 @@
 //! (`catalog_state.objects_version`): a drop and a grant, or two drops of admins, then come one after
 //! the other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use catalog::{
@@ -12,6 +12,7 @@ use catalog::{
     grants::{GivenGrant, Grants, Member},
 };
 use model::{
+    limits::RoleLimits,
     rights::{ADMIN, Grant, PUBLIC, Privilege, Rights, Securable},
     time::Timestamp,
 };
@@ -47,6 +48,7 @@ impl<D: Database> Grants for SqlCatalog<D> {
         for sql in [
             sql!("DELETE FROM role_members WHERE member = $1 OR role = $1"),
             sql!("DELETE FROM grants WHERE grantee = $1"),
+            sql!("DELETE FROM tokens WHERE user_name = $1"),
             sql!("DELETE FROM users WHERE name = $1"),
             sql!("DELETE FROM roles WHERE name = $1"),
         ] {
@@ -86,6 +88,29 @@ impl<D: Database> Grants for SqlCatalog<D> {
         refuse_taken(&mut tx, name).await?;
         tx.rows(sql!("INSERT INTO roles (name) VALUES ($1)"), values![name]).await?;
         tx.commit().await
+    }
+
+    async fn set_limits(&self, role: &str, limits: &RoleLimits) -> Result<(), CatalogError> {
+        let text = serde_json::to_string(limits).map_err(|e| corrupt("limits of a role", e))?;
+        let mut tx = self.db.write("limit a role").await?;
+        let found = row(
+            &mut tx,
+            sql!("UPDATE roles SET limits = $2 WHERE name = $1 RETURNING name"),
+            values![role, text],
+        )
+        .await?;
+        if found.is_none() {
+            return Err(CatalogError::RoleNotFound(role.to_owned()));
+        }
+        tx.commit().await
+    }
+
+    async fn limits(&self) -> Result<BTreeMap<String, RoleLimits>, CatalogError> {
+        let sql = sql!("SELECT name, limits FROM roles WHERE limits <> '{}' ORDER BY name");
+        let rows = self.db.rows("list the limits of roles", sql, values![]).await?;
+        let of_role =
+            |mut row: Row| Ok((row.text("role")?, read_limits(&row.text("limits of a role")?)?));
+        rows.into_iter().map(of_role).collect()
     }
 
     async fn add_member(&self, member: &Member) -> Result<(), CatalogError> {
@@ -208,23 +233,35 @@ impl<D: Database> Grants for SqlCatalog<D> {
                      " UNION SELECT m.role FROM role_members m JOIN r ON m.member = r.name)"
                      " SELECT 'KNOWN', name, '', '', '', '' FROM users WHERE name = $1"
                      " UNION ALL SELECT 'KNOWN', name, '', '', '', '' FROM roles WHERE name = $1"
-                     " UNION ALL SELECT 'ROLE', name, '', '', '', '' FROM r"
+                     " UNION ALL SELECT 'ROLE', r.name, coalesce(l.limits, '{}'), '', '', ''"
+                     " FROM r LEFT JOIN roles l ON l.name = r.name"
                      " UNION ALL SELECT 'GRANT', g.grantee, g.privilege, g.on_kind, g.on_id,"
                      " g.column_name FROM grants g JOIN r ON r.name = g.grantee"),
                 values![name],
             )
             .await?;
         let (mut known, mut roles, mut grants) = (false, BTreeSet::new(), Vec::new());
+        let mut limits = BTreeMap::new();
         for mut row in rows {
             let (kind, subject) = (row.text("kind of a right")?, row.text("principal")?);
             match kind.as_str() {
                 "KNOWN" => known = true,
-                "ROLE" => _ = roles.insert(subject),
+                "ROLE" => {
+                    let of_role = read_limits(&row.text("limits of a role")?)?;
+                    if !of_role.is_empty() {
+                        limits.insert(subject.clone(), of_role);
+                    }
+                    roles.insert(subject);
+                }
                 _ => grants.push(read_grant(&mut row, subject)?),
             }
         }
-        Ok(known.then(|| Rights::new(name, roles, grants)))
+        Ok(known.then(|| Rights::new(name, roles, grants).with_limits(limits)))
     }
+}
+
+fn read_limits(text: &str) -> Result<RoleLimits, CatalogError> {
+    serde_json::from_str(text).map_err(|e| corrupt("limits of a role", e))
 }
 
 /// Whether there is a user or role of that name.

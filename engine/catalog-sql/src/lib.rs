@@ -15,12 +15,14 @@ pub mod database;
 pub mod sql;
 pub mod value;
 
+mod audit;
 mod body;
 mod delegate;
 mod grants;
 mod jobs;
 mod objects;
 mod principals;
+mod tokens;
 
 use database::Database;
 

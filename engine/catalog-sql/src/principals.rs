@@ -25,7 +25,11 @@ impl<D: Database> Principals for SqlCatalog<D> {
         let first = tx.rows(sql!("SELECT name FROM users LIMIT 1"), values![]).await?.is_empty();
         tx.rows(
             sql!("INSERT INTO users (name, password_hash, scram_verifier) VALUES ($1, $2, $3)"),
-            values![user.name.as_str(), user.password_hash.as_str(), user.scram_verifier.clone()],
+            values![
+                user.name.as_str(),
+                user.password_hash.clone().unwrap_or_default(),
+                user.scram_verifier.clone()
+            ],
         )
         .await?;
         if first {
@@ -62,11 +66,10 @@ impl<D: Database> Principals for SqlCatalog<D> {
             )
             .await?;
         let Some(mut row) = rows.into_iter().next() else { return Ok(None) };
-        Ok(Some(User {
-            name: row.text("user")?,
-            password_hash: row.text("password hash")?,
-            scram_verifier: row.text_opt("SCRAM verifier")?,
-        }))
+        let name = row.text("user")?;
+        // The column takes no NULL: users without a password came later.
+        let password_hash = Some(row.text("password hash")?).filter(|hash| !hash.is_empty());
+        Ok(Some(User { name, password_hash, scram_verifier: row.text_opt("SCRAM verifier")? }))
     }
 
     async fn has_users(&self) -> Result<bool, CatalogError> {

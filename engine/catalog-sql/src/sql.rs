@@ -16,6 +16,7 @@ pub struct Sql {
 /// - `SKIP`, `SKIP_J`: locks the rows that nobody has locked and leaves out the others,
 /// - `BYTES`: the text before it compares by its bytes (in SQLite every text does),
 /// - `[list n]`: the texts in the JSON array that is parameter n,
+/// - `[objects n]`: a table whose column `r` has the JSON objects in that array of texts,
 /// - the name of a macro that gives a literal.
 macro_rules! sql {
     ($($part:tt)*) => {
@@ -62,6 +63,12 @@ macro_rules! word {
     };
     (postgres [list $n:literal]) => {
         concat!("(SELECT json_array_elements_text($", $n, "::json))")
+    };
+    (sqlite [objects $n:literal]) => {
+        concat!("(SELECT value AS r FROM json_each($", $n, "))")
+    };
+    (postgres [objects $n:literal]) => {
+        concat!("(SELECT json_array_elements_text($", $n, "::json)::json AS r) AS o")
     };
     ($database:ident $text:literal) => {
         $text

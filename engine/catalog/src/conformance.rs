@@ -9,6 +9,7 @@
     reason = "this is a test suite: a failed check panics"
 )]
 
+mod audit;
 mod claims;
 mod concurrent;
 mod control;
@@ -20,6 +21,7 @@ mod objects;
 mod principals;
 mod random;
 mod submit;
+mod tokens;
 
 use std::{fmt, pin::Pin, sync::Arc};
 
@@ -50,6 +52,8 @@ pub fn checks() -> Vec<Check> {
         objects::checks(),
         principals::checks(),
         grants::checks(),
+        tokens::checks(),
+        audit::checks(),
         submit::checks(),
         claims::checks(),
         leases::checks(),

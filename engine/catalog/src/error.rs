@@ -81,6 +81,14 @@ pub enum CatalogError {
     /// A user or role of that name is there already.
     #[error("there is already a user or role '{0}'")]
     PrincipalExists(String),
+    /// The user has a token of that name.
+    #[error("'{user}' already has a token '{name}'")]
+    TokenExists {
+        /// The user.
+        user: String,
+        /// The name.
+        name: String,
+    },
     /// Neither a user nor a role has that name.
     #[error("there is no user or role '{0}'")]
     PrincipalNotFound(String),
@@ -134,9 +142,10 @@ impl CatalogError {
             | Self::JobNotFound(_)
             | Self::PrincipalNotFound(_)
             | Self::RoleNotFound(_) => Code::NotFound,
-            Self::SchemaExists(_) | Self::ObjectExists(_) | Self::PrincipalExists(_) => {
-                Code::AlreadyExists
-            }
+            Self::SchemaExists(_)
+            | Self::ObjectExists(_)
+            | Self::PrincipalExists(_)
+            | Self::TokenExists { .. } => Code::AlreadyExists,
             Self::ObjectChanged(_) | Self::LeaseLost(_) => Code::Aborted,
         }
     }

@@ -1,7 +1,10 @@
 //! Roles, and what users and roles may do.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use model::{
+    limits::RoleLimits,
     rights::{Grant, Rights},
     time::Timestamp,
 };
@@ -47,6 +50,12 @@ pub trait Grants: Send + Sync {
     /// Adds a role. [`CatalogError::PrincipalExists`] when a user or role has the name.
     async fn create_role(&self, name: &str) -> Result<(), CatalogError>;
 
+    /// Replaces the limits of a role. [`CatalogError::RoleNotFound`] when there is none.
+    async fn set_limits(&self, role: &str, limits: &RoleLimits) -> Result<(), CatalogError>;
+
+    /// The limits of every role that has some, by role.
+    async fn limits(&self) -> Result<BTreeMap<String, RoleLimits>, CatalogError>;
+
     /// Removes a user or role with its memberships and grants. `false` when there is none.
     ///
     /// [`CatalogError::StillOwns`] when it owns objects, [`CatalogError::BuiltInRole`] for `admin` and
@@ -73,7 +82,7 @@ pub trait Grants: Send + Sync {
     /// Every grant, sorted.
     async fn grants(&self) -> Result<Vec<GivenGrant>, CatalogError>;
 
-    /// What a user or role may do now: its roles, directly or through roles, and the grants of all of
-    /// them. `None` when there is neither a user nor a role of that name.
+    /// What a user or role may do now: its roles, directly or through roles, and the grants and
+    /// limits of all of them. `None` when there is neither a user nor a role of that name.
     async fn rights(&self, name: &str) -> Result<Option<Rights>, CatalogError>;
 }

@@ -4,22 +4,26 @@
 //! adapters implement them (SQLite and Postgres) and one conformance suite, [`conformance`] (feature
 //! `test-support`), holds both to the promises made here.
 
+pub mod audit;
 pub mod error;
 pub mod grants;
 pub mod jobs;
 pub mod objects;
 pub mod principals;
+pub mod tokens;
 
 #[cfg(feature = "test-support")]
 pub mod conformance;
 
+use audit::Audit;
 use grants::Grants;
 use jobs::Jobs;
 use objects::Objects;
 use principals::Principals;
+use tokens::Tokens;
 
 /// Everything a catalog can do. Adapters are chosen in one place, where the server boots.
-pub trait Catalog: Objects + Jobs + Principals + Grants {
+pub trait Catalog: Objects + Jobs + Principals + Grants + Tokens + Audit {
     /// The name of the database and where it is, without secrets, for people.
     fn describe(&self) -> String;
 

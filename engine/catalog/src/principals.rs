@@ -8,11 +8,20 @@ use async_trait::async_trait;
 pub struct User {
     /// Unique name, also among roles.
     pub name: String,
-    /// Argon2 hash in its standard text form.
-    pub password_hash: String,
+    /// Argon2 hash in its standard text form; a user without one has no password, and comes in by
+    /// other proofs only.
+    pub password_hash: Option<String>,
     /// What a login by SCRAM-SHA-256 is checked against, in the text form that Postgres stores.
     /// A user whose password is older than SCRAM has none.
     pub scram_verifier: Option<String>,
+}
+
+impl User {
+    /// Somebody who logs in by other means than a password.
+    #[must_use]
+    pub fn without_password(name: impl Into<String>) -> Self {
+        Self { name: name.into(), password_hash: None, scram_verifier: None }
+    }
 }
 
 impl std::fmt::Debug for User {

@@ -3,13 +3,17 @@
 //! It exists so that every other crate agrees on them. It never does IO, never awaits and never
 //! reads a clock: time comes in as an argument.
 
+pub mod audit;
 pub mod code;
 pub mod id;
 pub mod job;
+pub mod limits;
 pub mod name;
 pub mod object;
 pub mod principal;
+pub mod quantity;
 pub mod rights;
 pub mod schedule;
+pub mod secret;
 pub mod time;
 pub mod work;

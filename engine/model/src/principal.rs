@@ -1,5 +1,7 @@
 //! Who asks.
 
+use std::collections::BTreeSet;
+
 /// Names under which the server itself acts; no user and no role can have them.
 const RESERVED: [&str; 2] = [ANONYMOUS, FOLDER];
 const ANONYMOUS: &str = "anonymous";
@@ -12,25 +14,39 @@ const FOLDER: &str = "whimbrel";
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Principal {
     name: String,
+    roles: BTreeSet<String>,
 }
 
 impl Principal {
     /// The caller of a server that has no users.
     #[must_use]
     pub fn anonymous() -> Self {
-        Self { name: ANONYMOUS.to_owned() }
+        Self::verified(ANONYMOUS)
     }
 
     /// The server, when it applies a folder of transforms for its operator.
     #[must_use]
     pub fn folder() -> Self {
-        Self { name: FOLDER.to_owned() }
+        Self::verified(FOLDER)
     }
 
     /// A caller whose identity was checked by the one who calls this, or the owner of an object.
     #[must_use]
     pub fn verified(name: impl Into<String>) -> Self {
-        Self { name: name.into() }
+        Self { name: name.into(), roles: BTreeSet::new() }
+    }
+
+    /// The same caller, of whom somebody outside the catalog (an issuer of tokens) says that these
+    /// roles are theirs too, for as long as this principal is used.
+    #[must_use]
+    pub fn with_roles(self, roles: BTreeSet<String>) -> Self {
+        Self { roles, ..self }
+    }
+
+    /// Roles that the catalog does not know of this caller; not all of them have to exist.
+    #[must_use]
+    pub fn roles(&self) -> &BTreeSet<String> {
+        &self.roles
     }
 
     /// The name as it is stored and shown.

@@ -4,9 +4,13 @@
 //! is or will be in it, or on one object; they add up, and nothing takes one away but REVOKE. Whoever
 //! owns an object, and every member of [`ADMIN`], needs no grant.
 
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
-use crate::{id::ObjectId, object::Object, principal::is_reserved};
+use crate::{id::ObjectId, limits::RoleLimits, object::Object, principal::is_reserved};
 
 /// The role whose members may do everything. It is always there.
 pub const ADMIN: &str = "admin";
@@ -134,6 +138,7 @@ pub struct Rights {
     name: String,
     roles: BTreeSet<String>,
     grants: Vec<Grant>,
+    limits: BTreeMap<String, RoleLimits>,
     everything: bool,
 }
 
@@ -142,7 +147,8 @@ impl Rights {
     #[must_use]
     pub fn everything(name: impl Into<String>) -> Self {
         let (roles, grants) = (BTreeSet::new(), Vec::new());
-        Self { name: name.into(), roles, grants, everything: true }
+        let limits = BTreeMap::new();
+        Self { name: name.into(), roles, grants, limits, everything: true }
     }
 
     /// Those of `name`, who is a member of `roles` (directly or through roles), with the grants of
@@ -151,7 +157,31 @@ impl Rights {
     pub fn new(name: impl Into<String>, roles: BTreeSet<String>, grants: Vec<Grant>) -> Self {
         let name = name.into();
         let everything = roles.contains(ADMIN) || name == ADMIN;
-        Self { name, roles, grants, everything }
+        Self { name, roles, grants, limits: BTreeMap::new(), everything }
+    }
+
+    /// With the limits of those of the roles that have some.
+    #[must_use]
+    pub fn with_limits(mut self, limits: BTreeMap<String, RoleLimits>) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The limits of the roles, by role. An admin has none: somebody has to be able to help.
+    pub fn limits(&self) -> impl Iterator<Item = (&str, &RoleLimits)> {
+        let limits = (!self.everything).then_some(&self.limits);
+        limits.into_iter().flatten().map(|(role, limits)| (role.as_str(), limits))
+    }
+
+    /// These, and those of a role that is the principal's for now.
+    #[must_use]
+    pub fn with(mut self, role: Self) -> Self {
+        self.everything |= role.everything;
+        self.roles.insert(role.name);
+        self.roles.extend(role.roles);
+        self.grants.extend(role.grants);
+        self.limits.extend(role.limits);
+        self
     }
 
     /// Whose rights these are.

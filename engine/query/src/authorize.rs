@@ -40,6 +40,8 @@ enum Need<'s> {
     OwnIn(&'s NameParts),
     /// A privilege on the catalog.
     Everywhere(Privilege),
+    /// To be that user; whoever asks without a name.
+    Be(Option<&'s str>),
     /// To be an admin.
     Admin,
 }
@@ -47,7 +49,20 @@ enum Need<'s> {
 impl Inner {
     /// What a principal may do now.
     pub(crate) async fn rights(&self, principal: &Principal) -> Result<Arc<Rights>, QueryError> {
-        self.rights_of(principal.name()).await
+        let own = self.rights_of(principal.name()).await?;
+        if principal.roles().is_empty() || own.is_admin() {
+            return Ok(own);
+        }
+        let catalog = &self.options.catalog;
+        // A user's name among them gives nothing: roles are given, other people are not.
+        let known = catalog.roles().await?;
+        let mut rights = Rights::clone(&own);
+        for role in principal.roles().iter().filter(|role| known.contains(role)) {
+            if let Some(more) = catalog.rights(role).await? {
+                rights = rights.with(more);
+            }
+        }
+        Ok(Arc::new(rights))
     }
 
     /// As above, for the owner of an object.
@@ -110,6 +125,12 @@ async fn meet(
         Need::Admin => {
             return Err(denied(rights, "do that", "only members of the role 'admin' may"));
         }
+        Need::Be(user) if user.is_none_or(|user| user == rights.name()) => return Ok(()),
+        Need::Be(_) => {
+            let hint =
+                "everybody may for themselves, and members of the role 'admin' for everybody";
+            return Err(denied(rights, "do that for somebody else", hint));
+        }
         Need::Everywhere(privilege) if rights.allows_everywhere(privilege) => return Ok(()),
         Need::Everywhere(privilege) => return Err(not_granted(rights, privilege, "CATALOG")),
         Need::OwnIn(schema) => {
@@ -169,7 +190,7 @@ pub(crate) fn may_read_all(rights: &Rights, object: &Object) -> Result<(), Query
 }
 
 fn needs(statement: &Statement) -> Vec<Need<'_>> {
-    use Need::{Admin, All, Create, Everywhere, On, Own, OwnIn, See};
+    use Need::{Admin, All, Be, Create, Everywhere, On, Own, OwnIn, See};
     match statement {
         // What is read is checked where it is resolved.
         Statement::Query(_) | Statement::Set { .. } => Vec::new(),
@@ -258,9 +279,15 @@ fn needs(statement: &Statement) -> Vec<Need<'_>> {
         Statement::Rights(statement) => match statement {
             RightsStatement::CreateRole { .. }
             | RightsStatement::DropRole { .. }
+            | RightsStatement::CreateUser { .. }
+            | RightsStatement::Limit { .. }
             | RightsStatement::DropUser { .. }
             | RightsStatement::GrantRoles { .. }
             | RightsStatement::RevokeRoles { .. } => vec![Admin],
+            RightsStatement::SetPassword { name, .. } => vec![Be(Some(name))],
+            RightsStatement::CreateToken { user, .. } | RightsStatement::DropToken { user, .. } => {
+                vec![Be(user.as_deref())]
+            }
             RightsStatement::Grant { granted, .. } | RightsStatement::Revoke { granted, .. } => {
                 match &granted.on {
                     SecurableName::Object(name) => vec![Own(name)],

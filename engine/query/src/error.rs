@@ -9,6 +9,7 @@ use dialect::{SyntaxError, SyntaxErrorKind};
 use lake::{LakeError, store_failure};
 use model::{
     code::Code,
+    limits::Limit,
     name::{NameError, ObjectName},
 };
 use rt::cpu::CpuTaskError;
@@ -31,6 +32,8 @@ pub enum QueryError {
         name: ObjectName,
         /// The most similar name that does exist.
         nearest: Option<String>,
+        /// Whether it does exist, and the caller may not know of it: for the audit trail alone.
+        is_hidden: bool,
     },
     /// The caller, or the owner of what it uses, may not do that.
     #[error("'{who}' may not {what}")]
@@ -99,6 +102,16 @@ pub enum QueryError {
     /// The statement waited too long for its turn.
     #[error("the statement waited {0:?} for its turn and was given up")]
     QueueWait(Duration),
+    /// A limit of one of the caller's roles.
+    #[error("{what}: role '{role}' allows no more")]
+    RoleLimit {
+        /// The role.
+        role: String,
+        /// Which limit.
+        limit: Limit,
+        /// What came of it.
+        what: String,
+    },
     /// The statement ran too long.
     #[error("the statement ran longer than its limit of {0:?}")]
     Timeout(Duration),
@@ -145,6 +158,8 @@ impl QueryError {
             Self::Lake(error) => error.code(),
             Self::Unsupported(_) => Code::Unimplemented,
             Self::Busy { .. } | Self::QueueWait(_) => Code::ResourceExhausted,
+            Self::RoleLimit { limit: Limit::RunTime, .. } => Code::DeadlineExceeded,
+            Self::RoleLimit { .. } => Code::ResourceExhausted,
             Self::Timeout(_) | Self::StillRunning { .. } => Code::DeadlineExceeded,
             Self::Task(CpuTaskError::Panicked(_)) => Code::Internal,
             Self::Task(CpuTaskError::ShutDown) => Code::Unavailable,
@@ -169,6 +184,12 @@ impl QueryError {
             )),
             Self::Busy { .. } | Self::QueueWait(_) => {
                 Some("try again later, or raise query.concurrency or query.queue_max".to_owned())
+            }
+            Self::RoleLimit { role, .. } => {
+                let role = model::name::quote(role);
+                Some(format!(
+                    "SHOW LIMITS lists them; an admin can ALTER ROLE {role} SET LIMITS (…)"
+                ))
             }
             Self::Timeout(_) => Some("raise query.statement_timeout".to_owned()),
             Self::StillRunning { .. } => {

@@ -6,15 +6,19 @@
 
 mod admit;
 mod answer;
+pub mod audit;
 mod authorize;
 mod barrier;
+mod bounds;
 mod caller;
 mod care;
 mod command;
+pub mod credentials;
 pub mod describe;
 pub mod error;
 pub mod handles;
 pub mod ingest;
+mod like;
 pub mod log;
 mod maintenance;
 pub mod nearest;
@@ -30,6 +34,7 @@ pub mod stream;
 mod system;
 pub mod transform;
 mod unknown_in;
+mod untyped;
 pub mod wire;
 
 pub use arrow::{

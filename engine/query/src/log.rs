@@ -8,11 +8,15 @@ use std::{
     },
 };
 
-use model::{id::QueryId, time::Timestamp};
+use model::{id::QueryId, principal::Principal, time::Timestamp};
 use parking_lot::Mutex;
 use rt::clock::Clock;
 
-use crate::error::QueryError;
+use crate::{
+    audit::{self, AuditTrail, Ended},
+    error::QueryError,
+    session::Session,
+};
 
 const ENTRIES_MAX: usize = 1_000;
 const SQL_SHOWN_MAX: usize = 4_096;
@@ -74,20 +78,28 @@ pub struct QueryRecord {
 pub(crate) struct QueryLog {
     records: Mutex<VecDeque<Arc<Mutex<QueryRecord>>>>,
     clock: Arc<dyn Clock>,
+    audit: Option<Arc<AuditTrail>>,
+}
+
+/// Whether a statement reads or takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Query,
+    Command,
 }
 
 impl QueryLog {
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { records: Mutex::new(VecDeque::new()), clock }
+    pub(crate) fn new(clock: Arc<dyn Clock>, audit: Option<Arc<AuditTrail>>) -> Self {
+        Self { records: Mutex::new(VecDeque::new()), clock, audit }
     }
 
     /// Opens the record of a statement. The token closes it, also when it is merely dropped.
-    pub(crate) fn open(&self, principal: &str, sql: &str) -> QueryToken {
-        let shown = sql.floor_char_boundary(SQL_SHOWN_MAX);
+    pub(crate) fn open(&self, session: &Session, kind: Kind, sql: &str) -> QueryToken {
+        let shown = dialect::without_secrets(&sql[..sql.floor_char_boundary(SQL_SHOWN_MAX)]);
         let record = Arc::new(Mutex::new(QueryRecord {
             id: QueryId::generate(),
-            principal: principal.to_owned(),
-            sql: sql[..shown].to_owned(),
+            principal: session.principal().name().to_owned(),
+            sql: shown.into_owned(),
             state: QueryState::Planned,
             received_at: self.clock.now(),
             started_at: None,
@@ -100,7 +112,31 @@ impl QueryLog {
             records.pop_front();
         }
         records.push_back(Arc::clone(&record));
-        QueryToken { record, rows: AtomicU64::new(0), clock: Arc::clone(&self.clock) }
+        QueryToken {
+            record,
+            rows: AtomicU64::new(0),
+            clock: Arc::clone(&self.clock),
+            audit: self.audit.clone(),
+            client: session.client().cloned(),
+            principal: session.principal().clone(),
+            kind,
+        }
+    }
+
+    /// Records a statement that could not even be prepared: it has no place in the log.
+    pub(crate) fn refused(&self, session: &Session, kind: Kind, sql: &str, error: &QueryError) {
+        if let Some(audit) = &self.audit {
+            audit.statement(Ended {
+                principal: session.principal(),
+                client: session.client().map(|client| &**client),
+                is_command: kind == Kind::Command,
+                query_id: None,
+                sql,
+                rows: 0,
+                began: self.clock.now(),
+                result: audit::Result::Failed(error),
+            });
+        }
     }
 
     /// Newest first.
@@ -115,6 +151,10 @@ pub(crate) struct QueryToken {
     record: Arc<Mutex<QueryRecord>>,
     rows: AtomicU64,
     clock: Arc<dyn Clock>,
+    audit: Option<Arc<AuditTrail>>,
+    client: Option<Arc<str>>,
+    principal: Principal,
+    kind: Kind,
 }
 
 impl QueryToken {
@@ -134,27 +174,41 @@ impl QueryToken {
     }
 
     pub(crate) fn succeeded(&self) {
-        self.end(QueryState::Succeeded, None);
+        self.end(QueryState::Succeeded, audit::Result::Succeeded);
     }
 
     pub(crate) fn failed(&self, error: &QueryError) {
-        self.end(QueryState::Failed, Some(error.to_string()));
+        self.end(QueryState::Failed, audit::Result::Failed(error));
     }
 
-    fn end(&self, state: QueryState, error: Option<String>) {
+    fn end(&self, state: QueryState, result: audit::Result<'_>) {
         let mut record = self.record.lock();
         if record.finished_at.is_some() {
             return;
         }
         record.state = state;
-        record.error = error;
+        record.error = match result {
+            audit::Result::Failed(error) => Some(error.to_string()),
+            audit::Result::Succeeded | audit::Result::Cancelled => None,
+        };
         record.finished_at = Some(self.clock.now());
+        let Some(audit) = &self.audit else { return };
+        audit.statement(Ended {
+            principal: &self.principal,
+            client: self.client.as_deref(),
+            is_command: self.kind == Kind::Command,
+            query_id: Some(record.id),
+            sql: &record.sql,
+            rows: record.rows,
+            began: record.received_at,
+            result,
+        });
     }
 }
 
 impl Drop for QueryToken {
     fn drop(&mut self) {
-        self.end(QueryState::Cancelled, None);
+        self.end(QueryState::Cancelled, audit::Result::Cancelled);
     }
 }
 
@@ -164,13 +218,17 @@ mod tests {
 
     use super::*;
 
+    fn ann() -> Session {
+        Session::new(Principal::verified("ann"))
+    }
+
     #[test]
     fn a_dropped_statement_is_cancelled_and_an_ended_one_stays_ended() {
-        let log = QueryLog::new(Arc::new(SystemClock));
-        let dropped = log.open("ann", "SELECT 1");
+        let log = QueryLog::new(Arc::new(SystemClock), None);
+        let dropped = log.open(&ann(), Kind::Query, "SELECT 1");
         dropped.started();
         drop(dropped);
-        let ended = log.open("ann", "SELECT 2");
+        let ended = log.open(&ann(), Kind::Query, "SELECT 2");
         ended.add_rows(3);
         ended.succeeded();
         drop(ended);
@@ -187,9 +245,9 @@ mod tests {
 
     #[test]
     fn the_log_is_bounded() {
-        let log = QueryLog::new(Arc::new(SystemClock));
+        let log = QueryLog::new(Arc::new(SystemClock), None);
         for n in 0..ENTRIES_MAX + 10 {
-            drop(log.open("ann", &format!("SELECT {n}")));
+            drop(log.open(&ann(), Kind::Query, &format!("SELECT {n}")));
         }
         assert_eq!(log.records().len(), ENTRIES_MAX);
     }

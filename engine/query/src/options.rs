@@ -7,6 +7,8 @@ use lake::Lake;
 use rt::{clock::Clock, cpu::CpuRuntime, shutdown::Shutdown};
 use tokio::sync::Notify;
 
+use crate::{audit::AuditTrail, credentials::Credentials};
+
 /// Parts and limits of [`crate::queries::Queries`].
 #[derive(Clone)]
 pub struct QueriesOptions {
@@ -21,6 +23,10 @@ pub struct QueriesOptions {
     pub clock: Arc<dyn Clock>,
     /// Told when a job was queued.
     pub wake: Arc<Notify>,
+    /// Makes what is stored of passwords and tokens.
+    pub credentials: Arc<dyn Credentials>,
+    /// What was done, and by whom; without it nothing is recorded.
+    pub audit: Option<Arc<AuditTrail>>,
     /// Running statements hold a guard of it.
     pub shutdown: Shutdown,
     /// Limits.

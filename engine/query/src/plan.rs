@@ -1,6 +1,6 @@
 //! Logical and physical plans, and the DataFusion session that makes them.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use arrow::{
     array::Array,
@@ -27,7 +27,7 @@ use dialect::statement::Query;
 use model::name::{CATALOG, DEFAULT_SCHEMA};
 
 use crate::{
-    barrier, error::QueryError, options::QueryLimits, pause::Pauses, same_names,
+    barrier, error::QueryError, like, options::QueryLimits, pause::Pauses, same_names,
     unknown_in::UnknownIn,
 };
 
@@ -68,7 +68,7 @@ pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionS
     // See the lake's notes on joins over partition columns: the in-list form loses NULL matches.
     options.optimizer.hash_join_inlist_pushdown_max_size = 0;
     options.optimizer.hash_join_inlist_pushdown_max_distinct_values = 0;
-    SessionStateBuilder::new()
+    let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(env)
         .with_default_features()
@@ -76,8 +76,9 @@ pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionS
         .with_analyzer_rule(Arc::new(UnknownIn))
         .with_physical_optimizer_rules(same_names::physical_rules())
         // Last: what it adds is part of no pattern that another rule looks for.
-        .with_physical_optimizer_rule(Arc::new(Pauses))
-        .build()
+        .with_physical_optimizer_rule(Arc::new(Pauses));
+    state.scalar_functions().get_or_insert_default().push(like::function());
+    state.build()
 }
 
 /// Plans a query, unoptimized: parameters are still open.
@@ -112,10 +113,21 @@ pub(crate) fn parameters(plan: &LogicalPlan, count: usize) -> Result<SchemaRef, 
     }
     let fields = (1..=count).map(|n| {
         let id = format!("${n}");
-        let data_type = types.get(&id).cloned().flatten().unwrap_or(DataType::Utf8);
+        let known = types.get(&id).cloned().flatten();
+        let data_type = known.filter(|known| !known.is_null()).unwrap_or(DataType::Utf8);
         Field::new(id, crate::wire::wire_type(&data_type), true)
     });
     Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+}
+
+/// The numbers of the parameters whose types nothing tells.
+pub(crate) fn untyped(plan: &LogicalPlan) -> Result<BTreeSet<usize>, QueryError> {
+    let cast: BTreeSet<_> = cast_parameters(plan)?.into_iter().map(|(id, _)| id).collect();
+    let types = plan.get_parameter_types()?;
+    let unknown = types
+        .into_iter()
+        .filter(|(id, known)| known.as_ref().is_none_or(DataType::is_null) && !cast.contains(id));
+    Ok(unknown.filter_map(|(id, _)| id.strip_prefix('$')?.parse().ok()).collect())
 }
 
 /// What the statement says of a parameter by a cast: `$1::bigint`.
@@ -155,7 +167,9 @@ pub(crate) fn bind(
         let value = bound_value(column.as_ref(), row)?;
         // Drivers bind what they have, text for a date for example; the statement says what it is.
         match types.get(&format!("${}", n + 1)).cloned().flatten() {
-            Some(wanted) if wanted != value.data_type() => Ok(value.cast_to(&wanted)?),
+            Some(wanted) if wanted != value.data_type() && !wanted.is_null() => {
+                Ok(value.cast_to(&wanted)?)
+            }
             _ => Ok(value),
         }
     };

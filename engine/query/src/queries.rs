@@ -1,6 +1,6 @@
 //! The only way in for a statement: prepare, plan, execute, command.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arrow::{
     datatypes::{Schema, SchemaRef},
@@ -12,8 +12,10 @@ use datafusion::{
     physical_plan::{ExecutionPlan, ExecutionPlanProperties},
     sql::parser::{DFParser, Statement as DataFusionStatement},
 };
-use dialect::statement::{JobStatement, Maintain, NameParts, Query, Show, Statement, TableUse};
-use futures::{StreamExt, TryStreamExt, stream};
+use dialect::statement::{
+    JobStatement, Maintain, NameParts, Query, RightsStatement, Show, Statement, TableUse,
+};
+use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use lake::{Changed, Stage, StageChange, Staged};
 use model::{
     id::QueryId,
@@ -28,10 +30,11 @@ use tokio::sync::OnceCell;
 use crate::{
     admit::Admission,
     authorize,
+    bounds::Bounds,
     care::Care,
     command,
     error::QueryError,
-    log::{QueryLog, QueryRecord, QueryToken},
+    log::{Kind, QueryLog, QueryRecord, QueryToken},
     maintenance::CatalogPins,
     nearest::nearest,
     options::QueriesOptions,
@@ -39,7 +42,7 @@ use crate::{
     resolve::{self, Pins, Purpose, Reads, Resolved, Wanted},
     session::{INCOMING_ROWS, Session},
     stream::{Held, QueryStream},
-    wire,
+    system, untyped, wire,
 };
 
 /// Batches that wait for a slow reader before the query pauses.
@@ -90,6 +93,8 @@ pub struct Prepared {
 struct FirstPlan {
     state: SessionState,
     plan: LogicalPlan,
+    bounds: Bounds,
+    guessed: bool,
 }
 
 impl std::fmt::Debug for FirstPlan {
@@ -125,6 +130,7 @@ impl Prepared {
 pub struct Planned {
     schema: SchemaRef,
     body: PlanBody,
+    bounds: Bounds,
     token: QueryToken,
 }
 
@@ -193,7 +199,7 @@ impl Queries {
             limits.queue_wait,
             Arc::clone(&options.clock),
         );
-        let log = QueryLog::new(Arc::clone(&options.clock));
+        let log = QueryLog::new(Arc::clone(&options.clock), options.audit.clone());
         let no_threads = |error| {
             QueryError::Invalid(format!("the threads of the engine cannot be started: {error}"))
         };
@@ -226,8 +232,16 @@ impl Queries {
     /// As [`Queries::prepare`], for a statement that runs at once: the first run uses the versions
     /// that were found here, so that nothing is planned twice.
     pub async fn prepare_now(&self, session: &Session, sql: &str) -> Result<Prepared, QueryError> {
-        let (inner, session, sql) = (Arc::clone(&self.inner), session.clone(), sql.to_owned());
-        self.on_control(async move { inner.prepare(&session, sql).await }).await
+        let (inner, caller, text) = (Arc::clone(&self.inner), session.clone(), sql.to_owned());
+        let prepared = self.on_control(async move { inner.prepare(&caller, text).await }).await;
+        if let Err(error) = &prepared {
+            let is_read = sql.len() <= self.inner.options.limits.sql_length_max;
+            let takes_effect =
+                is_read && dialect::parse(sql).is_ok_and(|statement| !is_query(&statement));
+            let kind = if takes_effect { Kind::Command } else { Kind::Query };
+            self.inner.log.refused(session, kind, sql, error);
+        }
+        prepared
     }
 
     /// Pins a query to versions and plans it with its parameters: one row of them, or none.
@@ -239,7 +253,7 @@ impl Queries {
         prepared: &Prepared,
         parameters: Option<&RecordBatch>,
     ) -> Result<Planned, QueryError> {
-        let token = self.inner.log.open(session.principal().name(), &prepared.sql);
+        let token = self.inner.log.open(session, Kind::Query, &prepared.sql);
         let (inner, session) = (Arc::clone(&self.inner), session.clone());
         let statement = prepared.statement.clone();
         let first_plan = prepared.first_plan.lock().take();
@@ -250,7 +264,7 @@ impl Queries {
             })
             .await;
         match planned {
-            Ok((schema, body)) => Ok(Planned { schema, body, token }),
+            Ok((schema, body, bounds)) => Ok(Planned { schema, body, bounds, token }),
             Err(error) => {
                 token.failed(&error);
                 Err(error)
@@ -261,17 +275,17 @@ impl Queries {
     /// Waits for its turn and starts a planned query. Rows come as fast as they are taken;
     /// dropping the stream cancels the query.
     pub async fn execute(&self, planned: Planned) -> Result<QueryStream, QueryError> {
-        let Planned { schema, body, token } = planned;
+        let Planned { schema, body, bounds, token } = planned;
         let guard = self.inner.options.shutdown.guard(format!("query {}", token.id()));
         let (plan, task, runtime) = match body {
             PlanBody::Rows(batch) => {
                 let rows = stream::iter([Ok(batch)]).boxed();
                 let held = Held { _permit: None, _guard: guard };
-                return Ok(QueryStream::new(schema, rows, token, held));
+                return Ok(QueryStream::new(schema, rows, token, bounds.counter(), held));
             }
             PlanBody::Physical { plan, task, runtime } => (plan, task, runtime),
         };
-        let permit = match self.inner.admission.admit().await {
+        let permit = match self.inner.admission.admit(&bounds).await {
             Ok(permit) => permit,
             Err(error) => {
                 token.failed(&error);
@@ -279,14 +293,14 @@ impl Queries {
             }
         };
         let rows = match self.start(runtime, plan, task, Arc::clone(&schema)).await {
-            Ok(rows) => self.inner.limit_time(rows),
+            Ok(rows) => self.inner.limit_time(rows, &bounds),
             Err(error) => {
                 token.failed(&error);
                 return Err(error);
             }
         };
         let held = Held { _permit: Some(permit), _guard: guard };
-        Ok(QueryStream::new(schema, rows, token, held))
+        Ok(QueryStream::new(schema, rows, token, bounds.counter(), held))
     }
 
     /// Runs a statement that is not a query; it takes effect exactly once, or not at all when this
@@ -304,24 +318,33 @@ impl Queries {
         let caller = session.clone().without_postgres();
         let statement = prepared.statement.clone();
         let parameters = parameters.cloned();
+        let turn = takes_a_turn(&statement);
         let work = async move {
             authorize::check(&queries.inner, &caller, &statement).await?;
             command::run(&queries, &caller, statement, parameters.as_ref()).await
         };
-        self.effect(session, &prepared.sql, work).await
+        self.effect(session, &prepared.sql, turn, work).await
     }
 
-    /// Runs what takes effect, under its text in the log of statements.
+    /// Runs what takes effect, under its text in the log of statements; what computes much
+    /// (`turn`) as one of so many, and no longer than a statement may.
     pub(crate) async fn effect(
         &self,
         session: &Session,
         sql: &str,
+        turn: bool,
         work: impl Future<Output = Result<CommandResult, QueryError>> + Send + 'static,
     ) -> Result<CommandResult, QueryError> {
-        let token = self.inner.log.open(session.principal().name(), sql);
+        // Kept small: these futures lie in those of callers.
+        let work = work.boxed();
+        let token = self.inner.log.open(session, Kind::Command, sql);
         let _guard = self.inner.options.shutdown.guard(format!("statement {}", token.id()));
-        token.started();
-        let result = self.on_control(work).await;
+        let result = if turn {
+            self.in_turn(session, &token, work).await
+        } else {
+            token.started();
+            self.on_control(work).await
+        };
         match &result {
             Ok(answer) => {
                 token.add_rows(usize::try_from(answer.rows_affected).unwrap_or(0));
@@ -330,6 +353,25 @@ impl Queries {
             Err(error) => token.failed(error),
         }
         result
+    }
+
+    async fn in_turn(
+        &self,
+        session: &Session,
+        token: &QueryToken,
+        work: BoxFuture<'static, Result<CommandResult, QueryError>>,
+    ) -> Result<CommandResult, QueryError> {
+        let rights = self.inner.rights(session.principal()).await?;
+        let bounds = Bounds::of(&rights);
+        let _permit = self.inner.admission.admit(&bounds).await?;
+        token.started();
+        let Some((limit, late)) = self.inner.run_time(&bounds) else {
+            return self.on_control(work).await;
+        };
+        tokio::select! {
+            result = self.on_control(work) => result,
+            () = self.inner.options.clock.sleep(limit) => Err(late),
+        }
     }
 
     /// The newest statements, newest first.
@@ -476,9 +518,10 @@ impl Inner {
             Ok(objects) => objects,
             Err(error) => return error.into(),
         };
+        let is_hidden = known.iter().any(|object| object.name == name && !rights.sees(object));
         let known = known.iter().filter(|object| rights.sees(object) && object.name != name);
         let nearest = nearest(&name, known.map(|object| &object.name));
-        QueryError::TableNotFound { name, nearest }
+        QueryError::TableNotFound { name, nearest, is_hidden }
     }
 
     async fn prepare(&self, session: &Session, sql: String) -> Result<Prepared, QueryError> {
@@ -519,6 +562,15 @@ impl Inner {
         }
         let answer = match &statement {
             Statement::Maintain(maintain) => command::maintain::answer_schema(maintain),
+            Statement::Refresh(_)
+            | Statement::Job(
+                JobStatement::Wait { .. }
+                | JobStatement::Cancel { .. }
+                | JobStatement::Retry { .. },
+            ) => Some(system::job_rows(&[]).schema()),
+            Statement::Rights(RightsStatement::CreateToken { .. }) => {
+                Some(command::users::answer_schema())
+            }
             _ => None,
         };
         if let Some(schema) = answer {
@@ -533,11 +585,12 @@ impl Inner {
         let checked = command::check(self, session, &statement).await?;
         let (first_plan, schema, parameters) = match checked {
             None => (None, Arc::new(Schema::empty()), Arc::new(Schema::empty())),
-            Some(Checked { resolved, plan, parameters }) => {
+            Some(Checked { resolved, plan, parameters, guessed }) => {
                 let parameters = plan::parameters(&plan, parameters)?;
                 let schema = wire::wire_schema(plan.schema().as_arrow());
                 if is_query(&statement) {
-                    (Some(FirstPlan { state: resolved.state, plan }), schema, parameters)
+                    let Resolved { state, bounds, .. } = resolved;
+                    (Some(FirstPlan { state, plan, bounds, guessed }), schema, parameters)
                 } else {
                     (None, Arc::new(Schema::empty()), parameters)
                 }
@@ -553,7 +606,7 @@ impl Inner {
         statement: &Statement,
         first_plan: Option<FirstPlan>,
         parameters: Option<&RecordBatch>,
-    ) -> Result<(SchemaRef, PlanBody), QueryError> {
+    ) -> Result<(SchemaRef, PlanBody, Bounds), QueryError> {
         if !is_query(statement) {
             return Err(QueryError::Invalid("the statement is not a query".to_owned()));
         }
@@ -564,26 +617,26 @@ impl Inner {
         if let Some(batch) = self.rows_of_show(session, statement).await? {
             let schema = wire::wire_schema(&batch.schema());
             let batch = wire::to_wire(&batch, &schema)?;
-            return Ok((schema, PlanBody::Rows(batch)));
+            return Ok((schema, PlanBody::Rows(batch), Bounds::default()));
         }
         if let Some(target) = validated(statement) {
             let plan = command::maintain::validation(self, session, target).await?;
             let schema = wire::wire_schema(&plan.schema());
             let task = self.state(session.schema()).task_ctx();
             let runtime = self.options.cpu.clone();
-            return Ok((schema, PlanBody::Physical { plan, task, runtime }));
+            return Ok((schema, PlanBody::Physical { plan, task, runtime }, Bounds::default()));
         }
         let first_plan = match first_plan {
             Some(first_plan) => first_plan,
             None => {
                 let checked = command::check(self, session, statement).await?;
-                let Some(Checked { resolved, plan, .. }) = checked else {
+                let Some(Checked { resolved, plan, guessed, .. }) = checked else {
                     return Err(QueryError::Invalid("the statement is not a query".to_owned()));
                 };
-                FirstPlan { state: resolved.state, plan }
+                FirstPlan { state: resolved.state, plan, bounds: resolved.bounds, guessed }
             }
         };
-        let FirstPlan { state, plan } = first_plan;
+        let FirstPlan { state, mut plan, bounds, guessed } = first_plan;
         let row = match parameters {
             Some(batch) if batch.num_rows() != 1 => {
                 return Err(QueryError::Invalid(format!(
@@ -594,13 +647,20 @@ impl Inner {
             Some(batch) => Some((batch, 0)),
             None => None,
         };
+        if let (Statement::Query(query), Some((bound, _))) = (statement, row)
+            && query.parameters > 0
+            && let Some(query) = untyped::as_bound(query, &plan, guessed, bound)?
+        {
+            plan = plan::logical(&state, &query).await?;
+        }
         let plan = plan::bind(plan, parameter_count(statement), row)?;
         let physical = plan::physical(&state, &plan).await?;
         let schema = wire::wire_schema(&physical.schema());
         let runtime =
             if asks_the_server(statement) { &self.control } else { self.runtime(&physical) };
         let runtime = runtime.clone();
-        Ok((schema, PlanBody::Physical { plan: physical, task: state.task_ctx(), runtime }))
+        let body = PlanBody::Physical { plan: physical, task: state.task_ctx(), runtime };
+        Ok((schema, body, bounds))
     }
 
     async fn rows_of_show(
@@ -615,18 +675,24 @@ impl Inner {
         }
     }
 
+    /// How long a statement may run, and what is said when it runs longer.
+    fn run_time(&self, bounds: &Bounds) -> Option<(Duration, QueryError)> {
+        let server = self.options.limits.statement_timeout;
+        let of_server = (!server.is_zero()).then_some((server, QueryError::Timeout(server)));
+        let of_role = bounds.run_time().map(|(limit, bound)| (limit, bound.exceeded()));
+        [of_server, of_role].into_iter().flatten().min_by_key(|(limit, _)| *limit)
+    }
+
     fn limit_time(
         &self,
         rows: stream::BoxStream<'static, Result<RecordBatch, QueryError>>,
+        bounds: &Bounds,
     ) -> stream::BoxStream<'static, Result<RecordBatch, QueryError>> {
-        let limit = self.options.limits.statement_timeout;
-        if limit.is_zero() {
-            return rows;
-        }
-        let late = self.options.clock.sleep(limit);
+        let Some((limit, late)) = self.run_time(bounds) else { return rows };
+        let sleep = self.options.clock.sleep(limit);
         let error = stream::once(async move {
-            late.await;
-            Err(QueryError::Timeout(limit))
+            sleep.await;
+            Err(late)
         });
         // Whichever ends first ends both: the error when the time is over, the rows when they end.
         let rows = rows.map(Some).chain(stream::iter([None]));
@@ -647,6 +713,8 @@ pub(crate) struct Checked {
     pub(crate) resolved: Resolved,
     pub(crate) plan: LogicalPlan,
     pub(crate) parameters: usize,
+    /// Whether the parameters were taken for text, because the plan needed types.
+    pub(crate) guessed: bool,
 }
 
 /// Plans the query of a statement, or its EXPLAIN.
@@ -664,11 +732,19 @@ pub(crate) async fn check_query(
     if explain.is_some() {
         may_explain(inner, session, &resolved).await?;
     }
+    let mut guessed = false;
     let plan = match explain {
-        None => plan::logical(&resolved.state, query).await?,
+        None => match plan::logical(&resolved.state, query).await {
+            Err(error) if query.parameters > 0 => {
+                guessed = true;
+                let as_text = plan::logical(&resolved.state, &untyped::as_text(query)).await;
+                as_text.map_err(|_| error)?
+            }
+            other => other?,
+        },
         Some(explain) => resolved.state.statement_to_plan(explain.statement(query)?).await?,
     };
-    Ok(Checked { resolved, plan, parameters: query.parameters })
+    Ok(Checked { resolved, plan, parameters: query.parameters, guessed })
 }
 
 /// A plan tells of values: those of a policy, and those by which files are left out.
@@ -726,6 +802,16 @@ fn validated(statement: &Statement) -> Option<&NameParts> {
     match statement {
         Statement::Maintain(Maintain::Validate { target }) => Some(target),
         _ => None,
+    }
+}
+
+/// Whether a statement that takes effect computes much, and so waits for its turn: what only
+/// changes names, rights or jobs does not, nor does what waits for a job.
+fn takes_a_turn(statement: &Statement) -> bool {
+    match statement {
+        Statement::Insert(_) | Statement::Change(_) | Statement::Copy(_) => true,
+        Statement::CreateTable(create) => create.query.is_some(),
+        _ => false,
     }
 }
 

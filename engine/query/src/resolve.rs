@@ -15,7 +15,11 @@ use std::{
 };
 
 use arrow::datatypes::SchemaRef;
-use datafusion::{catalog::TableProvider, datasource::ViewTable, execution::SessionState};
+use datafusion::{
+    catalog::TableProvider,
+    datasource::ViewTable,
+    execution::{SessionState, SessionStateBuilder},
+};
 use dialect::statement::{FilesUse, Query, Statement, TableUse, TimeTravel};
 use lake::Snapshot;
 use model::{
@@ -27,7 +31,8 @@ use model::{
 };
 
 use crate::{
-    barrier, caller, error::QueryError, queries::Inner, session::Session, system, wire::wire_type,
+    barrier, bounds::Bounds, caller, error::QueryError, queries::Inner, session::Session, system,
+    wire::wire_type,
 };
 pub(crate) use find::target_name;
 use find::{ObjectUse, Scope, Source, StoredKind, StoredQuery};
@@ -67,6 +72,8 @@ pub(crate) struct Resolved {
     pub(crate) files: Vec<FilesUse>,
     /// A table of whose rows or columns the caller, or the owner of a view, sees a part only.
     pub(crate) guarded: Option<ObjectName>,
+    /// What the caller may use.
+    pub(crate) bounds: Bounds,
     uses: HashSet<ObjectUse>,
     catalog: OneQueryCatalog,
 }
@@ -161,7 +168,8 @@ pub(crate) async fn resolve(
     let Some((state, catalog)) = statement else { return Err(QueryError::ViewDepth(0)) };
     let guarded = found.guarded().cloned();
     let files = found.scopes.into_iter().flat_map(|scope| scope.files).collect();
-    Ok(Resolved { state, snapshots, files, guarded, uses: found.uses, catalog })
+    let bounds = Bounds::of(&wanted.rights);
+    Ok(Resolved { state, snapshots, files, guarded, bounds, uses: found.uses, catalog })
 }
 
 /// The planner's session for one scope, with everything in it that is no table of the catalog.
@@ -171,6 +179,11 @@ async fn scope_state(
     wanted: &Wanted<'_>,
 ) -> Result<(SessionState, OneQueryCatalog), QueryError> {
     let mut state = queries.state(wanted.default_schema);
+    if scope.query.is_none()
+        && let Some(env) = Bounds::of(&wanted.rights).runtime_env(state.runtime_env())
+    {
+        state = SessionStateBuilder::new_from_existing(state).with_runtime_env(env).build();
+    }
     caller::register(&mut state, &wanted.rights)?;
     let catalog = OneQueryCatalog::register(&mut state);
     for files in &scope.files {
@@ -179,9 +192,10 @@ async fn scope_state(
         catalog.add(wanted.default_schema, &files.planned_name(), provider)?;
     }
     for name in &scope.system {
-        let provider = system::table(queries, &scope.rights, name.name())
-            .await?
-            .ok_or_else(|| QueryError::TableNotFound { name: name.clone(), nearest: None })?;
+        let provider =
+            system::table(queries, &scope.rights, name.name()).await?.ok_or_else(|| {
+                QueryError::TableNotFound { name: name.clone(), nearest: None, is_hidden: false }
+            })?;
         catalog.add(name.schema(), name.name(), provider)?;
     }
     if scope.information_schema {

@@ -14,6 +14,7 @@ pub(crate) const INCOMING_ROWS: &str = "incoming_rows";
 pub struct Session {
     principal: Principal,
     schema: String,
+    client: Option<Arc<str>>,
     source_file: Option<String>,
     deferred_refresh: bool,
     rows: Option<Incoming>,
@@ -27,6 +28,7 @@ impl Session {
         Self {
             principal,
             schema: DEFAULT_SCHEMA.to_owned(),
+            client: None,
             source_file: None,
             deferred_refresh: false,
             rows: None,
@@ -38,6 +40,13 @@ impl Session {
     #[must_use]
     pub fn with_schema(mut self, schema: impl Into<String>) -> Self {
         self.schema = schema.into();
+        self
+    }
+
+    /// Where the caller is, for the audit trail: the protocol and the address.
+    #[must_use]
+    pub fn with_client(mut self, client: Option<Arc<str>>) -> Self {
+        self.client = client;
         self
     }
 
@@ -73,6 +82,10 @@ impl Session {
     #[must_use]
     pub fn schema(&self) -> &str {
         &self.schema
+    }
+
+    pub(crate) fn client(&self) -> Option<&Arc<str>> {
+        self.client.as_ref()
     }
 
     /// Rows come with the one statement of this session, as the relation [`INCOMING_ROWS`].

@@ -9,13 +9,14 @@ use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
 use futures::{Stream, StreamExt, stream::BoxStream};
 use rt::shutdown::ShutdownGuard;
 
-use crate::{admit::Permit, error::QueryError, log::QueryToken};
+use crate::{admit::Permit, bounds::Counter, error::QueryError, log::QueryToken};
 
 /// The rows of a running query. Dropping it cancels the query and frees what it holds.
 pub struct QueryStream {
     schema: SchemaRef,
     rows: BoxStream<'static, Result<RecordBatch, QueryError>>,
     token: QueryToken,
+    counter: Counter,
     held: Option<Held>,
 }
 
@@ -37,10 +38,11 @@ impl QueryStream {
         schema: SchemaRef,
         rows: BoxStream<'static, Result<RecordBatch, QueryError>>,
         token: QueryToken,
+        counter: Counter,
         held: Held,
     ) -> Self {
         token.started();
-        Self { schema, rows, token, held: Some(held) }
+        Self { schema, rows, token, counter, held: Some(held) }
     }
 
     /// The schema of every batch: the one that was advertised when the query was planned.
@@ -57,7 +59,12 @@ impl Stream for QueryStream {
         if self.held.is_none() {
             return Poll::Ready(None);
         }
-        let item = std::task::ready!(self.rows.poll_next_unpin(cx));
+        let mut item = std::task::ready!(self.rows.poll_next_unpin(cx));
+        if let Some(Ok(batch)) = &item
+            && let Err(error) = self.counter.count(batch)
+        {
+            item = Some(Err(error));
+        }
         match &item {
             Some(Ok(batch)) => self.token.add_rows(batch.num_rows()),
             Some(Err(error)) => {

@@ -1,5 +1,6 @@
 //! The `system` schema: jobs, runs, statements, tables, users and their rights as tables.
 
+mod audit;
 mod principals;
 
 use std::{collections::HashMap, sync::Arc};
@@ -33,8 +34,20 @@ const ROWS_MAX: u32 = 10_000;
 const TABLES_AT_ONCE: usize = 16;
 
 /// Tables of the schema.
-pub(crate) const TABLES: [&str; 9] =
-    ["grants", "jobs", "queries", "roles", "run_inputs", "runs", "tables", "transforms", "users"];
+pub(crate) const TABLES: [&str; 12] = [
+    "audit",
+    "grants",
+    "jobs",
+    "limits",
+    "queries",
+    "roles",
+    "run_inputs",
+    "runs",
+    "tables",
+    "tokens",
+    "transforms",
+    "users",
+];
 
 /// A table of the schema with the rows of now, as far as they concern somebody with these rights;
 /// `None` when there is none of that name.
@@ -44,6 +57,7 @@ pub(crate) async fn table(
     name: &str,
 ) -> Result<Option<Arc<dyn TableProvider>>, QueryError> {
     let batch = match name {
+        "audit" => return audit::table(queries, rights).map(Some),
         "jobs" => jobs(queries, rights).await?,
         "runs" => runs(queries, rights).await?,
         "run_inputs" => run_inputs(queries, rights).await?,
@@ -53,6 +67,8 @@ pub(crate) async fn table(
         "users" => principals::users(queries, rights).await?,
         "roles" => principals::roles(queries, rights).await?,
         "grants" => principals::grants(queries, rights).await?,
+        "limits" => principals::limits(queries, rights).await?,
+        "tokens" => principals::tokens(queries, rights).await?,
         _ => return Ok(None),
     };
     let table = MemTable::try_new(batch.schema(), vec![vec![batch]])?;

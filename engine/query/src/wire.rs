@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::{
     array::ArrayRef,
     compute::cast,
-    datatypes::{DataType, Field, FieldRef, Schema, SchemaRef},
+    datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit},
     error::ArrowError,
     record_batch::{RecordBatch, RecordBatchOptions},
 };
@@ -17,7 +17,8 @@ use arrow::{
 /// The type under which values of `data_type` travel.
 ///
 /// Views become their plain types, dictionaries and run-end encodings their values, large and view
-/// lists plain lists, small decimals 128 bits; everything else stays. Nested types are treated
+/// lists plain lists, small decimals 128 bits, nanoseconds of timestamps microseconds, cut off;
+/// everything else stays. Nested types are treated
 /// alike.
 #[must_use]
 pub fn wire_type(data_type: &DataType) -> DataType {
@@ -26,6 +27,10 @@ pub fn wire_type(data_type: &DataType) -> DataType {
         T::Utf8View | T::LargeUtf8 => T::Utf8,
         T::BinaryView | T::LargeBinary => T::Binary,
         T::Dictionary(_, values) => wire_type(values),
+        // Tables have no finer times, and many clients cannot read them.
+        T::Timestamp(TimeUnit::Nanosecond, zone) => {
+            T::Timestamp(TimeUnit::Microsecond, zone.clone())
+        }
         T::RunEndEncoded(_, values) => wire_type(values.data_type()),
         T::Decimal32(precision, scale) | T::Decimal64(precision, scale) => {
             T::Decimal128(*precision, *scale)

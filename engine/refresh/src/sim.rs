@@ -20,9 +20,12 @@ use ::catalog::{
 use futures::{FutureExt, future::BoxFuture};
 use lake::{Lake, LakeOptions};
 use model::{
-    id::WorkerId, name::ObjectName, object::ObjectBody, principal::Principal, time::Timestamp,
+    id::WorkerId, name::ObjectName, object::ObjectBody, principal::Principal, secret::Secret,
+    time::Timestamp,
 };
 use query::{
+    credentials::{Credentials, MadeToken, StoredPassword},
+    error::QueryError,
     options::{QueriesOptions, QueryLimits},
     queries::Queries,
     session::Session,
@@ -42,6 +45,22 @@ const SEEDS: u64 = 20;
 const STEPS: u64 = 30;
 const PROCESSES: u64 = 3;
 const LEASE_FOR: Duration = Duration::from_secs(10);
+
+/// Nobody logs in here.
+struct NoCredentials;
+
+#[async_trait::async_trait]
+impl Credentials for NoCredentials {
+    async fn password(&self, _: &Secret) -> Result<StoredPassword, QueryError> {
+        Err(QueryError::Unsupported("passwords".to_owned()))
+    }
+
+    fn token(&self) -> Result<MadeToken, QueryError> {
+        Err(QueryError::Unsupported("tokens".to_owned()))
+    }
+
+    fn changed(&self) {}
+}
 
 /// One server process: it shares the catalog and the folder with the others, and nothing else.
 struct Process {
@@ -292,6 +311,8 @@ impl Process {
             cpu: cpu.clone(),
             clock: Arc::clone(clock) as Arc<dyn Clock>,
             wake: Arc::new(Notify::new()),
+            credentials: Arc::new(NoCredentials),
+            audit: None,
             shutdown: Shutdown::new(),
             limits: QueryLimits {
                 memory_max: 256 << 20,

@@ -3,6 +3,8 @@
 use catalog::error::CatalogError;
 use model::code::Code;
 
+use super::TokenError;
+
 /// An error of authentication. No text tells whether a user exists.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
@@ -26,6 +28,17 @@ pub enum AuthError {
     /// The token was never given out, has ended, or belongs to a changed password.
     #[error("the session has ended or its token is unknown: log in again")]
     UnknownToken,
+    /// The certificate of the client names nobody who could come in.
+    #[error("the certificate of this client opens nothing here: {0}; show another one, or log in")]
+    Certificate(&'static str),
+    /// The certificate of the client names somebody who is no user.
+    #[error(
+        "the certificate of this client names '{0}', who is no user of this server: an admin can add the user, or log in with a password"
+    )]
+    CertificateUser(String),
+    /// The token of an issuer opens nothing.
+    #[error("the token is refused: {0}")]
+    Token(#[from] TokenError),
     /// More logins at once than the server checks.
     #[error("too many logins at the same time: try again in a moment")]
     Busy,
@@ -53,7 +66,10 @@ impl AuthError {
             | Self::Wrong
             | Self::WrongScram
             | Self::ScramMessage(_)
-            | Self::UnknownToken => Code::Unauthenticated,
+            | Self::UnknownToken
+            | Self::Certificate(_)
+            | Self::CertificateUser(_) => Code::Unauthenticated,
+            Self::Token(error) => error.code(),
             Self::Busy => Code::ResourceExhausted,
             Self::Catalog(error) => error.code(),
             Self::PasswordLength(_) => Code::InvalidArgument,

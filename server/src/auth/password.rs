@@ -99,7 +99,8 @@ impl Passwords {
         }
         let _login = self.logins.try_acquire().map_err(|_| AuthError::Busy)?;
         let stored = self.users.user(user).await.map_err(AuthError::Catalog)?;
-        let hash = stored.map(|user| user.password_hash);
+        // Who has no password is like somebody who does not exist.
+        let hash = stored.and_then(|user| user.password_hash);
         let right = self.matches(password.clone(), hash.clone()).await?;
         let (Some(hash), true) = (hash, right) else { return Err(AuthError::Wrong) };
         let verified =
@@ -110,6 +111,11 @@ impl Passwords {
             self.remembered.lock().insert(key, entry);
         }
         Ok(verified)
+    }
+
+    /// Hashes every password anew.
+    pub(super) fn forget(&self) {
+        self.remembered.lock().clear();
     }
 
     fn recall(&self, key: &[u8; 32]) -> Option<Verified> {

@@ -40,6 +40,16 @@ impl<K: Hash + Eq + Copy, V> Recent<K, V> {
         self.entries.insert(key, (self.uses, value));
     }
 
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
+        self.by_use.clear();
+    }
+
+    /// Every value, in no order; no use.
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.entries.values_mut().map(|(_, value)| value)
+    }
+
     pub(super) fn remove(&mut self, key: &K) {
         if let Some((used, _)) = self.entries.remove(key) {
             self.by_use.remove(&used);

@@ -62,6 +62,12 @@ impl Tokens {
         Ok(token)
     }
 
+    /// Asks the catalog about every token before it is believed again.
+    pub(super) fn doubt(&self) {
+        let now = self.clock.now();
+        self.issued.lock().values_mut().for_each(|issued| issued.ask_again_at = now);
+    }
+
     /// Whose token this is. Each use keeps it for another full time.
     pub(super) async fn check(&self, token: &Secret) -> Result<Principal, AuthError> {
         let key = digest(token);
@@ -70,7 +76,8 @@ impl Tokens {
         if ask_again {
             let user = self.users.user(verified.principal.name()).await;
             let same = user.map_err(AuthError::Catalog)?.is_some_and(|user| {
-                password::version_of(&user.password_hash) == verified.password_version
+                user.password_hash
+                    .is_some_and(|hash| password::version_of(&hash) == verified.password_version)
             });
             if !same {
                 self.issued.lock().remove(&key);

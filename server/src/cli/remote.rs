@@ -1,12 +1,16 @@
 //! Flags of every command that talks to a server.
 
-use std::{io::Read, path::PathBuf};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 
 use super::{Failure, Place};
 use crate::{
-    client::{ConnectOptions, Connection, ServerUrl, TransportSecurity},
+    auth::Secret,
+    client::{ConnectOptions, Connection, OwnCertificate, ServerUrl, TransportSecurity},
     config::Config,
 };
 
@@ -16,7 +20,7 @@ pub(super) struct RemoteArgs {
     /// Server: grpc://HOST:PORT, or grpc+tls://HOST:PORT [default: the configured address]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// User to log in as
+    /// User to log in as [default: whoever the token in the variable WHIMBREL_TOKEN is for]
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
     /// Read the password from standard input instead of the variable WHIMBREL_PASSWORD
@@ -25,6 +29,12 @@ pub(super) struct RemoteArgs {
     /// PEM file with the authority that signed the server's certificate [default: the system's]
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
+    /// PEM file with our own certificate, for servers that ask for one
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// PEM file with the private key of our certificate
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
 }
 
 impl RemoteArgs {
@@ -49,13 +59,22 @@ impl RemoteArgs {
         };
         let trust = match &self.tls_ca {
             None => TransportSecurity::System,
-            Some(file) => TransportSecurity::Authority(
-                std::fs::read_to_string(file)
-                    .map_err(|error| Failure::new(format!("read '{}': {error}", file.display())))?,
-            ),
+            Some(file) => TransportSecurity::Authority(read(file)?),
         };
-        Ok(ConnectOptions { url, user: self.user.clone(), password, trust })
+        let certificate = match (&self.tls_cert, &self.tls_key) {
+            (Some(cert), Some(key)) => {
+                Some(OwnCertificate { cert: read(cert)?, key: Secret::new(read(key)?) })
+            }
+            _ => None,
+        };
+        let (user, token) = (self.user.clone(), place.environment.token().map(Secret::new));
+        Ok(ConnectOptions { url, user, password, token, trust, certificate })
     }
+}
+
+fn read(file: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(file)
+        .map_err(|error| Failure::new(format!("read '{}': {error}", file.display())))
 }
 
 /// The address that `serve` would listen on, as this machine reaches it.

@@ -17,6 +17,7 @@ Examples:
   printf %s \"$PASSWORD\" | whimbrel user add ada --password-stdin
   printf %s \"$PASSWORD\" | whimbrel user add bob --password-stdin --admin
   WHIMBREL_PASSWORD=… whimbrel user add ada --catalog postgres://whimbrel@db/whimbrel
+  whimbrel user add carl@example.com --no-password     # logs in by a certificate or a token
 
 Once there is a user, nobody is anonymous: every client has to log in. A running server notices at
 once. The first user is an admin, who may do everything; what others may do is said with GRANT.";
@@ -39,6 +40,9 @@ pub(super) struct AddArgs {
     /// Make the user an admin, who may do everything
     #[arg(long)]
     admin: bool,
+    /// Without a password: the user logs in by a client certificate or a token of the issuer
+    #[arg(long, conflicts_with = "password_stdin")]
+    no_password: bool,
 }
 
 /// Flags of `user password`, and of `user add` too.
@@ -71,20 +75,17 @@ pub(super) async fn run(command: UserCommand, place: &Place) -> Result<ExitCode,
         return Err(Failure::usage("a catalog in memory forgets its users when this command ends"));
     }
     let name = args.name.trim();
-    if name.is_empty() || name.contains(':') || is_reserved(name) {
-        // The login of HTTP ends the name at the first colon.
+    let no_password = matches!(&command, UserCommand::Add(AddArgs { no_password: true, .. }));
+    // The login of HTTP ends the name at the first colon; names in certificates may have some.
+    if name.is_empty() || (name.contains(':') && !no_password) || is_reserved(name) {
         return Err(Failure::usage(format!(
             "'{name}' is no name for a user: not empty, no colon, not one of the server's own"
         )));
     }
-    let password = password(args, place)?;
-    let password_hash = hash_password(&password).map_err(|error| Failure::of(&error))?;
-    let scram_verifier = scram_verifier(&password).map_err(|error| Failure::of(&error))?;
+    let user = if no_password { User::without_password(name) } else { user(name, args, place)? };
     let catalog = open_catalog(&config.catalog.url).await?;
     match &command {
         UserCommand::Add(AddArgs { admin, .. }) => {
-            let scram_verifier = Some(scram_verifier);
-            let user = User { name: name.to_owned(), password_hash, scram_verifier };
             catalog.add_user(&user).await.map_err(|error| Failure::of(&error))?;
             if *admin {
                 let member = Member { role: ADMIN.to_owned(), member: name.to_owned() };
@@ -93,8 +94,9 @@ pub(super) async fn run(command: UserCommand, place: &Place) -> Result<ExitCode,
             println!("user {name} added to {}", catalog.describe());
         }
         UserCommand::Password(_) => {
-            let known = catalog.set_password_hash(name, &password_hash, &scram_verifier);
-            let known = known.await;
+            let scram_verifier = user.scram_verifier.as_deref().unwrap_or_default();
+            let hash = user.password_hash.as_deref().unwrap_or_default();
+            let known = catalog.set_password_hash(name, hash, scram_verifier).await;
             if !known.map_err(|error| Failure::of(&error))? {
                 return Err(Failure::new(format!("there is no user '{name}'")).with_hint(format!(
                     "add it with `whimbrel user add {name} --password-stdin`"
@@ -104,6 +106,13 @@ pub(super) async fn run(command: UserCommand, place: &Place) -> Result<ExitCode,
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn user(name: &str, args: &UserArgs, place: &Place) -> Result<User, Failure> {
+    let password = password(args, place)?;
+    let password_hash = Some(hash_password(&password).map_err(|error| Failure::of(&error))?);
+    let scram_verifier = scram_verifier(&password).map_err(|error| Failure::of(&error))?;
+    Ok(User { name: name.to_owned(), password_hash, scram_verifier: Some(scram_verifier) })
 }
 
 fn password(args: &UserArgs, place: &Place) -> Result<String, Failure> {

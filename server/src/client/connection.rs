@@ -13,8 +13,10 @@ use tonic::{
     Code, Request,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
+
+use crate::auth::Secret;
 
 use super::{
     ClientError, ServerUrl,
@@ -35,8 +37,21 @@ pub struct ConnectOptions {
     pub user: Option<String>,
     /// The proof; goes before the password in the URL.
     pub password: Option<String>,
+    /// A token of an issuer, for a server that takes them; without effect where a user is named.
+    pub token: Option<Secret>,
     /// Whose certificates count.
     pub trust: TransportSecurity,
+    /// What we show of ourselves when the server asks for it.
+    pub certificate: Option<OwnCertificate>,
+}
+
+/// A certificate and its key, as PEM.
+#[derive(Debug, Clone)]
+pub struct OwnCertificate {
+    /// The certificate chain, ours first.
+    pub cert: String,
+    /// The private key.
+    pub key: Secret,
 }
 
 /// Whose certificates count on an encrypted connection.
@@ -98,9 +113,9 @@ pub enum Outcome {
 }
 
 impl Connection {
-    /// Connects, and logs in when a user is named.
+    /// Connects, and logs in when a user is named or there is a token.
     pub async fn open(options: ConnectOptions) -> Result<Self, ClientError> {
-        let channel = channel(&options.url, &options.trust).await?;
+        let channel = channel(&options.url, &options).await?;
         let service = FlightServiceClient::new(channel.clone())
             .max_decoding_message_size(MESSAGE_SIZE_MAX)
             .max_encoding_message_size(MESSAGE_SIZE_MAX);
@@ -232,7 +247,7 @@ impl Connection {
             None => self.flight.clone(),
             Some(location) => {
                 let url: ServerUrl = location.uri.parse()?;
-                let channel = channel(&url, &self.options.trust).await?;
+                let channel = channel(&url, &self.options).await?;
                 let service =
                     FlightServiceClient::new(channel).max_decoding_message_size(MESSAGE_SIZE_MAX);
                 let mut flight = FlightSqlServiceClient::new_from_inner(service);
@@ -248,7 +263,12 @@ impl Connection {
     async fn log_in(&mut self) -> Result<(), ClientError> {
         let in_url = self.options.url.credentials();
         let user = self.options.user.as_deref().or(in_url.map(|(user, _)| user));
-        let Some(user) = user else { return Ok(()) };
+        let Some(user) = user else {
+            if let Some(token) = self.options.token.clone() {
+                self.send_with_each_call(token.reveal())?;
+            }
+            return Ok(());
+        };
         let password =
             self.options.password.as_deref().or(in_url.and_then(|(_, password)| password));
         let credentials =
@@ -274,9 +294,14 @@ impl Connection {
             }
         };
         if !token.is_empty() {
-            self.bearer = Bearer(Some(header(&format!("Bearer {token}"))?));
-            self.flight.set_token(token);
+            self.send_with_each_call(&token)?;
         }
+        Ok(())
+    }
+
+    fn send_with_each_call(&mut self, token: &str) -> Result<(), ClientError> {
+        self.bearer = Bearer(Some(header(&format!("Bearer {token}"))?));
+        self.flight.set_token(token.to_owned());
         Ok(())
     }
 }
@@ -345,7 +370,7 @@ impl Rows {
     }
 }
 
-async fn channel(url: &ServerUrl, trust: &TransportSecurity) -> Result<Channel, ClientError> {
+async fn channel(url: &ServerUrl, options: &ConnectOptions) -> Result<Channel, ClientError> {
     let refused = |error: tonic::transport::Error| {
         let (url, why) = (url.to_string(), innermost(&error).to_string());
         if why.contains("certificate") {
@@ -369,9 +394,13 @@ async fn channel(url: &ServerUrl, trust: &TransportSecurity) -> Result<Channel, 
     if url.is_tls() {
         let name = url.host().trim_start_matches('[').trim_end_matches(']');
         let tls = ClientTlsConfig::new().domain_name(name);
-        let tls = match trust {
+        let tls = match &options.trust {
             TransportSecurity::System => tls.with_native_roots(),
             TransportSecurity::Authority(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
+        };
+        let tls = match &options.certificate {
+            None => tls,
+            Some(own) => tls.identity(Identity::from_pem(&own.cert, own.key.reveal())),
         };
         endpoint = endpoint.tls_config(tls).map_err(refused)?;
     }

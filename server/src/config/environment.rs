@@ -48,6 +48,12 @@ impl Environment {
         self.get("WHIMBREL_PASSWORD")
     }
 
+    /// The token for the command-line client, when one is set.
+    #[must_use]
+    pub fn token(&self) -> Option<&str> {
+        self.get("WHIMBREL_TOKEN").filter(|token| !token.is_empty())
+    }
+
     /// The file that keeps the statements typed into `whimbrel sql`: in the user's folder for
     /// state. Nothing when the user has no home.
     #[must_use]

@@ -9,6 +9,7 @@ use super::{
     key::{Key, Kind},
     quantity,
 };
+use crate::net::{ClientAuth, TlsFiles};
 
 /// Settings of `[server]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -46,6 +47,10 @@ pub struct ServerConfig {
     pub tls_cert: Option<PathBuf>,
     /// PEM file with the private key.
     pub tls_key: Option<PathBuf>,
+    /// PEM file with the authorities whose certificates clients may show.
+    pub tls_client_ca: Option<PathBuf>,
+    /// Whether clients have to show one.
+    pub tls_client_auth: ClientAuth,
 }
 
 impl ServerConfig {
@@ -53,6 +58,18 @@ impl ServerConfig {
     #[must_use]
     pub fn tls(&self) -> Option<(&PathBuf, &PathBuf)> {
         self.tls_cert.as_ref().zip(self.tls_key.as_ref())
+    }
+
+    /// All files of TLS, when it is configured.
+    #[must_use]
+    pub fn tls_files(&self) -> Option<TlsFiles> {
+        let (cert, key) = self.tls()?;
+        Some(TlsFiles {
+            cert: cert.clone(),
+            key: key.clone(),
+            client_ca: self.tls_client_ca.clone(),
+            client_auth: self.tls_client_auth,
+        })
     }
 
     /// An address that other machines can reach, when there is one.
@@ -63,12 +80,22 @@ impl ServerConfig {
     }
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        if self.tls_cert.is_some() == self.tls_key.is_some() {
-            return Ok(());
+        let refused = |text: &str| Err(ConfigError::Conflict(text.to_owned()));
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            return refused(
+                "server.tls_cert and server.tls_key belong together: set both, or neither",
+            );
         }
-        Err(ConfigError::Conflict(
-            "server.tls_cert and server.tls_key belong together: set both, or neither".to_owned(),
-        ))
+        if self.tls_client_ca.is_some() && self.tls().is_none() {
+            return refused("server.tls_client_ca needs server.tls_cert and server.tls_key");
+        }
+        if self.tls_client_auth == ClientAuth::Required && self.tls_client_ca.is_none() {
+            return refused(
+                "server.tls_client_auth = \"required\" needs server.tls_client_ca: whose \
+                 certificates would count?",
+            );
+        }
+        Ok(())
     }
 }
 
@@ -79,7 +106,7 @@ fn is_loopback(address: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-pub(super) const KEYS: [Key; 13] = [
+pub(super) const KEYS: [Key; 15] = [
     Key {
         path: "server.flight_addr",
         kind: Kind::Address,
@@ -157,5 +184,17 @@ pub(super) const KEYS: [Key; 13] = [
         kind: Kind::Path,
         default: |_| None,
         doc: "PEM file with the private key.",
+    },
+    Key {
+        path: "server.tls_client_ca",
+        kind: Kind::Path,
+        default: |_| None,
+        doc: "PEM file with the authorities whose certificates clients may log in with.",
+    },
+    Key {
+        path: "server.tls_client_auth",
+        kind: Kind::Choice(&["optional", "required"]),
+        default: |_| Some("optional".into()),
+        doc: "Whether every client has to show a certificate; needs server.tls_client_ca.",
     },
 ];

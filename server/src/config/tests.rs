@@ -122,6 +122,32 @@ fn a_certificate_without_its_key_is_refused() {
 }
 
 #[test]
+fn settings_of_logins_that_cannot_go_together_are_refused() {
+    let tls = "[server]\ntls_cert = 'c.pem'\ntls_key = 'k.pem'\n";
+    let oidc = "[auth.oidc]\nissuer = 'https://w.example'\n";
+    for (file, why) in [
+        ("[server]\ntls_client_ca = 'ca.pem'".to_owned(), "server.tls_cert"),
+        (format!("{tls}tls_client_auth = 'required'"), "server.tls_client_ca"),
+        (format!("{tls}tls_client_auth = 'maybe'"), "optional, required"),
+        (oidc.to_owned(), "auth.oidc.audience"),
+        (oidc.replace("https", "http"), "https://"),
+        (oidc.replace("//", "//user:pw@"), "no password"),
+        (format!("{oidc}audience = ['w']\nroles = ['a']"), "GROUP=ROLE"),
+        (format!("{oidc}audience = ['w']\nclock_skew = '1h'"), "at most 10m"),
+        (format!("{oidc}audience = ['w']\nunknown_users = 'admit'"), "refuse, create"),
+    ] {
+        let error = load(&file, &[], &[]).unwrap_err().to_string();
+        assert!(error.contains(why), "no {why} in {error}");
+    }
+    let file = format!("{oidc}audience = ['w']\nroles = ['a=b=c', ' x = y ']");
+    let config = load(&file, &[], &[]).unwrap();
+    let pair = |group: &str, role: &str| (group.to_owned(), role.to_owned());
+    assert_eq!(config.auth.oidc.group_roles(), [pair("a=b", "c"), pair("x", "y")]);
+    let again = load(&config.show(), &[], &[]).unwrap();
+    assert_eq!(again.auth.oidc.roles, config.auth.oidc.roles);
+}
+
+#[test]
 fn broken_files_name_the_line() {
     let error = load("[server]\nflight_addr = \n", &[], &[]).unwrap_err().to_string();
     assert!(error.contains("w.toml:2: "), "{error}");

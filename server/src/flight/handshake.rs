@@ -17,7 +17,7 @@ pub(super) async fn handshake(
     service: &FlightSql,
     request: Request<Streaming<HandshakeRequest>>,
 ) -> Result<Response<HandshakeResponse>, Status> {
-    let (headers, _, mut messages) = request.into_parts();
+    let (headers, connection, mut messages) = request.into_parts();
     let from_payload = if headers.contains_key("authorization") {
         None
     } else {
@@ -26,10 +26,14 @@ pub(super) async fn handshake(
             None => None,
         }
     };
-    let login = service.inner.auth.login(&headers, from_payload).await;
+    let login = service.inner.auth.login(&headers, &connection, from_payload).await;
     let login = login.map_err(|error| auth_status(&error))?;
     tracing::debug!(principal = login.principal.name(), "logged in");
-    let token = login.token.reveal();
+    let Some(token) = &login.token else {
+        // The connection itself says who asks: there is nothing to send with later calls.
+        return Ok(Response::new(HandshakeResponse::default()));
+    };
+    let token = token.reveal();
     let mut response = Response::new(HandshakeResponse {
         protocol_version: 0,
         payload: token.as_bytes().to_vec().into(),

@@ -36,10 +36,10 @@ use arrow_flight::{
 use model::principal::Principal;
 use query::{handles::Handles, queries::Queries, session::Session};
 use rt::clock::Clock;
-use tonic::{Status, metadata::MetadataMap};
+use tonic::{Extensions, Status, metadata::MetadataMap};
 
 use crate::{
-    auth::Authenticator,
+    auth::{Authenticator, Peer},
     error::{auth_status, internal},
 };
 pub use body::send_rows;
@@ -123,14 +123,25 @@ struct Inner {
 }
 
 impl FlightSql {
-    /// Who sent a request with these headers.
-    async fn principal(&self, headers: &MetadataMap) -> Result<Principal, Status> {
-        self.inner.auth.authenticate(headers).await.map_err(|error| auth_status(&error))
+    /// Who sent a request with these headers over a connection with these facts.
+    async fn principal(
+        &self,
+        headers: &MetadataMap,
+        connection: &Extensions,
+    ) -> Result<Principal, Status> {
+        let principal = self.inner.auth.authenticate(headers, connection).await;
+        principal.map_err(|error| auth_status(&error))
     }
 
-    /// The session of a request with these headers.
-    async fn session(&self, headers: &MetadataMap) -> Result<Session, Status> {
-        Ok(Session::new(self.principal(headers).await?))
+    /// The session of such a request.
+    async fn session(
+        &self,
+        headers: &MetadataMap,
+        connection: &Extensions,
+    ) -> Result<Session, Status> {
+        let client = Peer::of(connection).client("flight");
+        let session = Session::new(self.principal(headers, connection).await?);
+        Ok(session.with_client(Some(client.into())))
     }
 }
 

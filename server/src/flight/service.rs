@@ -47,8 +47,8 @@ impl FlightService for FlightSql {
         &self,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        let (headers, _, descriptor) = request.into_parts();
-        let session = self.session(&headers).await?;
+        let (headers, connection, descriptor) = request.into_parts();
+        let session = self.session(&headers, &connection).await?;
         let command = ticket::descriptor_command(&descriptor)?;
         let info = match &command {
             Command::CommandStatementQuery(query) => {
@@ -71,8 +71,8 @@ impl FlightService for FlightSql {
         &self,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<SchemaResult>, Status> {
-        let (headers, _, descriptor) = request.into_parts();
-        let session = self.session(&headers).await?;
+        let (headers, connection, descriptor) = request.into_parts();
+        let session = self.session(&headers, &connection).await?;
         let schema = match &ticket::descriptor_command(&descriptor)? {
             Command::CommandStatementQuery(query) => self.statement_schema(&session, query).await?,
             Command::CommandPreparedStatementQuery(query) => {
@@ -87,8 +87,8 @@ impl FlightService for FlightSql {
         &self,
         request: Request<Ticket>,
     ) -> Result<Response<Self::DoGetStream>, Status> {
-        let (headers, _, ticket) = request.into_parts();
-        let session = self.session(&headers).await?;
+        let (headers, connection, ticket) = request.into_parts();
+        let session = self.session(&headers, &connection).await?;
         let command = ticket::command(&ticket.ticket)?;
         if let Command::TicketStatementQuery(ticket) = &command {
             return Ok(body::response(self.fetch(&session, ticket).await?));
@@ -103,8 +103,8 @@ impl FlightService for FlightSql {
         &self,
         request: Request<Streaming<FlightData>>,
     ) -> Result<Response<Self::DoPutStream>, Status> {
-        let (headers, _, mut messages) = request.into_parts();
-        let session = self.session(&headers).await?;
+        let (headers, connection, mut messages) = request.into_parts();
+        let session = self.session(&headers, &connection).await?;
         let first = messages.next().await;
         let mut first = first.ok_or_else(|| invalid("a DoPut has to begin with a message"))??;
         let descriptor = first
@@ -141,8 +141,8 @@ impl FlightService for FlightSql {
         &self,
         request: Request<Action>,
     ) -> Result<Response<Self::DoActionStream>, Status> {
-        let (headers, _, action) = request.into_parts();
-        let session = self.session(&headers).await?;
+        let (headers, connection, action) = request.into_parts();
+        let session = self.session(&headers, &connection).await?;
         match action.r#type.as_str() {
             CREATE_PREPARED_STATEMENT => {
                 let request: ActionCreatePreparedStatementRequest = ticket::action(&action.body)?;
@@ -163,7 +163,7 @@ impl FlightService for FlightSql {
         &self,
         request: Request<Empty>,
     ) -> Result<Response<Self::ListActionsStream>, Status> {
-        self.principal(request.metadata()).await?;
+        self.principal(request.metadata(), request.extensions()).await?;
         let actions = [
             (
                 CREATE_PREPARED_STATEMENT,

@@ -35,7 +35,7 @@ impl TestServer {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let catalog: Arc<dyn Catalog> = Arc::new(SqliteCatalog::in_memory().await.unwrap());
         for name in users {
-            let password_hash = hash_password("pw").unwrap();
+            let password_hash = Some(hash_password("pw").unwrap());
             let name = (*name).to_owned();
             let user = User { name, password_hash, scram_verifier: None };
             catalog.add_user(&user).await.unwrap();
@@ -50,12 +50,16 @@ impl TestServer {
             target_file_size: 1 << 20,
         })
         .unwrap();
+        let options = AuthOptions { token_ttl: Duration::from_secs(600), tokens_max: 10 };
+        let auth = Authenticator::new(Arc::clone(&catalog), Arc::clone(&clock), None, options);
         let queries = Queries::new(QueriesOptions {
             catalog: Arc::clone(&catalog),
             lake: Arc::new(lake),
             cpu: CpuRuntime::new(1).unwrap(),
             clock: Arc::clone(&clock),
             wake: Arc::default(),
+            credentials: Arc::clone(&auth) as _,
+            audit: None,
             shutdown: Shutdown::new(),
             limits: QueryLimits {
                 memory_max: 1 << 28,
@@ -71,8 +75,6 @@ impl TestServer {
             },
         })
         .unwrap();
-        let options = AuthOptions { token_ttl: Duration::from_secs(600), tokens_max: 10 };
-        let auth = Authenticator::new(catalog, Arc::clone(&clock), options);
         let service = service(FlightOptions {
             queries,
             auth,

@@ -29,7 +29,7 @@ use query::queries::Queries;
 use rt::{clock::Clock, shutdown::Shutdown};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::Semaphore,
     task::JoinHandle,
 };
 
@@ -40,17 +40,15 @@ use self::{
     startup::Opening,
     wire::{Lost, Writer},
 };
-use crate::auth::Authenticator;
+use crate::{
+    auth::{Authenticator, Peer},
+    net::{Door, Tally, Tls, Waiting, next_socket},
+};
 
 /// How long a connection has for TLS and its login.
 const STARTUP_MAX: Duration = Duration::from_secs(30);
-/// Connections beyond the limit that may be told so, or bring a cancel request.
-const AT_THE_DOOR_MAX: usize = 64;
-/// How long to wait after the system had no room for one more connection.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-
-/// Certificate chain and private key, as PEM.
-pub type Pem = (Vec<u8>, Vec<u8>);
+/// Connections at once that are being encrypted and logged in, or bring a cancel request.
+const AT_THE_DOOR_MAX: usize = 256;
 
 /// Parts and limits of the Postgres port.
 pub struct PgOptions {
@@ -68,10 +66,8 @@ pub struct PgOptions {
     pub idle_timeout: Duration,
     /// Bytes of one message.
     pub message_size_max: usize,
-    /// Certificate chain and private key, as PEM.
-    pub tls: Option<Pem>,
-    /// Whether connections have to be encrypted.
-    pub tls_required: bool,
+    /// Encrypts connections; with it, all have to be.
+    pub tls: Option<Arc<Tls>>,
     /// The version that clients are told.
     pub version: String,
 }
@@ -82,7 +78,7 @@ impl fmt::Debug for PgOptions {
             .field("connections_max", &self.connections_max)
             .field("idle_timeout", &self.idle_timeout)
             .field("message_size_max", &self.message_size_max)
-            .field("tls_required", &self.tls_required)
+            .field("tls", &self.tls.is_some())
             .finish_non_exhaustive()
     }
 }
@@ -96,14 +92,12 @@ struct Shared {
     places: Arc<Semaphore>,
     idle_timeout: Duration,
     message_size_max: usize,
-    tls: Option<tokio_rustls::TlsAcceptor>,
-    tls_required: bool,
+    tls: Option<Arc<Tls>>,
     version: String,
 }
 
-/// Serves until shutdown begins; sessions end by themselves then. The error says what is wrong with
-/// the certificate or its key.
-pub fn serve(listener: TcpListener, options: PgOptions) -> Result<JoinHandle<()>, String> {
+/// Serves until shutdown begins; sessions end by themselves then.
+pub fn serve(listener: TcpListener, options: PgOptions) -> JoinHandle<()> {
     let PgOptions {
         queries,
         auth,
@@ -113,11 +107,8 @@ pub fn serve(listener: TcpListener, options: PgOptions) -> Result<JoinHandle<()>
         idle_timeout,
         message_size_max,
         tls,
-        tls_required,
         version,
     } = options;
-    let tls = tls.map(|(cert, key)| startup::acceptor(&cert, &key)).transpose()?;
-    let doors = Arc::new(Semaphore::new(connections_max.saturating_add(AT_THE_DOOR_MAX)));
     let shared = Arc::new(Shared {
         queries,
         auth,
@@ -128,55 +119,43 @@ pub fn serve(listener: TcpListener, options: PgOptions) -> Result<JoinHandle<()>
         idle_timeout,
         message_size_max,
         tls,
-        tls_required,
         version,
     });
-    Ok(tokio::spawn(accept(listener, shared, doors)))
+    tokio::spawn(accept(listener, shared))
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>, doors: Arc<Semaphore>) {
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let stop = shared.shutdown.token();
+    let (door, failures) = (Door::new(AT_THE_DOOR_MAX), Tally::default());
     loop {
-        let door = tokio::select! {
+        let (socket, address) = tokio::select! {
             () = stop.cancelled() => return,
-            door = Arc::clone(&doors).acquire_owned() => door,
+            next = next_socket(&listener, shared.clock.as_ref(), &failures) => next,
         };
-        let Ok(door) = door else { return };
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((socket, _)) => {
-                let connection = connection(socket, Arc::clone(&shared), door);
-                shared.shutdown.spawn("Postgres session", connection);
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a Postgres connection cannot be accepted");
-                shared.clock.sleep(ACCEPT_AGAIN).await;
-            }
-        }
+        let peer = Peer { address: Some(address), certificate: None };
+        let connection = connection(socket, peer, Arc::clone(&shared), door.enter());
+        shared.shutdown.spawn("Postgres session", connection);
     }
 }
 
-async fn connection(socket: TcpStream, shared: Arc<Shared>, _door: OwnedSemaphorePermit) {
-    // Answers are whole messages: nothing is gained by waiting for more.
-    let _ = socket.set_nodelay(true);
+async fn connection(socket: TcpStream, peer: Peer, shared: Arc<Shared>, mut waiting: Waiting) {
     let stop = shared.shutdown.token();
     let opened = tokio::select! {
         () = stop.cancelled() => return,
         () = shared.clock.sleep(STARTUP_MAX) => return,
-        opened = begin(socket, &shared) => opened,
+        () = waiting.lost() => return,
+        opened = begin(socket, peer, &shared) => opened,
     };
+    drop(waiting);
     if let Some(session) = opened {
         session.run().await;
     }
 }
 
 /// From the first packet to the first question.
-async fn begin(socket: TcpStream, shared: &Arc<Shared>) -> Option<Session> {
-    let (mut reader, mut writer, startup) = match startup::open(socket, shared).await {
-        Opening::Session { reader, writer, startup } => (reader, writer, startup),
+async fn begin(socket: TcpStream, peer: Peer, shared: &Arc<Shared>) -> Option<Session> {
+    let (mut reader, mut writer, startup, peer) = match startup::open(socket, peer, shared).await {
+        Opening::Session { reader, writer, startup, peer } => (reader, writer, startup, peer),
         Opening::Cancel { pid, secret } => {
             shared.sessions.cancel(pid, secret);
             return None;
@@ -188,7 +167,7 @@ async fn begin(socket: TcpStream, shared: &Arc<Shared>) -> Option<Session> {
             .with_hint("close some, or raise server.pg_connections_max");
         return refuse(writer, &error).await;
     };
-    let login = match startup::login(shared, &startup, &mut reader, &mut writer).await {
+    let login = match startup::login(shared, &startup, &peer, (&mut reader, &mut writer)).await {
         Ok(Ok(login)) => login,
         Ok(Err(error)) | Err(Lost::Broken(error)) => return refuse(writer, &error).await,
         Err(Lost::Gone) => return None,

@@ -54,6 +54,7 @@ pub(super) struct Session {
     pub(super) statements: HashMap<String, Arc<Statement>>,
     pub(super) portals: HashMap<String, Portal>,
     principal: Principal,
+    client: Arc<str>,
     settings: Settings,
     caller: query::session::Session,
     block: Block,
@@ -77,13 +78,14 @@ impl Session {
         wires: (Reader, Writer),
         place: OwnedSemaphorePermit,
     ) -> Self {
-        let Login { principal, settings } = login;
+        let Login { principal, client, settings } = login;
         let mut session = Self {
             shared,
             statements: HashMap::new(),
             portals: HashMap::new(),
             caller: query::session::Session::new(principal.clone()),
             principal,
+            client: client.into(),
             settings,
             block: Block::None,
             seat: Arc::new(seat),
@@ -310,6 +312,7 @@ impl Session {
             settings: self.settings.all(),
         };
         self.caller = query::session::Session::new(self.principal.clone())
+            .with_client(Some(Arc::clone(&self.client)))
             .with_schema(self.settings.schema.clone())
             .for_postgres(Arc::new(client));
     }

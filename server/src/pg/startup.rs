@@ -1,7 +1,5 @@
 //! How a connection begins: encryption, who it is, what it wants to be told.
 
-use std::sync::Arc;
-
 use bytes::{Buf, Bytes, BytesMut};
 use model::{
     name::{CATALOG, DEFAULT_SCHEMA},
@@ -28,7 +26,10 @@ use super::{
     wire::{BoxSocket, Lost, Reader, Writer},
     words::Words,
 };
-use crate::auth::AuthError;
+use crate::{
+    auth::{AuthError, Peer},
+    net::Protocol,
+};
 
 /// Bytes of the first packet, and of each message before the login.
 const PACKET_MAX: usize = 10_000;
@@ -39,7 +40,7 @@ const GSS: i32 = 80_877_104;
 /// What a connection is about.
 pub(super) enum Opening {
     /// A session that wants to log in.
-    Session { reader: Reader, writer: Writer, startup: Startup },
+    Session { reader: Reader, writer: Writer, startup: Startup, peer: Peer },
     /// Somebody else's statement is to end.
     Cancel { pid: i32, secret: i32 },
     /// It went away, or makes no sense.
@@ -47,7 +48,7 @@ pub(super) enum Opening {
 }
 
 /// Reads the first packets, and begins encryption when the client asks for it.
-pub(super) async fn open(socket: TcpStream, shared: &Shared) -> Opening {
+pub(super) async fn open(socket: TcpStream, mut peer: Peer, shared: &Shared) -> Opening {
     let mut socket: BoxSocket = Box::new(socket);
     let mut buffer = BytesMut::new();
     let mut is_secure = false;
@@ -76,14 +77,9 @@ pub(super) async fn open(socket: TcpStream, shared: &Shared) -> Opening {
                     return Opening::Nothing;
                 }
                 if let Some(tls) = tls {
-                    match tls.accept(socket).await {
-                        Ok(encrypted) => socket = Box::new(encrypted),
-                        Err(error) => {
-                            tracing::debug!(%error, "a client could not begin TLS");
-                            return Opening::Nothing;
-                        }
-                    }
-                    is_secure = true;
+                    let encrypted = tls.accept(socket, Protocol::Postgres, peer).await;
+                    let Some((encrypted, seen)) = encrypted else { return Opening::Nothing };
+                    (socket, peer, is_secure) = (Box::new(encrypted), seen, true);
                 }
             }
             CANCEL => {
@@ -109,7 +105,7 @@ pub(super) async fn open(socket: TcpStream, shared: &Shared) -> Opening {
                     }
                 };
                 // Passwords do not travel, but the rows do.
-                if shared.tls_required && !is_secure {
+                if shared.tls.is_some() && !is_secure {
                     writer.fatal(
                         &PgError::new("28000", "this server takes encrypted connections only")
                             .with_hint("connect with sslmode=require"),
@@ -118,7 +114,7 @@ pub(super) async fn open(socket: TcpStream, shared: &Shared) -> Opening {
                     return Opening::Nothing;
                 }
                 let reader = Reader::new(read, buffer, PACKET_MAX);
-                return Opening::Session { reader, writer, startup };
+                return Opening::Session { reader, writer, startup, peer };
             }
         }
     }
@@ -147,6 +143,8 @@ async fn packet(socket: &mut BoxSocket, buffer: &mut BytesMut) -> Option<(i32, u
 /// Who logged in, and how the session begins.
 pub(super) struct Login {
     pub(super) principal: Principal,
+    /// Where it comes from, for the audit trail.
+    pub(super) client: String,
     pub(super) settings: Settings,
 }
 
@@ -154,8 +152,8 @@ pub(super) struct Login {
 pub(super) async fn login(
     shared: &Shared,
     startup: &Startup,
-    reader: &mut Reader,
-    writer: &mut Writer,
+    peer: &Peer,
+    (reader, writer): (&mut Reader, &mut Writer),
 ) -> Result<Result<Login, PgError>, Lost> {
     if startup.protocol_number_major != 3 {
         return Ok(Err(PgError::unsupported(format!(
@@ -171,18 +169,19 @@ pub(super) async fn login(
         )));
     }
     let user = startup.parameters.get("user").map_or("", String::as_str);
-    let principal = match authenticate(shared, user, reader, writer).await? {
+    let principal = match authenticate(shared, user, peer, (reader, writer)).await? {
         Ok(principal) => principal,
         Err(error) => return Ok(Err(error)),
     };
-    Ok(settings(shared, startup, user).map(|settings| Login { principal, settings }))
+    let client = peer.client("postgres");
+    Ok(settings(shared, startup, user).map(|settings| Login { principal, client, settings }))
 }
 
 async fn authenticate(
     shared: &Shared,
     user: &str,
-    reader: &mut Reader,
-    writer: &mut Writer,
+    peer: &Peer,
+    (reader, writer): (&mut Reader, &mut Writer),
 ) -> Result<Result<Principal, PgError>, Lost> {
     match shared.auth.admits_anonymous().await {
         Ok(true) => return Ok(Ok(Principal::anonymous())),
@@ -191,6 +190,13 @@ async fn authenticate(
     }
     if user.is_empty() {
         return Ok(Err(AuthError::Missing.into()));
+    }
+    let client = peer.client("postgres");
+    // Whoever the certificate names needs no password; for others it says nothing.
+    if peer.certificate.as_ref().is_some_and(|certificate| certificate.user() == Some(user)) {
+        let known = shared.auth.by_certificate(peer).await;
+        shared.auth.record_login(user, &client, known.as_ref().err());
+        return Ok(known.map_err(PgError::from));
     }
     let mut exchange = match shared.auth.scram(user).await {
         Ok(exchange) => exchange,
@@ -216,8 +222,13 @@ async fn authenticate(
         return Ok(Err(unreadable()));
     };
     let Ok(last) = answer.into_sasl_response() else { return Ok(Err(unreadable())) };
-    match exchange.last(&last.data) {
+    let proven = exchange.last(&last.data);
+    if let Err(error) = &proven {
+        shared.auth.record_login(user, &client, Some(error));
+    }
+    match proven {
         Ok((principal, proof)) => {
+            shared.auth.record_login(principal.name(), &client, None);
             writer.put(PgWireBackendMessage::Authentication(Authentication::SASLFinal(
                 Bytes::from(proof),
             )));
@@ -314,22 +325,6 @@ pub(super) fn report(writer: &mut Writer, settings: &Settings, name: &str) {
     let value = settings.get(name).unwrap_or_default();
     let status = ParameterStatus::new(name.to_owned(), value);
     writer.put(PgWireBackendMessage::ParameterStatus(status));
-}
-
-/// The acceptor of encrypted connections, for a certificate and its key.
-pub(super) fn acceptor(cert: &[u8], key: &[u8]) -> Result<tokio_rustls::TlsAcceptor, String> {
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(cert)
-        .collect::<Result<_, _>>()
-        .map_err(|error| format!("the certificate cannot be read: {error}"))?;
-    let key = PrivateKeyDer::from_pem_slice(key)
-        .map_err(|error| format!("the private key cannot be read: {error}"))?;
-    let mut config = rustls::ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(|error| error.to_string())?;
-    config.alpn_protocols = vec![b"postgresql".to_vec()];
-    Ok(tokio_rustls::TlsAcceptor::from(Arc::new(config)))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use proto::v1::{
 };
 use query::{queries::Queries, session::Session};
 use rt::clock::Clock;
-use tonic::{Request, Response, Status, metadata::MetadataMap};
+use tonic::{Request, Response, Status};
 
 use super::{convert, name};
 use crate::{
@@ -62,8 +62,9 @@ impl JobsService {
         Self { options }
     }
 
-    async fn session(&self, headers: &MetadataMap) -> Result<Session, Status> {
-        let principal = self.options.auth.authenticate(headers).await;
+    async fn session<T>(&self, request: &Request<T>) -> Result<Session, Status> {
+        let (headers, connection) = (request.metadata(), request.extensions());
+        let principal = self.options.auth.authenticate(headers, connection).await;
         Ok(Session::new(principal.map_err(|error| auth_status(&error))?))
     }
 }
@@ -76,7 +77,7 @@ impl Jobs for JobsService {
         &self,
         request: Request<SubmitRequest>,
     ) -> Result<Response<SubmitResponse>, Status> {
-        let session = self.session(request.metadata()).await?;
+        let session = self.session(&request).await?;
         let sql = refresh_sql(request.get_ref())?;
         let queries = &self.options.queries;
         let prepared = queries.prepare(&session, &sql).await.map_err(|error| status(&error))?;
@@ -92,7 +93,7 @@ impl Jobs for JobsService {
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
-        let session = self.session(request.metadata()).await?;
+        let session = self.session(&request).await?;
         let ListRequest { job_ids, states, limit } = request.into_inner();
         let states = states.into_iter().map(|number| {
             convert::stored_state(number)
@@ -116,7 +117,7 @@ impl Jobs for JobsService {
         &self,
         request: Request<CancelRequest>,
     ) -> Result<Response<CancelResponse>, Status> {
-        let session = self.session(request.metadata()).await?;
+        let session = self.session(&request).await?;
         let ids = parse_ids(&[request.into_inner().job_id])?;
         let queries = &self.options.queries;
         for id in &ids {
@@ -133,7 +134,7 @@ impl Jobs for JobsService {
         &self,
         request: Request<WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let session = self.session(request.metadata()).await?;
+        let session = self.session(&request).await?;
         let ids = parse_ids(&request.into_inner().job_ids)?;
         if ids.is_empty() {
             return Err(invalid("name at least one job to watch"));

@@ -8,7 +8,7 @@ use proto::v1::{
 };
 use query::{queries::Queries, session::Session};
 use refresh::folder::{self, Change, ChangeKind, SourceFile, error::FolderError};
-use tonic::{Request, Response, Status, metadata::MetadataMap};
+use tonic::{Request, Response, Status};
 
 use super::convert;
 use crate::{
@@ -44,8 +44,9 @@ impl TransformsService {
         Self { options }
     }
 
-    async fn session(&self, headers: &MetadataMap) -> Result<Session, Status> {
-        let principal = self.options.auth.authenticate(headers).await;
+    async fn session<T>(&self, request: &Request<T>) -> Result<Session, Status> {
+        let (headers, connection) = (request.metadata(), request.extensions());
+        let principal = self.options.auth.authenticate(headers, connection).await;
         Ok(Session::new(principal.map_err(|error| auth_status(&error))?))
     }
 }
@@ -53,7 +54,7 @@ impl TransformsService {
 #[tonic::async_trait]
 impl Transforms for TransformsService {
     async fn plan(&self, request: Request<PlanRequest>) -> Result<Response<PlanResponse>, Status> {
-        let session = self.session(request.metadata()).await?;
+        let session = self.session(&request).await?;
         let files = source_files(request.into_inner().files);
         let TransformsOptions { queries, catalog, .. } = &self.options;
         let plan = folder::plan(&session, queries, catalog.as_ref(), &files).await;
@@ -65,7 +66,7 @@ impl Transforms for TransformsService {
         &self,
         request: Request<ApplyRequest>,
     ) -> Result<Response<ApplyResponse>, Status> {
-        let session = self.session(request.metadata()).await?;
+        let session = self.session(&request).await?;
         let files = source_files(request.into_inner().files);
         let TransformsOptions { queries, catalog, .. } = self.options.clone();
         // On its own: a client that goes away leaves no folder half applied.

@@ -10,6 +10,7 @@ use crate::{
     rights,
     rows::Target,
     statement::{Alter, AlterAction, Check, Column, DropKind, OwnedObject, Statement},
+    users,
 };
 
 const AGAIN: &str = "write CREATE OR REPLACE TABLE t AS SELECT … FROM t";
@@ -76,7 +77,13 @@ pub(crate) fn alter(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
                 .with_hint("create it again with CREATE OR REPLACE"));
         }
     }
-    for what in ["SCHEMA", "DATABASE", "CATALOG", "USER", "ROLE", "FUNCTION", "SYSTEM", "SESSION"] {
+    if cursor.take("USER") {
+        return users::alter(cursor);
+    }
+    if cursor.take("ROLE") {
+        return rights::alter_role(cursor);
+    }
+    for what in ["SCHEMA", "DATABASE", "CATALOG", "FUNCTION", "SYSTEM", "SESSION"] {
         if cursor.sees(what) {
             return Err(cursor.unsupported(&format!("ALTER {what}")));
         }

@@ -1,7 +1,7 @@
 //! DELETE, UPDATE, MERGE and TRUNCATE.
 
 use sqlparser::{
-    ast::{Expr, Join, JoinConstraint, JoinOperator, TableFactor, TableWithJoins},
+    ast::{Expr, Ident, Join, JoinConstraint, JoinOperator, TableFactor, TableWithJoins},
     parser::Parser,
     tokenizer::{Location, Token},
 };
@@ -103,7 +103,7 @@ pub(crate) fn merge(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     cursor.expect("INTO")?;
     let target = Target::read_with_alias(cursor)?;
     cursor.expect("USING")?;
-    let source = source(cursor, &target)?;
+    let (source, source_alias) = source(cursor, &target)?;
     cursor.expect("ON")?;
     let on = cursor.expression()?;
     let mut expressions = Vec::new();
@@ -118,6 +118,7 @@ pub(crate) fn merge(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
             )
             .with_hint("give the earlier clause a condition: AND …"));
         }
+        let first = expressions.len();
         let condition = if cursor.take("AND") {
             Some(push(&mut expressions, cursor.expression()?))
         } else {
@@ -125,6 +126,15 @@ pub(crate) fn merge(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
         };
         cursor.expect("THEN")?;
         let action = action(cursor, when, &target, &mut expressions)?;
+        // Here a row has one side only, so a bare name can mean no other.
+        let side = match when {
+            When::Matched => None,
+            When::NotMatchedByTarget => Some(source_alias.clone()),
+            When::NotMatchedBySource => Some(target.ident().clone()),
+        };
+        if let Some(side) = side {
+            expressions[first..].iter_mut().for_each(|expr| rows::bare_names_of(expr, &side));
+        }
         clauses.push(ChangeClause { when, condition, action });
     }
     refuse_tail(cursor, "MERGE")?;
@@ -299,12 +309,12 @@ fn value(cursor: &mut Cursor<'_>) -> Result<Expr, SyntaxError> {
 }
 
 /// The source of a MERGE, which always goes by a name of its own.
-fn source(cursor: &mut Cursor<'_>, target: &Target) -> Result<TableFactor, SyntaxError> {
+fn source(cursor: &mut Cursor<'_>, target: &Target) -> Result<(TableFactor, Ident), SyntaxError> {
     let at = cursor.here();
     let mut source = cursor.run_in_query(Parser::parse_table_factor)?;
     let name = match &mut source {
         TableFactor::Table { alias: Some(alias), .. }
-        | TableFactor::Derived { alias: Some(alias), .. } => ident_name(&alias.name),
+        | TableFactor::Derived { alias: Some(alias), .. } => alias.name.clone(),
         TableFactor::Table { name, alias, .. } => {
             let last = name.0.last().and_then(|part| part.as_ident()).cloned();
             let Some(last) = last else {
@@ -312,11 +322,10 @@ fn source(cursor: &mut Cursor<'_>, target: &Target) -> Result<TableFactor, Synta
             };
             match cursor.travel(last.span.start) {
                 // Its alias is given where the clause is put into the name.
-                Some(travel) => normal(&travel.word),
+                Some(travel) => Ident::with_quote('"', normal(&travel.word)),
                 None => {
-                    let name = ident_name(&last);
-                    *alias = Some(rows::alias(last));
-                    name
+                    *alias = Some(rows::alias(last.clone()));
+                    last
                 }
             }
         }
@@ -339,11 +348,13 @@ fn source(cursor: &mut Cursor<'_>, target: &Target) -> Result<TableFactor, Synta
                 .with_hint("write USING (SELECT … FROM a JOIN b ON …) AS s ON …"));
         }
     }
+    let alias = name;
+    let name = ident_name(&alias);
     if name == target.alias() {
         return Err(SyntaxError::new(at, format!("target and source are both called '{name}'"))
             .with_hint("give one of them an alias: MERGE INTO t AS a USING … AS b"));
     }
-    Ok(source)
+    Ok((source, alias))
 }
 
 /// `WHEN [NOT] MATCHED [BY TARGET | BY SOURCE]`.

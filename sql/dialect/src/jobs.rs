@@ -141,7 +141,7 @@ fn timeout(cursor: &mut Cursor<'_>) -> Result<Option<u64>, SyntaxError> {
 }
 
 /// A length of time: `30 SECONDS`, `INTERVAL '30' SECOND`, `'30s'`, or a number of seconds.
-fn interval_ms(cursor: &mut Cursor<'_>) -> Result<u64, SyntaxError> {
+pub(crate) fn interval_ms(cursor: &mut Cursor<'_>) -> Result<u64, SyntaxError> {
     const WHAT: &str = "a length of time such as 30 SECONDS";
     cursor.take("INTERVAL");
     let at = cursor.here();

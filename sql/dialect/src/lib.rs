@@ -15,6 +15,7 @@ pub mod error;
 mod files;
 mod insert;
 mod jobs;
+mod like;
 mod maintain;
 mod parse;
 mod print;
@@ -26,7 +27,10 @@ mod scope;
 mod show;
 pub mod statement;
 mod tokens;
+mod users;
 
 pub use error::{SyntaxError, SyntaxErrorKind};
+pub use like::{LIKE_PATTERN, like_pattern};
 pub use parse::{ScriptStatement, parse, parse_data_type, parse_script};
 pub use print::{normal_form, qualify};
+pub use users::without_secrets;

@@ -13,7 +13,7 @@ use sqlparser::{
 
 use crate::{
     error::SyntaxError,
-    files,
+    files, like,
     scope::{Scope, name_parts},
     statement::{FilesUse, Query, TableUse},
     tokens::{Travels, misplaced_travel, normal},
@@ -69,6 +69,7 @@ impl VisitorMut for Walk<'_> {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> Step {
         regroup_distinct(expr);
+        like::without_escape(expr);
         ControlFlow::Continue(())
     }
 

@@ -1,6 +1,6 @@
 //! Roles, GRANT and REVOKE, owners, row filters and masks.
 
-use model::rights::Privilege;
+use model::{limits::Limit, rights::Privilege};
 use sqlparser::{ast::Expr, tokenizer::Token};
 
 use crate::{
@@ -12,17 +12,19 @@ use crate::{
         DropKind, Granted, NameParts, OwnedObject, PolicyAction, PrivilegeOf, RightsStatement,
         SecurableName, Statement,
     },
+    users,
 };
-
-const ADD_USERS: &str = "users are added by whoever runs the server: `whimbrel user add NAME`";
 
 /// What GRANT can be about, in the words of SQL.
 const SECURABLES: [&str; 5] = ["CATALOG", "SCHEMA", "TABLE", "VIEW", "MATERIALIZED VIEW"];
 
-/// After CREATE, when the next word is ROLE or USER.
+/// After CREATE, when the next word is ROLE, USER or TOKEN.
 pub(crate) fn create(cursor: &mut Cursor<'_>) -> Result<Option<Statement>, SyntaxError> {
-    if cursor.sees("USER") {
-        return Err(cursor.unsupported("CREATE USER").with_hint(ADD_USERS));
+    if cursor.take("USER") {
+        return users::create(cursor).map(Some);
+    }
+    if cursor.take("TOKEN") {
+        return users::create_token(cursor).map(Some);
     }
     if !cursor.take("ROLE") {
         return Ok(None);
@@ -32,8 +34,39 @@ pub(crate) fn create(cursor: &mut Cursor<'_>) -> Result<Option<Statement>, Synta
     Ok(Some(Statement::Rights(RightsStatement::CreateRole { name, if_not_exists })))
 }
 
-/// After DROP, when the next word is ROLE or USER.
+/// After ALTER ROLE: `name SET LIMITS (limit = value, …)` or `name RESET LIMITS`.
+pub(crate) fn alter_role(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    let role = cursor.ident("the name of a role")?;
+    if cursor.take("RESET LIMITS") {
+        let (limits, reset) = (Vec::new(), true);
+        return Ok(Statement::Rights(RightsStatement::Limit { role, limits, reset }));
+    }
+    if !cursor.take("SET LIMITS") {
+        return Err(cursor.expected_one_of(&["SET LIMITS", "RESET LIMITS"]));
+    }
+    let at = cursor.here();
+    let mut limits = Vec::new();
+    for (name, value) in cursor.properties()? {
+        let known = Limit::ALL.into_iter().find(|limit| limit.as_str() == name);
+        let Some(limit) = known else {
+            let words: Vec<_> = Limit::ALL.iter().map(|limit| limit.as_str()).collect();
+            return Err(SyntaxError::new(at, format!("there is no limit '{name}'"))
+                .with_hint(format!("there are {}", words.join(", "))));
+        };
+        let value = limit.parse(&value).map_err(|why| SyntaxError::new(at, why))?;
+        limits.push((limit, value));
+    }
+    if limits.is_empty() {
+        return Err(SyntaxError::new(at, "there is no limit in the parentheses"));
+    }
+    Ok(Statement::Rights(RightsStatement::Limit { role, limits, reset: false }))
+}
+
+/// After DROP, when the next word is ROLE, USER or TOKEN.
 pub(crate) fn drop(cursor: &mut Cursor<'_>) -> Result<Option<Statement>, SyntaxError> {
+    if cursor.take("TOKEN") {
+        return users::drop_token(cursor).map(Some);
+    }
     let user = cursor.take("USER");
     if !user && !cursor.take("ROLE") {
         return Ok(None);
@@ -295,12 +328,17 @@ fn expression(cursor: &mut Cursor<'_>, example: &str) -> Result<String, SyntaxEr
     Ok(text)
 }
 
-/// After SHOW: `GRANTS [ON what] [TO who]`, `ROLES`, `USERS`, as queries on system tables.
+/// After SHOW: `GRANTS [ON what] [TO who]`, `ROLES`, `USERS`, `TOKENS`, as queries on system tables.
 pub(crate) fn show(cursor: &mut Cursor<'_>) -> Result<Option<Statement>, SyntaxError> {
+    if cursor.take("TOKENS") {
+        return users::show_tokens(cursor).map(Some);
+    }
     let text = if cursor.take("USERS") {
         "SELECT * FROM system.users ORDER BY name".to_owned()
     } else if cursor.take("ROLES") {
         "SELECT * FROM system.roles ORDER BY role, member".to_owned()
+    } else if cursor.take("LIMITS") {
+        "SELECT * FROM system.limits ORDER BY role, \"limit\"".to_owned()
     } else if cursor.take("GRANTS") {
         grants(cursor)?
     } else {
@@ -309,8 +347,12 @@ pub(crate) fn show(cursor: &mut Cursor<'_>) -> Result<Option<Statement>, SyntaxE
     parse(&text).map(Some)
 }
 
+/// A text as SQL has it.
+pub(crate) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
 fn grants(cursor: &mut Cursor<'_>) -> Result<String, SyntaxError> {
-    let literal = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let mut conditions = Vec::new();
     if cursor.take("ON") {
         conditions.push(match securable(cursor)? {

@@ -3,10 +3,12 @@
 //! It exists because a statement that changes rows has no SELECT, and the planner reads queries
 //! only. It never knows what becomes of the rows.
 
+use std::ops::ControlFlow;
+
 use sqlparser::{
     ast::{
         self, Expr, GroupByExpr, Ident, ObjectName, SelectFlavor, SelectItem, SetExpr, TableAlias,
-        TableFactor, TableWithJoins, helpers::attached_token::AttachedToken,
+        TableFactor, TableWithJoins, VisitMut, VisitorMut, helpers::attached_token::AttachedToken,
     },
     keywords::{Keyword, RESERVED_FOR_TABLE_ALIAS},
     tokenizer::Token,
@@ -27,6 +29,11 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// What its rows go by.
+    pub(crate) fn ident(&self) -> &Ident {
+        &self.alias
+    }
+
     /// A name; its last part is what the rows go by. An old version cannot change.
     pub(crate) fn read(cursor: &mut Cursor<'_>) -> Result<Self, SyntaxError> {
         let parts = match cursor.idents("the name of a table") {
@@ -145,4 +152,38 @@ pub(crate) fn select(
         format_clause: None,
         pipe_operators: Vec::new(),
     })
+}
+
+/// Lets every name without a table in an expression mean a column of `side`; names within queries
+/// have tables of their own to choose from, and stay.
+pub(crate) fn bare_names_of(expr: &mut Expr, side: &Ident) {
+    let _ = expr.visit(&mut BareNames { side, queries: 0 });
+}
+
+struct BareNames<'a> {
+    side: &'a Ident,
+    queries: usize,
+}
+
+impl VisitorMut for BareNames<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &mut ast::Query) -> ControlFlow<()> {
+        self.queries += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut ast::Query) -> ControlFlow<()> {
+        self.queries -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.queries == 0
+            && let Expr::Identifier(name) = expr
+        {
+            *expr = Expr::CompoundIdentifier(vec![self.side.clone(), name.clone()]);
+        }
+        ControlFlow::Continue(())
+    }
 }

@@ -5,10 +5,12 @@ use std::fmt;
 use sqlparser::ast;
 
 use model::{
+    limits::Limit,
     name::ObjectName,
     object::{DeclaredColumn, Properties, TableFormat},
     rights::Privilege,
     schedule::Schedule,
+    secret::Secret,
 };
 
 /// One parsed statement.
@@ -620,6 +622,20 @@ pub enum JobStatement {
     },
 }
 
+/// Until when a token is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// As the server has it for tokens of which nothing is said.
+    Default,
+    /// So long from now.
+    After {
+        /// Milliseconds.
+        ms: u64,
+    },
+    /// Until it is dropped.
+    Never,
+}
+
 /// Statements about who may do what. Names of users and roles are as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RightsStatement {
@@ -634,6 +650,49 @@ pub enum RightsStatement {
     DropRole {
         /// Its name.
         name: String,
+        /// IF EXISTS.
+        if_exists: bool,
+    },
+    /// CREATE USER.
+    CreateUser {
+        /// Its name.
+        name: String,
+        /// Without one the user comes in by other proofs only.
+        password: Option<Secret>,
+        /// IF NOT EXISTS.
+        if_not_exists: bool,
+    },
+    /// ALTER USER … PASSWORD.
+    SetPassword {
+        /// The user.
+        name: String,
+        /// The new password.
+        password: Secret,
+    },
+    /// ALTER ROLE … SET LIMITS, or RESET LIMITS.
+    Limit {
+        /// The role.
+        role: String,
+        /// The bounds that are set; others stay.
+        limits: Vec<(Limit, u64)>,
+        /// Whether all bounds go first.
+        reset: bool,
+    },
+    /// CREATE TOKEN.
+    CreateToken {
+        /// Its name, unique for the user.
+        name: String,
+        /// Whose it is; the caller's without.
+        user: Option<String>,
+        /// Until when it is good.
+        expiry: Expiry,
+    },
+    /// DROP TOKEN.
+    DropToken {
+        /// Its name.
+        name: String,
+        /// Whose it is; the caller's without.
+        user: Option<String>,
         /// IF EXISTS.
         if_exists: bool,
     },

@@ -13,7 +13,7 @@ use sqlparser::{
 
 use crate::{error::SyntaxError, statement::TimeTravel};
 
-static DIALECT: GenericDialect = GenericDialect {};
+pub(crate) static DIALECT: GenericDialect = GenericDialect {};
 
 /// Placeholders that one statement may count.
 const PARAMETERS_MAX: usize = 65_535;

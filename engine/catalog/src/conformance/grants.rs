@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
+    limits::{Limit, RoleLimits},
     object::Policy,
     rights::{ADMIN, Columns, Grant, PUBLIC, Privilege, Rights, Securable},
 };
@@ -22,6 +23,7 @@ suite![
     the_first_user_is_an_admin,
     users_and_roles_share_their_names,
     rights_are_those_of_all_roles,
+    a_role_limits_whoever_is_in_it,
     nobody_is_in_a_role_in_a_circle,
     a_grant_is_there_once_and_can_be_taken_back,
     a_dropped_principal_leaves_nothing,
@@ -32,7 +34,7 @@ suite![
 ];
 
 fn user(name: &str) -> User {
-    let password_hash = "$argon2id$1".to_owned();
+    let password_hash = Some("$argon2id$1".to_owned());
     User { name: name.to_owned(), password_hash, scram_verifier: None }
 }
 
@@ -99,6 +101,30 @@ async fn rights_are_those_of_all_roles(catalog: C) {
     assert!(catalog.remove_member(&member("emea", "bob")).await.unwrap());
     assert!(!catalog.remove_member(&member("emea", "bob")).await.unwrap());
     assert!(!rights(&catalog, "bob").await.allows(Privilege::Select, &orders));
+}
+
+async fn a_role_limits_whoever_is_in_it(catalog: C) {
+    add(&catalog, &["root", "ada"], &["sales", "staff"]).await;
+    catalog.add_member(&member("sales", "ada")).await.unwrap();
+    catalog.add_member(&member("staff", "sales")).await.unwrap();
+    let limits = |rows: u64| {
+        let mut limits = RoleLimits::default();
+        limits.set(Limit::Rows, rows);
+        limits
+    };
+    assert!(catalog.limits().await.unwrap().is_empty());
+    catalog.set_limits("staff", &limits(5)).await.unwrap();
+    catalog.set_limits(PUBLIC, &limits(9)).await.unwrap();
+    let all = BTreeMap::from([("staff".to_owned(), limits(5)), (PUBLIC.to_owned(), limits(9))]);
+    assert_eq!(catalog.limits().await.unwrap(), all);
+    let of_ada = rights(&catalog, "ada").await;
+    let (public, staff) = (limits(9), limits(5));
+    assert_eq!(of_ada.limits().collect::<Vec<_>>(), [(PUBLIC, &public), ("staff", &staff)]);
+    assert_eq!(rights(&catalog, "root").await.limits().count(), 0, "an admin has none");
+    catalog.set_limits("staff", &RoleLimits::default()).await.unwrap();
+    assert_eq!(rights(&catalog, "ada").await.limits().count(), 1);
+    let error = catalog.set_limits("ada", &limits(1)).await.unwrap_err();
+    assert!(matches!(error, CatalogError::RoleNotFound(name) if name == "ada"));
 }
 
 async fn nobody_is_in_a_role_in_a_circle(catalog: C) {

@@ -52,6 +52,21 @@ fn a_grant_holds_where_it_was_given_and_below() {
 }
 
 #[test]
+fn a_role_for_now_adds_what_it_may_and_owns() {
+    let (orders, people) = (table("shop", "orders", "bob"), table("hr", "people", "hr"));
+    let own = ann(vec![grant(Privilege::Insert, Securable::Object(orders.id))]);
+    let select = Grant { grantee: "hr".to_owned(), ..grant(Privilege::Select, Securable::Catalog) };
+    let hr = Rights::new("hr", BTreeSet::from(["staff".to_owned()]), vec![select]);
+    let rights = own.clone().with(hr);
+    assert_eq!((rights.name(), rights.is_admin()), ("ann", false));
+    assert!(rights.allows(Privilege::Insert, &orders) && rights.allows(Privilege::Select, &orders));
+    assert!(rights.owns(&people) && rights.is_member("staff") && !rights.owns(&orders));
+    assert!(!own.sees(&people));
+    let admin = Rights::new(ADMIN, BTreeSet::new(), Vec::new());
+    assert!(own.with(admin).is_admin());
+}
+
+#[test]
 fn owners_and_members_of_the_role_that_owns_need_no_grant() {
     let rights = ann(Vec::new());
     for (owner, owns) in [("ann", true), ("sales", true), ("bob", false), ("public", true)] {

@@ -67,7 +67,7 @@ pub(super) async fn check(
 ) -> Result<Checked, QueryError> {
     let change_plan = planned(inner, session, change, Updated::Whole).await?;
     let PlannedChange { resolved, plan, .. } = change_plan;
-    Ok(Checked { resolved, plan, parameters: change.rows.parameters })
+    Ok(Checked { resolved, plan, parameters: change.rows.parameters, guessed: false })
 }
 
 /// Shows the plan that finds the rows and makes the new ones.
@@ -80,7 +80,7 @@ pub(super) async fn explain(
     let change_plan = planned(inner, session, change, Updated::Patched).await?;
     let PlannedChange { resolved, plan, .. } = change_plan;
     let plan = LogicalPlanBuilder::from(plan).explain(verbose, false)?.build()?;
-    Ok(Checked { resolved, plan, parameters: change.rows.parameters })
+    Ok(Checked { resolved, plan, parameters: change.rows.parameters, guessed: false })
 }
 
 /// Runs the statement once, or once for each row of parameters.
@@ -344,7 +344,8 @@ pub(super) async fn rows_of(
 ) -> Result<(Arc<Snapshot>, LogicalPlan), QueryError> {
     let target = snapshot_of(resolved, name)?;
     let planned_name = format!("{}@rows", name.name());
-    let missing = || QueryError::TableNotFound { name: name.clone(), nearest: None };
+    let missing =
+        || QueryError::TableNotFound { name: name.clone(), nearest: None, is_hidden: false };
     let catalog = resolved.state.catalog_list().catalog(CATALOG);
     let schema = catalog.and_then(|catalog| catalog.schema(name.schema())).ok_or_else(missing)?;
     schema.register_table(planned_name.clone(), target.rows_provider()?)?;

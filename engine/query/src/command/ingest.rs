@@ -42,7 +42,7 @@ pub(crate) async fn run(
             (written, _) => written,
         }
     };
-    queries.effect(session, &sql, work).await
+    queries.effect(session, &sql, true, work).await
 }
 
 /// The statement that does with the rows what is to happen to them.

@@ -110,7 +110,7 @@ async fn planned(
             keeps_fields(value, field, rows.input.schema())?;
         }
     }
-    let checked = Checked { resolved, plan, parameters: insert.source.parameters };
+    let checked = Checked { resolved, plan, parameters: insert.source.parameters, guessed: false };
     Ok(PlannedInsert { checked, columns })
 }
 
@@ -192,7 +192,8 @@ async fn columns_by_name(
 /// The target as the planner is to see it: it matches columns and types, and leaves NOT NULL to the
 /// writer, who knows the names of the columns.
 fn nullable_target(resolved: &Resolved, name: &ObjectName) -> Result<Vec<String>, QueryError> {
-    let missing = || QueryError::TableNotFound { name: name.clone(), nearest: None };
+    let missing =
+        || QueryError::TableNotFound { name: name.clone(), nearest: None, is_hidden: false };
     let schema = snapshot_of(resolved, name)?.schema();
     let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
     let nullable = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
@@ -286,7 +287,7 @@ async fn run_once(
     bound: Bound<'_>,
 ) -> Result<CommandResult, QueryError> {
     let PlannedInsert { checked, columns } = planned(&queries.inner, session, insert).await?;
-    let Checked { resolved, plan: logical, parameters } = checked;
+    let Checked { resolved, plan: logical, parameters, .. } = checked;
     let logical = match bound {
         Bound::Row(row) => plan::bind(logical, parameters, row)?,
         Bound::Rows(batch) => with_bound_rows(logical, parameters, batch)?

@@ -15,6 +15,7 @@ pub(crate) mod show;
 mod struct_values;
 mod tables;
 mod target;
+pub(crate) mod users;
 mod views;
 
 use arrow::record_batch::RecordBatch;

@@ -7,11 +7,13 @@ use dialect::statement::{Granted, OwnedObject, PolicyAction, RightsStatement, Se
 use model::{
     name::{CATALOG, ObjectName},
     object::Object,
-    principal::is_reserved,
     rights::{Grant, PUBLIC, Privilege, Rights, Securable},
 };
 
-use super::tables::wrong_kind;
+use super::{
+    tables::wrong_kind,
+    users::{self, check_name},
+};
 use crate::{
     authorize::denied,
     describe,
@@ -49,6 +51,24 @@ pub(super) async fn run(
                 catalog.drop_principal(&name).await?;
             }
         }
+        RightsStatement::CreateUser { name, password, if_not_exists } => {
+            users::create(inner, name, password, if_not_exists).await?;
+        }
+        RightsStatement::Limit { role, limits: set, reset } => {
+            let known = catalog.limits().await?;
+            let mut limits = known.get(&role).filter(|_| !reset).cloned().unwrap_or_default();
+            set.into_iter().for_each(|(limit, value)| limits.set(limit, value));
+            catalog.set_limits(&role, &limits).await?;
+        }
+        RightsStatement::SetPassword { name, password } => {
+            users::set_password(inner, name, &password).await?;
+        }
+        RightsStatement::CreateToken { name, user, expiry } => {
+            return users::create_token(inner, session, name, user, expiry).await;
+        }
+        RightsStatement::DropToken { name, user, if_exists } => {
+            users::drop_token(inner, session, &name, user, if_exists).await?;
+        }
         RightsStatement::DropUser { name, if_exists } => {
             let is_user = catalog.user(&name).await?.is_some();
             if !is_user && !if_exists {
@@ -56,6 +76,7 @@ pub(super) async fn run(
             }
             if is_user {
                 catalog.drop_principal(&name).await?;
+                inner.options.credentials.changed();
             }
         }
         RightsStatement::GrantRoles { roles, to } => {
@@ -87,16 +108,6 @@ pub(super) async fn run(
         }
     }
     Ok(CommandResult::done())
-}
-
-/// Names of users and roles: what logging in can carry, and nothing that the server is called.
-fn check_name(name: &str) -> Result<(), QueryError> {
-    if name.trim().is_empty() || name.contains(':') || is_reserved(name) {
-        return Err(QueryError::Invalid(format!(
-            "'{name}' is no name for a role: not empty, no colon, not one of the server's own"
-        )));
-    }
-    Ok(())
 }
 
 fn pairs(roles: &[String], members: &[String]) -> Vec<Member> {

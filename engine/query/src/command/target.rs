@@ -146,5 +146,9 @@ pub(super) fn snapshot_of(
     name: &ObjectName,
 ) -> Result<Arc<Snapshot>, QueryError> {
     let found = resolved.snapshots.get(name).map(Arc::clone);
-    found.ok_or_else(|| QueryError::TableNotFound { name: name.clone(), nearest: None })
+    found.ok_or_else(|| QueryError::TableNotFound {
+        name: name.clone(),
+        nearest: None,
+        is_hidden: false,
+    })
 }

@@ -40,7 +40,7 @@ pub(super) async fn check(
     let resolved = inner.resolve(session, query.into(), Purpose::Describe, &Pins::new()).await?;
     let plan = plan::logical(&resolved.state, query).await?;
     named_once(plan.schema())?;
-    Ok(Checked { resolved, plan, parameters: 0 })
+    Ok(Checked { resolved, plan, parameters: 0, guessed: false })
 }
 
 /// As [`check`], for a materialized view: its runs have to find what they read at a version.

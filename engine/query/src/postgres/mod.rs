@@ -88,7 +88,7 @@ pub(crate) async fn add(
 
 fn missing(name: &str) -> QueryError {
     match model::name::ObjectName::new(SCHEMA, name) {
-        Ok(name) => QueryError::TableNotFound { name, nearest: None },
+        Ok(name) => QueryError::TableNotFound { name, nearest: None, is_hidden: false },
         Err(error) => error.into(),
     }
 }

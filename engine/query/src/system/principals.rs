@@ -25,6 +25,34 @@ pub(super) async fn users(queries: &Inner, rights: &Rights) -> Result<RecordBatc
     Ok(Answer::new().text("name", &users).flag("is_admin", admins).finish())
 }
 
+/// Limits of roles; of the caller's own roles unless it is an admin.
+pub(super) async fn limits(queries: &Inner, rights: &Rights) -> Result<RecordBatch, QueryError> {
+    let mut all = queries.options.catalog.limits().await?;
+    all.retain(|role, _| rights.is_admin() || rights.is_member(role));
+    let each = || all.iter().flat_map(|(role, limits)| limits.iter().map(move |l| (role, l)));
+    Ok(Answer::new()
+        .text("role", each().map(|(role, _)| role))
+        .text("limit", each().map(|(_, (limit, _))| limit.as_str()))
+        .text("value", each().map(|(_, (limit, value))| limit.show(value)))
+        .finish())
+}
+
+/// Tokens; those of the caller alone unless it is an admin.
+pub(super) async fn tokens(queries: &Inner, rights: &Rights) -> Result<RecordBatch, QueryError> {
+    let mut tokens = queries.options.catalog.tokens().await?;
+    tokens.retain(|token| rights.is_admin() || token.user == rights.name());
+    let now = queries.options.clock.now();
+    Ok(Answer::new()
+        .text("user_name", tokens.iter().map(|token| token.user.as_str()))
+        .text("name", tokens.iter().map(|token| token.name.as_str()))
+        .flag("expired", tokens.iter().map(|token| token.expires_at.is_some_and(|at| at <= now)))
+        .time("expires_at", tokens.iter().map(|token| token.expires_at))
+        .time("last_used_at", tokens.iter().map(|token| token.last_used_at))
+        .text("created_by", tokens.iter().map(|token| token.created_by.as_str()))
+        .time("created_at", tokens.iter().map(|token| token.created_at))
+        .finish())
+}
+
 /// Each membership, and each role without members; the roles of the caller unless it is an admin.
 pub(super) async fn roles(queries: &Inner, rights: &Rights) -> Result<RecordBatch, QueryError> {
     let catalog = &queries.options.catalog;

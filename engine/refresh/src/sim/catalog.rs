@@ -1,6 +1,7 @@
 //! A catalog whose answers get lost now and then.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -11,19 +12,23 @@ use std::{
 use async_trait::async_trait;
 use catalog::{
     Catalog,
+    audit::{Audit, StoredAudit},
     error::CatalogError,
     grants::{GivenGrant, Grants, Member},
     jobs::{JobFilter, Jobs},
     objects::{Objects, OnConflict, Put, Schema},
     principals::{Principals, User},
+    tokens::{Token, Tokens},
 };
 use catalog_sqlite::SqliteCatalog;
 use model::{
+    audit::AuditRecord,
     id::{JobId, ObjectId, RunId, WorkerId},
     job::{
         ClaimedRun, Job, JobState, Lease, LeaseState, NewJob, PinnedInput, Run, RunOutcome,
         RunProgress,
     },
+    limits::RoleLimits,
     name::ObjectName,
     object::{Object, Policy},
     rights::{Grant, Rights},
@@ -235,6 +240,45 @@ impl Principals for FlakyCatalog {
 }
 
 #[async_trait]
+impl Tokens for FlakyCatalog {
+    async fn create_token(&self, token: &Token, digest: &str) -> Result<(), CatalogError> {
+        self.inner.create_token(token, digest).await
+    }
+
+    async fn drop_token(&self, user: &str, name: &str) -> Result<bool, CatalogError> {
+        self.inner.drop_token(user, name).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<Token>, CatalogError> {
+        self.inner.tokens().await
+    }
+
+    async fn use_token(&self, digest: &str, now: Timestamp) -> Result<Option<Token>, CatalogError> {
+        self.inner.use_token(digest, now).await
+    }
+}
+
+#[async_trait]
+impl Audit for FlakyCatalog {
+    async fn append_audit(&self, records: &[AuditRecord]) -> Result<(), CatalogError> {
+        self.inner.append_audit(records).await
+    }
+
+    async fn audit(
+        &self,
+        principal: Option<&str>,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<StoredAudit>, CatalogError> {
+        self.inner.audit(principal, before, limit).await
+    }
+
+    async fn prune_audit(&self, until: Timestamp, keep: u64) -> Result<(), CatalogError> {
+        self.inner.prune_audit(until, keep).await
+    }
+}
+
+#[async_trait]
 impl Grants for FlakyCatalog {
     async fn drop_principal(&self, name: &str) -> Result<bool, CatalogError> {
         self.inner.drop_principal(name).await
@@ -254,6 +298,14 @@ impl Grants for FlakyCatalog {
 
     async fn create_role(&self, name: &str) -> Result<(), CatalogError> {
         self.inner.create_role(name).await
+    }
+
+    async fn set_limits(&self, role: &str, limits: &RoleLimits) -> Result<(), CatalogError> {
+        self.inner.set_limits(role, limits).await
+    }
+
+    async fn limits(&self) -> Result<BTreeMap<String, RoleLimits>, CatalogError> {
+        self.inner.limits().await
     }
 
     async fn add_member(&self, member: &Member) -> Result<(), CatalogError> {

@@ -174,7 +174,6 @@ fn what_cannot_be_granted_is_refused_with_a_way_out() {
         ("GRANT SELECT ON CATALOG other TO ann", 25, "'other' does not exist", None),
         ("REVOKE SELECT ON t FROM ann CASCADE", 29, "REVOKE … CASCADE", Some("leave it out")),
         ("GRANT SELECT ON t", 18, "Expected: TO", None),
-        ("CREATE USER ann", 8, "CREATE USER", Some("whimbrel user add")),
         ("ALTER VIEW v AS SELECT 1", 7, "ALTER VIEW", Some("CREATE OR REPLACE")),
         ("ALTER TABLE t SET ROW FILTER f", 30, "an expression in parentheses", Some("write (")),
         ("ALTER TABLE t SET ROW FILTER (a = ?)", 35, "parameters", None),
@@ -189,5 +188,34 @@ fn what_cannot_be_granted_is_refused_with_a_way_out() {
         assert!(text.contains(&format!("column {column}")), "{sql}: {text}");
         let said = error.hint.clone().unwrap_or_default();
         assert!(hint.is_none_or(|hint| said.contains(hint)), "{sql}: {said}");
+    }
+}
+
+#[test]
+fn limits_are_read_in_their_units() {
+    let limited = |sql: &str| match parse(sql) {
+        Ok(Statement::Rights(RightsStatement::Limit { role, limits, reset })) => {
+            (role, limits, reset)
+        }
+        other => panic!("{sql}: {other:?}"),
+    };
+    assert_eq!(
+        limited("ALTER ROLE sales SET LIMITS (concurrency = 4, run_time = '5m', memory '1GiB')"),
+        (
+            "sales".to_owned(),
+            vec![(Limit::Concurrency, 4), (Limit::Memory, 1 << 30), (Limit::RunTime, 300_000)],
+            false
+        )
+    );
+    assert_eq!(limited("ALTER ROLE public RESET LIMITS"), ("public".to_owned(), vec![], true));
+    for (sql, said) in [
+        ("ALTER ROLE r SET LIMITS (speed = 4)", "there is no limit 'speed'"),
+        ("ALTER ROLE r SET LIMITS (rows = 'x')", "no whole number"),
+        ("ALTER ROLE r SET LIMITS (concurrency = 0)", "more than 0"),
+        ("ALTER ROLE r SET LIMITS ()", "no limit in the parentheses"),
+        ("ALTER ROLE r RENAME TO s", "SET LIMITS"),
+    ] {
+        let error = parse(sql).unwrap_err();
+        assert!(error.to_string().contains(said), "{sql}: {error}");
     }
 }
