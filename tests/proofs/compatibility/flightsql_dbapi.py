@@ -22,7 +22,9 @@ class FlightSqlDbapi(Runner):
         self.connection = connect(self.client)
 
     def rows(self, sql, parameters=()):
-        return [tuple(row) for row in self.connection.cursor().execute(sql, parameters).fetchall()]
+        rows = self.connection.cursor().execute(sql, parameters).fetchall()
+        # Lists come as arrays of numpy.
+        return [tuple(value.tolist() if hasattr(value, "tolist") else value for value in row) for row in rows]
 
     def effect(self, sql, rows=None):
         if rows is None:

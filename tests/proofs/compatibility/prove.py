@@ -91,6 +91,7 @@ def go(place: Place, cases: pathlib.Path, plan: str) -> None:
     (folder / "main.go").write_text(text.replace("127.0.0.1:32010", place.flight))
     for name in ("go.mod", "go.sum"):
         (folder / name).write_text((HERE / "go" / name).read_text())
+    run("go", "mod", "tidy", cwd=folder)
     expect(run("go", "run", ".", cwd=folder), "Ada 2\nGrace 1\n")
 
 
@@ -116,7 +117,8 @@ def jdbc(place: Place, cases: pathlib.Path) -> None:
         url = f"jdbc:arrow-flight-sql://{place.flight}/?useEncryption=false"
         tls = f"jdbc:arrow-flight-sql://{place.tls_flight}/?useEncryption=true&tlsRootCerts={ca}"
         lines = TARGET / f"jdbc-{version}.txt"
-        lines.write_text(run("java", *JVM, "-cp", classpath, "Jdbc", cases, url, tls, url + "&schema=compat_schema"))
+        schema = url + "&schema=compat_schema"
+        lines.write_text(run("java", *JVM, "-cp", classpath, "Jdbc", cases, url, tls, schema, stderr=subprocess.DEVNULL))
         matrix("lines", "flight-sql-jdbc-driver", lines)
     expect(run("java", *JVM, "-cp", classpath, folder / "Orders.java"), "1 12.50\n3 7.25\n")
     for version in POSTGRES_JDBC:
