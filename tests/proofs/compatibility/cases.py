@@ -203,6 +203,10 @@ class Runner:
         """Starts a statement that would run for hours, waits until `runs()`, and cancels it."""
         raise NoSuchCall
 
+    def stayed(self, table: str) -> str:
+        rows = self.rows(f"SELECT count(*) FROM {table}")[0][0]
+        return NOTHING_STAYED if int(rows) == 0 else f"{rows} rows stayed"
+
     @driver_does("login with a password, over TLS")
     def right_password(self):
         return self.login(self.place.password)
@@ -223,6 +227,8 @@ class Runner:
         raise NotImplementedError
 
 
+#: A write that was rolled back: refused at once, or undone.
+NOTHING_STAYED = "nothing stayed"
 SLOW = (
     "SELECT count(*) AS {name} FROM generate_series(1, 3000000) a, generate_series(1, 3000000) b "
     "WHERE a.value % 7 = b.value % 11"

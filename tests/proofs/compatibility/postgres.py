@@ -16,7 +16,7 @@ import threading
 
 import asyncpg
 import psycopg
-from cases import NoSuchCall, Place, Runner, driver_does, eventually, joined, written
+from cases import NOTHING_STAYED, NoSuchCall, Place, Runner, driver_does, eventually, joined, written
 
 
 class Psycopg(Runner):
@@ -91,9 +91,9 @@ class Psycopg(Runner):
                 other.execute(f"INSERT INTO {table} VALUES (1)")
             except psycopg.errors.FeatureNotSupported:
                 other.rollback()
-                return "refused"
+                return NOTHING_STAYED
             other.rollback()
-        return f"{self.rows(f'SELECT count(*) FROM {table}')[0][0]} rows"
+        return self.stayed(table)
 
     @driver_does("catalogs")
     def catalogs(self):
@@ -237,10 +237,11 @@ class Asyncpg(Runner):
             try:
                 await self.connection.execute(f"INSERT INTO {table} VALUES (1)")
             except asyncpg.exceptions.FeatureNotSupportedError:
-                return "refused"
+                return NOTHING_STAYED
             finally:
                 await transaction.rollback()
-            return f"{await self.connection.fetchval(f'SELECT count(*) FROM {table}')} rows"
+            rows = await self.connection.fetchval(f"SELECT count(*) FROM {table}")
+            return NOTHING_STAYED if rows == 0 else f"{rows} rows stayed"
 
         return self.wait(work())
 
@@ -375,8 +376,8 @@ class Psql(Runner):
         try:
             self.psql("BEGIN", f"INSERT INTO {table} VALUES (1)", "ROLLBACK")
         except RuntimeError as error:
-            return "refused" if "0A000" in str(error) else str(error)
-        return f"{self.rows(f'SELECT count(*) FROM {table}')[0][0]} rows"
+            return NOTHING_STAYED if "0A000" in str(error) else str(error)
+        return self.stayed(table)
 
     @driver_does("schema of the session")
     def schema(self):

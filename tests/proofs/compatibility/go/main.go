@@ -35,6 +35,8 @@ import (
 const (
 	user     = "ada"
 	password = "pä55:word"
+	// A write that was rolled back: refused at once, or undone.
+	nothingStayed = "nothing stayed"
 )
 
 // The client has no call for this.
@@ -511,7 +513,7 @@ func (r *Runner) commands() map[string]func() (string, error) {
 			}
 			transaction, err := r.client.BeginTransaction(r.ctx)
 			if status.Code(err) == codes.Unimplemented {
-				return "refused", nil
+				return nothingStayed, nil
 			} else if err != nil {
 				return "", err
 			}
@@ -520,10 +522,13 @@ func (r *Runner) commands() map[string]func() (string, error) {
 				return "", err
 			}
 			if refused != nil {
-				return "refused", nil
+				return nothingStayed, nil
 			}
 			count, err := r.first("SELECT count(*) FROM " + table)
-			return count + " rows", err
+			if count == "0" {
+				return nothingStayed, err
+			}
+			return count + " rows stayed", err
 		},
 		"Substrait plan": func() (string, error) {
 			return firstWritten("int")(r.fetch(r.client.ExecuteSubstrait(r.ctx, flightsql.SubstraitPlan{Plan: r.plan})))
