@@ -9,13 +9,13 @@ use catalog::error::CatalogError;
 use model::{code::Code, id::QueryId};
 use query::error::QueryError;
 use query::handles::HandleError;
-use tonic::Status;
+use tonic::{Status, metadata::MetadataMap};
 
 use crate::auth::AuthError;
 
-/// Texts travel in a header; proxies cut or refuse headers of more than 8 KiB, and every byte that
-/// is not plain ASCII takes three.
-const TEXT_MAX: usize = 2048;
+/// Texts travel in a header, once as they are and once among the details; proxies cut or refuse
+/// headers of more than 8 KiB, and every byte that is not plain ASCII takes three.
+const TEXT_MAX: usize = 1536;
 
 /// The gRPC code of a [`Code`].
 #[must_use]
@@ -59,6 +59,18 @@ pub fn sqlstate(code: Code) -> &'static str {
     }
 }
 
+/// The SQLSTATE of an error of a statement: of its [`Code`], or the one that clients know better.
+#[must_use]
+pub fn sqlstate_of(error: &QueryError) -> &'static str {
+    match error {
+        QueryError::TableNotFound { .. } => "42P01",
+        QueryError::Syntax(_) if error.code() == Code::InvalidArgument => "42601",
+        // in_failed_sql_transaction would say that nothing else can be done in it.
+        QueryError::Transaction { .. } => "25000",
+        _ => sqlstate(error.code()),
+    }
+}
+
 /// The status of an error of a statement.
 #[must_use]
 pub fn status(error: &QueryError) -> Status {
@@ -68,7 +80,9 @@ pub fn status(error: &QueryError) -> Status {
     {
         text.push_str(&format!(" (line {line}, column {column})"));
     }
-    compose(error.code(), text, error.hint(), error)
+    let (text, hint) = logged(error.code(), text, error.hint(), error);
+    let facts = Facts { sqlstate: sqlstate_of(error), position: error.position(), hint };
+    with_details(error.code(), text, facts)
 }
 
 /// The status of an error of the catalog.
@@ -91,7 +105,17 @@ pub fn handle_status(error: &HandleError) -> Status {
 
 /// The status of a call that cannot be read or makes no sense.
 pub(crate) fn invalid(text: impl Into<String>) -> Status {
-    Status::invalid_argument(cut(text.into()))
+    with_details(Code::InvalidArgument, text.into(), Facts::of(Code::InvalidArgument))
+}
+
+/// The status of a call that comes at the wrong time.
+pub(crate) fn refused(text: impl Into<String>) -> Status {
+    with_details(Code::FailedPrecondition, text.into(), Facts::of(Code::FailedPrecondition))
+}
+
+/// The status of a call that there is not.
+pub(crate) fn unimplemented(text: impl Into<String>) -> Status {
+    with_details(Code::Unimplemented, text.into(), Facts::of(Code::Unimplemented))
 }
 
 /// The status of a defect of ours in `doing`, with the error logged under the id that is shown.
@@ -100,12 +124,123 @@ pub(crate) fn internal(doing: &str, error: &dyn Error) -> Status {
 }
 
 pub(crate) fn compose(code: Code, text: String, hint: Option<String>, error: &dyn Error) -> Status {
-    let (mut text, hint) = logged(code, text, hint, error);
-    if let Some(hint) = hint {
-        text.push_str("\nhint: ");
-        text.push_str(&hint);
+    let (text, hint) = logged(code, text, hint, error);
+    with_details(code, text, Facts { hint, ..Facts::of(code) })
+}
+
+/// What programs can read of an error.
+struct Facts {
+    sqlstate: &'static str,
+    /// Line and column, from 1.
+    position: Option<(u64, u64)>,
+    hint: Option<String>,
+}
+
+impl Facts {
+    fn of(code: Code) -> Self {
+        Self { sqlstate: sqlstate(code), position: None, hint: None }
     }
-    Status::new(grpc_code(code), cut(text))
+}
+
+/// The text with its hint, for people; for programs SQLSTATE and position, where drivers keep them:
+/// as an ErrorInfo in grpc-status-details-bin, and each as a header.
+fn with_details(code: Code, mut text: String, facts: Facts) -> Status {
+    let Facts { sqlstate, position, hint } = facts;
+    let mut facts = vec![("sqlstate", sqlstate.to_owned())];
+    if let Some((line, column)) = position {
+        facts.extend([("sql-line", line.to_string()), ("sql-column", column.to_string())]);
+    }
+    if let Some(hint) = &hint {
+        text.push_str("\nhint: ");
+        text.push_str(hint);
+    }
+    let text = cut(text);
+    let code = grpc_code(code);
+    let mut headers = MetadataMap::new();
+    for (name, value) in &facts {
+        if let Ok(value) = value.parse() {
+            headers.insert(*name, value);
+        }
+    }
+    let details = details::encoded(code, &text, &facts);
+    Status::with_details_and_metadata(code, text, details, headers)
+}
+
+/// The standard messages for what there is to say about an error, as googleapis' status.proto and
+/// error_details.proto have them.
+mod details {
+    use std::collections::HashMap;
+
+    use arrow_flight::sql::Any;
+    use prost::Message;
+
+    const ERROR_INFO: &str = "type.googleapis.com/google.rpc.ErrorInfo";
+    /// Whose reasons these are.
+    const DOMAIN: &str = "whimbrel";
+
+    #[derive(Clone, PartialEq, Message)]
+    struct RpcStatus {
+        #[prost(int32, tag = "1")]
+        code: i32,
+        #[prost(string, tag = "2")]
+        message: String,
+        #[prost(message, repeated, tag = "3")]
+        details: Vec<Any>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    struct ErrorInfo {
+        #[prost(string, tag = "1")]
+        reason: String,
+        #[prost(string, tag = "2")]
+        domain: String,
+        #[prost(map = "string, string", tag = "3")]
+        metadata: HashMap<String, String>,
+    }
+
+    /// What travels in grpc-status-details-bin. Some clients take code and text from here.
+    pub(super) fn encoded(code: tonic::Code, text: &str, facts: &[(&str, String)]) -> bytes::Bytes {
+        let metadata = facts.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let info = ErrorInfo {
+            reason: reason(code),
+            domain: DOMAIN.to_owned(),
+            metadata: metadata.collect(),
+        };
+        let value = info.encode_to_vec().into();
+        let details = vec![Any { type_url: ERROR_INFO.to_owned(), value }];
+        let status = RpcStatus { code: code as i32, message: text.to_owned(), details };
+        status.encode_to_vec().into()
+    }
+
+    /// The name of a code as it is written, `NOT_FOUND`.
+    fn reason(code: tonic::Code) -> String {
+        let mut name = String::new();
+        for c in format!("{code:?}").chars() {
+            if c.is_ascii_uppercase() && !name.is_empty() {
+                name.push('_');
+            }
+            name.push(c.to_ascii_uppercase());
+        }
+        name
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn programs_can_read_what_the_text_says() {
+            let facts = [("sqlstate", "42601".to_owned()), ("sql-line", "3".to_owned())];
+            let bytes = encoded(tonic::Code::InvalidArgument, "no", &facts);
+            let status = RpcStatus::decode(bytes).unwrap();
+            assert_eq!((status.code, status.message.as_str()), (3, "no"));
+            assert_eq!(status.details[0].type_url, ERROR_INFO);
+            let info = ErrorInfo::decode(status.details[0].value.clone()).unwrap();
+            assert_eq!(info.reason, "INVALID_ARGUMENT");
+            assert_eq!(info.metadata["sqlstate"], "42601");
+            assert_eq!(info.metadata["sql-line"], "3");
+        }
+    }
 }
 
 /// Logs what is not the client's, and what the client gets to read instead.

@@ -2,7 +2,10 @@
 
 import datetime
 import decimal
+import threading
+import time
 
+import adbc_driver_flightsql.dbapi as flight_sql
 import adbc_driver_manager
 import pyarrow as pa
 import pyarrow.compute
@@ -210,6 +213,175 @@ def test_users_log_in_with_their_password(stopped):
             adbc_driver_manager.AdbcStatusCode.UNAUTHENTICATED,
             adbc_driver_manager.AdbcStatusCode.UNAUTHORIZED,
         ), error.value
+
+
+def test_errors_carry_sqlstate_and_position(cursor):
+    def details(sql):
+        with pytest.raises(adbc_driver_manager.Error) as error:
+            cursor.execute(sql)
+        return {name.decode(): value.decode("utf-8", "replace") for name, value in error.value.details}
+
+    found = details("SELECT 1,\n  FROM")
+    assert (found["sqlstate"], found["sql-line"]) == ("42601", "2")
+    assert found["sql-column"].isdigit()
+    assert "google.rpc.ErrorInfo" in found["grpc-status-details-bin"]
+    assert details("SELECT * FROM nowhere")["sqlstate"] == "42P01"
+
+
+# --- sessions -------------------------------------------------------------------------------------
+
+
+def test_a_session_has_a_schema_when_the_driver_keeps_cookies(server):
+    cookies = {"adbc.flight.sql.rpc.with_cookie_middleware": "true"}
+    with server.connect(**cookies) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE SCHEMA shop")
+        cursor.execute("CREATE TABLE shop.t AS SELECT 1 AS a")
+        assert connection.adbc_current_catalog == "whimbrel"
+        assert connection.adbc_current_db_schema == "main"
+        connection.adbc_current_db_schema = "shop"
+        assert connection.adbc_current_db_schema == "shop"
+        assert rows(cursor, "SELECT a FROM t") == [(1,)]
+        with pytest.raises(adbc_driver_manager.Error, match="schema.*invalid value"):
+            connection.adbc_current_db_schema = "nowhere"
+        with pytest.raises(adbc_driver_manager.Error, match="catalog.*invalid value"):
+            connection.adbc_current_catalog = "other"
+        assert connection.adbc_current_db_schema == "shop"
+    url = server.url.replace("grpc://", "grpc+tcp://")
+    at_once = {"adbc.connection.db_schema": "shop"}
+    with flight_sql.connect(url, db_kwargs=cookies, conn_kwargs=at_once, autocommit=True) as connection:
+        with connection.cursor() as cursor:
+            assert rows(cursor, "SELECT a FROM t") == [(1,)]
+
+
+def test_an_option_that_would_be_lost_is_refused(connection, cursor):
+    cursor.execute("CREATE SCHEMA shop")
+    with pytest.raises(adbc_driver_manager.Error, match="with_cookie_middleware"):
+        connection.adbc_current_db_schema = "shop"
+    assert rows(cursor, "SELECT 1") == [(1,)]
+
+
+# --- transactions ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def manual(server):
+    """A connection with autocommit off, as the DB-API begins."""
+    with flight_sql.connect(server.url.replace("grpc://", "grpc+tcp://")) as connection:
+        yield connection
+
+
+def test_autocommit_off_commits_and_rolls_back(connection, manual, recwarn):
+    with manual.cursor() as cursor:
+        cursor.execute("CREATE TABLE t (a BIGINT, b VARCHAR)")  # by itself, at once
+        assert count(connection, "t") == 0
+        cursor.execute("INSERT INTO t VALUES (1, 'x')")
+        cursor.executemany("INSERT INTO t VALUES (?, ?)", [(2, "y"), (3, None)])
+    assert count(connection, "t") == 0
+    manual.commit()
+    assert count(connection, "t") == 3
+    with manual.cursor() as cursor:
+        cursor.execute("DELETE FROM t WHERE a > ?", (1,))
+        assert count(connection, "t") == 3
+    manual.rollback()
+    assert count(connection, "t") == 3
+    with manual.cursor() as cursor:
+        cursor.execute("UPDATE t SET b = 'new' WHERE a = 1")
+    manual.commit()
+    with connection.cursor() as cursor:
+        assert rows(cursor, "SELECT b FROM t WHERE a = 1") == [("new",)]
+    assert not [w for w in recwarn if "autocommit" in str(w.message).lower()]
+
+
+def test_an_ingest_of_this_driver_takes_effect_by_itself(connection, manual):
+    """It does not send the transaction: whoever relies on a rollback has to know."""
+    with manual.cursor() as cursor:
+        assert cursor.adbc_ingest("t", pa.table({"a": [1]}), mode="create") == 1
+        assert cursor.adbc_ingest("t", pa.table({"a": [2]}), mode="append") == 1
+    manual.rollback()
+    assert count(connection, "t") == 2
+
+
+def test_reads_of_a_transaction_are_repeatable(connection, manual):
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE t AS SELECT 1 AS a")
+    assert count(manual, "t") == 1
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO t VALUES (2)")
+    assert count(manual, "t") == 1
+    manual.commit()
+    assert count(manual, "t") == 2
+
+
+def test_what_a_transaction_cannot_do_says_what_to_do(connection, manual):
+    with manual.cursor() as cursor:
+        cursor.execute("CREATE TABLE t (a BIGINT)")
+        cursor.execute("INSERT INTO t VALUES (1)")
+        for sql in ["SELECT a FROM t", "CREATE TABLE u (a BIGINT)", "DELETE FROM t"]:
+            with pytest.raises(adbc_driver_manager.Error, match="commit first"):
+                cursor.execute(sql)
+    manual.commit()
+    assert count(connection, "t") == 1
+
+
+def test_pandas_like_use_of_one_cursor_over_commits(connection, manual):
+    with manual.cursor() as cursor:
+        cursor.execute("CREATE TABLE t (a BIGINT)")
+    for n in range(3):
+        with manual.cursor() as cursor:
+            cursor.execute("INSERT INTO t VALUES (?)", (n,))
+        manual.commit()
+    assert count(connection, "t") == 3
+
+
+# --- cancelling -----------------------------------------------------------------------------------
+
+
+def test_cancelling_from_another_thread_ends_the_statement(connection, server):
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE t AS SELECT unnest(range(0, 20000)) AS n")
+    slow = "SELECT count(*) AS slow FROM t AS a, t AS b, t AS c WHERE (a.n + b.n * c.n) % 7 = 3"
+    state = "SELECT state FROM system.queries WHERE sql LIKE '%AS slow%' AND sql NOT LIKE '%system%'"
+
+    def is_now(expected):
+        with connection.cursor() as cursor:
+            for _ in range(1200):
+                if rows(cursor, state) == [(expected,)]:
+                    return
+                time.sleep(0.05)
+        raise AssertionError(f"never {expected}")
+
+    with server.connect() as other, other.cursor() as cursor:
+        failed = []
+
+        def run():
+            try:
+                cursor.execute(slow)
+                cursor.fetchall()
+            except Exception as error:  # noqa: BLE001
+                failed.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        is_now("RUNNING")
+        cursor.adbc_cancel()
+        thread.join(60)
+        assert failed, "the statement ended well"
+    is_now("CANCELLED")
+
+
+def test_a_statement_is_polled_until_its_rows_are_there(connection, cursor):
+    cursor.execute("CREATE TABLE t AS SELECT n, repeat('abc', 40) AS s FROM (SELECT unnest(range(0, 100000)) AS n) AS r")
+    incremental = adbc_driver_manager.StatementOptions.INCREMENTAL.value
+    progress = adbc_driver_manager.StatementOptions.PROGRESS.value
+    with connection.cursor() as polled:
+        statement = polled.adbc_statement
+        statement.set_options(**{incremental: "true"})
+        statement.set_sql_query("SELECT count(DISTINCT sha512(repeat(s, 10) || n::text)) AS n FROM t")
+        partitions, _, _ = statement.execute_partitions()
+        assert statement.get_option_float(progress) == 1.0
+    (partition,) = partitions
+    cursor.adbc_read_partition(partition)
+    assert cursor.fetchall() == [(100_000,)]
 
 
 # --- ingest ---------------------------------------------------------------------------------------

@@ -251,8 +251,8 @@ async fn what_an_ingest_cannot_do_is_refused_by_name() {
     let cases: Vec<(CommandStatementIngest, Code, &[&str])> = vec![
         (with(&|c| c.temporary = true), Code::Unimplemented, &["temporary", "hint"]),
         (
-            with(&|c| c.transaction_id = Some(vec![1].into())),
-            Code::Unimplemented,
+            with(&|c| c.transaction_id = Some(vec![1; 16].into())),
+            Code::NotFound,
             &["transaction", "hint"],
         ),
         (

@@ -1,6 +1,8 @@
 //! The whole server as a client meets it: the real binary, its port and its folder.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod arrow_types;
+mod cancel;
 mod care;
 mod changes;
 mod configuration;
@@ -10,6 +12,7 @@ mod errors;
 mod folder;
 mod handles;
 mod ingest;
+mod joins;
 mod lake;
 mod log_cleanup;
 mod metadata;
@@ -18,7 +21,9 @@ mod prepared;
 mod process;
 mod programs;
 mod rights;
+mod session;
 mod stores;
 mod tables;
+mod transactions;
 mod transforms;
 mod users;

@@ -67,6 +67,69 @@ impl Lake {
         answered.await.unwrap_or_else(|error| Err(LakeError::internal("commit", location, error)))
     }
 
+    /// Publishes what several statements staged for one table in one commit: all of it or nothing.
+    /// More than one have to be plain appends that began at the same version; otherwise as
+    /// [`Lake::commit`], whose promises hold here too.
+    pub async fn commit_as_one(&self, mut staged: Vec<Staged>) -> Result<Committed, LakeError> {
+        if staged.len() == 1
+            && let Some(only) = staged.pop()
+        {
+            return self.commit(only, CommitInfo::default()).await;
+        }
+        let location = staged.first().map(|first| first.place.text()).unwrap_or_default();
+        let lake = self.clone();
+        let task = tokio::spawn(async move { lake.commit_appends(staged).await });
+        task.await.unwrap_or_else(|error| Err(LakeError::internal("commit", location, error)))
+    }
+
+    async fn commit_appends(&self, staged: Vec<Staged>) -> Result<Committed, LakeError> {
+        crash_point("staged");
+        let Some(place) = staged.first().map(|first| first.place.clone()) else {
+            let nothing = std::io::Error::other("nothing was staged");
+            return Err(LakeError::internal("commit", String::new(), nothing));
+        };
+        let fits = |one: &Staged| {
+            one.place.url == place.url && is_plain_append(one, &CommitInfo::default())
+        };
+        if !staged.iter().all(fits) {
+            let other = std::io::Error::other("only appends to one table are committed as one");
+            return Err(LakeError::internal("commit", place.text(), other));
+        }
+        let writers = self.writers(&place);
+        let mut answers = Vec::with_capacity(staged.len());
+        {
+            // All at once: whoever has the turn takes either all of them or none.
+            let mut waiting = writers.waiting.lock();
+            for staged in staged {
+                let (answer, answered) = oneshot::channel();
+                waiting.push(Append { staged, answer });
+                answers.push(answered);
+            }
+        }
+        {
+            let _turn = writers.turn.lock().await;
+            let group = std::mem::take(&mut *writers.waiting.lock());
+            self.commit_group(group).await;
+        }
+        let mut all: Option<Committed> = None;
+        for answered in answers {
+            let one = answered
+                .await
+                .unwrap_or_else(|error| Err(LakeError::internal("commit", place.text(), error)))?;
+            all = Some(match all {
+                None => one,
+                Some(before) => Committed {
+                    rows: before.rows + one.rows,
+                    files: before.files + one.files,
+                    bytes: before.bytes + one.bytes,
+                    ..one
+                },
+            });
+        }
+        let lost = || std::io::Error::other("no append was answered");
+        all.ok_or_else(|| LakeError::internal("commit", place.text(), lost()))
+    }
+
     async fn commit_group(&self, mut group: Vec<Append>) {
         let commit_id = Uuid::now_v7();
         let mut rebases = 0;

@@ -69,6 +69,7 @@ pub use crate::{
     optimize::{AUTOMATIC_EVERY, AUTOMATIC_FILES, Optimize, Optimized, Optimizing},
     restore::Restored,
     rows::{FILE_COLUMN, ROW_COLUMN},
+    scan::TABLE_SCAN,
     schema::{GENERATED, declared_schema, delta_schema},
     snapshot::{At, Snapshot},
     stage::{Stage, StageProgress, Staged, WriteMode},

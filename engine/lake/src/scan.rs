@@ -27,6 +27,9 @@ use deltalake_core::kernel::{EagerSnapshot, Version};
 
 use crate::{snapshot::Snapshot, statistics::LogStatistics};
 
+/// How the scan of a Delta table is called in a plan.
+pub const TABLE_SCAN: &str = "TableScan";
+
 /// delta-rs' scan, and what the log says of its columns.
 #[derive(Debug, Clone)]
 pub(crate) struct TableScan {
@@ -72,7 +75,7 @@ impl DisplayAs for TableScan {
 
 impl ExecutionPlan for TableScan {
     fn name(&self) -> &'static str {
-        "TableScan"
+        TABLE_SCAN
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {

@@ -194,6 +194,8 @@ fn needs(statement: &Statement) -> Vec<Need<'_>> {
     match statement {
         // What is read is checked where it is resolved.
         Statement::Query(_) | Statement::Set { .. } => Vec::new(),
+        // Whose statement it is, is checked once that is known.
+        Statement::CancelQuery { .. } => Vec::new(),
         // Jobs are checked by what they refresh, once that is known.
         Statement::Job(
             JobStatement::Show(_)

@@ -9,6 +9,7 @@ use dialect::{SyntaxError, SyntaxErrorKind};
 use lake::{LakeError, store_failure};
 use model::{
     code::Code,
+    id::QueryId,
     limits::Limit,
     name::{NameError, ObjectName},
 };
@@ -115,6 +116,33 @@ pub enum QueryError {
     /// The statement ran too long.
     #[error("the statement ran longer than its limit of {0:?}")]
     Timeout(Duration),
+    /// Somebody ended it.
+    #[error("the statement was cancelled by '{by}'{}", reason_text(.reason))]
+    Cancelled {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// What a transaction cannot keep together.
+    #[error("{problem}")]
+    Transaction {
+        /// What.
+        problem: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// There is no such statement, as far as the caller can know.
+    #[error("there is no statement '{0}'")]
+    NoStatement(QueryId),
+    /// A statement that can no longer be cancelled.
+    #[error("the statement '{id}' can no longer be cancelled: it is {state}")]
+    TooLate {
+        /// The statement.
+        id: QueryId,
+        /// Where it stands.
+        state: &'static str,
+    },
     /// The thread that worked on it died, or the server stops.
     #[error("{0}")]
     Task(#[from] CpuTaskError),
@@ -146,8 +174,12 @@ impl QueryError {
             | Self::Invalid(_)
             | Self::WrongKind { .. } => Code::InvalidArgument,
             Self::Denied { .. } => Code::PermissionDenied,
-            Self::TableNotFound { .. } => Code::NotFound,
-            Self::NotRefreshed(_) | Self::JobEnded(_) => Code::FailedPrecondition,
+            Self::TableNotFound { .. } | Self::NoStatement(_) => Code::NotFound,
+            Self::NotRefreshed(_)
+            | Self::JobEnded(_)
+            | Self::TooLate { .. }
+            | Self::Transaction { .. } => Code::FailedPrecondition,
+            Self::Cancelled { .. } => Code::Cancelled,
             Self::Engine(error) => engine_code(error),
             Self::View { source, .. } => match source.code() {
                 Code::InvalidArgument | Code::NotFound => Code::FailedPrecondition,
@@ -195,9 +227,23 @@ impl QueryError {
             Self::StillRunning { .. } => {
                 Some("they go on: WAIT FOR JOB again, or see SHOW JOBS".to_owned())
             }
+            Self::Transaction { hint, .. } => Some((*hint).to_owned()),
+            Self::NoStatement(_) => {
+                Some("system.queries lists the newest statements of this process".to_owned())
+            }
             Self::View { source, .. } => source.hint(),
             Self::Engine(error) => engine_hint(error),
             _ => None,
+        }
+    }
+
+    /// Whether a statement needed more memory, or more disk, than it may use.
+    pub(crate) fn is_out_of_memory(&self) -> bool {
+        match self {
+            Self::Engine(error) => is_exhausted(error),
+            Self::Lake(LakeError::Query { source, .. }) => is_exhausted(source),
+            Self::View { source, .. } => source.is_out_of_memory(),
+            _ => false,
         }
     }
 
@@ -343,6 +389,10 @@ fn without_backtrace(text: String) -> String {
             text.lines().take(first).collect::<Vec<_>>().join("\n").trim_end().to_owned()
         }
     }
+}
+
+fn reason_text(reason: &Option<String>) -> String {
+    reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default()
 }
 
 fn join_cycle(names: &[ObjectName]) -> String {

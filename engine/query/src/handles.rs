@@ -69,6 +69,7 @@ pub struct Handles<T> {
 
 struct Entry<T> {
     owner: Principal,
+    ttl: Duration,
     expires_at: Timestamp,
     value: T,
 }
@@ -87,6 +88,16 @@ impl<T> Handles<T> {
 
     /// Keeps a value for its owner. Expired values make room first.
     pub fn insert(&self, owner: &Principal, value: T) -> Result<Handle, HandleError> {
+        self.insert_for(self.ttl, owner, value)
+    }
+
+    /// As [`Handles::insert`], for a value that is dropped `ttl` after its last use.
+    pub fn insert_for(
+        &self,
+        ttl: Duration,
+        owner: &Principal,
+        value: T,
+    ) -> Result<Handle, HandleError> {
         let mut bits = [0; 16];
         getrandom::fill(&mut bits).map_err(|error| HandleError::Random(error.to_string()))?;
         let now = self.clock.now();
@@ -98,8 +109,8 @@ impl<T> Handles<T> {
             return Err(HandleError::Full(self.count_max));
         }
         let handle = Handle(bits);
-        let expires_at = now.plus(self.ttl);
-        entries.insert(handle, Entry { owner: owner.clone(), expires_at, value });
+        let expires_at = now.plus(ttl);
+        entries.insert(handle, Entry { owner: owner.clone(), ttl, expires_at, value });
         Ok(handle)
     }
 
@@ -127,11 +138,18 @@ impl<T> Handles<T> {
         let mut entries = self.entries.lock();
         match entries.get_mut(handle) {
             Some(entry) if entry.owner == *owner && entry.expires_at > now => {
-                entry.expires_at = now.plus(self.ttl);
+                entry.expires_at = now.plus(entry.ttl);
                 Ok(use_value(&mut entry.value))
             }
             _ => Err(HandleError::Unknown),
         }
+    }
+
+    /// Keeps a value for another full time; until when.
+    pub fn renew(&self, handle: &Handle, owner: &Principal) -> Result<Timestamp, HandleError> {
+        self.with(handle, owner, |_| ())?;
+        let entries = self.entries.lock();
+        entries.get(handle).map(|entry| entry.expires_at).ok_or(HandleError::Unknown)
     }
 
     /// Drops values whose time is over, so that what they hold is free again.

@@ -115,7 +115,7 @@ pub(crate) fn parameters(plan: &LogicalPlan, count: usize) -> Result<SchemaRef, 
         let id = format!("${n}");
         let known = types.get(&id).cloned().flatten();
         let data_type = known.filter(|known| !known.is_null()).unwrap_or(DataType::Utf8);
-        Field::new(id, crate::wire::wire_type(&data_type), true)
+        Field::new(id, crate::wire::parameter_type(&data_type), true)
     });
     Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
 }

@@ -1,21 +1,24 @@
 //! The only way in for a statement: prepare, plan, execute, command.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+mod execute;
+
+use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
     datatypes::{Schema, SchemaRef},
     record_batch::RecordBatch,
 };
 use datafusion::{
+    common::tree_node::TreeNode,
     execution::{SessionState, TaskContext},
     logical_expr::LogicalPlan,
-    physical_plan::{ExecutionPlan, ExecutionPlanProperties},
+    physical_plan::{ExecutionPlan, joins::HashJoinExec},
     sql::parser::{DFParser, Statement as DataFusionStatement},
 };
 use dialect::statement::{
     JobStatement, Maintain, NameParts, Query, RightsStatement, Show, Statement, TableUse,
 };
-use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
+use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
 use lake::{Changed, Stage, StageChange, Staged};
 use model::{
     id::QueryId,
@@ -34,22 +37,24 @@ use crate::{
     care::Care,
     command,
     error::QueryError,
-    log::{Kind, QueryLog, QueryRecord, QueryToken},
+    joins::{self, Joins},
+    log::{self, Kind, QueryLog, QueryToken},
     maintenance::CatalogPins,
     nearest::nearest,
     options::QueriesOptions,
     pause, plan, postgres,
-    resolve::{self, Pins, Purpose, Reads, Resolved, Wanted},
+    reins::Work,
+    resolve::{self, Purpose, Reads, Resolved, Wanted},
     session::{INCOMING_ROWS, Session},
-    stream::{Held, QueryStream},
     system, untyped, wire,
 };
 
-/// Batches that wait for a slow reader before the query pauses.
-const BATCHES_IN_FLIGHT: usize = 4;
 const CONTROL_THREADS: usize = 2;
 /// Threads for each part of a plan that may not pause.
 const SPARE_THREADS: usize = 4;
+
+/// Rows on their way.
+pub(crate) type Rows = BoxStream<'static, Result<RecordBatch, QueryError>>;
 
 /// Runs statements. Cheap to clone; clones share everything.
 #[derive(Debug, Clone)]
@@ -131,13 +136,33 @@ pub struct Planned {
     schema: SchemaRef,
     body: PlanBody,
     bounds: Bounds,
+    again: Option<Again>,
     token: QueryToken,
+}
+
+/// What a query is planned from once more, see [`joins`].
+#[derive(Debug)]
+struct Again {
+    session: Session,
+    statement: Statement,
+    parameters: Option<RecordBatch>,
 }
 
 #[derive(Debug)]
 enum PlanBody {
     Physical { plan: Arc<dyn ExecutionPlan>, task: Arc<TaskContext>, runtime: CpuRuntime },
     Rows(RecordBatch),
+}
+
+impl PlanBody {
+    fn has_hash_join(&self) -> bool {
+        match self {
+            Self::Rows(_) => false,
+            Self::Physical { plan, .. } => {
+                plan.exists(|node| Ok(node.is::<HashJoinExec>())).unwrap_or(false)
+            }
+        }
+    }
 }
 
 impl Planned {
@@ -258,49 +283,25 @@ impl Queries {
         let statement = prepared.statement.clone();
         let first_plan = prepared.first_plan.lock().take();
         let parameters = parameters.cloned();
-        let planned = self
-            .on_control(async move {
-                inner.plan(&session, &statement, first_plan, parameters.as_ref()).await
-            })
-            .await;
+        let again = Again {
+            session: session.clone(),
+            statement: statement.clone(),
+            parameters: parameters.clone(),
+        };
+        let planning =
+            async move { inner.plan(&session, &statement, first_plan, parameters.as_ref()).await };
+        let planning = self.on_control(planning.boxed());
+        let planned = token.reins().unless_ended(planning).await;
         match planned {
-            Ok((schema, body, bounds)) => Ok(Planned { schema, body, bounds, token }),
+            Ok((schema, body, bounds)) => {
+                let again = Some(again).filter(|_| body.has_hash_join());
+                Ok(Planned { schema, body, bounds, again, token })
+            }
             Err(error) => {
                 token.failed(&error);
                 Err(error)
             }
         }
-    }
-
-    /// Waits for its turn and starts a planned query. Rows come as fast as they are taken;
-    /// dropping the stream cancels the query.
-    pub async fn execute(&self, planned: Planned) -> Result<QueryStream, QueryError> {
-        let Planned { schema, body, bounds, token } = planned;
-        let guard = self.inner.options.shutdown.guard(format!("query {}", token.id()));
-        let (plan, task, runtime) = match body {
-            PlanBody::Rows(batch) => {
-                let rows = stream::iter([Ok(batch)]).boxed();
-                let held = Held { _permit: None, _guard: guard };
-                return Ok(QueryStream::new(schema, rows, token, bounds.counter(), held));
-            }
-            PlanBody::Physical { plan, task, runtime } => (plan, task, runtime),
-        };
-        let permit = match self.inner.admission.admit(&bounds).await {
-            Ok(permit) => permit,
-            Err(error) => {
-                token.failed(&error);
-                return Err(error);
-            }
-        };
-        let rows = match self.start(runtime, plan, task, Arc::clone(&schema)).await {
-            Ok(rows) => self.inner.limit_time(rows, &bounds),
-            Err(error) => {
-                token.failed(&error);
-                return Err(error);
-            }
-        };
-        let held = Held { _permit: Some(permit), _guard: guard };
-        Ok(QueryStream::new(schema, rows, token, bounds.counter(), held))
     }
 
     /// Runs a statement that is not a query; it takes effect exactly once, or not at all when this
@@ -319,11 +320,26 @@ impl Queries {
         let statement = prepared.statement.clone();
         let parameters = parameters.cloned();
         let turn = takes_a_turn(&statement);
+        let again = reads_several(&statement).then(|| statement.clone());
         let work = async move {
             authorize::check(&queries.inner, &caller, &statement).await?;
-            command::run(&queries, &caller, statement, parameters.as_ref()).await
+            let first =
+                command::run_in_transaction(&queries, &caller, statement, parameters.as_ref())
+                    .await;
+            match (first, again) {
+                (Err(error), Some(again)) if joins::may_fit_when_sorted(&error) => {
+                    tracing::info!("a join does not fit into memory: joins are sorted now");
+                    let caller = caller.with_joins(Joins::Sorted);
+                    let second =
+                        command::run_in_transaction(&queries, &caller, again, parameters.as_ref())
+                            .await;
+                    // The first error says more about the statement than about the second try.
+                    second.map_err(|_| error)
+                }
+                (first, _) => first,
+            }
         };
-        self.effect(session, &prepared.sql, turn, work).await
+        self.effect(session, &prepared.sql, turn, work.boxed()).await
     }
 
     /// Runs what takes effect, under its text in the log of statements; what computes much
@@ -333,18 +349,19 @@ impl Queries {
         session: &Session,
         sql: &str,
         turn: bool,
-        work: impl Future<Output = Result<CommandResult, QueryError>> + Send + 'static,
+        work: BoxFuture<'static, Result<CommandResult, QueryError>>,
     ) -> Result<CommandResult, QueryError> {
-        // Kept small: these futures lie in those of callers.
-        let work = work.boxed();
         let token = self.inner.log.open(session, Kind::Command, sql);
         let _guard = self.inner.options.shutdown.guard(format!("statement {}", token.id()));
-        let result = if turn {
-            self.in_turn(session, &token, work).await
-        } else {
-            token.started();
-            self.on_control(work).await
+        let work = async {
+            if turn {
+                self.in_turn(session, &token, work).await
+            } else {
+                token.started();
+                self.on_control(token.scope(work)).await
+            }
         };
+        let result = token.reins().unless_ended(work).await;
         match &result {
             Ok(answer) => {
                 token.add_rows(usize::try_from(answer.rows_affected).unwrap_or(0));
@@ -365,50 +382,23 @@ impl Queries {
         let bounds = Bounds::of(&rights);
         let _permit = self.inner.admission.admit(&bounds).await?;
         token.started();
-        let Some((limit, late)) = self.inner.run_time(&bounds) else {
-            return self.on_control(work).await;
-        };
-        tokio::select! {
-            result = self.on_control(work) => result,
-            () = self.inner.options.clock.sleep(limit) => Err(late),
-        }
+        let _time = self.inner.limit_time(token, &bounds);
+        self.on_control(token.scope(work)).await
     }
 
-    /// The newest statements, newest first.
+    /// Bytes of the longest text that is read.
     #[must_use]
-    pub fn recent(&self) -> Vec<QueryRecord> {
-        self.inner.log.records()
-    }
-
-    async fn start(
-        &self,
-        runtime: CpuRuntime,
-        plan: Arc<dyn ExecutionPlan>,
-        task: Arc<TaskContext>,
-        schema: SchemaRef,
-    ) -> Result<stream::BoxStream<'static, Result<RecordBatch, QueryError>>, QueryError> {
-        let cpu = runtime.clone();
-        let starting = runtime.spawn(async move {
-            // A plan with an order has one partition; the others may arrive in any order.
-            let partitions = plan.output_partitioning().partition_count();
-            let streams = (0..partitions)
-                .map(|n| {
-                    let schema = Arc::clone(&schema);
-                    let rows = plan.execute(n, Arc::clone(&task))?;
-                    Ok(rows.map_err(QueryError::from).and_then(move |batch| {
-                        let sent = wire::to_wire(&batch, &schema).map_err(QueryError::from);
-                        std::future::ready(sent)
-                    }))
-                })
-                .collect::<Result<Vec<_>, QueryError>>()?;
-            Ok(cpu.merge(streams, BATCHES_IN_FLIGHT).boxed())
-        });
-        starting.await?
+    pub fn sql_length_max(&self) -> usize {
+        self.inner.options.limits.sql_length_max
     }
 
     /// Stages a plan's rows where plans run.
     pub(crate) async fn stage(&self, stage: Stage) -> Result<Staged, QueryError> {
         let lake = Arc::clone(&self.inner.options.lake);
+        log::watch(|| Work {
+            plan: Arc::clone(&stage.plan),
+            staged: Some(Arc::clone(&stage.progress)),
+        });
         let runtime = self.runtime(&stage.plan).clone();
         let staging = runtime.spawn(async move { lake.stage(stage).await });
         Ok(staging.await??)
@@ -420,6 +410,10 @@ impl Queries {
         change: StageChange,
     ) -> Result<(Option<Staged>, Changed), QueryError> {
         let lake = Arc::clone(&self.inner.options.lake);
+        log::watch(|| Work {
+            plan: Arc::clone(&change.plan),
+            staged: Some(Arc::clone(&change.progress)),
+        });
         let runtime = self.runtime(&change.plan).clone();
         let staging = runtime.spawn(async move { lake.stage_change(change).await });
         Ok(staging.await??)
@@ -457,22 +451,30 @@ impl Inner {
         state
     }
 
-    /// The tables of a statement that a client sent.
+    /// The tables of a statement that a client sent, at the versions that its transaction has seen.
     pub(crate) async fn resolve(
         &self,
         session: &Session,
         reads: Reads<'_>,
         purpose: Purpose,
-        pins: &Pins,
     ) -> Result<Resolved, QueryError> {
         let rights = self.rights(session.principal()).await?;
-        let wanted = Wanted { rights, default_schema: session.schema(), purpose, pins };
         let others = match session.postgres() {
             Some(_) => postgres::others(reads.tables),
             None => reads.tables.to_vec(),
         };
         let others = Reads { tables: &others, files: reads.files };
-        let mut resolved = resolve::resolve(self, others, &wanted).await?;
+        let mut resolved = loop {
+            let seen = session.transaction().map(|transaction| transaction.pins()).transpose()?;
+            let (rights, pins) = (Arc::clone(&rights), seen.unwrap_or_default());
+            let (default_schema, joins) = (session.schema(), session.joins());
+            let wanted = Wanted { rights, default_schema, purpose, joins, pins: &pins };
+            let resolved = resolve::resolve(self, others, &wanted).await?;
+            match session.transaction() {
+                Some(transaction) if !transaction.sees(&resolved)? => {}
+                _ => break resolved,
+            }
+        };
         if let Some(client) = session.postgres() {
             postgres::add(self, session, client, reads, &mut resolved).await?;
         }
@@ -674,38 +676,6 @@ impl Inner {
             _ => Ok(None),
         }
     }
-
-    /// How long a statement may run, and what is said when it runs longer.
-    fn run_time(&self, bounds: &Bounds) -> Option<(Duration, QueryError)> {
-        let server = self.options.limits.statement_timeout;
-        let of_server = (!server.is_zero()).then_some((server, QueryError::Timeout(server)));
-        let of_role = bounds.run_time().map(|(limit, bound)| (limit, bound.exceeded()));
-        [of_server, of_role].into_iter().flatten().min_by_key(|(limit, _)| *limit)
-    }
-
-    fn limit_time(
-        &self,
-        rows: stream::BoxStream<'static, Result<RecordBatch, QueryError>>,
-        bounds: &Bounds,
-    ) -> stream::BoxStream<'static, Result<RecordBatch, QueryError>> {
-        let Some((limit, late)) = self.run_time(bounds) else { return rows };
-        let sleep = self.options.clock.sleep(limit);
-        let error = stream::once(async move {
-            sleep.await;
-            Err(late)
-        });
-        // Whichever ends first ends both: the error when the time is over, the rows when they end.
-        let rows = rows.map(Some).chain(stream::iter([None]));
-        stream::select(rows, error.map(Some))
-            .scan(false, |ended, item| {
-                if *ended {
-                    return std::future::ready(None);
-                }
-                *ended = matches!(item, Some(Err(_)) | None);
-                std::future::ready(item)
-            })
-            .boxed()
-    }
 }
 
 /// A statement's query with its plan, parameters still open.
@@ -728,7 +698,7 @@ pub(crate) async fn check_query(
         Some(Explain { analyze: false, .. }) => Purpose::Describe,
         _ => Purpose::Read,
     };
-    let resolved = inner.resolve(session, query.into(), purpose, &Pins::new()).await?;
+    let resolved = inner.resolve(session, query.into(), purpose).await?;
     if explain.is_some() {
         may_explain(inner, session, &resolved).await?;
     }
@@ -802,6 +772,19 @@ fn validated(statement: &Statement) -> Option<&NameParts> {
     match statement {
         Statement::Maintain(Maintain::Validate { target }) => Some(target),
         _ => None,
+    }
+}
+
+/// Whether a statement that takes effect may join: what fails for want of memory had no effect, and
+/// may fit when it is planned otherwise.
+fn reads_several(statement: &Statement) -> bool {
+    let several = |query: &Query| query.tables.len() + query.files.len() > 1;
+    match statement {
+        Statement::Change(change) => several(&change.rows),
+        Statement::Insert(insert) => several(&insert.source),
+        Statement::CreateTable(create) => create.query.as_ref().is_some_and(several),
+        Statement::Copy(copy) => several(&copy.source),
+        _ => false,
     }
 }
 

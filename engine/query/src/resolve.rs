@@ -31,8 +31,8 @@ use model::{
 };
 
 use crate::{
-    barrier, bounds::Bounds, caller, error::QueryError, queries::Inner, session::Session, system,
-    wire::wire_type,
+    barrier, bounds::Bounds, caller, error::QueryError, joins::Joins, queries::Inner,
+    session::Session, system, wire::wire_type,
 };
 pub(crate) use find::target_name;
 use find::{ObjectUse, Scope, Source, StoredKind, StoredQuery};
@@ -59,6 +59,7 @@ pub(crate) struct Wanted<'a> {
     /// Schema of names that say none.
     pub(crate) default_schema: &'a str,
     pub(crate) purpose: Purpose,
+    pub(crate) joins: Joins,
     pub(crate) pins: &'a Pins,
 }
 
@@ -72,6 +73,8 @@ pub(crate) struct Resolved {
     pub(crate) files: Vec<FilesUse>,
     /// A table of whose rows or columns the caller, or the owner of a view, sees a part only.
     pub(crate) guarded: Option<ObjectName>,
+    /// The Delta tables of which the newest version is read, and that version.
+    pub(crate) newest: Vec<(PinnedInput, Arc<Snapshot>)>,
     /// What the caller may use.
     pub(crate) bounds: Bounds,
     uses: HashSet<ObjectUse>,
@@ -139,6 +142,18 @@ pub(crate) async fn resolve(
             }
         }
     }
+    let newest = opened.iter().filter(|(object_use, _)| object_use.at.is_none());
+    let newest = newest.filter_map(|(object_use, table)| {
+        let snapshot = table.snapshot()?;
+        let pin = PinnedInput {
+            object: found.objects.get(&object_use.name)?.id,
+            name: object_use.name.clone(),
+            delta_table_id: snapshot.table_id().to_owned(),
+            version: snapshot.version(),
+        };
+        Some((pin, Arc::clone(snapshot)))
+    });
+    let newest = newest.collect();
     let mut stored: HashMap<usize, Arc<dyn TableProvider>> = HashMap::new();
     let mut statement = None;
     for number in found.inner_first()? {
@@ -169,7 +184,8 @@ pub(crate) async fn resolve(
     let guarded = found.guarded().cloned();
     let files = found.scopes.into_iter().flat_map(|scope| scope.files).collect();
     let bounds = Bounds::of(&wanted.rights);
-    Ok(Resolved { state, snapshots, files, guarded, bounds, uses: found.uses, catalog })
+    let uses = found.uses;
+    Ok(Resolved { state, snapshots, files, guarded, newest, bounds, uses, catalog })
 }
 
 /// The planner's session for one scope, with everything in it that is no table of the catalog.
@@ -179,6 +195,7 @@ async fn scope_state(
     wanted: &Wanted<'_>,
 ) -> Result<(SessionState, OneQueryCatalog), QueryError> {
     let mut state = queries.state(wanted.default_schema);
+    wanted.joins.apply(&mut state);
     if scope.query.is_none()
         && let Some(env) = Bounds::of(&wanted.rights).runtime_env(state.runtime_env())
     {
@@ -237,7 +254,8 @@ pub(crate) async fn check_policy(
     let Some(shown) = guard::of(object, &reader, None)? else { return Ok(()) };
     let rights = queries.rights_of(&object.owner).await?;
     let (default_schema, pins) = (session.schema(), Pins::new());
-    let wanted = Wanted { rights, default_schema, purpose: Purpose::Describe, pins: &pins };
+    let purpose = Purpose::Describe;
+    let wanted = Wanted { rights, default_schema, purpose, joins: Joins::default(), pins: &pins };
     let resolved = resolve(queries, (&shown.query).into(), &wanted).await?;
     let plan = crate::plan::logical(&resolved.state, &shown.query).await?;
     let owner = queries.rights_of(&object.owner).await?;

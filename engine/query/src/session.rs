@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use model::{name::DEFAULT_SCHEMA, principal::Principal};
+use model::{id::QueryId, name::DEFAULT_SCHEMA, principal::Principal};
 
-use crate::{ingest::Incoming, postgres::PostgresClient};
+use crate::{ingest::Incoming, joins::Joins, postgres::PostgresClient, transaction::Transaction};
 
 /// The relation that a statement reads rows from which come with it.
 pub(crate) const INCOMING_ROWS: &str = "incoming_rows";
@@ -15,9 +15,12 @@ pub struct Session {
     principal: Principal,
     schema: String,
     client: Option<Arc<str>>,
+    joins: Joins,
     source_file: Option<String>,
     deferred_refresh: bool,
     rows: Option<Incoming>,
+    query_id: Option<QueryId>,
+    transaction: Option<Arc<Transaction>>,
     postgres: Option<Arc<PostgresClient>>,
 }
 
@@ -29,9 +32,12 @@ impl Session {
             principal,
             schema: DEFAULT_SCHEMA.to_owned(),
             client: None,
+            joins: Joins::default(),
             source_file: None,
             deferred_refresh: false,
             rows: None,
+            query_id: None,
+            transaction: None,
             postgres: None,
         }
     }
@@ -72,6 +78,30 @@ impl Session {
         self
     }
 
+    /// The one statement of this session has this id in `system.queries`.
+    #[must_use]
+    pub fn with_query_id(mut self, id: QueryId) -> Self {
+        self.query_id = Some(id);
+        self
+    }
+
+    /// The statements of this session belong to a transaction of its principal.
+    #[must_use]
+    pub fn with_transaction(mut self, transaction: Arc<Transaction>) -> Self {
+        self.transaction = Some(transaction);
+        self
+    }
+
+    /// The transaction that the statements belong to.
+    pub(crate) fn transaction(&self) -> Option<&Arc<Transaction>> {
+        self.transaction.as_ref()
+    }
+
+    /// The id of the next statement.
+    pub(crate) fn query_id(&self) -> QueryId {
+        self.query_id.unwrap_or_else(QueryId::generate)
+    }
+
     /// Who asks.
     #[must_use]
     pub fn principal(&self) -> &Principal {
@@ -82,6 +112,16 @@ impl Session {
     #[must_use]
     pub fn schema(&self) -> &str {
         &self.schema
+    }
+
+    /// How the joins of the statements are planned.
+    pub(crate) fn with_joins(mut self, joins: Joins) -> Self {
+        self.joins = joins;
+        self
+    }
+
+    pub(crate) fn joins(&self) -> Joins {
+        self.joins
     }
 
     pub(crate) fn client(&self) -> Option<&Arc<str>> {

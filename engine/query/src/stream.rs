@@ -2,22 +2,38 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
-use futures::{Stream, StreamExt, stream::BoxStream};
-use rt::shutdown::ShutdownGuard;
+use futures::{Stream, StreamExt, stream::BoxStream, task::AtomicWaker};
+use model::id::QueryId;
+use parking_lot::Mutex;
+use rt::{cpu::CpuTask, shutdown::ShutdownGuard};
 
 use crate::{admit::Permit, bounds::Counter, error::QueryError, log::QueryToken};
 
-/// The rows of a running query. Dropping it cancels the query and frees what it holds.
+/// The rows of a running query. Dropping it cancels the query and frees what it holds; so does
+/// whoever ends the query, also while nobody asks for rows.
 pub struct QueryStream {
     schema: SchemaRef,
-    rows: BoxStream<'static, Result<RecordBatch, QueryError>>,
+    source: Arc<Source>,
     token: QueryToken,
     counter: Counter,
-    held: Option<Held>,
+    over: bool,
+}
+
+/// What runs, until it ends or is ended.
+struct Source {
+    running: Mutex<Option<Running>>,
+    /// Who waits for rows.
+    reader: AtomicWaker,
+}
+
+struct Running {
+    rows: BoxStream<'static, Result<RecordBatch, QueryError>>,
+    _held: Held,
 }
 
 /// What a running query holds until its last row.
@@ -25,6 +41,8 @@ pub struct QueryStream {
 pub(crate) struct Held {
     pub(crate) _permit: Option<Permit>,
     pub(crate) _guard: ShutdownGuard,
+    /// Ends the query when its time is over.
+    pub(crate) _time: Option<CpuTask<()>>,
 }
 
 impl std::fmt::Debug for QueryStream {
@@ -42,7 +60,22 @@ impl QueryStream {
         held: Held,
     ) -> Self {
         token.started();
-        Self { schema, rows, token, counter, held: Some(held) }
+        let running = Mutex::new(Some(Running { rows, _held: held }));
+        let source = Arc::new(Source { running, reader: AtomicWaker::new() });
+        token.reins().when_ended({
+            let source = Arc::clone(&source);
+            move || {
+                drop(source.take());
+                source.reader.wake();
+            }
+        });
+        Self { schema, source, token, counter, over: false }
+    }
+
+    /// Its id in `system.queries`.
+    #[must_use]
+    pub fn query_id(&self) -> QueryId {
+        self.token.id()
     }
 
     /// The schema of every batch: the one that was advertised when the query was planned.
@@ -56,10 +89,17 @@ impl Stream for QueryStream {
     type Item = Result<RecordBatch, QueryError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.held.is_none() {
+        if self.over {
             return Poll::Ready(None);
         }
-        let mut item = std::task::ready!(self.rows.poll_next_unpin(cx));
+        self.source.reader.register(cx.waker());
+        let mut item = match &mut *self.source.running.lock() {
+            Some(running) => std::task::ready!(running.rows.poll_next_unpin(cx)),
+            None => match self.token.reins().goes_on() {
+                Ok(()) => None,
+                Err(ended) => Some(Err(ended)),
+            },
+        };
         if let Some(Ok(batch)) = &item
             && let Err(error) = self.counter.count(batch)
         {
@@ -69,13 +109,32 @@ impl Stream for QueryStream {
             Some(Ok(batch)) => self.token.add_rows(batch.num_rows()),
             Some(Err(error)) => {
                 self.token.failed(error);
-                self.held = None;
+                self.end();
             }
             None => {
                 self.token.succeeded();
-                self.held = None;
+                self.end();
             }
         }
         Poll::Ready(item)
+    }
+}
+
+impl QueryStream {
+    fn end(&mut self) {
+        self.over = true;
+        drop(self.source.take());
+    }
+}
+
+impl Source {
+    fn take(&self) -> Option<Running> {
+        self.running.lock().take()
+    }
+}
+
+impl Drop for QueryStream {
+    fn drop(&mut self) {
+        self.end();
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     answer::{Answer, count},
     authorize,
     error::QueryError,
+    log::QueryRecord,
     queries::Inner,
 };
 
@@ -169,6 +170,11 @@ async fn run_inputs(queries: &Inner, rights: &Rights) -> Result<RecordBatch, Que
 fn statements(queries: &Inner, rights: &Rights) -> RecordBatch {
     let mut records = queries.log.records();
     records.retain(|record| rights.is_admin() || record.principal == rights.name());
+    statement_rows(&records)
+}
+
+/// Rows of statements, in the columns of `system.queries`.
+pub(crate) fn statement_rows(records: &[QueryRecord]) -> RecordBatch {
     Answer::new()
         .text("query_id", records.iter().map(|record| record.id.to_string()))
         .text("principal", records.iter().map(|record| record.principal.as_str()))
@@ -178,6 +184,14 @@ fn statements(queries: &Inner, rights: &Rights) -> RecordBatch {
         .time("started_at", records.iter().map(|record| record.started_at))
         .time("finished_at", records.iter().map(|record| record.finished_at))
         .number("rows", records.iter().map(|record| count(record.rows)))
+        .number("rows_read", records.iter().map(|record| count(record.progress.rows_read)))
+        .number(
+            "rows_expected",
+            records.iter().map(|record| record.progress.rows_expected.map(count)),
+        )
+        .number("bytes_read", records.iter().map(|record| count(record.progress.bytes_read)))
+        .number("rows_written", records.iter().map(|record| count(record.progress.rows_written)))
+        .number("bytes_written", records.iter().map(|record| count(record.progress.bytes_written)))
         .maybe_text("error", records.iter().map(|record| record.error.as_deref()))
         .finish()
 }

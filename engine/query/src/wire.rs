@@ -17,7 +17,8 @@ use arrow::{
 /// The type under which values of `data_type` travel.
 ///
 /// Views become their plain types, dictionaries and run-end encodings their values, large and view
-/// lists plain lists, small decimals 128 bits, nanoseconds of timestamps microseconds, cut off;
+/// lists plain lists, small decimals 128 bits, unsigned integers of up to 32 bits the next larger
+/// signed ones, nanoseconds of timestamps microseconds, cut off;
 /// everything else stays. Nested types are treated
 /// alike.
 #[must_use]
@@ -27,6 +28,10 @@ pub fn wire_type(data_type: &DataType) -> DataType {
         T::Utf8View | T::LargeUtf8 => T::Utf8,
         T::BinaryView | T::LargeBinary => T::Binary,
         T::Dictionary(_, values) => wire_type(values),
+        // As they are stored; JDBC takes them for signed ones.
+        T::UInt8 => T::Int16,
+        T::UInt16 => T::Int32,
+        T::UInt32 => T::Int64,
         // Tables have no finer times, and many clients cannot read them.
         T::Timestamp(TimeUnit::Nanosecond, zone) => {
             T::Timestamp(TimeUnit::Microsecond, zone.clone())
@@ -42,6 +47,17 @@ pub fn wire_type(data_type: &DataType) -> DataType {
         T::Struct(fields) => T::Struct(fields.iter().map(wire_item).collect()),
         T::Map(entries, sorted) => T::Map(wire_item(entries), *sorted),
         other => other.clone(),
+    }
+}
+
+/// The type that a client is told of a parameter: as [`wire_type`], but for timestamps, which are in
+/// milliseconds, since the JDBC driver writes those, whatever unit it is told. Whoever binds another
+/// unit is understood.
+#[must_use]
+pub fn parameter_type(data_type: &DataType) -> DataType {
+    match wire_type(data_type) {
+        DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Millisecond, zone),
+        other => other,
     }
 }
 

@@ -141,13 +141,13 @@ pub(super) const KEYS: [Key; 15] = [
         path: "server.handle_ttl",
         kind: Kind::Duration,
         default: |_| Some("1h".into()),
-        doc: "Age at which an unused prepared statement or result is forgotten.",
+        doc: "Age at which an unused prepared statement, result or transaction is forgotten.",
     },
     Key {
         path: "server.handles_max",
         kind: Kind::Count(1),
         default: |_| Some(10_000.into()),
-        doc: "Prepared statements and results that are kept in all.",
+        doc: "Prepared statements, results and transactions that are kept, of each.",
     },
     Key {
         path: "server.token_ttl",

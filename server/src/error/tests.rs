@@ -50,6 +50,28 @@ fn long_texts_are_cut_between_characters() {
 }
 
 #[test]
+fn a_long_text_and_its_details_fit_into_what_proxies_let_through() {
+    let status = invalid("ä".repeat(3 * TEXT_MAX));
+    let mut headers = http::HeaderMap::new();
+    status.add_header(&mut headers).unwrap();
+    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    assert!(size < 8 << 10, "{size} bytes");
+}
+
+#[test]
+fn sqlstate_and_position_are_headers() {
+    let error = QueryError::from(dialect::parse("SELECT\n  FROM WHERE").unwrap_err());
+    let status = status(&error);
+    let header = |name| status.metadata().get(name).unwrap().to_str().unwrap().to_owned();
+    assert_eq!(header("sqlstate"), "42601");
+    let (line, column) = error.position().unwrap();
+    assert_eq!((header("sql-line"), header("sql-column")), (line.to_string(), column.to_string()));
+    let other = compose(Code::NotFound, "no".to_owned(), None, &error);
+    assert_eq!(other.metadata().get("sqlstate").unwrap(), "42704");
+    assert!(other.metadata().get("sql-line").is_none());
+}
+
+#[test]
 fn an_unknown_handle_says_what_to_do() {
     let status = handle_status(&HandleError::Unknown);
     assert_eq!(status.code(), tonic::Code::NotFound);

@@ -16,8 +16,8 @@ use query::{
 };
 use tonic::Status;
 
-use super::{FlightSql, statement::refuse_transaction};
-use crate::error::{invalid, status};
+use super::FlightSql;
+use crate::error::{invalid, status, unimplemented};
 
 impl FlightSql {
     /// DoPut of rows; how many were written. The next message is read when the rows of the last one
@@ -31,10 +31,10 @@ impl FlightSql {
     where
         S: Stream<Item = Result<FlightData, Status>> + Send + 'static,
     {
-        refuse_transaction(command.transaction_id.as_ref())?;
+        let session = &self.within(session, command.transaction_id.as_ref())?;
         let (if_missing, if_exists) = modes(command.table_definition_options.as_ref())?;
         if command.temporary {
-            return Err(Status::unimplemented(
+            return Err(unimplemented(
                 "temporary tables are not supported in this version\n\
                  hint: ingest into a table of its own, and DROP TABLE … PURGE it",
             ));

@@ -89,7 +89,11 @@ impl FlightSql {
             | Command::CommandGetCrossReference(_) => {
                 Ok(RecordBatch::new_empty(Arc::clone(&FOREIGN_KEYS)))
             }
-            Command::CommandGetSqlInfo(command) => {
+            Command::CommandGetSqlInfo(mut command) => {
+                // Older JDBC drivers ask for all, and fail on those that came after them.
+                if command.info.is_empty() {
+                    command.info.clone_from(&self.inner.sql_info_of_old);
+                }
                 command.into_builder(&self.inner.sql_info).build()
             }
             Command::CommandGetXdbcTypeInfo(command) => {
@@ -137,6 +141,8 @@ fn described_columns(schema: &str, table: &str, columns: &Schema) -> Schema {
     let columns = columns.fields().iter().map(|field| {
         let mut facts = HashMap::from([
             ("CATALOG_NAME", CATALOG.to_owned()),
+            // As FlightSql.proto has it, and as the drivers read it.
+            ("DB_SCHEMA_NAME", schema.to_owned()),
             ("SCHEMA_NAME", schema.to_owned()),
             ("TABLE_NAME", table.to_owned()),
             ("TYPE_NAME", type_info::sql_type(field.data_type())),

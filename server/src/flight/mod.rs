@@ -7,19 +7,24 @@
 //! A query is planned once, at GetFlightInfo, and waits under a handle that can be fetched once by
 //! the one who asked. Anything else takes effect at GetFlightInfo or DoPut, whichever the driver
 //! sends, exactly once; what it answers waits under a handle like rows do. Preparing has no effect.
+//! A transaction is a handle too; a session is a cookie.
 
 mod body;
+mod cancel;
 mod handshake;
 mod ingest;
 mod message;
 mod metadata;
 mod parameters;
+mod poll;
 mod prepared;
 mod service;
+mod session;
 mod sql_info;
 mod statement;
 mod stream;
 mod ticket;
+mod transaction;
 mod type_info;
 mod whole;
 
@@ -34,7 +39,7 @@ use arrow_flight::{
     sql::metadata::XdbcTypeInfoData,
 };
 use model::principal::Principal;
-use query::{handles::Handles, queries::Queries, session::Session};
+use query::{handles::Handles, queries::Queries, session::Session, transaction::Transaction};
 use rt::clock::Clock;
 use tonic::{Extensions, Status, metadata::MetadataMap};
 
@@ -44,6 +49,7 @@ use crate::{
 };
 pub use body::send_rows;
 use prepared::PreparedStatement;
+use sql_info::Facts;
 use statement::Waiting;
 pub use whole::whole_rows;
 
@@ -58,9 +64,9 @@ pub struct FlightOptions {
     pub auth: Arc<Authenticator>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// How long a result or a prepared statement waits for its client.
+    /// How long a result, a prepared statement or a transaction waits for its client.
     pub handle_ttl: Duration,
-    /// How many results, and how many prepared statements, wait at once.
+    /// How many results, prepared statements and transactions wait at once, of each.
     pub handles_max: usize,
     /// Bytes of one gRPC message, in either direction.
     pub message_size_max: usize,
@@ -85,13 +91,18 @@ impl fmt::Debug for FlightOptions {
 pub fn service(options: FlightOptions) -> Result<FlightServiceServer<FlightSql>, Status> {
     let FlightOptions { queries, auth, clock, handle_ttl, handles_max, message_size_max, version } =
         options;
+    let facts = Facts { version: &version, sql_length_max: queries.sql_length_max(), handle_ttl };
+    let sql_info = sql_info::sql_info(&facts).map_err(|e| internal("describe the server", &e))?;
     let inner = Arc::new(Inner {
         queries,
         auth,
         waiting: Handles::new(handles_max, handle_ttl, Arc::clone(&clock)),
         prepared: Handles::new(handles_max, handle_ttl, Arc::clone(&clock)),
+        transactions: Handles::new(handles_max, handle_ttl, Arc::clone(&clock)),
         message_size_max,
-        sql_info: sql_info::sql_info(&version).map_err(|e| internal("describe the server", &e))?,
+        sql_info_of_old: sql_info::unless_asked(&sql_info)
+            .map_err(|e| internal("describe the server", &e))?,
+        sql_info,
         type_info: type_info::type_info().map_err(|e| internal("describe the types", &e))?,
     });
     tokio::spawn(sweep(Arc::downgrade(&inner), clock));
@@ -117,8 +128,11 @@ struct Inner {
     auth: Arc<Authenticator>,
     waiting: Handles<Waiting>,
     prepared: Handles<Arc<PreparedStatement>>,
+    transactions: Handles<Arc<Transaction>>,
     message_size_max: usize,
     sql_info: SqlInfoData,
+    /// The numbers of it that are answered to who asks for none.
+    sql_info_of_old: Vec<u32>,
     type_info: XdbcTypeInfoData,
 }
 
@@ -141,7 +155,11 @@ impl FlightSql {
     ) -> Result<Session, Status> {
         let client = Peer::of(connection).client("flight");
         let session = Session::new(self.principal(headers, connection).await?);
-        Ok(session.with_client(Some(client.into())))
+        let session = session.with_client(Some(client.into()));
+        Ok(match session::schema(headers)?.or_else(|| session::asked(headers)) {
+            Some(schema) => session.with_schema(schema),
+            None => session,
+        })
     }
 }
 
@@ -151,6 +169,7 @@ async fn sweep(inner: Weak<Inner>, clock: Arc<dyn Clock>) {
         let Some(inner) = inner.upgrade() else { return };
         inner.waiting.sweep();
         inner.prepared.sweep();
+        inner.transactions.sweep();
     }
 }
 

@@ -10,20 +10,18 @@ use arrow_flight::{
 use bytes::Bytes;
 use model::principal::Principal;
 use parking_lot::Mutex;
-use query::{queries::Prepared, session::Session};
+use query::{handles::Handle, queries::Prepared, session::Session};
 use tonic::Status;
 
-use super::{
-    FlightSql,
-    statement::{refuse_transaction, schema_bytes},
-    ticket,
-};
+use super::{FlightSql, statement::schema_bytes, ticket};
 use crate::error::{handle_status, status};
 
 /// A statement that a client prepared, with the parameters that it bound last.
 pub(super) struct PreparedStatement {
-    prepared: Prepared,
+    prepared: Arc<Prepared>,
     bound: Mutex<Option<RecordBatch>>,
+    /// The transaction that it was prepared in, and is run in.
+    transaction: Option<Handle>,
 }
 
 impl FlightSql {
@@ -34,12 +32,14 @@ impl FlightSql {
         session: &Session,
         request: &ActionCreatePreparedStatementRequest,
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
-        refuse_transaction(request.transaction_id.as_ref())?;
+        let transaction = self.transaction(request.transaction_id.as_ref())?;
+        let session = &self.within(session, request.transaction_id.as_ref())?;
         let prepared = self.inner.queries.prepare(session, &request.query).await;
-        let prepared = prepared.map_err(|error| status(&error))?;
+        let prepared = Arc::new(prepared.map_err(|error| status(&error))?);
         let dataset_schema = schema_bytes(&prepared.schema())?;
         let parameter_schema = schema_bytes(&prepared.parameters())?;
-        let statement = Arc::new(PreparedStatement { prepared, bound: Mutex::new(None) });
+        let statement =
+            Arc::new(PreparedStatement { prepared, bound: Mutex::new(None), transaction });
         let handle = self.inner.prepared.insert(session.principal(), statement);
         let handle = handle.map_err(|error| handle_status(&error))?;
         Ok(ActionCreatePreparedStatementResult {
@@ -75,9 +75,23 @@ impl FlightSql {
         handle: &[u8],
         descriptor: FlightDescriptor,
     ) -> Result<FlightInfo, Status> {
+        let (session, prepared, bound) = self.prepared_run(session, handle)?;
+        self.start(&session, &prepared, bound.as_ref(), descriptor).await
+    }
+
+    /// What one run of a prepared statement needs: its session, the statement, what was bound last.
+    pub(super) fn prepared_run(
+        &self,
+        session: &Session,
+        handle: &[u8],
+    ) -> Result<(Session, Arc<Prepared>, Option<RecordBatch>), Status> {
         let statement = self.prepared(session.principal(), handle)?;
+        let session = match &statement.transaction {
+            None => session.clone(),
+            Some(transaction) => self.within_transaction(session, transaction)?,
+        };
         let bound = statement.bound.lock().clone();
-        self.start(session, &statement.prepared, bound.as_ref(), descriptor).await
+        Ok((session, Arc::clone(&statement.prepared), bound))
     }
 
     /// GetSchema of a prepared statement: no columns for what is not a query. No effect.
@@ -97,9 +111,8 @@ impl FlightSql {
         handle: &[u8],
         parameters: Option<RecordBatch>,
     ) -> Result<i64, Status> {
-        let statement = self.prepared(session.principal(), handle)?;
-        let parameters = parameters.or_else(|| statement.bound.lock().clone());
-        self.update(session, &statement.prepared, parameters.as_ref()).await
+        let (session, prepared, bound) = self.prepared_run(session, handle)?;
+        self.update(&session, &prepared, parameters.or(bound).as_ref()).await
     }
 
     fn prepared(&self, owner: &Principal, handle: &[u8]) -> Result<Arc<PreparedStatement>, Status> {

@@ -10,19 +10,53 @@ use arrow_flight::{
     SchemaResult, Ticket,
     flight_service_server::FlightService,
     sql::{
-        ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest, Command,
-        DoPutPreparedStatementResult, DoPutUpdateResult, ProstMessageExt,
+        ActionBeginTransactionRequest, ActionCancelQueryRequest,
+        ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest,
+        ActionEndTransactionRequest, Command, DoPutPreparedStatementResult, DoPutUpdateResult,
+        ProstMessageExt,
     },
 };
 use futures::{StreamExt, stream, stream::BoxStream};
 use prost::Message;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{
+    Request, Response, Status, Streaming,
+    metadata::{Ascii, MetadataValue},
+};
 
-use super::{FlightSql, body, handshake, parameters, statement, stream as rows, ticket};
-use crate::error::{internal, invalid};
+use super::{
+    FlightSql, body, handshake, parameters,
+    session::{self, Answered},
+    statement, stream as rows, ticket,
+};
+use crate::error::{internal, invalid, unimplemented};
 
 const CREATE_PREPARED_STATEMENT: &str = "CreatePreparedStatement";
+const CREATE_PREPARED_SUBSTRAIT_PLAN: &str = "CreatePreparedSubstraitPlan";
 const CLOSE_PREPARED_STATEMENT: &str = "ClosePreparedStatement";
+const BEGIN_TRANSACTION: &str = "BeginTransaction";
+const END_TRANSACTION: &str = "EndTransaction";
+const BEGIN_SAVEPOINT: &str = "BeginSavepoint";
+const END_SAVEPOINT: &str = "EndSavepoint";
+const CANCEL_QUERY: &str = "CancelQuery";
+const CANCEL_FLIGHT_INFO: &str = "CancelFlightInfo";
+const RENEW_FLIGHT_ENDPOINT: &str = "RenewFlightEndpoint";
+const SET_SESSION_OPTIONS: &str = "SetSessionOptions";
+const GET_SESSION_OPTIONS: &str = "GetSessionOptions";
+const CLOSE_SESSION: &str = "CloseSession";
+
+/// What there is, for ListActions.
+const ACTIONS: [(&str, &str); 10] = [
+    (CREATE_PREPARED_STATEMENT, "Prepares a statement; takes and gives Flight SQL messages."),
+    (CLOSE_PREPARED_STATEMENT, "Forgets a prepared statement; takes a Flight SQL message."),
+    (BEGIN_TRANSACTION, "Begins a transaction; takes and gives Flight SQL messages."),
+    (END_TRANSACTION, "Commits a transaction or rolls it back; takes a Flight SQL message."),
+    (CANCEL_FLIGHT_INFO, "Ends the statement of a FlightInfo; takes and gives Flight messages."),
+    (CANCEL_QUERY, "As CancelFlightInfo, with the older messages of Flight SQL."),
+    (RENEW_FLIGHT_ENDPOINT, "Keeps a result for longer; takes and gives Flight messages."),
+    (SET_SESSION_OPTIONS, "Sets 'catalog' and 'schema'; takes and gives Flight messages."),
+    (GET_SESSION_OPTIONS, "Tells the session's options; takes and gives Flight messages."),
+    (CLOSE_SESSION, "Forgets the session's options; takes and gives Flight messages."),
+];
 
 type Answer<T> = BoxStream<'static, Result<T, Status>>;
 
@@ -58,13 +92,14 @@ impl FlightService for FlightSql {
                 let handle = &query.prepared_statement_handle;
                 self.prepared_info(&session, handle, descriptor).await?
             }
-            other => {
-                let schema = self.metadata_schema(other).ok_or_else(|| unsupported(other))?;
-                let ticket = Ticket::new(descriptor.cmd.clone());
-                statement::info(&schema, Some(ticket), descriptor)?
-            }
+            other => self.metadata_info(other, descriptor)?,
         };
-        Ok(Response::new(info))
+        let mut response = Response::new(info);
+        // Drivers ask this first: from now on the session of a client that keeps cookies is known.
+        if let Command::CommandGetSqlInfo(_) = &command {
+            set_cookie(&mut response, session::offered(&headers)?);
+        }
+        Ok(response)
     }
 
     async fn get_schema(
@@ -143,20 +178,50 @@ impl FlightService for FlightSql {
     ) -> Result<Response<Self::DoActionStream>, Status> {
         let (headers, connection, action) = request.into_parts();
         let session = self.session(&headers, &connection).await?;
-        match action.r#type.as_str() {
+        let Action { r#type, body } = action;
+        let answer = match r#type.as_str() {
             CREATE_PREPARED_STATEMENT => {
-                let request: ActionCreatePreparedStatementRequest = ticket::action(&action.body)?;
-                let result = self.prepare(&session, &request).await?;
-                let body = result.as_any().encode_to_vec();
-                Ok(Response::new(one(arrow_flight::Result { body: body.into() })))
+                let request: ActionCreatePreparedStatementRequest = ticket::action(&body)?;
+                packed(&self.prepare(&session, &request).await?)
             }
             CLOSE_PREPARED_STATEMENT => {
-                let request: ActionClosePreparedStatementRequest = ticket::action(&action.body)?;
+                let request: ActionClosePreparedStatementRequest = ticket::action(&body)?;
                 self.close(session.principal(), &request.prepared_statement_handle)?;
-                Ok(Response::new(stream::empty().boxed()))
+                return Ok(Response::new(stream::empty().boxed()));
             }
-            other => Err(Status::unimplemented(format!("there is no action '{other}'"))),
-        }
+            BEGIN_TRANSACTION => {
+                let ActionBeginTransactionRequest {} = ticket::action(&body)?;
+                packed(&self.begin(&session)?)
+            }
+            END_TRANSACTION => {
+                let request: ActionEndTransactionRequest = ticket::action(&body)?;
+                self.end(&session, &request).await?;
+                return Ok(Response::new(stream::empty().boxed()));
+            }
+            BEGIN_SAVEPOINT | END_SAVEPOINT => {
+                return Err(unimplemented(
+                    "there are no savepoints: a transaction ends as a whole",
+                ));
+            }
+            CREATE_PREPARED_SUBSTRAIT_PLAN => {
+                return Err(unimplemented("there is no Substrait here: send SQL"));
+            }
+            CANCEL_QUERY => {
+                let request: ActionCancelQueryRequest = ticket::action(&body)?;
+                packed(&self.cancel_query(&session, &request).await?)
+            }
+            CANCEL_FLIGHT_INFO => self.cancel_flight_info(&session, &body).await?,
+            RENEW_FLIGHT_ENDPOINT => self.renew(&session, &body)?,
+            SET_SESSION_OPTIONS => {
+                return Ok(answered(self.set_options(&headers, &session, &body).await?));
+            }
+            GET_SESSION_OPTIONS => {
+                return Ok(answered(Self::options(&headers, &session, &body)?));
+            }
+            CLOSE_SESSION => return Ok(answered(Self::close_session(&headers, &body)?)),
+            other => return Err(unimplemented(format!("there is no action '{other}'"))),
+        };
+        Ok(Response::new(one(arrow_flight::Result { body: answer.into() })))
     }
 
     async fn list_actions(
@@ -164,14 +229,7 @@ impl FlightService for FlightSql {
         request: Request<Empty>,
     ) -> Result<Response<Self::ListActionsStream>, Status> {
         self.principal(request.metadata(), request.extensions()).await?;
-        let actions = [
-            (
-                CREATE_PREPARED_STATEMENT,
-                "Prepares a statement; takes and gives Flight SQL messages.",
-            ),
-            (CLOSE_PREPARED_STATEMENT, "Forgets a prepared statement; takes a Flight SQL message."),
-        ];
-        let actions = actions.map(|(name, description)| {
+        let actions = ACTIONS.map(|(name, description)| {
             Ok(ActionType { r#type: name.to_owned(), description: description.to_owned() })
         });
         Ok(Response::new(stream::iter(actions).boxed()))
@@ -181,21 +239,23 @@ impl FlightService for FlightSql {
         &self,
         _request: Request<Criteria>,
     ) -> Result<Response<Self::ListFlightsStream>, Status> {
-        Err(Status::unimplemented("flights are not listed: ask for tables with Flight SQL"))
+        Err(unimplemented("flights are not listed: ask for tables with Flight SQL"))
     }
 
     async fn poll_flight_info(
         &self,
-        _request: Request<FlightDescriptor>,
+        request: Request<FlightDescriptor>,
     ) -> Result<Response<PollInfo>, Status> {
-        Err(Status::unimplemented("statements are not polled: use GetFlightInfo"))
+        let (headers, connection, descriptor) = request.into_parts();
+        let session = self.session(&headers, &connection).await?;
+        Ok(Response::new(self.poll(&session, descriptor).await?))
     }
 
     async fn do_exchange(
         &self,
         _request: Request<Streaming<FlightData>>,
     ) -> Result<Response<Self::DoExchangeStream>, Status> {
-        Err(Status::unimplemented("there is nothing to exchange: use DoGet and DoPut"))
+        Err(unimplemented("there is nothing to exchange: use DoGet and DoPut"))
     }
 }
 
@@ -213,7 +273,42 @@ fn schema_result(schema: &Schema) -> Result<SchemaResult, Status> {
     Ok(SchemaResult { schema })
 }
 
+impl FlightSql {
+    /// GetFlightInfo of a metadata command: its ticket is the command itself.
+    pub(super) fn metadata_info(
+        &self,
+        command: &Command,
+        descriptor: FlightDescriptor,
+    ) -> Result<FlightInfo, Status> {
+        let schema = self.metadata_schema(command).ok_or_else(|| unsupported(command))?;
+        let ticket = Ticket::new(descriptor.cmd.clone());
+        statement::info(&schema, Some(ticket), descriptor)
+    }
+}
+
 fn unsupported(command: &Command) -> Status {
     let name = command.type_url().rsplit('.').next().unwrap_or_default();
-    Status::unimplemented(format!("{name} is not supported by this call"))
+    match command {
+        Command::CommandStatementSubstraitPlan(_) => {
+            unimplemented("there is no Substrait here: send SQL")
+        }
+        _ => unimplemented(format!("{name} is not supported by this call")),
+    }
+}
+
+fn packed(message: &impl ProstMessageExt) -> Vec<u8> {
+    message.as_any().encode_to_vec()
+}
+
+fn answered(answer: Answered) -> Response<Answer<arrow_flight::Result>> {
+    let Answered { body, cookie } = answer;
+    let mut response = Response::new(one(arrow_flight::Result { body: body.into() }));
+    set_cookie(&mut response, cookie);
+    response
+}
+
+fn set_cookie<T>(response: &mut Response<T>, cookie: Option<MetadataValue<Ascii>>) {
+    if let Some(cookie) = cookie {
+        response.metadata_mut().append("set-cookie", cookie);
+    }
 }

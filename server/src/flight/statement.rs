@@ -14,6 +14,7 @@ use arrow_flight::{
 };
 use bytes::Bytes;
 use futures::TryStreamExt;
+use model::id::QueryId;
 use query::{
     handles::HandleError,
     queries::{CommandResult, Planned, Prepared},
@@ -23,6 +24,7 @@ use tonic::Status;
 
 use super::{
     FlightSql, Inner,
+    poll::{Polled, tagged},
     stream::{self, Messages},
     ticket,
 };
@@ -39,12 +41,14 @@ pub(super) enum Waiting {
     Query(Box<Planned>),
     /// The answer of a command that has taken effect.
     Answer(Answer),
+    /// A statement whose client asks how far it is.
+    Polled(Box<Polled>),
 }
 
 /// Rows that a command left for its client.
 pub(super) struct Answer {
-    schema: SchemaRef,
-    batches: Vec<RecordBatch>,
+    pub(super) schema: SchemaRef,
+    pub(super) batches: Vec<RecordBatch>,
 }
 
 impl From<CommandResult> for Answer {
@@ -74,7 +78,7 @@ impl FlightSql {
         command: &CommandStatementQuery,
         descriptor: FlightDescriptor,
     ) -> Result<FlightInfo, Status> {
-        refuse_transaction(command.transaction_id.as_ref())?;
+        let session = &self.within(session, command.transaction_id.as_ref())?;
         let prepared = self.inner.queries.prepare_now(session, &command.query).await;
         let prepared = prepared.map_err(|error| status(&error))?;
         self.start(session, &prepared, None, descriptor).await
@@ -86,6 +90,7 @@ impl FlightSql {
         session: &Session,
         command: &CommandStatementQuery,
     ) -> Result<SchemaRef, Status> {
+        let session = &self.within(session, command.transaction_id.as_ref())?;
         let prepared = self.inner.queries.prepare(session, &command.query).await;
         Ok(prepared.map_err(|error| status(&error))?.schema())
     }
@@ -96,7 +101,7 @@ impl FlightSql {
         session: &Session,
         command: &CommandStatementUpdate,
     ) -> Result<i64, Status> {
-        refuse_transaction(command.transaction_id.as_ref())?;
+        let session = &self.within(session, command.transaction_id.as_ref())?;
         let prepared = self.inner.queries.prepare_now(session, &command.query).await;
         let prepared = prepared.map_err(|error| status(&error))?;
         self.update(session, &prepared, None).await
@@ -111,6 +116,8 @@ impl FlightSql {
         descriptor: FlightDescriptor,
     ) -> Result<FlightInfo, Status> {
         let Inner { queries, waiting, .. } = &*self.inner;
+        let id = QueryId::generate();
+        let session = &session.clone().with_query_id(id);
         let owner = session.principal();
         if prepared.is_query() {
             let planned = queries.plan(session, prepared, parameters).await;
@@ -118,7 +125,7 @@ impl FlightSql {
             let schema = planned.schema();
             let handle = waiting.insert(owner, Waiting::Query(Box::new(planned)));
             let handle = handle.map_err(|error| handle_status(&error))?;
-            return info(&schema, Some(ticket::ticket(&handle)), descriptor);
+            return Ok(tagged(info(&schema, Some(ticket::ticket(&handle)), descriptor)?, id));
         }
         // The place is taken first: a full store must refuse before anything has taken effect.
         let reserved = waiting.insert(owner, Waiting::Reserved);
@@ -144,7 +151,8 @@ impl FlightSql {
             (Err(_), Some(answer)) => waiting.insert(owner, Waiting::Answer(answer)).ok(),
             (Err(_), None) => None,
         };
-        info(&schema, handle.map(|handle| ticket::ticket(&handle)), descriptor)
+        let ticket = handle.map(|handle| ticket::ticket(&handle));
+        Ok(tagged(info(&schema, ticket, descriptor)?, id))
     }
 
     /// Runs a statement for its effect. The rows of a query are thrown away.
@@ -184,12 +192,14 @@ impl FlightSql {
             Waiting::Answer(Answer { schema, batches }) => {
                 Ok(stream::batches(schema, batches, size_max))
             }
+            Waiting::Polled(polled) => polled.rows(),
             Waiting::Reserved => Err(handle_status(&HandleError::Unknown)),
         }
     }
 }
 
-/// Where to fetch rows. Without a ticket there is nothing to fetch.
+/// Where to fetch rows. Without a ticket there is nothing to fetch. No endpoint says when it expires:
+/// that would promise that rows can be fetched twice.
 pub(super) fn info(
     schema: &Schema,
     ticket: Option<Ticket>,
@@ -215,15 +225,4 @@ pub(super) fn schema_bytes(schema: &Schema) -> Result<Bytes, Status> {
     let message = IpcMessage::try_from(SchemaAsIpc::new(schema, &IpcWriteOptions::default()));
     let IpcMessage(bytes) = message.map_err(|error| internal("write a schema", &error))?;
     Ok(bytes)
-}
-
-/// There are no transactions, so nobody can be in one.
-pub(super) fn refuse_transaction(id: Option<&Bytes>) -> Result<(), Status> {
-    if id.is_none_or(Bytes::is_empty) {
-        return Ok(());
-    }
-    Err(Status::unimplemented(
-        "there are no transactions across statements: each statement is one of its own\n\
-         hint: turn autocommit on",
-    ))
 }

@@ -1,11 +1,10 @@
 //! Errors as a Postgres client reads them: SQLSTATE, text, hint and position.
 
-use model::code::Code;
 use query::error::QueryError;
 
 use crate::{
     auth::AuthError,
-    error::{logged, sqlstate},
+    error::{logged, sqlstate, sqlstate_of},
 };
 
 /// An error on its way to a client.
@@ -101,12 +100,7 @@ impl PgError {
 impl From<QueryError> for PgError {
     fn from(error: QueryError) -> Self {
         let (text, hint) = logged(error.code(), error.to_string(), error.hint(), &error);
-        let sqlstate = match &error {
-            QueryError::TableNotFound { .. } => "42P01",
-            QueryError::Syntax(_) if error.code() == Code::InvalidArgument => "42601",
-            _ => sqlstate(error.code()),
-        };
-        Self { hint, place: error.position(), ..Self::new(sqlstate, text) }
+        Self { hint, place: error.position(), ..Self::new(sqlstate_of(&error), text) }
     }
 }
 

@@ -98,14 +98,20 @@ pub(crate) fn wait(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
 }
 
 pub(crate) fn cancel(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    if cursor.take("CANCEL QUERY") {
+        let query = id_of(cursor, "a statement, as system.queries shows it")?;
+        return Ok(Statement::CancelQuery { query, reason: reason(cursor)? });
+    }
     cursor.expect("CANCEL JOB")?;
     let job = job_id(cursor)?;
-    let reason = if cursor.take("REASON") {
-        Some(cursor.string("a reason in single quotes")?)
-    } else {
-        None
-    };
-    Ok(Statement::Job(JobStatement::Cancel { job, reason }))
+    Ok(Statement::Job(JobStatement::Cancel { job, reason: reason(cursor)? }))
+}
+
+fn reason(cursor: &mut Cursor<'_>) -> Result<Option<String>, SyntaxError> {
+    if !cursor.take("REASON") {
+        return Ok(None);
+    }
+    cursor.string("a reason in single quotes").map(Some)
 }
 
 pub(crate) fn retry(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
@@ -117,17 +123,22 @@ pub(crate) fn retry(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     Ok(Statement::Job(JobStatement::Retry { job }))
 }
 
+pub(crate) fn job_id(cursor: &mut Cursor<'_>) -> Result<String, SyntaxError> {
+    id_of(cursor, "a job")
+}
+
 /// An id in quotes or as it is. The tokens of a bare one cut it into numbers and words, so it is
 /// taken from the text.
-pub(crate) fn job_id(cursor: &mut Cursor<'_>) -> Result<String, SyntaxError> {
+fn id_of(cursor: &mut Cursor<'_>, whose: &str) -> Result<String, SyntaxError> {
     let at = cursor.here();
-    let expected = cursor.expected("the id of a job, such as '0198f2c4-…'");
+    let expected = cursor.expected(&format!("the id of {whose}, such as '0198f2c4-…'"));
     let is_text = matches!(cursor.peek(), Token::SingleQuotedString(_));
-    let id = if is_text { cursor.string("the id of a job")? } else { cursor.bare_text() };
+    let id =
+        if is_text { cursor.string(&format!("the id of {whose}"))? } else { cursor.bare_text() };
     if matches!(id.as_str(), "?") || id.starts_with('$') {
         return Err(SyntaxError::unsupported(
             at,
-            "the id of a job cannot be a parameter in this version",
+            format!("the id of {whose} cannot be a parameter in this version"),
         )
         .with_hint("write it in single quotes"));
     }

@@ -120,7 +120,15 @@ impl VisitorMut for Walk<'_> {
             }
             let files = match files::read(&planned_name, arguments, at) {
                 Ok(Some(files)) => files,
-                Ok(None) => return ControlFlow::Continue(()),
+                Ok(None) => {
+                    // The planner finds them by their exact names, which are small.
+                    if let [ast::ObjectNamePart::Identifier(name)] = name.0.as_mut_slice()
+                        && name.quote_style.is_none()
+                    {
+                        name.value.make_ascii_lowercase();
+                    }
+                    return ControlFlow::Continue(());
+                }
                 Err(error) => return stop(error),
             };
             if alias.is_none() {
@@ -277,24 +285,57 @@ fn flatten(expr: Expr, operands: &mut Vec<Expr>, operators: &mut Vec<BinaryOpera
 
 /// The planner wants a name for each column: the second `a` of `SELECT a, a` becomes `a_1`.
 fn name_repeated(projection: &mut [SelectItem]) {
-    let mut seen: HashMap<String, usize> = HashMap::new();
-    for item in projection {
-        let SelectItem::UnnamedExpr(expr) = item else { continue };
-        let text = expr.to_string();
-        let repeats = seen.entry(text.to_lowercase()).or_default();
-        if *repeats > 0 {
-            let name = match &*expr {
-                Expr::Identifier(ident) => ident.value.clone(),
-                Expr::CompoundIdentifier(parts) => {
-                    parts.last().map_or_else(|| text.clone(), |part| part.value.clone())
-                }
-                _ => text.clone(),
-            };
-            let alias = Ident::with_quote('"', format!("{name}_{repeats}").replace('"', "'"));
-            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+    let mut keepers: HashMap<String, (usize, bool)> = HashMap::new();
+    let mut texts = Vec::with_capacity(projection.len());
+    for (n, item) in projection.iter().enumerate() {
+        let SelectItem::UnnamedExpr(expr) = item else {
+            texts.push(None);
+            continue;
+        };
+        let text = without_casts(expr).to_lowercase();
+        let is_column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+        let keeper = keepers.entry(text.clone()).or_insert((n, is_column));
+        // A column keeps its name rather than a cast of it.
+        if is_column && !keeper.1 {
+            *keeper = (n, true);
         }
-        *repeats += 1;
+        texts.push(Some(text));
     }
+    let mut repeats: HashMap<&str, usize> = HashMap::new();
+    for (n, (item, text)) in projection.iter_mut().zip(&texts).enumerate() {
+        let (SelectItem::UnnamedExpr(expr), Some(text)) = (&*item, text) else { continue };
+        if keepers.get(text).is_some_and(|(keeper, _)| *keeper == n) {
+            continue;
+        }
+        let repeat = repeats.entry(text).or_default();
+        *repeat += 1;
+        let name = match expr {
+            Expr::Identifier(ident) => ident.value.clone(),
+            Expr::CompoundIdentifier(parts) => {
+                parts.last().map_or_else(|| expr.to_string(), |part| part.value.clone())
+            }
+            _ => expr.to_string(),
+        };
+        let alias = Ident::with_quote('"', format!("{name}_{repeat}").replace('"', "'"));
+        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+    }
+}
+
+/// The text of an expression as the planner names its column: casts are not a part of the name.
+fn without_casts(expr: &Expr) -> String {
+    struct Casts;
+    impl VisitorMut for Casts {
+        type Break = ();
+        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            if let Expr::Cast { expr: inner, .. } = expr {
+                *expr = taken(inner);
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut bare = expr.clone();
+    let _ = bare.visit(&mut Casts);
+    bare.to_string()
 }
 
 /// A statement that changes rows has its WITH further inside.

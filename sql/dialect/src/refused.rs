@@ -41,7 +41,7 @@ const STATEMENTS: [(&str, &str); 49] = [
     ("PREPARE", "prepare statements through the driver"),
     ("EXECUTE", "run prepared statements through the driver"),
     ("DEALLOCATE", "close prepared statements through the driver"),
-    ("KILL", "write CANCEL JOB id"),
+    ("KILL", "write CANCEL QUERY id, or CANCEL JOB id"),
     ("CACHE", LATER),
     ("UNCACHE", LATER),
     ("ATTACH", LATER),

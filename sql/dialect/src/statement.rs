@@ -72,6 +72,13 @@ pub enum Statement {
     Refresh(Refresh),
     /// SHOW JOBS, DESCRIBE JOB and the rest.
     Job(JobStatement),
+    /// CANCEL QUERY id [REASON str].
+    CancelQuery {
+        /// The id, as written.
+        query: String,
+        /// Why, for people.
+        reason: Option<String>,
+    },
     /// Roles, GRANT and REVOKE, owners, row filters and masks.
     Rights(RightsStatement),
     /// SHOW and DESCRIBE of objects.

@@ -35,8 +35,9 @@ use crate::{
     error::QueryError,
     plan,
     queries::{Checked, CommandResult, Inner, Queries},
-    resolve::{Pins, Purpose, Reads, Resolved, stored_schema, target_name},
+    resolve::{Purpose, Reads, Resolved, stored_schema, target_name},
     session::Session,
+    transaction::Write,
 };
 
 /// A change that is planned; parameters are still open.
@@ -142,15 +143,28 @@ async fn attempt(
     row: Option<(&RecordBatch, usize)>,
     updated: Updated,
 ) -> Result<u64, QueryError> {
+    let name = ObjectName::from_parts(&change.target, session.schema())?;
+    if let Some(transaction) = session.transaction() {
+        transaction.may_write(&name, Write::Change)?;
+    }
     let change_plan = planned(&queries.inner, session, change, updated).await?;
     let plan = plan::bind(change_plan.plan, change.rows.parameters, row)?;
     let planned = PlannedChange { plan, ..change_plan };
-    commit(queries, planned, operation(change.kind), condition(change)).await
+    let into = Target { session, name: &name };
+    commit(queries, into, planned, operation(change.kind), condition(change)).await
+}
+
+/// Whose statement changes which table.
+#[derive(Clone, Copy)]
+pub(super) struct Target<'a> {
+    pub(super) session: &'a Session,
+    pub(super) name: &'a ObjectName,
 }
 
 /// Stages and commits a planned change. Returns the number of rows that it changed.
-pub(super) async fn commit(
+async fn commit(
     queries: &Queries,
+    into: Target<'_>,
     planned: PlannedChange,
     operation: ChangeOperation,
     condition: Option<String>,
@@ -160,6 +174,7 @@ pub(super) async fn commit(
     let checks = checks(&resolved.state, &target)?;
     stage_and_commit(
         queries,
+        into,
         &resolved,
         &logical,
         StagedAs { target, repeats, touches, operation, condition, checks, patched, added },
@@ -179,8 +194,11 @@ pub(super) struct StagedAs {
     pub(super) added: Option<SchemaRef>,
 }
 
+/// Stages a change, and commits it or leaves that to the transaction. Returns the number of rows
+/// that it changed.
 pub(super) async fn stage_and_commit(
     queries: &Queries,
+    into: Target<'_>,
     resolved: &Resolved,
     logical: &LogicalPlan,
     staged_as: StagedAs,
@@ -203,6 +221,10 @@ pub(super) async fn stage_and_commit(
     };
     let (staged, changed) = queries.stage_change(change).await?;
     let Some(staged) = staged else { return Ok(0) };
+    if let Some(transaction) = into.session.transaction() {
+        transaction.keep(into.name, Write::Change, staged)?;
+        return Ok(changed.rows());
+    }
     let lake = Arc::clone(&queries.inner.options.lake);
     super::finished(queries, async move { Ok(lake.commit(staged, CommitInfo::default()).await?) })
         .await?;
@@ -242,7 +264,7 @@ async fn planned(
     let mut rows = change.rows.clone();
     let tables = with_target(&rows.tables, &name);
     let reads = Reads { tables: &tables, files: &rows.files };
-    let resolved = inner.resolve(session, reads, Purpose::Read, &Pins::new()).await?;
+    let resolved = inner.resolve(session, reads, Purpose::Read).await?;
     let shape = Shape::new(&change.clauses);
     let select = select_of(&mut rows)?;
     name_fields(change, select, &snapshot_of(&resolved, &name)?.schema())?;

@@ -1,6 +1,7 @@
 //! Rows of a client into a table, by the statement that SQL has for the same thing.
 
 use dialect::statement::Statement;
+use futures::FutureExt;
 use model::name::ObjectName;
 
 use super::{insert, tables};
@@ -33,7 +34,14 @@ pub(crate) async fn run(
                 if let Some(query) = &mut create.query {
                     query.tables.clear();
                 }
-                tables::create(&writer, &with_rows, create).await
+                if let Some(transaction) = with_rows.transaction() {
+                    transaction.may_do_alone()?;
+                }
+                let created = tables::create(&writer, &with_rows, create).await;
+                if let Some(transaction) = with_rows.transaction() {
+                    transaction.sees_anew();
+                }
+                created
             }
             _ => Err(QueryError::Unsupported("this form of ingest".to_owned())),
         };
@@ -42,7 +50,7 @@ pub(crate) async fn run(
             (written, _) => written,
         }
     };
-    queries.effect(session, &sql, true, work).await
+    queries.effect(session, &sql, true, work.boxed()).await
 }
 
 /// The statement that does with the rows what is to happen to them.

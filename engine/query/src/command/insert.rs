@@ -36,7 +36,7 @@ use model::{
 };
 
 use super::{
-    change::{StagedAs, filter_of, is_about_rows, rows_of, stage_and_commit, with_target},
+    change::{StagedAs, Target, filter_of, is_about_rows, rows_of, stage_and_commit, with_target},
     generated::{self, Computed, Rows},
     struct_values,
     target::{check_as, checks, named_target, snapshot_of, until_undisturbed},
@@ -46,8 +46,9 @@ use crate::{
     error::QueryError,
     plan,
     queries::{Checked, CommandResult, Inner, Queries},
-    resolve::{Described, Pins, Purpose, Reads, Resolved, target_name},
+    resolve::{Described, Purpose, Reads, Resolved, target_name},
     session::Session,
+    transaction::Write,
     wire::wire_type,
 };
 
@@ -83,7 +84,7 @@ async fn planned(
     }
     let tables = with_target(&tables, &name);
     let reads = Reads { tables: &tables, files: &files };
-    let resolved = inner.resolve(session, reads, Purpose::Read, &Pins::new()).await?;
+    let resolved = inner.resolve(session, reads, Purpose::Read).await?;
     let columns = if insert.by_name {
         columns_by_name(&resolved, &name, insert).await?
     } else {
@@ -286,6 +287,14 @@ async fn run_once(
     insert: &Insert,
     bound: Bound<'_>,
 ) -> Result<CommandResult, QueryError> {
+    let name = ObjectName::from_parts(&insert.target, session.schema())?;
+    let write = match insert.old_rows {
+        OldRows::Stay => Write::Append,
+        OldRows::Go | OldRows::GoWhere(_) => Write::Change,
+    };
+    if let Some(transaction) = session.transaction() {
+        transaction.may_write(&name, write)?;
+    }
     let PlannedInsert { checked, columns } = planned(&queries.inner, session, insert).await?;
     let Checked { resolved, plan: logical, parameters, .. } = checked;
     let logical = match bound {
@@ -293,22 +302,28 @@ async fn run_once(
         Bound::Rows(batch) => with_bound_rows(logical, parameters, batch)?
             .ok_or_else(|| QueryError::Unsupported("binding many rows here".to_owned()))?,
     };
-    let name = ObjectName::from_parts(&insert.target, session.schema())?;
     let base = snapshot_of(&resolved, &name)?;
     let rows = with_generated(&resolved, &base, logical.clone(), &columns)?;
     let mode = match &insert.old_rows {
         OldRows::GoWhere(replaced) => {
-            let changed = replace_where(queries, &resolved, &name, rows, replaced).await?;
+            let into = Target { session, name: &name };
+            let changed = replace_where(queries, &resolved, into, rows, replaced).await?;
             return Ok(CommandResult::affected(changed));
         }
         OldRows::Go => WriteMode::Overwrite,
         OldRows::Stay if resolved.reads(&name, &target_name(&name)) => WriteMode::Grow,
         OldRows::Stay => WriteMode::Append,
     };
+    let write = if mode == WriteMode::Append { Write::Append } else { Write::Change };
     let staged = match stage(queries, &resolved, &rows, &base, mode).await {
         Ok(staged) => staged,
         Err(error) => return Err(with_column(&resolved, &logical, error).await),
     };
+    if let Some(transaction) = session.transaction() {
+        let rows = staged.rows();
+        transaction.keep(&name, write, staged)?;
+        return Ok(CommandResult::affected(rows));
+    }
     let lake = Arc::clone(&queries.inner.options.lake);
     let committed =
         super::finished(
@@ -370,10 +385,11 @@ fn of_types(
 async fn replace_where(
     queries: &Queries,
     resolved: &Resolved,
-    name: &ObjectName,
+    into: Target<'_>,
     new_rows: LogicalPlan,
     replaced: &Replaced,
 ) -> Result<u64, QueryError> {
+    let name = into.name;
     let (target, old_rows) = rows_of(resolved, name, &replaced.rows).await?;
     let LogicalPlan::Projection(projection) = old_rows else {
         return Err(QueryError::Unsupported("this form of REPLACE WHERE".to_owned()));
@@ -422,7 +438,7 @@ async fn replace_where(
         patched: None,
         added: None,
     };
-    stage_and_commit(queries, resolved, &plan, staged_as).await
+    stage_and_commit(queries, into, resolved, &plan, staged_as).await
 }
 
 /// Adds the column to an error about a value. Values are cheap to compute once more, one column at

@@ -21,7 +21,7 @@ mod views;
 use arrow::record_batch::RecordBatch;
 use dialect::statement::{JobStatement, Query, Show, Statement};
 use model::{
-    id::JobId,
+    id::{JobId, ParseIdError, QueryId},
     name::{ObjectName, RESERVED_SCHEMAS},
 };
 
@@ -98,8 +98,34 @@ pub(crate) async fn check(
     }
 }
 
+/// Runs a statement that is not a query. In a transaction rows that are written wait for its commit;
+/// everything else takes effect at once, while nothing waits.
+pub(crate) async fn run_in_transaction(
+    queries: &Queries,
+    session: &Session,
+    statement: Statement,
+    parameters: Option<&RecordBatch>,
+) -> Result<CommandResult, QueryError> {
+    let waits = match &statement {
+        Statement::Insert(_) | Statement::Change(_) | Statement::Truncate { .. } => true,
+        // These change no table.
+        Statement::CancelQuery { .. }
+        | Statement::Job(JobStatement::Wait { .. } | JobStatement::Cancel { .. }) => true,
+        _ => false,
+    };
+    let alone = session.transaction().filter(|_| !waits);
+    if let Some(transaction) = alone {
+        transaction.may_do_alone()?;
+    }
+    let done = run(queries, session, statement, parameters).await?;
+    if let Some(transaction) = alone {
+        transaction.sees_anew();
+    }
+    Ok(done)
+}
+
 /// Runs a statement that is not a query.
-pub(crate) async fn run(
+async fn run(
     queries: &Queries,
     session: &Session,
     statement: Statement,
@@ -132,6 +158,9 @@ pub(crate) async fn run(
         Statement::Drop(drop) => tables::drop(queries, session, &drop).await,
         Statement::Refresh(refresh) => jobs::refresh(queries, session, &refresh).await,
         Statement::Job(job) => jobs::run(queries, session, job).await,
+        Statement::CancelQuery { query, reason } => {
+            cancel_query(queries, session, &query, reason.as_deref()).await
+        }
         Statement::Rights(rights) => rights::run(queries, session, rights).await,
         Statement::Set { key, .. } => Err(QueryError::Unsupported(format!(
             "SET {key} is not supported in this version: settings belong to the server's configuration"
@@ -177,15 +206,30 @@ fn new_name(session: &Session, parts: &[String]) -> Result<ObjectName, QueryErro
     Ok(name)
 }
 
-fn parse_job(text: &str) -> Result<JobId, QueryError> {
-    text.parse().map_err(|error: model::id::ParseIdError| QueryError::Invalid(error.to_string()))
+/// Answers with what `system.queries` says of the statement.
+async fn cancel_query(
+    queries: &Queries,
+    session: &Session,
+    query: &str,
+    reason: Option<&str>,
+) -> Result<CommandResult, QueryError> {
+    let id: QueryId =
+        query.parse().map_err(|error: ParseIdError| QueryError::Invalid(error.to_string()))?;
+    let record = queries.cancel(session, id, reason).await?;
+    Ok(CommandResult::rows(crate::system::statement_rows(&[record])))
 }
 
-/// Finishes `work` even when the caller goes away: for what must not stop half way.
-async fn finished<T: Send + 'static>(
+fn parse_job(text: &str) -> Result<JobId, QueryError> {
+    text.parse().map_err(|error: ParseIdError| QueryError::Invalid(error.to_string()))
+}
+
+/// Finishes `work` even when the caller goes away: for what must not stop half way. It does not
+/// begin when somebody has ended the statement.
+pub(crate) async fn finished<T: Send + 'static>(
     queries: &Queries,
     work: impl Future<Output = Result<T, QueryError>> + Send + 'static,
 ) -> Result<T, QueryError> {
+    crate::log::may_commit()?;
     let guard = queries.inner.options.shutdown.guard("commit");
     let task = queries.inner.control().handle().spawn(async move {
         let result = work.await;

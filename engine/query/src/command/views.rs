@@ -21,7 +21,7 @@ use crate::{
     error::QueryError,
     plan,
     queries::{Checked, CommandResult, Inner, Queries},
-    resolve::{Pins, Purpose, stored_schema},
+    resolve::{Purpose, stored_schema},
     session::Session,
     system, transform,
 };
@@ -37,7 +37,7 @@ pub(super) async fn check(
     let name = new_name(session, name)?;
     let reads = reads(session, query)?;
     refuse_cycle(inner, &name, &reads).await?;
-    let resolved = inner.resolve(session, query.into(), Purpose::Describe, &Pins::new()).await?;
+    let resolved = inner.resolve(session, query.into(), Purpose::Describe).await?;
     let plan = plan::logical(&resolved.state, query).await?;
     named_once(plan.schema())?;
     Ok(Checked { resolved, plan, parameters: 0, guessed: false })

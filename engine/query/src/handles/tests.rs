@@ -53,3 +53,17 @@ fn a_full_store_refuses_until_something_expires() {
     *clock.0.lock() = 61_000_000;
     assert!(handles.insert(&ann, 3).is_ok());
 }
+
+#[test]
+fn a_handle_can_be_renewed_by_its_owner_and_has_its_own_time() {
+    let (clock, handles) = handles(8);
+    let (ann, bob) = (Principal::verified("ann"), Principal::verified("bob"));
+    let short = handles.insert_for(Duration::from_secs(10), &ann, 1).unwrap();
+    *clock.0.lock() = 9_000_000;
+    assert_eq!(handles.renew(&short, &bob), Err(HandleError::Unknown));
+    assert_eq!(handles.renew(&short, &ann), Ok(Timestamp::from_micros(19_000_000)));
+    *clock.0.lock() = 18_000_000;
+    assert_eq!(handles.with(&short, &ann, |value| *value), Ok(1));
+    *clock.0.lock() = 29_000_000;
+    assert_eq!(handles.renew(&short, &ann), Err(HandleError::Unknown), "too late");
+}

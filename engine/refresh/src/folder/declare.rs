@@ -156,6 +156,7 @@ fn first_words(statement: &Statement) -> &'static str {
         Statement::Job(JobStatement::Retry { .. }) => "RETRY JOB",
         Statement::Show(Show::Columns { .. }) => "DESCRIBE",
         Statement::Show(_) => "SHOW",
+        Statement::CancelQuery { .. } => "CANCEL QUERY",
         Statement::Set { .. } => "SET",
     }
 }

@@ -55,6 +55,12 @@ struct Kept {
     read_at: Timestamp,
 }
 
+impl Kept {
+    fn verify(&self, token: &Unchecked<'_>) -> Result<Timestamp, TokenError> {
+        self.keys.verify(token).map(|()| self.read_at)
+    }
+}
+
 #[derive(Deserialize)]
 struct Discovery {
     issuer: String,
@@ -99,8 +105,12 @@ impl Issuer {
         self.known.lock().keys.as_ref().map(|kept| kept.read_at)
     }
 
-    /// Checks the signature of a token, asking for newer keys when those at hand do not do.
-    pub(super) async fn verify(self: &Arc<Self>, token: &Unchecked<'_>) -> Result<(), TokenError> {
+    /// Checks the signature of a token, asking for newer keys when those at hand do not do. Answers
+    /// the [`Self::version`] of the keys that it was checked with.
+    pub(super) async fn verify(
+        self: &Arc<Self>,
+        token: &Unchecked<'_>,
+    ) -> Result<Timestamp, TokenError> {
         let now = self.clock.now();
         if let Some(kept) = self.usable(now)
             && kept.keys.knows(token)
@@ -110,12 +120,12 @@ impl Issuer {
                 let issuer = Arc::clone(self);
                 tokio::spawn(async move { issuer.ask().await });
             }
-            return kept.keys.verify(token);
+            return kept.verify(token);
         }
         let _place = self.waiting.try_acquire().map_err(|_| TokenError::Busy)?;
         self.ask().await;
         match self.usable(self.clock.now()) {
-            Some(kept) => kept.keys.verify(token),
+            Some(kept) => kept.verify(token),
             None => Err(TokenError::IssuerDown),
         }
     }

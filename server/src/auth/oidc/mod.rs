@@ -78,7 +78,7 @@ pub(super) struct Oidc {
 struct Good {
     principal: Principal,
     until: Timestamp,
-    keys: Option<Timestamp>,
+    keys: Timestamp,
 }
 
 impl fmt::Debug for Oidc {
@@ -115,16 +115,13 @@ impl Oidc {
             return Ok(principal);
         }
         let unchecked = jws::parse(token)?;
-        self.issuer.verify(&unchecked).await?;
+        let keys = self.issuer.verify(&unchecked).await?;
         let now = self.clock.now();
         let Claims { name, roles, ends_at } =
             Claims::check(&unchecked.payload, &self.options, now)?;
         let principal = self.user(name, roles).await?;
-        let good = Good {
-            principal: principal.clone(),
-            until: ends_at.min(now.plus(BELIEVE_FOR)),
-            keys: self.issuer.version(),
-        };
+        let good =
+            Good { principal: principal.clone(), until: ends_at.min(now.plus(BELIEVE_FOR)), keys };
         self.good.lock().insert(digest, good);
         Ok(principal)
     }
@@ -133,7 +130,7 @@ impl Oidc {
         let version = self.issuer.version();
         let mut good = self.good.lock();
         let token = good.get(digest)?;
-        if self.clock.now() < token.until && token.keys == version {
+        if self.clock.now() < token.until && Some(token.keys) == version {
             return Some(token.principal.clone());
         }
         good.remove(digest);

@@ -3,7 +3,7 @@ use std::io;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rt::clock::SystemClock;
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig, HandshakeKind, RootCertStore,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
@@ -48,7 +48,8 @@ impl Fixture {
     }
 
     async fn connect(&self, own: Option<&Pair>) -> io::Result<(Vec<u8>, Peer)> {
-        connect(&self.tls, &self.authority, own).await
+        let connected = connect_by(&self.tls, &client(&self.authority, own)).await?;
+        Ok((connected.shown, connected.peer))
     }
 
     fn version(&self) -> Version {
@@ -83,33 +84,42 @@ async fn fixture(client_auth: Option<ClientAuth>) -> Fixture {
     Fixture { folder, authority, tls }
 }
 
-/// What the server showed, and what it knows of the client; or how the client failed.
-async fn connect(
-    tls: &Tls,
-    trusted: &Authority,
-    own: Option<&Pair>,
-) -> io::Result<(Vec<u8>, Peer)> {
+fn client(trusted: &Authority, own: Option<&Pair>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.der().clone()).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots);
-    let config = match own {
+    Arc::new(match own {
         None => config.with_no_client_auth(),
         Some((cert, key)) => {
             let cert = CertificateDer::from_pem_slice(cert.as_bytes()).unwrap();
             let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
             config.with_client_auth_cert(vec![cert], key).unwrap()
         }
-    };
+    })
+}
+
+struct Connected {
+    /// What the server showed.
+    shown: Vec<u8>,
+    /// What it knows of the client.
+    peer: Peer,
+    handshake: Option<HandshakeKind>,
+}
+
+/// The error is how the client failed.
+async fn connect_by(tls: &Tls, client: &Arc<ClientConfig>) -> io::Result<Connected> {
     let (near, far) = tokio::io::duplex(64 << 10);
     let name = ServerName::try_from("localhost").unwrap();
-    let client = async {
-        let mut stream = TlsConnector::from(Arc::new(config)).connect(name, near).await?;
+    let asking = async {
+        let mut stream = TlsConnector::from(Arc::clone(client)).connect(name, near).await?;
         // In TLS 1.3 the client hears of its refusal with the first answer.
         stream.read_u8().await?;
-        Ok::<_, io::Error>(stream.get_ref().1.peer_certificates().unwrap()[0].to_vec())
+        let session = stream.get_ref().1;
+        let shown = session.peer_certificates().unwrap()[0].to_vec();
+        Ok::<_, io::Error>((shown, session.handshake_kind()))
     };
     let server = async {
         let (mut stream, peer) = tls.accept(far, Protocol::Flight, Peer::default()).await?;
@@ -117,8 +127,9 @@ async fn connect(
         tokio::io::AsyncWriteExt::flush(&mut stream).await.unwrap();
         Some(peer)
     };
-    let (shown, peer) = tokio::join!(client, server);
-    Ok((shown?, peer.expect("the client was answered")))
+    let (seen, peer) = tokio::join!(asking, server);
+    let ((shown, handshake), peer) = (seen?, peer.expect("the client was answered"));
+    Ok(Connected { shown, peer, handshake })
 }
 
 #[tokio::test]
@@ -174,6 +185,21 @@ async fn certificates_of_clients_are_those_of_the_authority_at_their_time() {
     }
     assert_eq!(optional.connect(None).await.unwrap().1.certificate, None);
     required.connect(None).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn sessions_are_resumed_only_where_no_certificate_could_outlive_itself() {
+    for (client_auth, kind) in
+        [(None, HandshakeKind::Resumed), (Some(ClientAuth::Optional), HandshakeKind::Full)]
+    {
+        let fixture = fixture(client_auth).await;
+        // A client remembers sessions in its configuration.
+        let client = client(&fixture.authority, None);
+        let first = connect_by(&fixture.tls, &client).await.unwrap();
+        assert_eq!(first.handshake, Some(HandshakeKind::Full));
+        let second = connect_by(&fixture.tls, &client).await.unwrap();
+        assert_eq!(second.handshake, Some(kind));
+    }
 }
 
 #[tokio::test]

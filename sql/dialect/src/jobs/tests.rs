@@ -128,6 +128,17 @@ fn ids_of_jobs_are_taken_as_they_are_written() {
             assert_eq!(read, format!("Ok(Job({expected}))"), "{sql}");
         }
     }
+    for (sql, expected) in [
+        ("CANCEL QUERY 'A1'", "CancelQuery { query: \"A1\", reason: None }"),
+        (
+            "cancel query 1e5-2e reason 'so';",
+            "CancelQuery { query: \"1e5-2e\", reason: Some(\"so\") }",
+        ),
+    ] {
+        assert_eq!(format!("{:?}", parse(sql)), format!("Ok({expected})"), "{sql}");
+    }
+    let parameter = error("CANCEL QUERY ?");
+    assert_eq!(parameter.kind, SyntaxErrorKind::Unsupported, "{parameter}");
     for sql in [
         "RETRY JOB",
         "RETRY JOB ''",
@@ -136,6 +147,9 @@ fn ids_of_jobs_are_taken_as_they_are_written() {
         "RETRY JOB a.b",
         "WAIT JOB a",
         "CANCEL a",
+        "CANCEL QUERY",
+        "CANCEL QUERY 'a b'",
+        "CANCEL QUERY a REASON b",
         "CANCEL JOB a REASON b",
     ] {
         assert_eq!(error(sql).kind, SyntaxErrorKind::Syntax, "{sql}");

@@ -1,0 +1,144 @@
+//! A planned query runs: its turn, its plan, its time.
+
+use std::{sync::Arc, time::Duration};
+
+use arrow::datatypes::SchemaRef;
+use datafusion::{
+    execution::TaskContext,
+    physical_plan::{ExecutionPlan, ExecutionPlanProperties},
+};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use rt::cpu::{CpuRuntime, CpuTask};
+
+use super::{Again, Inner, PlanBody, Planned, Queries, Rows};
+use crate::{
+    bounds::{Bound, Bounds},
+    error::QueryError,
+    joins::{self, Joins},
+    log::QueryToken,
+    reins::{Ended, Work},
+    stream::{Held, QueryStream},
+    wire,
+};
+
+/// Batches that wait for a slow reader before the query pauses.
+const BATCHES_IN_FLIGHT: usize = 4;
+
+impl Queries {
+    /// Waits for its turn and starts a planned query. Rows come as fast as they are taken;
+    /// dropping the stream cancels the query. [`QueryError::Cancelled`] when somebody ended it.
+    pub async fn execute(&self, planned: Planned) -> Result<QueryStream, QueryError> {
+        let Planned { schema, body, bounds, again, token } = planned;
+        match self.begin(&token, body, &bounds, Arc::clone(&schema)).await {
+            Ok((rows, held)) => {
+                let rows = self.with_second_try(rows, again, &token, &schema);
+                Ok(QueryStream::new(schema, rows, token, bounds.counter(), held))
+            }
+            Err(error) => {
+                token.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    async fn begin(
+        &self,
+        token: &QueryToken,
+        body: PlanBody,
+        bounds: &Bounds,
+        schema: SchemaRef,
+    ) -> Result<(Rows, Held), QueryError> {
+        token.reins().goes_on()?;
+        let _guard = self.inner.options.shutdown.guard(format!("query {}", token.id()));
+        let (plan, task, runtime) = match body {
+            PlanBody::Rows(batch) => {
+                let rows = stream::iter([Ok(batch)]).boxed();
+                return Ok((rows, Held { _permit: None, _guard, _time: None }));
+            }
+            PlanBody::Physical { plan, task, runtime } => (plan, task, runtime),
+        };
+        let permit = token.reins().unless_ended(self.inner.admission.admit(bounds)).await?;
+        token.reins().watch(Work { plan: Arc::clone(&plan), staged: None });
+        let starting = self.start(runtime, plan, task, schema);
+        let rows = token.reins().unless_ended(starting).await?;
+        let _time = self.inner.limit_time(token, bounds);
+        Ok((rows, Held { _permit: Some(permit), _guard, _time }))
+    }
+
+    /// Lets a query whose hash join does not fit into memory begin once more, as long as it has no
+    /// row.
+    fn with_second_try(
+        &self,
+        rows: Rows,
+        again: Option<Again>,
+        token: &QueryToken,
+        schema: &SchemaRef,
+    ) -> Rows {
+        let Some(Again { session, statement, parameters }) = again else { return rows };
+        let (queries, schema, entry) = (self.clone(), Arc::clone(schema), token.entry());
+        let id = token.id();
+        let second = async move {
+            tracing::info!(query_id = %id, "a hash join does not fit into memory: joins are sorted now");
+            let session = session.with_joins(Joins::Sorted);
+            let inner = Arc::clone(&queries.inner);
+            let planning =
+                async move { inner.plan(&session, &statement, None, parameters.as_ref()).await };
+            match queries.on_control(planning).await? {
+                (planned, PlanBody::Physical { plan, task, runtime }, _) if planned == schema => {
+                    entry.watch(Work { plan: Arc::clone(&plan), staged: None });
+                    queries.start(runtime, plan, task, schema).await
+                }
+                _ => Err(QueryError::Invalid("the tables are others now".to_owned())),
+            }
+        };
+        joins::with_second_try(rows, || second.boxed())
+    }
+
+    async fn start(
+        &self,
+        runtime: CpuRuntime,
+        plan: Arc<dyn ExecutionPlan>,
+        task: Arc<TaskContext>,
+        schema: SchemaRef,
+    ) -> Result<Rows, QueryError> {
+        let cpu = runtime.clone();
+        let starting = runtime.spawn(async move {
+            // A plan with an order has one partition; the others may arrive in any order.
+            let partitions = plan.output_partitioning().partition_count();
+            let streams = (0..partitions)
+                .map(|n| {
+                    let schema = Arc::clone(&schema);
+                    let rows = plan.execute(n, Arc::clone(&task))?;
+                    Ok(rows.map_err(QueryError::from).and_then(move |batch| {
+                        let sent = wire::to_wire(&batch, &schema).map_err(QueryError::from);
+                        std::future::ready(sent)
+                    }))
+                })
+                .collect::<Result<Vec<_>, QueryError>>()?;
+            Ok(cpu.merge(streams, BATCHES_IN_FLIGHT).boxed())
+        });
+        starting.await?
+    }
+}
+
+impl Inner {
+    /// How long a statement may run, and the role that says so when it is not the server.
+    fn run_time(&self, bounds: &Bounds) -> Option<(Duration, Option<Bound>)> {
+        let server = self.options.limits.statement_timeout;
+        let of_server = (!server.is_zero()).then_some((server, None));
+        let of_role = bounds.run_time().map(|(limit, bound)| (limit, Some(bound)));
+        [of_server, of_role].into_iter().flatten().min_by_key(|(limit, _)| *limit)
+    }
+
+    /// Ends a statement when its time is over, for as long as the result lives; also one whose
+    /// client does not read.
+    pub(super) fn limit_time(&self, token: &QueryToken, bounds: &Bounds) -> Option<CpuTask<()>> {
+        let (limit, bound) = self.run_time(bounds)?;
+        let (late, entry) = (self.options.clock.sleep(limit), token.entry());
+        Some(self.control.spawn(async move {
+            late.await;
+            // What commits or has ended is left alone.
+            let _ = entry.end(Ended::Late { limit, bound });
+        }))
+    }
+}
