@@ -56,11 +56,17 @@ def status(error: Error) -> str | None:
     return found[-1] if found else None
 
 
+def sqlstate(error: Error) -> str:
+    """The SQLSTATE, which the server sends as a header; empty where it said none."""
+    headers = {key.decode() if isinstance(key, bytes) else key: value for key, value in error.details}
+    return error.sqlstate or headers.get("sqlstate", b"").decode()
+
+
 def _class_of(error: Error) -> type[Error]:
-    sqlstate = error.sqlstate or ""
-    if sqlstate.startswith("23"):
+    said = sqlstate(error)
+    if said.startswith("23"):
         return IntegrityError
-    if sqlstate.startswith("22"):
+    if said.startswith("22"):
         return DataError
     return CLASSES.get(status(error), type(error))
 
@@ -73,14 +79,14 @@ def _translated():
         proper = _class_of(error)
         if type(error) is proper:
             raise
-        facts = {"vendor_code": error.vendor_code, "sqlstate": error.sqlstate, "details": error.details}
+        facts = {"vendor_code": error.vendor_code, "sqlstate": sqlstate(error), "details": error.details}
         if proper is not NotSupportedError:
             facts["status_code"] = error.status_code
         raise proper(str(error), **facts) from error
 
 
 def connect(uri: str, *, db_kwargs: dict[str, str] | None = None, conn_kwargs: dict[str, str] | None = None):
-    """A connection in which every statement takes effect by itself."""
+    """A connection in which every statement takes effect by itself, until `begin_transactions`."""
     with _translated(), contextlib.ExitStack() as opened:
         database = opened.enter_context(adbc_driver_flightsql.connect(uri, db_kwargs=db_kwargs))
         handle = opened.enter_context(adbc_driver_manager.AdbcConnection(database, **(conn_kwargs or {})))
@@ -90,12 +96,18 @@ def connect(uri: str, *, db_kwargs: dict[str, str] | None = None, conn_kwargs: d
 
 
 class Connection(adbc.Connection):
-    """A connection. `commit` and `rollback` do nothing: there are no transactions to end."""
-
-    #: Whether a statement has taken effect since the last `commit` or `rollback`.
+    #: Whether a statement has taken effect since the last `commit` or `rollback`, and so could not be undone.
     changed = False
     #: Whether its user may take a rollback for one. AUTOCOMMIT says that they do not.
     expects_rollback = True
+    _transactions = False
+
+    def begin_transactions(self, wanted: bool) -> None:
+        """From now on statements belong to a transaction, which `commit` and `rollback` end; or again to none."""
+        if wanted != self._transactions:
+            with _translated():
+                self.adbc_connection.set_autocommit(not wanted)
+            self._transactions = wanted
 
     def cursor(self, **kwargs) -> "Cursor":
         cursor = Cursor(self, kwargs.get("adbc_stmt_kwargs"), dbapi_backend=self._backend)
@@ -104,9 +116,18 @@ class Connection(adbc.Connection):
 
     def commit(self) -> None:
         self.changed = False
+        if self._transactions:
+            with _translated():
+                self.adbc_connection.commit()
 
     def rollback(self) -> None:
         self.changed = False
+        if self._transactions:
+            with _translated():
+                self.adbc_connection.rollback()
+
+    def took_effect(self) -> None:
+        self.changed = not self._transactions
 
 
 class Cursor(adbc.Cursor):
@@ -121,7 +142,7 @@ class Cursor(adbc.Cursor):
             if self._answers_rows(operation, parameters):
                 return super().execute(operation, parameters)
             super().executemany(operation, None if parameters is None else [parameters])
-            self.connection.changed = True
+            self.connection.took_effect()
             return self
 
     def _answers_rows(self, operation, parameters) -> bool:
@@ -134,7 +155,7 @@ class Cursor(adbc.Cursor):
     def executemany(self, operation, seq_of_parameters) -> None:
         with _translated():
             super().executemany(operation, seq_of_parameters)
-        self.connection.changed = True
+        self.connection.took_effect()
 
     def fetchone(self):
         with _translated():

@@ -1,4 +1,4 @@
-"""The dialect: how to connect, what there is, and what a transaction is not."""
+"""The dialect: how to connect, what there is, and what a transaction is."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ from .types import ARRAY, Float, Numeric, of_arrow
 
 DEFAULT_PORT = 32010
 DEFAULT_SCHEMA = "main"
+AUTOCOMMIT = "AUTOCOMMIT"
+# Each table is read at one version, and what is written is one commit of one table, or nothing.
+TRANSACTIONS = "REPEATABLE READ"
 RESERVED = ("system", "information_schema")
 # Lines of `SHOW CREATE TABLE`.
 PRIMARY_KEY = re.compile(r"^  PRIMARY KEY \((?P<columns>.*)\),?$", re.MULTILINE)
@@ -132,37 +135,39 @@ class WhimbrelDialect(default.DefaultDialect):
             cursor.fetchall()
         return True
 
-    # --- transactions, which there are not ------------------------------------------------------
+    # --- transactions ---------------------------------------------------------------------------
 
     def get_isolation_level_values(self, dbapi_connection):
-        return ["AUTOCOMMIT"]
+        return [AUTOCOMMIT, TRANSACTIONS]
 
     def get_default_isolation_level(self, dbapi_connection):
-        return "AUTOCOMMIT"
+        return AUTOCOMMIT
 
     def get_isolation_level(self, dbapi_connection):
-        return "AUTOCOMMIT"
+        return TRANSACTIONS if dbapi_connection._transactions else AUTOCOMMIT
 
     def set_isolation_level(self, dbapi_connection, level) -> None:
-        if level != "AUTOCOMMIT":
-            raise exc.ArgumentError(f"isolation level {level!r}: every statement takes effect by itself, AUTOCOMMIT")
+        if level not in (AUTOCOMMIT, TRANSACTIONS):
+            raise exc.ArgumentError(f"isolation level {level!r}: there are {AUTOCOMMIT!r} and {TRANSACTIONS!r}")
+        dbapi_connection.begin_transactions(level == TRANSACTIONS)
         dbapi_connection.expects_rollback = False
 
     def reset_isolation_level(self, dbapi_connection) -> None:
+        super().reset_isolation_level(dbapi_connection)
         dbapi_connection.expects_rollback = self._on_connect_isolation_level is None
 
     def do_rollback(self, dbapi_connection) -> None:
         if dbapi_connection.changed and dbapi_connection.expects_rollback:
             warnings.warn(
-                "what was rolled back had taken effect: Whimbrel has no transactions over several statements. "
-                "Commit, or create the engine with isolation_level='AUTOCOMMIT'",
+                "what was rolled back had taken effect: each statement does so by itself. Create the engine with "
+                f"isolation_level={AUTOCOMMIT!r}, or {TRANSACTIONS!r} for transactions",
                 WhimbrelWarning,
                 stacklevel=2,
             )
         dbapi_connection.rollback()
 
     def do_savepoint(self, connection, name) -> None:
-        raise NotImplementedError("Whimbrel has no savepoints: every statement takes effect by itself")
+        raise NotImplementedError("Whimbrel has no savepoints")
 
     # --- executing --------------------------------------------------------------------------------
 
