@@ -6,6 +6,7 @@ import contextlib
 import re
 import warnings
 
+import sqlalchemy
 from adbc_driver_manager import AdbcStatusCode
 from sqlalchemy import exc, pool, schema, text, types
 from sqlalchemy.engine import default, reflection
@@ -81,6 +82,21 @@ class WhimbrelDialect(default.DefaultDialect):
 
     dbapi = import_dbapi  # what SQLAlchemy 1.4 calls it
 
+    #: The level that SQLAlchemy 1.4 leaves to the dialect; later ones keep it themselves.
+    isolation_level = None
+
+    def __init__(self, isolation_level=None, **options) -> None:
+        if sqlalchemy.__version__.startswith("1."):
+            super().__init__(**options)
+            self.isolation_level = isolation_level
+        else:
+            super().__init__(isolation_level=isolation_level, **options)
+
+    def on_connect(self):
+        if self.isolation_level is None:
+            return super().on_connect()
+        return lambda dbapi_connection: self.set_isolation_level(dbapi_connection, self.isolation_level)
+
     # --- connecting -----------------------------------------------------------------------------
 
     def create_connect_args(self, url):
@@ -153,8 +169,9 @@ class WhimbrelDialect(default.DefaultDialect):
         dbapi_connection.expects_rollback = False
 
     def reset_isolation_level(self, dbapi_connection) -> None:
-        super().reset_isolation_level(dbapi_connection)
-        dbapi_connection.expects_rollback = self._on_connect_isolation_level is None
+        asked = getattr(self, "_on_connect_isolation_level", None) or self.isolation_level
+        self.set_isolation_level(dbapi_connection, asked or AUTOCOMMIT)
+        dbapi_connection.expects_rollback = asked is None
 
     def do_rollback(self, dbapi_connection) -> None:
         if dbapi_connection.changed and dbapi_connection.expects_rollback:
