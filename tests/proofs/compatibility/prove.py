@@ -86,6 +86,9 @@ def jdbc(place: Place, cases: pathlib.Path) -> None:
         lines = TARGET / f"pgjdbc-{version}.txt"
         lines.write_text(run("java", *JVM, "-cp", classpath, "Jdbc", cases, url, tls, url + "&currentSchema=compat_schema"))
         matrix("lines", "pgjdbc", lines)
+    flight = f"jdbc:arrow-flight-sql://{place.flight}/?useEncryption=false"
+    (folder / "Orders.java").write_text(source.replace(flight, f"jdbc:postgresql://{place.postgres}/whimbrel?user=ada"))
+    expect(run("java", "-cp", classpath, folder / "Orders.java"), "1 12.50\n3 7.25\n")
 
 
 def recipes(language: str) -> list[str]:
