@@ -436,7 +436,8 @@ public class Jdbc {
                 }
             });
             thread.start();
-            for (int n = 0; n < 400 && first(running).equals("0"); n++) {
+            // Planned is not enough: the driver has nothing to cancel before the rows are asked for.
+            for (int n = 0; n < 400 && first(running + " AND state = 'RUNNING'").equals("0"); n++) {
                 Thread.sleep(50);
             }
             statement.cancel();

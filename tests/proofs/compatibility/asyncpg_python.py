@@ -80,7 +80,7 @@ class Asyncpg(Runner):
             for _ in range(400):
                 await asyncio.sleep(0.05)
                 if await self.connection.fetchval(
-                    "SELECT count(*) FROM system.queries WHERE finished_at IS NULL AND sql = $1", sql
+                    "SELECT count(*) FROM system.queries WHERE state = 'RUNNING' AND sql = $1", sql
                 ):
                     break
             running.cancel()

@@ -666,8 +666,8 @@ func (r *Runner) cancel() (string, error) {
 	mark := fmt.Sprintf("go_%d_%d", os.Getpid(), r.names)
 	r.names++
 	slow := "SELECT count(*) AS " + mark + " FROM generate_series(1, 3000000) a, generate_series(1, 3000000) b WHERE a.value % 7 = b.value % 11"
-	running := func() (string, error) {
-		return r.first("SELECT count(*) FROM system.queries WHERE finished_at IS NULL AND sql LIKE '%" + mark + "%' AND sql NOT LIKE '%system.queries%'")
+	running := func(andSo string) (string, error) {
+		return r.first("SELECT count(*) FROM system.queries WHERE finished_at IS NULL AND sql LIKE '%" + mark + "%' AND sql NOT LIKE '%system.queries%'" + andSo)
 	}
 	info, err := r.client.Execute(r.ctx, slow)
 	if err != nil {
@@ -679,7 +679,7 @@ func (r *Runner) cancel() (string, error) {
 		_, _ = r.fetch(info, nil)
 	}()
 	for n := 0; n < 400; n++ {
-		if count, err := running(); err != nil || count != "0" {
+		if count, err := running(" AND state = 'RUNNING'"); err != nil || count != "0" {
 			break
 		}
 		time.Sleep(50 * time.Millisecond)
@@ -689,7 +689,7 @@ func (r *Runner) cancel() (string, error) {
 	}
 	<-ended
 	for n := 0; n < 400; n++ {
-		count, err := running()
+		count, err := running("")
 		if err != nil || count == "0" {
 			return "cancelled", err
 		}
