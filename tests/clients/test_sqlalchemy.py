@@ -4,6 +4,7 @@ import datetime
 import decimal
 import pathlib
 import sys
+import time
 import warnings
 
 import pandas
@@ -246,6 +247,23 @@ def test_a_transaction_is_one_commit_or_nothing(shared, engine):
     with engine.connect() as connection:
         assert connection.scalar(count) == 3
         assert connection.get_isolation_level() == "AUTOCOMMIT"
+
+
+def test_a_transaction_that_the_server_has_ended_is_a_broken_connection(stopped):
+    stopped.environment["WHIMBREL__SERVER__HANDLE_TTL"] = "500ms"
+    engine = engine_of(stopped.start(), isolation_level="REPEATABLE READ")
+    with engine.connect() as connection:
+        connection.execute(sa.text("SELECT 1")).all()
+        time.sleep(1.5)
+        with pytest.raises(sa.exc.DBAPIError) as raised:
+            connection.execute(sa.text("SELECT 1"))
+        assert raised.value.connection_invalidated
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT 1")) == 1
+    # In the pool there is none to be ended.
+    time.sleep(1.5)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT 1")) == 1
 
 
 def test_the_schema_of_the_url_is_that_of_names(shared, engine):

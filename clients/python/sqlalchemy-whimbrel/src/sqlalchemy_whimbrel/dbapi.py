@@ -56,6 +56,11 @@ def status(error: Error) -> str | None:
     return found[-1] if found else None
 
 
+def lost_its_transaction(error: Error) -> bool:
+    """Whether the server has ended the transaction by itself; the driver's connection cannot go on then."""
+    return "the transaction is unknown" in str(error) or "missing a valid transaction" in str(error)
+
+
 def sqlstate(error: Error) -> str:
     """The SQLSTATE, which the server sends as a header; empty where it said none."""
     headers = {key.decode() if isinstance(key, bytes) else key: value for key, value in error.details}
@@ -86,7 +91,7 @@ def _translated():
 
 
 def connect(uri: str, *, db_kwargs: dict[str, str] | None = None, conn_kwargs: dict[str, str] | None = None):
-    """A connection in which every statement takes effect by itself, until `begin_transactions`."""
+    """A connection in which every statement takes effect by itself, until `use_transactions`."""
     with _translated(), contextlib.ExitStack() as opened:
         database = opened.enter_context(adbc_driver_flightsql.connect(uri, db_kwargs=db_kwargs))
         handle = opened.enter_context(adbc_driver_manager.AdbcConnection(database, **(conn_kwargs or {})))
@@ -100,14 +105,30 @@ class Connection(adbc.Connection):
     changed = False
     #: Whether its user may take a rollback for one. AUTOCOMMIT says that they do not.
     expects_rollback = True
-    _transactions = False
+    #: Whether statements belong to transactions, which `commit` and `rollback` end.
+    transactions = False
+    _begun = False
 
-    def begin_transactions(self, wanted: bool) -> None:
-        """From now on statements belong to a transaction, which `commit` and `rollback` end; or again to none."""
-        if wanted != self._transactions:
+    def use_transactions(self, wanted: bool) -> None:
+        if self.transactions and not wanted:
+            self.rollback()
+        self.transactions = wanted
+
+    def begin(self) -> None:
+        """Begins a transaction where there is none. Not before a statement: the server ends those that do nothing."""
+        if self.transactions and not self._begun:
             with _translated():
-                self.adbc_connection.set_autocommit(not wanted)
-            self._transactions = wanted
+                self.adbc_connection.set_autocommit(False)
+            self._begun = True
+
+    def _end(self, how) -> None:
+        self.changed = False
+        if self._begun:
+            with _translated():
+                how()
+                # The driver has begun the next one already.
+                self.adbc_connection.set_autocommit(True)
+            self._begun = False
 
     def cursor(self, **kwargs) -> "Cursor":
         cursor = Cursor(self, kwargs.get("adbc_stmt_kwargs"), dbapi_backend=self._backend)
@@ -115,19 +136,13 @@ class Connection(adbc.Connection):
         return cursor
 
     def commit(self) -> None:
-        self.changed = False
-        if self._transactions:
-            with _translated():
-                self.adbc_connection.commit()
+        self._end(self.adbc_connection.commit)
 
     def rollback(self) -> None:
-        self.changed = False
-        if self._transactions:
-            with _translated():
-                self.adbc_connection.rollback()
+        self._end(self.adbc_connection.rollback)
 
     def took_effect(self) -> None:
-        self.changed = not self._transactions
+        self.changed = not self.transactions
 
 
 class Cursor(adbc.Cursor):
@@ -138,6 +153,7 @@ class Cursor(adbc.Cursor):
         parameters = parameters or None
         if self.remark is not None:
             operation = f"/* {self.remark} */ {operation}"
+        self.connection.begin()
         with _translated():
             if self._answers_rows(operation, parameters):
                 return super().execute(operation, parameters)
@@ -153,6 +169,7 @@ class Cursor(adbc.Cursor):
             return False
 
     def executemany(self, operation, seq_of_parameters) -> None:
+        self.connection.begin()
         with _translated():
             super().executemany(operation, seq_of_parameters)
         self.connection.took_effect()

@@ -143,7 +143,7 @@ class WhimbrelDialect(default.DefaultDialect):
         return connection.engine.url.database or DEFAULT_SCHEMA
 
     def is_disconnect(self, e, connection, cursor) -> bool:
-        return isinstance(e, dbapi.Error) and dbapi.status(e) == "Unavailable"
+        return isinstance(e, dbapi.Error) and (dbapi.status(e) == "Unavailable" or dbapi.lost_its_transaction(e))
 
     def do_ping(self, dbapi_connection) -> bool:
         with dbapi_connection.cursor() as cursor:
@@ -160,12 +160,12 @@ class WhimbrelDialect(default.DefaultDialect):
         return AUTOCOMMIT
 
     def get_isolation_level(self, dbapi_connection):
-        return TRANSACTIONS if dbapi_connection._transactions else AUTOCOMMIT
+        return TRANSACTIONS if dbapi_connection.transactions else AUTOCOMMIT
 
     def set_isolation_level(self, dbapi_connection, level) -> None:
         if level not in (AUTOCOMMIT, TRANSACTIONS):
             raise exc.ArgumentError(f"isolation level {level!r}: there are {AUTOCOMMIT!r} and {TRANSACTIONS!r}")
-        dbapi_connection.begin_transactions(level == TRANSACTIONS)
+        dbapi_connection.use_transactions(level == TRANSACTIONS)
         dbapi_connection.expects_rollback = False
 
     def reset_isolation_level(self, dbapi_connection) -> None:
