@@ -10,6 +10,10 @@ use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 
 use crate::{error::QueryError, queries::Rows};
 
+/// Rows of a batch where joins are sorted: each of several sorts has to hold two batches at least,
+/// and rows may be wide.
+const BATCH_ROWS: usize = 1_024;
+
 /// How joins on equal keys are planned.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Joins {
@@ -31,6 +35,7 @@ impl Joins {
         // The planner takes no sort-merge join for a plan of one part.
         let parts = &mut options.execution.target_partitions;
         *parts = (*parts).max(2);
+        options.execution.batch_size = BATCH_ROWS;
     }
 }
 

@@ -223,7 +223,7 @@ async fn mistakes_in_statements_are_the_senders() {
     }
     let transaction = Some(bytes::Bytes::from_static(b"t1"));
     let refused = client.execute("SELECT 1".to_owned(), transaction).await;
-    assert_eq!(code(refused), Code::Unimplemented);
+    assert_eq!(code(refused), Code::InvalidArgument);
 }
 
 #[tokio::test(flavor = "multi_thread")]

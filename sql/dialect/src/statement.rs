@@ -9,9 +9,7 @@ use sqlparser::ast;
 use model::{
     name::ObjectName,
     object::{DeclaredColumn, Properties, TableFormat},
-    rights::Privilege,
     schedule::Schedule,
-    secret::Secret,
 };
 
 pub use rights::{

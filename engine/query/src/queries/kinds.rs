@@ -1,6 +1,6 @@
 //! What kind of statement it is, as far as running it differs.
 
-use dialect::statement::{JobStatement, Maintain, NameParts, Query, Show, Statement, TableUse};
+use dialect::statement::{JobStatement, Maintain, NameParts, Query, Statement, TableUse};
 use model::name::RESERVED_SCHEMAS;
 
 use crate::{command, postgres};
