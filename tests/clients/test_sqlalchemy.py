@@ -4,6 +4,7 @@ import datetime
 import decimal
 import pathlib
 import sys
+import time
 import warnings
 
 import pandas
@@ -218,6 +219,57 @@ def test_a_rollback_of_what_took_effect_is_told(shared, engine):
         assert connection.scalar(sa.text("SELECT count(*) FROM kept")) == 1
     with pytest.raises(sa.exc.ArgumentError, match="SERIALIZABLE"):
         engine_of(shared, isolation_level="SERIALIZABLE").connect()
+
+
+def test_a_transaction_is_one_commit_or_nothing(shared, engine):
+    with engine.connect() as connection:
+        connection.execute(sa.text("CREATE TABLE bought (a BIGINT)"))
+    count = sa.text("SELECT count(*) FROM bought")
+    buyers = engine_of(shared, isolation_level="REPEATABLE READ")
+    with buyers.begin() as one, engine.connect() as other:
+        assert one.scalar(count) == 0
+        other.execute(sa.text("INSERT INTO bought VALUES (1)"))
+        assert (one.scalar(count), other.scalar(count)) == (0, 1)
+        one.execute(sa.text("INSERT INTO bought VALUES (2)"))
+        one.execute(sa.text("INSERT INTO bought VALUES (3)"))
+        assert other.scalar(count) == 1
+    with pytest.raises(ZeroDivisionError), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with buyers.begin() as one:
+            one.execute(sa.text("INSERT INTO bought VALUES (4)"))
+            raise ZeroDivisionError
+    with engine.connect() as connection:
+        assert connection.scalar(count) == 3
+        connection.rollback()
+        connection = connection.execution_options(isolation_level="REPEATABLE READ")
+        connection.execute(sa.text("INSERT INTO bought VALUES (5)"))
+        connection.rollback()
+    with engine.connect() as connection:
+        assert connection.scalar(count) == 3
+        assert connection.get_isolation_level() == "AUTOCOMMIT"
+
+
+def test_a_transaction_that_the_server_has_ended_is_a_broken_connection(stopped):
+    stopped.environment["WHIMBREL__SERVER__HANDLE_TTL"] = "500ms"
+    engine = engine_of(stopped.start(), isolation_level="REPEATABLE READ")
+    with engine.connect() as connection:
+        connection.execute(sa.text("SELECT 1")).all()
+        time.sleep(1.5)
+        with pytest.raises(sa.exc.DBAPIError) as raised:
+            connection.execute(sa.text("SELECT 1"))
+        assert raised.value.connection_invalidated
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT 1")) == 1
+    # In the pool there is none to be ended.
+    time.sleep(1.5)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT 1")) == 1
+
+
+def test_the_schema_of_the_url_is_that_of_names(shared, engine):
+    with engine_of(shared, "/shop").connect() as connection:
+        assert connection.scalar(sa.text('SELECT count(*) FROM "Orders"')) == 0
+        assert sa.inspect(connection).get_table_names() == ["Orders"]
 
 
 def test_pandas_writes_and_reads_frames(engine):

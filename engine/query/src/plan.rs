@@ -120,13 +120,12 @@ pub(crate) fn parameters(plan: &LogicalPlan, count: usize) -> Result<SchemaRef, 
     Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
 }
 
-/// The numbers of the parameters whose types nothing tells.
+/// The numbers of the parameters that the planner has taken for NULLs, since nothing tells their
+/// types and an operator wants some.
 pub(crate) fn untyped(plan: &LogicalPlan) -> Result<BTreeSet<usize>, QueryError> {
-    let cast: BTreeSet<_> = cast_parameters(plan)?.into_iter().map(|(id, _)| id).collect();
     let types = plan.get_parameter_types()?;
-    let unknown = types
-        .into_iter()
-        .filter(|(id, known)| known.as_ref().is_none_or(DataType::is_null) && !cast.contains(id));
+    let unknown =
+        types.into_iter().filter(|(_, known)| known.as_ref().is_some_and(DataType::is_null));
     Ok(unknown.filter_map(|(id, _)| id.strip_prefix('$')?.parse().ok()).collect())
 }
 

@@ -197,7 +197,7 @@ async fn scope_state(
     let mut state = queries.state(wanted.default_schema);
     wanted.joins.apply(&mut state);
     if scope.query.is_none()
-        && let Some(env) = Bounds::of(&wanted.rights).runtime_env(state.runtime_env())
+        && let Some(env) = Bounds::of(&wanted.rights).runtime_env(state.runtime_env(), wanted.joins)
     {
         state = SessionStateBuilder::new_from_existing(state).with_runtime_env(env).build();
     }

@@ -349,18 +349,19 @@ public class Jdbc {
             try {
                 connection.setAutoCommit(false);
                 if (connection.getAutoCommit()) {
-                    return "refused";
+                    return "nothing stayed";
                 }
                 try (Statement statement = connection.createStatement()) {
                     statement.executeUpdate("INSERT INTO " + table + " VALUES (1)");
                 }
             } catch (SQLException error) {
                 connection.rollback();
-                return "refused";
+                return "nothing stayed";
             } finally {
                 connection.setAutoCommit(true);
             }
-            return first("SELECT count(*) FROM " + table) + " rows";
+            String rows = first("SELECT count(*) FROM " + table);
+            return rows.equals("0") ? "nothing stayed" : rows + " rows stayed";
         });
         commands.put("catalogs", () -> String.join(",", column(connection.getMetaData().getCatalogs(), "TABLE_CAT")));
         commands.put("schemas", () -> String.join(",", column(connection.getMetaData().getSchemas(null, "compat\\_%"), "TABLE_SCHEM")));
@@ -435,7 +436,8 @@ public class Jdbc {
                 }
             });
             thread.start();
-            for (int n = 0; n < 400 && first(running).equals("0"); n++) {
+            // Planned is not enough: the driver has nothing to cancel before the rows are asked for.
+            for (int n = 0; n < 400 && first(running + " AND state = 'RUNNING'").equals("0"); n++) {
                 Thread.sleep(50);
             }
             statement.cancel();

@@ -9,7 +9,7 @@ import adbc_driver_flightsql.dbapi as flight_sql
 import adbc_driver_manager
 import pyarrow as pa
 from adbc_driver_manager import AdbcStatusCode
-from cases import NoSuchCall, Place, Runner, driver_does, eventually, joined
+from cases import NOTHING_STAYED, NoSuchCall, Place, Runner, driver_does, eventually, joined
 from substrait import PLAN
 
 # What ADBC calls the number of rows among its statistics.
@@ -86,11 +86,11 @@ class Adbc(Runner):
             try:
                 other.adbc_connection.set_autocommit(False)
             except adbc_driver_manager.NotSupportedError:
-                return "refused"
+                return NOTHING_STAYED
             with other.cursor() as cursor:
                 cursor.executemany(f"INSERT INTO {table} VALUES (1)", None)
             other.adbc_connection.rollback()
-        return f"{self.rows(f'SELECT count(*) FROM {table}')[0][0]} rows"
+        return self.stayed(table)
 
     @driver_does("Substrait plan")
     def substrait(self):
@@ -151,7 +151,12 @@ class Adbc(Runner):
 
     @driver_does("schema of the session")
     def schema(self):
-        with self.connect(conn_kwargs={"adbc.connection.db_schema": "compat_schema"}) as other, other.cursor() as cursor:
+        # The server tells sessions by a cookie, which the driver keeps when it is told to.
+        options = {
+            "db_kwargs": {"adbc.flight.sql.rpc.with_cookie_middleware": "true"},
+            "conn_kwargs": {"adbc.connection.db_schema": "compat_schema"},
+        }
+        with self.connect(**options) as other, other.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM orders")
             return str(cursor.fetchone()[0])
 

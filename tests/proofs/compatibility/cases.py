@@ -187,7 +187,7 @@ class Runner:
     @driver_does("cancel")
     def cancel(self):
         mark = next(self.names)
-        self.cancelled(SLOW.format(name=mark), lambda: self.running(mark) > 0)
+        self.cancelled(SLOW.format(name=mark), lambda: self.running(mark, "AND state = 'RUNNING'") > 0)
         last = time.monotonic() + 20
         while self.running(mark) > 0:
             if time.monotonic() > last:
@@ -195,13 +195,17 @@ class Runner:
             time.sleep(0.05)
         return "cancelled"
 
-    def running(self, mark: str) -> int:
+    def running(self, mark: str, and_so: str = "") -> int:
         sql = f"SELECT count(*) FROM system.queries WHERE finished_at IS NULL AND sql LIKE '%{mark}%' AND sql NOT LIKE '%system.queries%'"
-        return int(self.rows(sql)[0][0])
+        return int(self.rows(f"{sql} {and_so}")[0][0])
 
     def cancelled(self, sql: str, runs) -> None:
         """Starts a statement that would run for hours, waits until `runs()`, and cancels it."""
         raise NoSuchCall
+
+    def stayed(self, table: str) -> str:
+        rows = self.rows(f"SELECT count(*) FROM {table}")[0][0]
+        return NOTHING_STAYED if int(rows) == 0 else f"{rows} rows stayed"
 
     @driver_does("login with a password, over TLS")
     def right_password(self):
@@ -223,6 +227,8 @@ class Runner:
         raise NotImplementedError
 
 
+#: A write that was rolled back: refused at once, or undone.
+NOTHING_STAYED = "nothing stayed"
 SLOW = (
     "SELECT count(*) AS {name} FROM generate_series(1, 3000000) a, generate_series(1, 3000000) b "
     "WHERE a.value % 7 = b.value % 11"

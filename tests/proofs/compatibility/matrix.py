@@ -76,7 +76,7 @@ class Holes:
     def __init__(self) -> None:
         self.known = tomllib.loads((HERE / "holes.toml").read_text()).get("hole", [])
         self.used: list[int] = []
-        self.found: set[int] = set()
+        self.found: set[tuple[int, str]] = set()
         self.unexplained: list[dict] = []
 
     def number(self, result: dict) -> str:
@@ -84,7 +84,7 @@ class Holes:
             column = f"{result['driver']} {result['version']}"
             fits = any(column.startswith(driver) for driver in hole["drivers"])
             if fits and result["case"] in hole["cases"] and result["group"] in hole.get("groups", GROUPS):
-                self.found.add(n)
+                self.found.add((n, result["case"]))
                 if n not in self.used:
                     self.used.append(n)
                 return str(self.used.index(n) + 1)
@@ -124,8 +124,9 @@ def page() -> tuple[str, list[str]]:
     wrong = [f"{r['driver']} {r['version']}: {r['group']}: {r['case']}: {r['text']}" for r in holes.unexplained]
     for n, hole in enumerate(holes.known):
         present = any(name.startswith(driver) for name in names for driver in hole["drivers"])
-        if n not in holes.found and present:
-            wrong.append(f"holes.toml explains what works: {hole['cases']} of {hole['drivers']}")
+        closed = [case for case in hole["cases"] if (n, case) not in holes.found]
+        if closed and present:
+            wrong.append(f"holes.toml explains what works: {closed} of {hole['drivers']}")
     return "\n".join(text), wrong
 
 

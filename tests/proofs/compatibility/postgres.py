@@ -1,8 +1,8 @@
-"""psycopg, asyncpg and psql, on the Postgres port."""
+"""psycopg and psql, on the Postgres port."""
 
 from __future__ import annotations
 
-import asyncio
+import csv
 import datetime
 import decimal
 import importlib.metadata
@@ -10,13 +10,11 @@ import json
 import os
 import re
 import shutil
-import ssl
 import subprocess
 import threading
 
-import asyncpg
 import psycopg
-from cases import NoSuchCall, Place, Runner, driver_does, eventually, joined, written
+from cases import NOTHING_STAYED, NoSuchCall, Place, Runner, driver_does, eventually, joined, written
 
 
 class Psycopg(Runner):
@@ -91,9 +89,9 @@ class Psycopg(Runner):
                 other.execute(f"INSERT INTO {table} VALUES (1)")
             except psycopg.errors.FeatureNotSupported:
                 other.rollback()
-                return "refused"
+                return NOTHING_STAYED
             other.rollback()
-        return f"{self.rows(f'SELECT count(*) FROM {table}')[0][0]} rows"
+        return self.stayed(table)
 
     @driver_does("catalogs")
     def catalogs(self):
@@ -138,140 +136,6 @@ class Psycopg(Runner):
         return "password" in str(error)
 
 
-class Asyncpg(Runner):
-    driver = "asyncpg"
-    version = importlib.metadata.version("asyncpg")
-    parameters = ("$1", "$2")
-
-    def __init__(self, place: Place) -> None:
-        super().__init__(place)
-        self.loop = asyncio.new_event_loop()
-        self.connection = self.wait(self.connect())
-
-    def wait(self, work):
-        return self.loop.run_until_complete(work)
-
-    async def connect(self, **options):
-        host, port = self.place.host_port("postgres")
-        return await asyncpg.connect(**{"host": host, "port": port, "database": "whimbrel", "user": "ada", "ssl": False, **options})
-
-    def rows(self, sql, parameters=()):
-        return [tuple(row) for row in self.wait(self.connection.fetch(sql, *parameters))]
-
-    def effect(self, sql, rows=None):
-        if rows is None:
-            told = self.wait(self.connection.execute(sql)).split()[-1]
-            return int(told) if told.isdigit() else -1
-        self.wait(self.connection.executemany(sql, rows))
-        return len(rows)  # it is not told
-
-    def read(self, case):
-        value = self.rows(f"SELECT {case['sql']} AS v")[0][0]
-        return written(case["kind"], value)
-
-    @driver_does("parameters `?` or `%s`")
-    def marks(self):
-        raise NoSuchCall
-
-    @driver_does("query without rows has its columns")
-    def empty(self):
-        async def work():
-            statement = await self.connection.prepare("SELECT 1 AS a, 'x' AS b WHERE false")
-            return joined((",".join(a.name for a in statement.get_attributes()), len(await statement.fetch())))
-
-        return self.wait(work())
-
-    @driver_does("columns before execution")
-    def before(self):
-        async def work():
-            statement = await self.connection.prepare("SELECT 1 AS a, 'x' AS b")
-            return ",".join(a.name for a in statement.get_attributes())
-
-        return self.wait(work())
-
-    @driver_does("prepared query, run again")
-    def again(self):
-        table, found = self.table("a BIGINT"), []
-        statement = self.wait(self.connection.prepare(f"SELECT count(*) FROM {table} WHERE a > $1"))
-        for n in (1, 2):
-            self.effect(f"INSERT INTO {table} VALUES ({n})")
-            found.append(self.wait(statement.fetchval(0)))
-        return joined(found)
-
-    def is_told(self, error):
-        return isinstance(error, asyncpg.exceptions.UndefinedTableError)
-
-    def cancelled(self, sql, runs):
-        async def work():
-            other = await self.connect()
-            running = asyncio.ensure_future(other.execute(sql))
-            for _ in range(400):
-                await asyncio.sleep(0.05)
-                if await self.connection.fetchval(
-                    "SELECT count(*) FROM system.queries WHERE finished_at IS NULL AND sql = $1", sql
-                ):
-                    break
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-            await other.close(timeout=20)
-
-        self.wait(work())
-
-    @driver_does("bulk ingest: create, append, replace")
-    def ingest(self):
-        table, told = self.table("id BIGINT"), []
-        for ids in ([1, 2], [3, 4], [5]):
-            if ids == [5]:
-                self.effect(f"TRUNCATE {table}")
-            self.wait(self.connection.copy_records_to_table(table, records=[(n,) for n in ids]))
-            told.append(self.rows(f"SELECT count(*) FROM {table}")[0][0])
-        return joined(told)
-
-    @driver_does("rollback of a write")
-    def rollback(self):
-        table = self.table("a BIGINT")
-
-        async def work():
-            transaction = self.connection.transaction()
-            await transaction.start()
-            try:
-                await self.connection.execute(f"INSERT INTO {table} VALUES (1)")
-            except asyncpg.exceptions.FeatureNotSupportedError:
-                return "refused"
-            finally:
-                await transaction.rollback()
-            return f"{await self.connection.fetchval(f'SELECT count(*) FROM {table}')} rows"
-
-        return self.wait(work())
-
-    @driver_does("schema of the session")
-    def schema(self):
-        async def work():
-            other = await self.connect(server_settings={"search_path": "compat_schema"})
-            try:
-                return str(await other.fetchval("SELECT count(*) FROM orders"))
-            finally:
-                await other.close()
-
-        return self.wait(work())
-
-    def login(self, password):
-        host, port = self.place.host_port("tls_postgres")
-        tls = ssl.create_default_context(cafile=self.place.authority)
-
-        async def work():
-            other = await self.connect(host=host, port=port, user=self.place.user, password=password, ssl=tls)
-            try:
-                return await other.fetchval("SELECT current_user")
-            finally:
-                await other.close()
-
-        return self.wait(work())
-
-    def is_refused(self, error):
-        return isinstance(error, asyncpg.exceptions.InvalidPasswordError)
-
-
 PSQL = os.environ.get("WHIMBREL_TEST_PSQL") or shutil.which("psql") or "psql"
 
 
@@ -298,8 +162,6 @@ class Psql(Runner):
         return done.stdout
 
     def rows(self, sql, parameters=()):
-        import csv
-
         if parameters:
             raise NoSuchCall
         return [tuple(row) for row in list(csv.reader(self.psql(sql).splitlines()))[1:]]
@@ -375,8 +237,8 @@ class Psql(Runner):
         try:
             self.psql("BEGIN", f"INSERT INTO {table} VALUES (1)", "ROLLBACK")
         except RuntimeError as error:
-            return "refused" if "0A000" in str(error) else str(error)
-        return f"{self.rows(f'SELECT count(*) FROM {table}')[0][0]} rows"
+            return NOTHING_STAYED if "0A000" in str(error) else str(error)
+        return self.stayed(table)
 
     @driver_does("schema of the session")
     def schema(self):
@@ -441,4 +303,4 @@ def _ignoring_errors(call) -> None:
         pass
 
 
-RUNNERS = [Psycopg, Asyncpg, Psql]
+RUNNERS = [Psycopg, Psql]

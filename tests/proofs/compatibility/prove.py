@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -12,61 +11,19 @@ import subprocess
 import sys
 import tempfile
 
-import trustme
+from cases import Place
+from fixture import servers
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "clients"))
-
-from cases import Place  # noqa: E402
-from server import Server  # noqa: E402
 
 TARGET = pathlib.Path(os.environ["WHIMBREL_MATRIX_TARGET"])
 FLIGHT_JDBC = ["15.0.2", "16.1.0", "17.0.0", "18.0.0", "18.3.0"]
 POSTGRES_JDBC = ["42.7.4"]
-PYTHON = ["adbc_python", "flightsql_dbapi", "postgres"]
+PYTHON = ["adbc_python", "flightsql_dbapi", "postgres", "asyncpg_python"]
 JVM = ["--add-opens=java.base/java.nio=ALL-UNNAMED", "-Duser.timezone=Europe/Berlin", "-Dfile.encoding=UTF-8"]
 
-FIXTURE = """
-CREATE SCHEMA compat_schema;
-CREATE TABLE compat_schema.orders (id BIGINT NOT NULL, price DECIMAL(10, 2), day DATE, PRIMARY KEY (id));
-INSERT INTO compat_schema.orders VALUES (1, 1.50, DATE '2024-02-29'), (2, NULL, NULL), (3, 2.50, DATE '2024-03-01');
-CREATE VIEW compat_schema.spent AS SELECT sum(price) AS spent FROM compat_schema.orders
-"""
 SHOP = re.search(r"```sql\n(.*?)```", (ROOT / "docs" / "clients.md").read_text(), re.DOTALL).group(1)
-
-
-@contextlib.contextmanager
-def servers():
-    with tempfile.TemporaryDirectory(prefix="whimbrel-compatibility.") as scratch:
-        scratch = pathlib.Path(scratch)
-        authority = trustme.CA()
-        issued = authority.issue_cert("localhost", "127.0.0.1")
-        issued.private_key_pem.write_to_path(scratch / "key.pem")
-        issued.cert_chain_pems[0].write_to_path(scratch / "cert.pem")
-        authority.cert_pem.write_to_path(scratch / "ca.pem")
-        (scratch / "open").mkdir()
-        (scratch / "tls").mkdir()
-        plain, tls = Server(scratch / "open"), Server(scratch / "tls")
-        tls.environment |= {
-            "WHIMBREL__SERVER__TLS_CERT": str(scratch / "cert.pem"),
-            "WHIMBREL__SERVER__TLS_KEY": str(scratch / "key.pem"),
-        }
-        tls.add_user(Place.user, Place.password)
-        with contextlib.ExitStack() as running:
-            for server in (plain, tls):
-                server.start("--pg-addr", "127.0.0.1:0")
-                running.callback(server.stop)
-            with plain.connect() as connection, connection.cursor() as cursor:
-                for statement in (FIXTURE + ";\n" + SHOP).strip().removesuffix(";").split(";\n"):
-                    cursor.execute(statement)
-            yield Place(
-                flight=plain.url.split("://")[1],
-                postgres=f"{plain.postgres['host']}:{plain.postgres['port']}",
-                tls_flight="localhost:" + tls.url.rsplit(":", 1)[1],
-                tls_postgres=f"localhost:{tls.postgres['port']}",
-                authority=str(scratch / "ca.pem"),
-            )
 
 
 def run(*command: str, **options) -> str:
@@ -129,6 +86,9 @@ def jdbc(place: Place, cases: pathlib.Path) -> None:
         lines = TARGET / f"pgjdbc-{version}.txt"
         lines.write_text(run("java", *JVM, "-cp", classpath, "Jdbc", cases, url, tls, url + "&currentSchema=compat_schema"))
         matrix("lines", "pgjdbc", lines)
+    flight = f"jdbc:arrow-flight-sql://{place.flight}/?useEncryption=false"
+    (folder / "Orders.java").write_text(source.replace(flight, f"jdbc:postgresql://{place.postgres}/whimbrel?user=ada"))
+    expect(run("java", "-cp", classpath, folder / "Orders.java"), "1 12.50\n3 7.25\n")
 
 
 def recipes(language: str) -> list[str]:
@@ -141,7 +101,8 @@ def expect(printed: str, expected: str) -> None:
 
 
 def main(which: list[str]) -> None:
-    with servers() as place:
+    shop = SHOP.strip().removesuffix(";").split(";\n")
+    with tempfile.TemporaryDirectory(prefix="whimbrel-compatibility.") as scratch, servers(pathlib.Path(scratch), shop) as place:
         os.environ["WHIMBREL_MATRIX_PLACE"] = json.dumps(dataclasses.asdict(place))
         os.environ["WHIMBREL_MATRIX"] = str(TARGET / "answers")
         cases = TARGET / "cases.txt"

@@ -35,6 +35,8 @@ import (
 const (
 	user     = "ada"
 	password = "pä55:word"
+	// A write that was rolled back: refused at once, or undone.
+	nothingStayed = "nothing stayed"
 )
 
 // The client has no call for this.
@@ -511,7 +513,7 @@ func (r *Runner) commands() map[string]func() (string, error) {
 			}
 			transaction, err := r.client.BeginTransaction(r.ctx)
 			if status.Code(err) == codes.Unimplemented {
-				return "refused", nil
+				return nothingStayed, nil
 			} else if err != nil {
 				return "", err
 			}
@@ -520,10 +522,13 @@ func (r *Runner) commands() map[string]func() (string, error) {
 				return "", err
 			}
 			if refused != nil {
-				return "refused", nil
+				return nothingStayed, nil
 			}
 			count, err := r.first("SELECT count(*) FROM " + table)
-			return count + " rows", err
+			if count == "0" {
+				return nothingStayed, err
+			}
+			return count + " rows stayed", err
 		},
 		"Substrait plan": func() (string, error) {
 			return firstWritten("int")(r.fetch(r.client.ExecuteSubstrait(r.ctx, flightsql.SubstraitPlan{Plan: r.plan})))
@@ -661,8 +666,8 @@ func (r *Runner) cancel() (string, error) {
 	mark := fmt.Sprintf("go_%d_%d", os.Getpid(), r.names)
 	r.names++
 	slow := "SELECT count(*) AS " + mark + " FROM generate_series(1, 3000000) a, generate_series(1, 3000000) b WHERE a.value % 7 = b.value % 11"
-	running := func() (string, error) {
-		return r.first("SELECT count(*) FROM system.queries WHERE finished_at IS NULL AND sql LIKE '%" + mark + "%' AND sql NOT LIKE '%system.queries%'")
+	running := func(andSo string) (string, error) {
+		return r.first("SELECT count(*) FROM system.queries WHERE finished_at IS NULL AND sql LIKE '%" + mark + "%' AND sql NOT LIKE '%system.queries%'" + andSo)
 	}
 	info, err := r.client.Execute(r.ctx, slow)
 	if err != nil {
@@ -674,7 +679,7 @@ func (r *Runner) cancel() (string, error) {
 		_, _ = r.fetch(info, nil)
 	}()
 	for n := 0; n < 400; n++ {
-		if count, err := running(); err != nil || count != "0" {
+		if count, err := running(" AND state = 'RUNNING'"); err != nil || count != "0" {
 			break
 		}
 		time.Sleep(50 * time.Millisecond)
@@ -684,7 +689,7 @@ func (r *Runner) cancel() (string, error) {
 	}
 	<-ended
 	for n := 0; n < 400; n++ {
-		count, err := running()
+		count, err := running("")
 		if err != nil || count == "0" {
 			return "cancelled", err
 		}

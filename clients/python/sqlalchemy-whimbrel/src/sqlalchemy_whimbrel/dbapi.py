@@ -56,11 +56,22 @@ def status(error: Error) -> str | None:
     return found[-1] if found else None
 
 
+def lost_its_transaction(error: Error) -> bool:
+    """Whether the server has ended the transaction by itself; the driver's connection cannot go on then."""
+    return "the transaction is unknown" in str(error) or "missing a valid transaction" in str(error)
+
+
+def sqlstate(error: Error) -> str:
+    """The SQLSTATE, which the server sends as a header; empty where it said none."""
+    headers = {key.decode() if isinstance(key, bytes) else key: value for key, value in error.details}
+    return error.sqlstate or headers.get("sqlstate", b"").decode()
+
+
 def _class_of(error: Error) -> type[Error]:
-    sqlstate = error.sqlstate or ""
-    if sqlstate.startswith("23"):
+    said = sqlstate(error)
+    if said.startswith("23"):
         return IntegrityError
-    if sqlstate.startswith("22"):
+    if said.startswith("22"):
         return DataError
     return CLASSES.get(status(error), type(error))
 
@@ -73,14 +84,14 @@ def _translated():
         proper = _class_of(error)
         if type(error) is proper:
             raise
-        facts = {"vendor_code": error.vendor_code, "sqlstate": error.sqlstate, "details": error.details}
+        facts = {"vendor_code": error.vendor_code, "sqlstate": sqlstate(error), "details": error.details}
         if proper is not NotSupportedError:
             facts["status_code"] = error.status_code
         raise proper(str(error), **facts) from error
 
 
 def connect(uri: str, *, db_kwargs: dict[str, str] | None = None, conn_kwargs: dict[str, str] | None = None):
-    """A connection in which every statement takes effect by itself."""
+    """A connection in which every statement takes effect by itself, until `use_transactions`."""
     with _translated(), contextlib.ExitStack() as opened:
         database = opened.enter_context(adbc_driver_flightsql.connect(uri, db_kwargs=db_kwargs))
         handle = opened.enter_context(adbc_driver_manager.AdbcConnection(database, **(conn_kwargs or {})))
@@ -90,12 +101,34 @@ def connect(uri: str, *, db_kwargs: dict[str, str] | None = None, conn_kwargs: d
 
 
 class Connection(adbc.Connection):
-    """A connection. `commit` and `rollback` do nothing: there are no transactions to end."""
-
-    #: Whether a statement has taken effect since the last `commit` or `rollback`.
+    #: Whether a statement has taken effect since the last `commit` or `rollback`, and so could not be undone.
     changed = False
     #: Whether its user may take a rollback for one. AUTOCOMMIT says that they do not.
     expects_rollback = True
+    #: Whether statements belong to transactions, which `commit` and `rollback` end.
+    transactions = False
+    _begun = False
+
+    def use_transactions(self, wanted: bool) -> None:
+        if self.transactions and not wanted:
+            self.rollback()
+        self.transactions = wanted
+
+    def begin(self) -> None:
+        """Begins a transaction where there is none. Not before a statement: the server ends those that do nothing."""
+        if self.transactions and not self._begun:
+            with _translated():
+                self.adbc_connection.set_autocommit(False)
+            self._begun = True
+
+    def _end(self, how) -> None:
+        self.changed = False
+        if self._begun:
+            with _translated():
+                how()
+                # The driver has begun the next one already.
+                self.adbc_connection.set_autocommit(True)
+            self._begun = False
 
     def cursor(self, **kwargs) -> "Cursor":
         cursor = Cursor(self, kwargs.get("adbc_stmt_kwargs"), dbapi_backend=self._backend)
@@ -103,10 +136,13 @@ class Connection(adbc.Connection):
         return cursor
 
     def commit(self) -> None:
-        self.changed = False
+        self._end(self.adbc_connection.commit)
 
     def rollback(self) -> None:
-        self.changed = False
+        self._end(self.adbc_connection.rollback)
+
+    def took_effect(self) -> None:
+        self.changed = not self.transactions
 
 
 class Cursor(adbc.Cursor):
@@ -117,11 +153,12 @@ class Cursor(adbc.Cursor):
         parameters = parameters or None
         if self.remark is not None:
             operation = f"/* {self.remark} */ {operation}"
+        self.connection.begin()
         with _translated():
             if self._answers_rows(operation, parameters):
                 return super().execute(operation, parameters)
             super().executemany(operation, None if parameters is None else [parameters])
-            self.connection.changed = True
+            self.connection.took_effect()
             return self
 
     def _answers_rows(self, operation, parameters) -> bool:
@@ -132,9 +169,10 @@ class Cursor(adbc.Cursor):
             return False
 
     def executemany(self, operation, seq_of_parameters) -> None:
+        self.connection.begin()
         with _translated():
             super().executemany(operation, seq_of_parameters)
-        self.connection.changed = True
+        self.connection.took_effect()
 
     def fetchone(self):
         with _translated():

@@ -1,4 +1,4 @@
-"""The dialect: how to connect, what there is, and what a transaction is not."""
+"""The dialect: how to connect, what there is, and what a transaction is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import re
 import warnings
 
+import sqlalchemy
 from adbc_driver_manager import AdbcStatusCode
 from sqlalchemy import exc, pool, schema, text, types
 from sqlalchemy.engine import default, reflection
@@ -22,6 +23,9 @@ from .types import ARRAY, Float, Numeric, of_arrow
 
 DEFAULT_PORT = 32010
 DEFAULT_SCHEMA = "main"
+AUTOCOMMIT = "AUTOCOMMIT"
+# Each table is read at one version, and what is written is one commit of one table, or nothing.
+TRANSACTIONS = "REPEATABLE READ"
 RESERVED = ("system", "information_schema")
 # Lines of `SHOW CREATE TABLE`.
 PRIMARY_KEY = re.compile(r"^  PRIMARY KEY \((?P<columns>.*)\),?$", re.MULTILINE)
@@ -78,6 +82,21 @@ class WhimbrelDialect(default.DefaultDialect):
 
     dbapi = import_dbapi  # what SQLAlchemy 1.4 calls it
 
+    #: The level that SQLAlchemy 1.4 leaves to the dialect; later ones keep it themselves.
+    isolation_level = None
+
+    def __init__(self, isolation_level=None, **options) -> None:
+        if sqlalchemy.__version__.startswith("1."):
+            super().__init__(**options)
+            self.isolation_level = isolation_level
+        else:
+            super().__init__(isolation_level=isolation_level, **options)
+
+    def on_connect(self):
+        if self.isolation_level is None:
+            return super().on_connect()
+        return lambda dbapi_connection: self.set_isolation_level(dbapi_connection, self.isolation_level)
+
     # --- connecting -----------------------------------------------------------------------------
 
     def create_connect_args(self, url):
@@ -124,7 +143,7 @@ class WhimbrelDialect(default.DefaultDialect):
         return connection.engine.url.database or DEFAULT_SCHEMA
 
     def is_disconnect(self, e, connection, cursor) -> bool:
-        return isinstance(e, dbapi.Error) and dbapi.status(e) == "Unavailable"
+        return isinstance(e, dbapi.Error) and (dbapi.status(e) == "Unavailable" or dbapi.lost_its_transaction(e))
 
     def do_ping(self, dbapi_connection) -> bool:
         with dbapi_connection.cursor() as cursor:
@@ -132,37 +151,40 @@ class WhimbrelDialect(default.DefaultDialect):
             cursor.fetchall()
         return True
 
-    # --- transactions, which there are not ------------------------------------------------------
+    # --- transactions ---------------------------------------------------------------------------
 
     def get_isolation_level_values(self, dbapi_connection):
-        return ["AUTOCOMMIT"]
+        return [AUTOCOMMIT, TRANSACTIONS]
 
     def get_default_isolation_level(self, dbapi_connection):
-        return "AUTOCOMMIT"
+        return AUTOCOMMIT
 
     def get_isolation_level(self, dbapi_connection):
-        return "AUTOCOMMIT"
+        return TRANSACTIONS if dbapi_connection.transactions else AUTOCOMMIT
 
     def set_isolation_level(self, dbapi_connection, level) -> None:
-        if level != "AUTOCOMMIT":
-            raise exc.ArgumentError(f"isolation level {level!r}: every statement takes effect by itself, AUTOCOMMIT")
+        if level not in (AUTOCOMMIT, TRANSACTIONS):
+            raise exc.ArgumentError(f"isolation level {level!r}: there are {AUTOCOMMIT!r} and {TRANSACTIONS!r}")
+        dbapi_connection.use_transactions(level == TRANSACTIONS)
         dbapi_connection.expects_rollback = False
 
     def reset_isolation_level(self, dbapi_connection) -> None:
-        dbapi_connection.expects_rollback = self._on_connect_isolation_level is None
+        asked = getattr(self, "_on_connect_isolation_level", None) or self.isolation_level
+        self.set_isolation_level(dbapi_connection, asked or AUTOCOMMIT)
+        dbapi_connection.expects_rollback = asked is None
 
     def do_rollback(self, dbapi_connection) -> None:
         if dbapi_connection.changed and dbapi_connection.expects_rollback:
             warnings.warn(
-                "what was rolled back had taken effect: Whimbrel has no transactions over several statements. "
-                "Commit, or create the engine with isolation_level='AUTOCOMMIT'",
+                "what was rolled back had taken effect: each statement does so by itself. Create the engine with "
+                f"isolation_level={AUTOCOMMIT!r}, or {TRANSACTIONS!r} for transactions",
                 WhimbrelWarning,
                 stacklevel=2,
             )
         dbapi_connection.rollback()
 
     def do_savepoint(self, connection, name) -> None:
-        raise NotImplementedError("Whimbrel has no savepoints: every statement takes effect by itself")
+        raise NotImplementedError("Whimbrel has no savepoints")
 
     # --- executing --------------------------------------------------------------------------------
 

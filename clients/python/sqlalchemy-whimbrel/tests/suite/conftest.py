@@ -12,17 +12,7 @@ pytest.register_assert_rewrite("sqlalchemy.testing.assertions")
 from sqlalchemy.testing.plugin import pytestplugin  # noqa: E402
 from sqlalchemy.testing.plugin.pytestplugin import *  # noqa: E402, F403
 
-BINDS = "two parameters have no type until they are bound, and the server asks for one before"
-ESCAPE = "LIKE takes no other ESCAPE than the backslash"
 KNOWN = {
-    **{
-        f"LikeFunctionsTest::test_{kind}_{escape}": ESCAPE
-        for kind in ("contains", "endswith", "startswith")
-        for escape in ("escape", "autoescape")
-    },
-    "IntegerTest::test_huge_int_auto_accommodation": BINDS,
-    "StringTest::test_concatenate_": BINDS,
-    "TrueDivTest::test_floordiv_integer_bound": BINDS,
     "TrueDivTest::test_truediv_divisor[numeric_38_digit_divisor": "the result of a division has more than 38 digits on its way",
     "RowFetchTest::test_row_with_dupe_names": "a column that comes twice, ordered by one that does not come",
 }
@@ -35,4 +25,4 @@ def pytest_collection_finish(session):
         name = re.sub(r"_whimbrel\+adbc_[\d_]+", "", item.nodeid.split("::", 1)[1])
         for known, reason in KNOWN.items():
             if name.startswith(known):
-                item.add_marker(pytest.mark.xfail(reason=reason))
+                item.add_marker(pytest.mark.xfail(reason=reason, strict=True))

@@ -1,0 +1,77 @@
+//! What kind of statement it is, as far as running it differs.
+
+use dialect::statement::{JobStatement, Maintain, NameParts, Query, Show, Statement, TableUse};
+use model::name::RESERVED_SCHEMAS;
+
+use crate::{command, postgres};
+
+/// Whether it only reads.
+pub(super) fn is_query(statement: &Statement) -> bool {
+    matches!(
+        statement,
+        Statement::Query(_)
+            | Statement::Explain { .. }
+            | Statement::Show(_)
+            | Statement::Job(JobStatement::Show(_) | JobStatement::Describe { .. })
+            | Statement::Maintain(Maintain::Validate { .. })
+    )
+}
+
+/// The table that a VALIDATE looks over.
+pub(super) fn validated(statement: &Statement) -> Option<&NameParts> {
+    match statement {
+        Statement::Maintain(Maintain::Validate { target }) => Some(target),
+        _ => None,
+    }
+}
+
+/// Whether a statement that takes effect may join: what fails for want of memory had no effect, and
+/// may fit when it is planned otherwise.
+pub(super) fn reads_several(statement: &Statement) -> bool {
+    let several = |query: &Query| query.tables.len() + query.files.len() > 1;
+    match statement {
+        Statement::Change(change) => several(&change.rows),
+        Statement::Insert(insert) => several(&insert.source),
+        Statement::CreateTable(create) => create.query.as_ref().is_some_and(several),
+        Statement::Copy(copy) => several(&copy.source),
+        _ => false,
+    }
+}
+
+/// Whether a statement that takes effect computes much, and so waits for its turn: what only
+/// changes names, rights or jobs does not, nor does what waits for a job.
+pub(super) fn takes_a_turn(statement: &Statement) -> bool {
+    match statement {
+        Statement::Insert(_) | Statement::Change(_) | Statement::Copy(_) => true,
+        Statement::CreateTable(create) => create.query.is_some(),
+        _ => false,
+    }
+}
+
+/// Whether a query reads nothing but what the server knows by itself.
+pub(super) fn asks_the_server(statement: &Statement) -> bool {
+    let own = |used: &TableUse| {
+        let schema = used.name.len().checked_sub(2).and_then(|n| used.name.get(n));
+        schema.is_some_and(|schema| {
+            schema == postgres::SCHEMA || RESERVED_SCHEMAS.contains(&schema.as_str())
+        })
+    };
+    match statement {
+        Statement::Show(_) | Statement::Job(_) => true,
+        Statement::Query(query) => {
+            let names_tables = !query.tables.is_empty() && query.files.is_empty();
+            names_tables && query.tables.iter().all(own)
+        }
+        _ => false,
+    }
+}
+
+pub(super) fn parameter_count(statement: &Statement) -> usize {
+    match statement {
+        Statement::Query(query) | Statement::Job(JobStatement::Show(query)) => query.parameters,
+        Statement::Explain { statement, .. } => {
+            command::query_of(statement).map_or(0, |query| query.parameters)
+        }
+        _ => 0,
+    }
+}
