@@ -93,7 +93,8 @@ impl Bounds {
             MemoryLimit::Finite(bytes) => bytes,
             MemoryLimit::Infinite | MemoryLimit::Unknown => usize::MAX,
         };
-        let of_role = bound.as_ref().map(|bound| usize::try_from(bound.value).unwrap_or(usize::MAX));
+        let of_role =
+            bound.as_ref().map(|bound| usize::try_from(bound.value).unwrap_or(usize::MAX));
         let bytes = of_role.map_or(all, |bytes| bytes.min(all));
         let shares: Box<dyn MemoryPool> = match joins {
             Joins::Hashed => Box::new(GreedyMemoryPool::new(bytes)),
@@ -245,7 +246,8 @@ mod tests {
         let inner: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(1_000));
         let env = RuntimeEnv { memory_pool: Arc::clone(&inner), ..RuntimeEnv::default() };
         let small = bounds(&[("a", &[(Limit::Memory, 100)])]);
-        let share = Arc::clone(&small.runtime_env(&Arc::new(env), Joins::Hashed).unwrap().memory_pool);
+        let share =
+            Arc::clone(&small.runtime_env(&Arc::new(env), Joins::Hashed).unwrap().memory_pool);
         let reservation = MemoryConsumer::new("sort").register(&share);
         reservation.try_grow(80).unwrap();
         let error = reservation.try_grow(21).unwrap_err().to_string();
@@ -257,7 +259,8 @@ mod tests {
         // What the server does not have, no role can give.
         let big = bounds(&[("a", &[(Limit::Memory, 5_000)])]);
         let env = RuntimeEnv { memory_pool: Arc::clone(&inner), ..RuntimeEnv::default() };
-        let share = Arc::clone(&big.runtime_env(&Arc::new(env), Joins::Hashed).unwrap().memory_pool);
+        let share =
+            Arc::clone(&big.runtime_env(&Arc::new(env), Joins::Hashed).unwrap().memory_pool);
         let reservation = MemoryConsumer::new("sort").register(&share);
         assert!(reservation.try_grow(2_000).is_err());
         assert_eq!(share.reserved(), 0);

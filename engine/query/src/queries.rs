@@ -16,20 +16,11 @@ use datafusion::{
     physical_plan::{ExecutionPlan, joins::HashJoinExec},
     sql::parser::{DFParser, Statement as DataFusionStatement},
 };
-use dialect::statement::{
-    JobStatement, Query, RightsStatement, Show, Statement,
-};
+use dialect::statement::{JobStatement, Query, RightsStatement, Show, Statement};
 use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
+use kinds::{asks_the_server, is_query, parameter_count, reads_several, takes_a_turn, validated};
 use lake::{Changed, Stage, StageChange, Staged};
-use model::{
-    id::QueryId,
-    name::ObjectName,
-    object::Object,
-    rights::Rights,
-};
-use kinds::{
-    asks_the_server, is_query, parameter_count, reads_several, takes_a_turn, validated,
-};
+use model::{id::QueryId, name::ObjectName, object::Object, rights::Rights};
 use parking_lot::Mutex;
 use rt::cpu::CpuRuntime;
 use tokio::sync::OnceCell;
