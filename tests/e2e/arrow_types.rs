@@ -475,12 +475,15 @@ async fn values_that_do_not_fit_are_errors_and_never_others() {
     assert_eq!(client.count("t").await, 0);
 }
 
+/// Whether a type is of a kind.
+type Fits<'a> = &'a dyn Fn(&DataType) -> bool;
+
 #[test]
 fn every_kind_of_type_is_among_the_cases() {
     use DataType as D;
     let cases = cases();
-    let has = |fits: &dyn Fn(&DataType) -> bool| cases.iter().any(|c| fits(c.values.data_type()));
-    let kinds: [(&str, &dyn Fn(&DataType) -> bool); 12] = [
+    let has = |fits: Fits<'_>| cases.iter().any(|c| fits(c.values.data_type()));
+    let kinds: [(&str, Fits<'_>); 12] = [
         ("integers", &|t| t.is_integer()),
         ("floats", &|t| t.is_floating()),
         ("decimals", &|t| t.is_decimal()),

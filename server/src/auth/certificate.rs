@@ -135,7 +135,7 @@ impl Certificates {
         &self,
         certificate: &ClientCertificate,
     ) -> Result<Principal, AuthError> {
-        let name = certificate.user.as_ref().map_err(|why| AuthError::Certificate(*why))?;
+        let name = certificate.user.as_ref().map_err(|&why| AuthError::Certificate(why))?;
         let now = self.clock.now();
         if certificate.expires_at.is_none_or(|at| at < now) {
             return Err(AuthError::Certificate("it has expired"));

@@ -60,7 +60,7 @@ fn a_long_text_and_its_details_fit_into_what_proxies_let_through() {
 
 #[test]
 fn sqlstate_and_position_are_headers() {
-    let error = QueryError::from(dialect::parse("SELECT\n  1 +").unwrap_err());
+    let error = QueryError::from(dialect::parse("SELECT 1,\n  FROM").unwrap_err());
     let status = status(&error);
     let header = |name| status.metadata().get(name).unwrap().to_str().unwrap().to_owned();
     assert_eq!(header("sqlstate"), "42601");

@@ -93,7 +93,7 @@ impl Outcome {
 
 /// What a polled statement does.
 pub(super) enum Work {
-    Query(Planned),
+    Query(Box<Planned>),
     Command { prepared: Arc<Prepared>, parameters: Option<RecordBatch> },
 }
 
@@ -141,7 +141,7 @@ impl FlightSql {
         let queries = self.inner.queries.clone();
         let work = if prepared.is_query() {
             let planned = queries.plan(&session, &prepared, parameters.as_ref()).await;
-            Work::Query(planned.map_err(|error| status(&error))?)
+            Work::Query(Box::new(planned.map_err(|error| status(&error))?))
         } else {
             Work::Command { prepared, parameters }
         };
@@ -227,7 +227,7 @@ async fn run(
     size_max: usize,
 ) -> Result<(SchemaRef, Messages), QueryError> {
     let planned = match work {
-        Work::Query(planned) => planned,
+        Work::Query(planned) => *planned,
         Work::Command { prepared, parameters } => {
             let result = queries.command(session, &prepared, parameters.as_ref()).await?;
             let Answer { schema, batches } = Answer::from(result);

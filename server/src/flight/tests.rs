@@ -221,9 +221,11 @@ async fn mistakes_in_statements_are_the_senders() {
     ] {
         assert_eq!(code(client.execute(sql.to_owned(), None).await), expected, "{sql}");
     }
-    let transaction = Some(bytes::Bytes::from_static(b"t1"));
-    let refused = client.execute("SELECT 1".to_owned(), transaction).await;
-    assert_eq!(code(refused), Code::InvalidArgument);
+    for (id, expected) in [(&b"t1"[..], Code::InvalidArgument), (&[7; 16], Code::NotFound)] {
+        let transaction = Some(bytes::Bytes::from_static(id));
+        let refused = client.execute("SELECT 1".to_owned(), transaction).await;
+        assert_eq!(code(refused), expected);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

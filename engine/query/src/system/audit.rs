@@ -122,7 +122,7 @@ fn rows(records: &[AuditRecord]) -> RecordBatch {
         .maybe_text("query_id", each().map(|record| record.query_id.as_deref()))
         .maybe_text("statement", each().map(|record| record.statement.as_deref()))
         .number("rows", each().map(|record| count(record.rows)))
-        .number("duration_us", each().map(|record| micros(record)))
+        .number("duration_us", each().map(micros))
         .maybe_text("error", each().map(|record| record.error.as_deref()))
         .finish()
 }
