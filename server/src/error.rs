@@ -6,6 +6,7 @@
 use std::error::Error;
 
 use catalog::error::CatalogError;
+use lake::LakeError;
 use model::{code::Code, id::QueryId};
 use query::error::QueryError;
 use query::handles::HandleError;
@@ -65,6 +66,8 @@ pub fn sqlstate_of(error: &QueryError) -> &'static str {
     match error {
         QueryError::TableNotFound { .. } => "42P01",
         QueryError::Syntax(_) if error.code() == Code::InvalidArgument => "42601",
+        QueryError::Lake(LakeError::NotNull { .. }) => "23502",
+        QueryError::Lake(LakeError::Check { .. }) => "23514",
         // in_failed_sql_transaction would say that nothing else can be done in it.
         QueryError::Transaction { .. } => "25000",
         _ => sqlstate(error.code()),

@@ -166,6 +166,16 @@ def test_errors_have_their_sqlstate_and_the_session_goes_on(pg, sql, code):
     assert pg.execute("SELECT 1").fetchone() == (1,)
 
 
+def test_rules_of_a_table_are_broken_by_class(pg, table):
+    pg.execute(f"CREATE TABLE {table} (a BIGINT NOT NULL, CONSTRAINT positive CHECK (a > 0))")
+    with pytest.raises(psycopg.errors.NotNullViolation):
+        pg.execute(f"INSERT INTO {table} VALUES (NULL)")
+    with pytest.raises(psycopg.errors.CheckViolation):
+        pg.execute(f"INSERT INTO {table} VALUES (-1)")
+    with pytest.raises(psycopg.errors.CheckViolation):
+        pg.execute(f"INSERT INTO {table} SELECT -2")
+
+
 def test_a_syntax_error_points_at_its_word(pg):
     with pytest.raises(psycopg.errors.SyntaxError) as raised:
         pg.execute("SELECT 'ä';\n  SELEC 1")

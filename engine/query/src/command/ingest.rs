@@ -50,7 +50,7 @@ pub(crate) async fn run(
             (written, _) => written,
         }
     };
-    queries.effect(session, &sql, true, work.boxed()).await
+    queries.effect(session, &sql, false, work.boxed()).await
 }
 
 /// The statement that does with the rows what is to happen to them.

@@ -38,11 +38,14 @@ pub(super) fn reads_several(statement: &Statement) -> bool {
     }
 }
 
-/// Whether a statement that takes effect computes much, and so waits for its turn: what only
-/// changes names, rights or jobs does not, nor does what waits for a job.
+/// Whether a statement that takes effect computes much, and so waits for its turn. What only changes
+/// names, rights or jobs does not, nor does what waits for a job or for rows that its client brings:
+/// a place that is held while somebody else is slow would be taken from all others.
 pub(super) fn takes_a_turn(statement: &Statement) -> bool {
+    let reads = |query: &Query| !query.tables.is_empty() || !query.files.is_empty();
     match statement {
-        Statement::Insert(_) | Statement::Change(_) | Statement::Copy(_) => true,
+        Statement::Insert(insert) => reads(&insert.source),
+        Statement::Change(_) | Statement::Copy(_) => true,
         Statement::CreateTable(create) => create.query.is_some(),
         _ => false,
     }
