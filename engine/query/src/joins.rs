@@ -30,12 +30,13 @@ impl Joins {
         if self == Self::Hashed {
             return;
         }
-        let options = state.config_mut().options_mut();
+        let config = state.config_mut();
+        *config = config.clone().with_batch_size(BATCH_ROWS);
+        let options = config.options_mut();
         options.optimizer.prefer_hash_join = false;
         // The planner takes no sort-merge join for a plan of one part.
         let parts = &mut options.execution.target_partitions;
         *parts = (*parts).max(2);
-        options.execution.batch_size = BATCH_ROWS;
     }
 }
 
