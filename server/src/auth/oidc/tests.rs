@@ -418,10 +418,11 @@ async fn answers_of_an_issuer_that_cannot_be_trusted_are_not() {
         fixture.clock.advance(ASK_EVERY);
         assert_eq!(fixture.refused(&token).await, TokenError::IssuerDown, "{answer:.200}");
     }
-    let mut answers = fixture.issuer.answers.lock();
-    answers.discovery = good;
-    let keys = std::mem::take(&mut answers.keys);
-    drop(answers);
+    let keys = {
+        let mut answers = fixture.issuer.answers.lock();
+        answers.discovery = good;
+        std::mem::take(&mut answers.keys)
+    };
     for none in [r#"{"keys": []}"#, r#"{"keys": [{"kty": "oct", "k": "c2VjcmV0"}, 7]}"#, "{}"] {
         fixture.issuer.answers.lock().keys = answer("200 OK", none);
         fixture.clock.advance(ASK_EVERY);
