@@ -12,7 +12,6 @@ mod errors;
 mod folder;
 mod handles;
 mod ingest;
-mod joins;
 mod lake;
 mod log_cleanup;
 mod metadata;

@@ -1,15 +1,19 @@
 //! What one statement may use: the limits of the roles of its caller, the least of each.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use arrow::record_batch::RecordBatch;
 use datafusion::{
     error::{DataFusionError, Result},
     execution::{
-        memory_pool::{
-            FairSpillPool, GreedyMemoryPool, MemoryConsumer, MemoryLimit, MemoryPool,
-            MemoryReservation,
-        },
+        memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation},
         runtime_env::RuntimeEnv,
     },
 };
@@ -18,7 +22,7 @@ use model::{
     rights::Rights,
 };
 
-use crate::{error::QueryError, joins::Joins};
+use crate::error::QueryError;
 
 /// The limits of all roles of one caller.
 #[derive(Debug, Clone, Default)]
@@ -77,32 +81,12 @@ impl Bounds {
         })
     }
 
-    /// Where a statement of this caller runs, when that differs from `env`: with less memory where a
-    /// role says so, and with a fair share for each operator where joins are sorted. Without that
-    /// the first sort takes all there is, and the second has no room for its first rows.
-    pub(crate) fn runtime_env(
-        &self,
-        env: &Arc<RuntimeEnv>,
-        joins: Joins,
-    ) -> Option<Arc<RuntimeEnv>> {
-        let bound = self.least(Limit::Memory);
-        if bound.is_none() && joins == Joins::Hashed {
-            return None;
-        }
-        let all = match env.memory_pool.memory_limit() {
-            MemoryLimit::Finite(bytes) => bytes,
-            MemoryLimit::Infinite | MemoryLimit::Unknown => usize::MAX,
-        };
-        let of_role =
-            bound.as_ref().map(|bound| usize::try_from(bound.value).unwrap_or(usize::MAX));
-        let bytes = of_role.map_or(all, |bytes| bytes.min(all));
-        let shares: Box<dyn MemoryPool> = match joins {
-            Joins::Hashed => Box::new(GreedyMemoryPool::new(bytes)),
-            Joins::Sorted => Box::new(FairSpillPool::new(bytes)),
-        };
+    /// Where a statement of this caller runs: as `env`, with less memory where a role says so.
+    pub(crate) fn runtime_env(&self, env: &Arc<RuntimeEnv>) -> Option<Arc<RuntimeEnv>> {
+        let bound = self.least(Limit::Memory)?;
         let mut env = RuntimeEnv::clone(env);
         let inner = Arc::clone(&env.memory_pool);
-        env.memory_pool = Arc::new(Share { inner, shares, bound });
+        env.memory_pool = Arc::new(Share { inner, bound, used: AtomicUsize::new(0) });
         Some(Arc::new(env))
     }
 
@@ -149,69 +133,69 @@ impl Counter {
 #[derive(Debug)]
 struct Share {
     inner: Arc<dyn MemoryPool>,
-    /// Divides the part among the operators of the statement.
-    shares: Box<dyn MemoryPool>,
-    bound: Option<Bound>,
+    bound: Bound,
+    used: AtomicUsize,
 }
 
 impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {}", self.shares, self.inner)
+        write!(f, "{} of {}", self.bound.limit.show(self.bound.value), self.inner)
     }
 }
 
 impl MemoryPool for Share {
     fn name(&self) -> &str {
-        "share"
+        "role"
     }
 
     fn register(&self, consumer: &MemoryConsumer) {
-        self.shares.register(consumer);
         self.inner.register(consumer);
     }
 
     fn unregister(&self, consumer: &MemoryConsumer) {
-        self.shares.unregister(consumer);
         self.inner.unregister(consumer);
     }
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
-        self.shares.grow(reservation, additional);
+        self.used.fetch_add(additional, Ordering::Relaxed);
         self.inner.grow(reservation, additional);
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
-        self.shares.shrink(reservation, shrink);
+        self.used.fetch_sub(shrink, Ordering::Relaxed);
         self.inner.shrink(reservation, shrink);
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        self.shares.try_grow(reservation, additional).map_err(|error| match &self.bound {
+        let max = usize::try_from(self.bound.value).unwrap_or(usize::MAX);
+        let fits = |used: usize| used.checked_add(additional).filter(|sum| *sum <= max);
+        if self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_err() {
             // What can spill does; what cannot ends with this text.
-            Some(bound) => DataFusionError::ResourcesExhausted(format!(
-                "the statement needs more memory than the {} that role '{}' allows one",
-                bound.limit.show(bound.value),
-                bound.role
-            )),
-            None => error,
-        })?;
+            let role = &self.bound.role;
+            let shown = self.bound.limit.show(self.bound.value);
+            return Err(DataFusionError::ResourcesExhausted(format!(
+                "the statement needs more memory than the {shown} that role '{role}' allows one"
+            )));
+        }
         self.inner.try_grow(reservation, additional).inspect_err(|_| {
-            self.shares.shrink(reservation, additional);
+            self.used.fetch_sub(additional, Ordering::Relaxed);
         })
     }
 
     fn reserved(&self) -> usize {
-        self.shares.reserved()
+        self.used.load(Ordering::Relaxed)
     }
 
     fn memory_limit(&self) -> MemoryLimit {
-        self.shares.memory_limit()
+        MemoryLimit::Finite(usize::try_from(self.bound.value).unwrap_or(usize::MAX))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
+
+    use datafusion::execution::memory_pool::GreedyMemoryPool;
 
     use super::*;
 
@@ -246,8 +230,7 @@ mod tests {
         let inner: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(1_000));
         let env = RuntimeEnv { memory_pool: Arc::clone(&inner), ..RuntimeEnv::default() };
         let small = bounds(&[("a", &[(Limit::Memory, 100)])]);
-        let share =
-            Arc::clone(&small.runtime_env(&Arc::new(env), Joins::Hashed).unwrap().memory_pool);
+        let share = Arc::clone(&small.runtime_env(&Arc::new(env)).unwrap().memory_pool);
         let reservation = MemoryConsumer::new("sort").register(&share);
         reservation.try_grow(80).unwrap();
         let error = reservation.try_grow(21).unwrap_err().to_string();
@@ -259,26 +242,9 @@ mod tests {
         // What the server does not have, no role can give.
         let big = bounds(&[("a", &[(Limit::Memory, 5_000)])]);
         let env = RuntimeEnv { memory_pool: Arc::clone(&inner), ..RuntimeEnv::default() };
-        let share =
-            Arc::clone(&big.runtime_env(&Arc::new(env), Joins::Hashed).unwrap().memory_pool);
+        let share = Arc::clone(&big.runtime_env(&Arc::new(env)).unwrap().memory_pool);
         let reservation = MemoryConsumer::new("sort").register(&share);
         assert!(reservation.try_grow(2_000).is_err());
         assert_eq!(share.reserved(), 0);
-    }
-
-    #[test]
-    fn sorts_side_by_side_get_the_same() {
-        let inner: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(1_000));
-        let env = Arc::new(RuntimeEnv { memory_pool: inner, ..RuntimeEnv::default() });
-        assert!(Bounds::default().runtime_env(&env, Joins::Hashed).is_none());
-        let env = Bounds::default().runtime_env(&env, Joins::Sorted).unwrap();
-        let sort = |n: u32| {
-            let consumer = MemoryConsumer::new(format!("sort {n}")).with_can_spill(true);
-            consumer.register(&env.memory_pool)
-        };
-        let (first, second) = (sort(1), sort(2));
-        assert!(first.try_grow(600).is_err(), "half of it is the other's");
-        first.try_grow(500).unwrap();
-        second.try_grow(500).unwrap();
     }
 }

@@ -13,7 +13,6 @@ use model::{
 
 use crate::{
     error::QueryError,
-    joins::Joins,
     queries::{Inner, Queries},
     resolve::{Pins, Purpose, Reads, Wanted, resolve},
     session::Session,
@@ -229,13 +228,7 @@ async fn columns_of(
 }
 
 fn described(rights: Arc<Rights>, pins: &Pins) -> Wanted<'_> {
-    Wanted {
-        rights,
-        default_schema: DEFAULT_SCHEMA,
-        purpose: Purpose::Describe,
-        joins: Joins::default(),
-        pins,
-    }
+    Wanted { rights, default_schema: DEFAULT_SCHEMA, purpose: Purpose::Describe, pins }
 }
 
 fn primary_key(object: &Object) -> Vec<String> {

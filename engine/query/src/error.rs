@@ -237,16 +237,6 @@ impl QueryError {
         }
     }
 
-    /// Whether a statement needed more memory, or more disk, than it may use.
-    pub(crate) fn is_out_of_memory(&self) -> bool {
-        match self {
-            Self::Engine(error) => is_exhausted(error),
-            Self::Lake(LakeError::Query { source, .. }) => is_exhausted(source),
-            Self::View { source, .. } => source.is_out_of_memory(),
-            _ => false,
-        }
-    }
-
     /// Line and column of the mistake in the statement, counted from 1, when it is known.
     #[must_use]
     pub fn position(&self) -> Option<(u64, u64)> {

@@ -19,7 +19,6 @@ pub mod describe;
 pub mod error;
 pub mod handles;
 pub mod ingest;
-pub mod joins;
 mod like;
 pub mod log;
 mod maintenance;

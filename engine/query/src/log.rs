@@ -101,11 +101,6 @@ impl Entry {
         QueryRecord { progress, ..self.record.lock().clone() }
     }
 
-    /// Shows the progress of another plan from now on.
-    pub(crate) fn watch(&self, work: Work) {
-        self.reins.watch(work);
-    }
-
     /// Ends the statement from outside; its record tells it at once.
     pub(crate) fn end(&self, why: Ended) -> Result<(), GoesOn> {
         let state = match why {

@@ -10,15 +10,14 @@ use arrow::{
     record_batch::RecordBatch,
 };
 use datafusion::{
-    common::tree_node::TreeNode,
     execution::{SessionState, TaskContext},
     logical_expr::LogicalPlan,
-    physical_plan::{ExecutionPlan, joins::HashJoinExec},
+    physical_plan::ExecutionPlan,
     sql::parser::{DFParser, Statement as DataFusionStatement},
 };
 use dialect::statement::{JobStatement, Query, RightsStatement, Show, Statement};
 use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
-use kinds::{asks_the_server, is_query, parameter_count, reads_several, takes_a_turn, validated};
+use kinds::{asks_the_server, is_query, parameter_count, takes_a_turn, validated};
 use lake::{Changed, Stage, StageChange, Staged};
 use model::{id::QueryId, name::ObjectName, object::Object, rights::Rights};
 use parking_lot::Mutex;
@@ -32,7 +31,6 @@ use crate::{
     care::Care,
     command,
     error::QueryError,
-    joins::{self, Joins},
     log::{self, Kind, QueryLog, QueryToken},
     maintenance::CatalogPins,
     nearest::nearest,
@@ -131,33 +129,13 @@ pub struct Planned {
     schema: SchemaRef,
     body: PlanBody,
     bounds: Bounds,
-    again: Option<Again>,
     token: QueryToken,
-}
-
-/// What a query is planned from once more, see [`joins`].
-#[derive(Debug)]
-struct Again {
-    session: Session,
-    statement: Statement,
-    parameters: Option<RecordBatch>,
 }
 
 #[derive(Debug)]
 enum PlanBody {
     Physical { plan: Arc<dyn ExecutionPlan>, task: Arc<TaskContext>, runtime: CpuRuntime },
     Rows(RecordBatch),
-}
-
-impl PlanBody {
-    fn has_hash_join(&self) -> bool {
-        match self {
-            Self::Rows(_) => false,
-            Self::Physical { plan, .. } => {
-                plan.exists(|node| Ok(node.is::<HashJoinExec>())).unwrap_or(false)
-            }
-        }
-    }
 }
 
 impl Planned {
@@ -278,20 +256,12 @@ impl Queries {
         let statement = prepared.statement.clone();
         let first_plan = prepared.first_plan.lock().take();
         let parameters = parameters.cloned();
-        let again = Again {
-            session: session.clone(),
-            statement: statement.clone(),
-            parameters: parameters.clone(),
-        };
         let planning =
             async move { inner.plan(&session, &statement, first_plan, parameters.as_ref()).await };
         let planning = self.on_control(planning.boxed());
         let planned = token.reins().unless_ended(planning).await;
         match planned {
-            Ok((schema, body, bounds)) => {
-                let again = Some(again).filter(|_| body.has_hash_join());
-                Ok(Planned { schema, body, bounds, again, token })
-            }
+            Ok((schema, body, bounds)) => Ok(Planned { schema, body, bounds, token }),
             Err(error) => {
                 token.failed(&error);
                 Err(error)
@@ -315,24 +285,9 @@ impl Queries {
         let statement = prepared.statement.clone();
         let parameters = parameters.cloned();
         let turn = takes_a_turn(&statement);
-        let again = reads_several(&statement).then(|| statement.clone());
         let work = async move {
             authorize::check(&queries.inner, &caller, &statement).await?;
-            let first =
-                command::run_in_transaction(&queries, &caller, statement, parameters.as_ref())
-                    .await;
-            match (first, again) {
-                (Err(error), Some(again)) if joins::may_fit_when_sorted(&error) => {
-                    tracing::info!("a join does not fit into memory: joins are sorted now");
-                    let caller = caller.with_joins(Joins::Sorted);
-                    let second =
-                        command::run_in_transaction(&queries, &caller, again, parameters.as_ref())
-                            .await;
-                    // The first error says more about the statement than about the second try.
-                    second.map_err(|_| error)
-                }
-                (first, _) => first,
-            }
+            command::run_in_transaction(&queries, &caller, statement, parameters.as_ref()).await
         };
         self.effect(session, &prepared.sql, turn, work.boxed()).await
     }
@@ -462,8 +417,7 @@ impl Inner {
         let mut resolved = loop {
             let seen = session.transaction().map(|transaction| transaction.pins()).transpose()?;
             let (rights, pins) = (Arc::clone(&rights), seen.unwrap_or_default());
-            let (default_schema, joins) = (session.schema(), session.joins());
-            let wanted = Wanted { rights, default_schema, purpose, joins, pins: &pins };
+            let wanted = Wanted { rights, default_schema: session.schema(), purpose, pins: &pins };
             let resolved = resolve::resolve(self, others, &wanted).await?;
             match session.transaction() {
                 Some(transaction) if !transaction.sees(&resolved)? => {}

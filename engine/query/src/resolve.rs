@@ -31,8 +31,8 @@ use model::{
 };
 
 use crate::{
-    barrier, bounds::Bounds, caller, error::QueryError, joins::Joins, queries::Inner,
-    session::Session, system, wire::wire_type,
+    barrier, bounds::Bounds, caller, error::QueryError, queries::Inner, session::Session, system,
+    wire::wire_type,
 };
 pub(crate) use find::target_name;
 use find::{ObjectUse, Scope, Source, StoredKind, StoredQuery};
@@ -59,7 +59,6 @@ pub(crate) struct Wanted<'a> {
     /// Schema of names that say none.
     pub(crate) default_schema: &'a str,
     pub(crate) purpose: Purpose,
-    pub(crate) joins: Joins,
     pub(crate) pins: &'a Pins,
 }
 
@@ -195,9 +194,8 @@ async fn scope_state(
     wanted: &Wanted<'_>,
 ) -> Result<(SessionState, OneQueryCatalog), QueryError> {
     let mut state = queries.state(wanted.default_schema);
-    wanted.joins.apply(&mut state);
     if scope.query.is_none()
-        && let Some(env) = Bounds::of(&wanted.rights).runtime_env(state.runtime_env(), wanted.joins)
+        && let Some(env) = Bounds::of(&wanted.rights).runtime_env(state.runtime_env())
     {
         state = SessionStateBuilder::new_from_existing(state).with_runtime_env(env).build();
     }
@@ -254,8 +252,7 @@ pub(crate) async fn check_policy(
     let Some(shown) = guard::of(object, &reader, None)? else { return Ok(()) };
     let rights = queries.rights_of(&object.owner).await?;
     let (default_schema, pins) = (session.schema(), Pins::new());
-    let purpose = Purpose::Describe;
-    let wanted = Wanted { rights, default_schema, purpose, joins: Joins::default(), pins: &pins };
+    let wanted = Wanted { rights, default_schema, purpose: Purpose::Describe, pins: &pins };
     let resolved = resolve(queries, (&shown.query).into(), &wanted).await?;
     let plan = crate::plan::logical(&resolved.state, &shown.query).await?;
     let owner = queries.rights_of(&object.owner).await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model::{id::QueryId, name::DEFAULT_SCHEMA, principal::Principal};
 
-use crate::{ingest::Incoming, joins::Joins, postgres::PostgresClient, transaction::Transaction};
+use crate::{ingest::Incoming, postgres::PostgresClient, transaction::Transaction};
 
 /// The relation that a statement reads rows from which come with it.
 pub(crate) const INCOMING_ROWS: &str = "incoming_rows";
@@ -15,7 +15,6 @@ pub struct Session {
     principal: Principal,
     schema: String,
     client: Option<Arc<str>>,
-    joins: Joins,
     source_file: Option<String>,
     deferred_refresh: bool,
     rows: Option<Incoming>,
@@ -32,7 +31,6 @@ impl Session {
             principal,
             schema: DEFAULT_SCHEMA.to_owned(),
             client: None,
-            joins: Joins::default(),
             source_file: None,
             deferred_refresh: false,
             rows: None,
@@ -112,16 +110,6 @@ impl Session {
     #[must_use]
     pub fn schema(&self) -> &str {
         &self.schema
-    }
-
-    /// How the joins of the statements are planned.
-    pub(crate) fn with_joins(mut self, joins: Joins) -> Self {
-        self.joins = joins;
-        self
-    }
-
-    pub(crate) fn joins(&self) -> Joins {
-        self.joins
     }
 
     pub(crate) fn client(&self) -> Option<&Arc<str>> {

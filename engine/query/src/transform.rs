@@ -20,7 +20,6 @@ use model::{
 use crate::{
     command,
     error::QueryError,
-    joins::Joins,
     plan,
     queries::{Inner, Queries},
     resolve::{self, Pins, Purpose, Reads, Resolved, Wanted},
@@ -76,11 +75,10 @@ impl Queries {
         owner: &Principal,
         view: &MaterializedView,
         inputs: &[PinnedInput],
-        joins: Joins,
     ) -> Result<PlannedTransform, QueryError> {
         let inner = Arc::clone(&self.inner);
         let (owner, view, inputs) = (owner.clone(), view.clone(), inputs.to_vec());
-        let work = async move { inner.plan_transform(&owner, &view, &inputs, joins).await };
+        let work = async move { inner.plan_transform(&owner, &view, &inputs).await };
         self.inner.control().spawn(work).await?
     }
 }
@@ -91,14 +89,13 @@ impl Inner {
         owner: &Principal,
         view: &MaterializedView,
         inputs: &[PinnedInput],
-        joins: Joins,
     ) -> Result<PlannedTransform, QueryError> {
         let query = resolve::parse_stored(&view.query)?;
         let pins: Pins = inputs.iter().map(|input| (input.object, input.clone())).collect();
         let reads = Reads::from(&query);
         let rights = self.rights(owner).await?;
         let (default_schema, purpose) = (DEFAULT_SCHEMA, Purpose::Read);
-        let wanted = Wanted { rights, default_schema, purpose, joins, pins: &pins };
+        let wanted = Wanted { rights, default_schema, purpose, pins: &pins };
         let resolved = resolve::resolve(self, reads, &wanted).await?;
         has_versions(&resolved)?;
         let logical = plan::logical(&resolved.state, &query).await?;

@@ -19,12 +19,7 @@ use model::{
     time::Timestamp,
     work::Work,
 };
-use query::{
-    Schema, SchemaRef,
-    error::QueryError,
-    joins::{self, Joins},
-    transform::declared_fields,
-};
+use query::{Schema, SchemaRef, error::QueryError, transform::declared_fields};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -240,17 +235,7 @@ impl Run<'_> {
         };
         let strategy =
             Strategy { definition_hash, reason, location: view.location.clone(), inputs };
-        let inputs = &strategy.inputs;
-        let staged = match self.stage(&object, owner.clone(), view, inputs, Joins::Hashed).await {
-            Err(RefreshError::Query { source, .. }) if joins::may_fit_when_sorted(&source) => {
-                tracing::info!(
-                    run_id = %self.claimed.lease.run,
-                    "a hash join does not fit into memory: joins are sorted now"
-                );
-                self.stage(&object, owner, view, inputs, Joins::Sorted).await?
-            }
-            staged => staged?,
-        };
+        let staged = self.stage(&object, owner, view, &strategy.inputs).await?;
         Ok(Computed::Staged(Box::new(StagedRun { staged, strategy })))
     }
 
@@ -396,7 +381,6 @@ impl Run<'_> {
         owner: Principal,
         view: &MaterializedView,
         inputs: &[PinnedInput],
-        joins: Joins,
     ) -> Result<Staged, RefreshError> {
         let (queries, lake) = (self.options.queries.clone(), Arc::clone(&self.options.lake));
         let (view, inputs, name) = (view.clone(), inputs.to_vec(), object.name.clone());
@@ -404,7 +388,7 @@ impl Run<'_> {
         let progress = Arc::clone(self.progress);
         let work = async move {
             let planned =
-                queries.plan_transform(&owner, &view, &inputs, joins).await.map_err(|source| {
+                queries.plan_transform(&owner, &view, &inputs).await.map_err(|source| {
                     RefreshError::Query { step: "plan the query of", object: name.clone(), source }
                 })?;
             let planned = Arc::new(planned);

@@ -7,14 +7,13 @@ use datafusion::{
     execution::TaskContext,
     physical_plan::{ExecutionPlan, ExecutionPlanProperties},
 };
-use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use rt::cpu::{CpuRuntime, CpuTask};
 
-use super::{Again, Inner, PlanBody, Planned, Queries, Rows};
+use super::{Inner, PlanBody, Planned, Queries, Rows};
 use crate::{
     bounds::{Bound, Bounds},
     error::QueryError,
-    joins::{self, Joins},
     log::QueryToken,
     reins::{Ended, Work},
     stream::{Held, QueryStream},
@@ -28,12 +27,9 @@ impl Queries {
     /// Waits for its turn and starts a planned query. Rows come as fast as they are taken;
     /// dropping the stream cancels the query. [`QueryError::Cancelled`] when somebody ended it.
     pub async fn execute(&self, planned: Planned) -> Result<QueryStream, QueryError> {
-        let Planned { schema, body, bounds, again, token } = planned;
+        let Planned { schema, body, bounds, token } = planned;
         match self.begin(&token, body, &bounds, Arc::clone(&schema)).await {
-            Ok((rows, held)) => {
-                let rows = self.with_second_try(rows, again, &token, &schema);
-                Ok(QueryStream::new(schema, rows, token, bounds.counter(), held))
-            }
+            Ok((rows, held)) => Ok(QueryStream::new(schema, rows, token, bounds.counter(), held)),
             Err(error) => {
                 token.failed(&error);
                 Err(error)
@@ -63,35 +59,6 @@ impl Queries {
         let rows = token.reins().unless_ended(starting).await?;
         let _time = self.inner.limit_time(token, bounds);
         Ok((rows, Held { _permit: Some(permit), _guard, _time }))
-    }
-
-    /// Lets a query whose hash join does not fit into memory begin once more, as long as it has no
-    /// row.
-    fn with_second_try(
-        &self,
-        rows: Rows,
-        again: Option<Again>,
-        token: &QueryToken,
-        schema: &SchemaRef,
-    ) -> Rows {
-        let Some(Again { session, statement, parameters }) = again else { return rows };
-        let (queries, schema, entry) = (self.clone(), Arc::clone(schema), token.entry());
-        let id = token.id();
-        let second = async move {
-            tracing::info!(query_id = %id, "a hash join does not fit into memory: joins are sorted now");
-            let session = session.with_joins(Joins::Sorted);
-            let inner = Arc::clone(&queries.inner);
-            let planning =
-                async move { inner.plan(&session, &statement, None, parameters.as_ref()).await };
-            match queries.on_control(planning).await? {
-                (planned, PlanBody::Physical { plan, task, runtime }, _) if planned == schema => {
-                    entry.watch(Work { plan: Arc::clone(&plan), staged: None });
-                    queries.start(runtime, plan, task, schema).await
-                }
-                _ => Err(QueryError::Invalid("the tables are others now".to_owned())),
-            }
-        };
-        joins::with_second_try(rows, || second.boxed())
     }
 
     async fn start(

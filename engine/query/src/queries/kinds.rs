@@ -25,19 +25,6 @@ pub(super) fn validated(statement: &Statement) -> Option<&NameParts> {
     }
 }
 
-/// Whether a statement that takes effect may join: what fails for want of memory had no effect, and
-/// may fit when it is planned otherwise.
-pub(super) fn reads_several(statement: &Statement) -> bool {
-    let several = |query: &Query| query.tables.len() + query.files.len() > 1;
-    match statement {
-        Statement::Change(change) => several(&change.rows),
-        Statement::Insert(insert) => several(&insert.source),
-        Statement::CreateTable(create) => create.query.as_ref().is_some_and(several),
-        Statement::Copy(copy) => several(&copy.source),
-        _ => false,
-    }
-}
-
 /// Whether a statement that takes effect computes much, and so waits for its turn. What only changes
 /// names, rights or jobs does not, nor does what waits for a job or for rows that its client brings:
 /// a place that is held while somebody else is slow would be taken from all others.
