@@ -16,4 +16,5 @@ pub mod rights;
 pub mod schedule;
 pub mod secret;
 pub mod time;
+pub mod transform;
 pub mod work;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{id::ObjectId, name::ObjectName, schedule::Schedule, time::Timestamp};
+use crate::{id::ObjectId, name::ObjectName, time::Timestamp, transform::Transform};
 
 /// Text properties of an object (`TBLPROPERTIES`), in order of their keys.
 pub type Properties = BTreeMap<String, String>;
@@ -60,8 +60,10 @@ pub enum ObjectBody {
     Table(Table),
     /// A stored query.
     View(View),
-    /// A stored query whose result is kept in a Delta table: a transform.
-    MaterializedView(MaterializedView),
+    /// A stored query whose result is kept in a Delta table.
+    MaterializedView(Transform),
+    /// A Delta table that grows by what its flows find new.
+    StreamingTable(Transform),
 }
 
 /// Data at a location that Whimbrel reads and, when it is Delta, writes.
@@ -118,52 +120,27 @@ pub struct View {
     pub reads: Vec<ObjectName>,
 }
 
-/// A stored query whose result is kept in a Delta table.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct MaterializedView {
-    /// The query, with every name fully qualified.
-    pub query: String,
-    /// The whole statement as its author wrote it.
-    pub definition: String,
-    /// SHA-256 of the query in its normal form, in hexadecimal: same hash, same meaning.
-    pub definition_hash: String,
-    /// Objects that the query names directly.
-    pub reads: Vec<ObjectName>,
-    /// Absolute URL of the Delta table's folder, with a trailing slash.
-    pub location: String,
-    /// Columns that partition the Delta table.
-    pub partitioned_by: Vec<String>,
-    /// When it refreshes by itself.
-    pub schedule: Option<Schedule>,
-    /// Declared columns, when a column list was given: name and comment.
-    pub columns: Vec<DeclaredColumn>,
-    /// The folder and file that declare it, when it came from a folder of `.sql` files.
-    pub source_file: Option<String>,
-    /// False once its file has gone from the folder that declared it: kept, no longer refreshed.
-    pub suspended: bool,
-}
-
-/// One column of a declared column list.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct DeclaredColumn {
-    /// Name in the result.
-    pub name: String,
-    /// Type as SQL wrote it, when one was given.
-    pub data_type: Option<String>,
-    /// NOT NULL was said.
-    pub not_null: bool,
-    /// `COMMENT` text.
-    pub comment: Option<String>,
-}
-
 impl Object {
     /// The location of the Delta table or files behind the object; a view has none.
     #[must_use]
     pub fn location(&self) -> Option<&str> {
         match &self.body {
             ObjectBody::Table(table) => Some(&table.location),
-            ObjectBody::MaterializedView(view) => Some(&view.location),
+            ObjectBody::MaterializedView(transform) | ObjectBody::StreamingTable(transform) => {
+                Some(&transform.location)
+            }
             ObjectBody::View(_) => None,
+        }
+    }
+
+    /// What is declared of a materialized view or a streaming table.
+    #[must_use]
+    pub fn transform(&self) -> Option<&Transform> {
+        match &self.body {
+            ObjectBody::MaterializedView(transform) | ObjectBody::StreamingTable(transform) => {
+                Some(transform)
+            }
+            ObjectBody::Table(_) | ObjectBody::View(_) => None,
         }
     }
 
@@ -173,17 +150,20 @@ impl Object {
         match &self.body {
             ObjectBody::Table(_) => &[],
             ObjectBody::View(view) => &view.reads,
-            ObjectBody::MaterializedView(view) => &view.reads,
+            ObjectBody::MaterializedView(transform) | ObjectBody::StreamingTable(transform) => {
+                &transform.reads
+            }
         }
     }
 
-    /// The kind as clients are told it: `TABLE`, `VIEW` or `MATERIALIZED VIEW`.
+    /// The kind as clients are told it, for example `MATERIALIZED VIEW`.
     #[must_use]
     pub fn kind(&self) -> ObjectKind {
         match &self.body {
             ObjectBody::Table(_) => ObjectKind::Table,
             ObjectBody::View(_) => ObjectKind::View,
             ObjectBody::MaterializedView(_) => ObjectKind::MaterializedView,
+            ObjectBody::StreamingTable(_) => ObjectKind::StreamingTable,
         }
     }
 }
@@ -195,13 +175,16 @@ pub enum ObjectKind {
     Table,
     /// See [`View`].
     View,
-    /// See [`MaterializedView`].
+    /// See [`ObjectBody::MaterializedView`].
     MaterializedView,
+    /// See [`ObjectBody::StreamingTable`].
+    StreamingTable,
 }
 
 impl ObjectKind {
     /// Every kind, in the order in which clients list them.
-    pub const ALL: [Self; 3] = [Self::MaterializedView, Self::Table, Self::View];
+    pub const ALL: [Self; 4] =
+        [Self::MaterializedView, Self::StreamingTable, Self::Table, Self::View];
 
     /// The words that SQL and the drivers use.
     #[must_use]
@@ -210,6 +193,7 @@ impl ObjectKind {
             Self::Table => "TABLE",
             Self::View => "VIEW",
             Self::MaterializedView => "MATERIALIZED VIEW",
+            Self::StreamingTable => "STREAMING TABLE",
         }
     }
 }
