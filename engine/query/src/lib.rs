@@ -18,7 +18,6 @@ pub mod credentials;
 pub mod describe;
 pub mod error;
 pub mod handles;
-pub mod incremental;
 mod ingest;
 mod like;
 pub mod log;
