@@ -18,6 +18,7 @@ pub mod credentials;
 pub mod describe;
 pub mod error;
 pub mod handles;
+pub mod incremental;
 mod ingest;
 mod like;
 pub mod log;
