@@ -7,8 +7,9 @@ use model::{
     id::{JobId, ObjectId, WorkerId},
     job::{ClaimedRun, Job, JobCause, JobState, NewJob, PinnedInput, RunOutcome, RunProgress},
     name::ObjectName,
-    object::{MaterializedView, Object, ObjectBody, Table, TableFormat},
+    object::{Object, ObjectBody, Table, TableFormat},
     time::Timestamp,
+    transform::Transform,
     work::Work,
 };
 
@@ -44,7 +45,7 @@ pub(super) fn table(of: &str) -> Object {
 pub(super) fn transform(of: &str) -> Object {
     object(
         name(of),
-        ObjectBody::MaterializedView(MaterializedView {
+        ObjectBody::MaterializedView(Transform {
             query: "SELECT 1".to_owned(),
             definition: format!("CREATE MATERIALIZED VIEW {of} AS SELECT 1"),
             definition_hash: "hash".to_owned(),
@@ -55,6 +56,7 @@ pub(super) fn transform(of: &str) -> Object {
             columns: vec![],
             source_file: None,
             suspended: false,
+            ..Transform::default()
         }),
     )
 }
