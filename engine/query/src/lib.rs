@@ -34,6 +34,7 @@ mod resolve;
 mod same_names;
 pub mod session;
 pub mod stream;
+pub mod streaming;
 mod system;
 pub mod transaction;
 pub mod transform;

@@ -1,6 +1,7 @@
 //! One attempt of a run, whatever its job does: from its lease to its books. What refreshes is in
 //! `run/transform.rs`, what looks after tables in `maintain.rs`.
 
+mod stream;
 mod transform;
 mod view;
 

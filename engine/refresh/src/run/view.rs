@@ -179,7 +179,7 @@ impl Run<'_> {
         Ok(StagedRun { location: view.location.clone(), staged, computation })
     }
 
-    async fn stage(
+    pub(super) async fn stage(
         &self,
         object: &Object,
         view: &Transform,
