@@ -15,7 +15,7 @@ use model::{
 use query::{
     Schema, SchemaRef,
     error::QueryError,
-    incremental::{Choice, PlannedRefresh, RefreshWish, RefreshWork, Strategy, Why},
+    incremental::{Choice, PlannedRefresh, RefreshWish, RefreshWork, Why},
     transform::{PlannedTransform, declared_fields},
 };
 
@@ -40,7 +40,7 @@ impl Run<'_> {
             return Ok(None);
         }
         let lake = &self.options.lake;
-        let target = match lake.snapshot(&view.location, lake::At::Latest).await {
+        let target = match lake.snapshot(&view.location, At::Latest).await {
             Ok(target) => target,
             Err(LakeError::NotFound { .. }) => return Ok(None),
             Err(source) => return Err(self.lake("open the table of", source)),
