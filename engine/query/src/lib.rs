@@ -17,8 +17,10 @@ mod command;
 pub mod credentials;
 pub mod describe;
 pub mod error;
+pub mod expect;
 pub mod handles;
 pub mod ingest;
+pub mod keys;
 mod like;
 pub mod log;
 mod maintenance;
@@ -38,6 +40,7 @@ pub mod transaction;
 pub mod transform;
 mod unknown_in;
 mod untyped;
+pub mod violation;
 pub mod wire;
 
 pub use arrow::{
