@@ -7,7 +7,7 @@ use crate::{name::ObjectName, schedule::Schedule};
 /// A materialized view or a streaming table: what is declared, and where the result lies.
 ///
 /// The stored form is JSON: fields may be added, with a default.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Transform {
     /// The query of a materialized view, with every name fully qualified; empty for a streaming
     /// table, whose queries are those of its flows.

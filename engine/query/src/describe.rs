@@ -182,7 +182,9 @@ pub(crate) async fn all(
             schema: schema.ok(),
             definition: match &object.body {
                 ObjectBody::View(view) => Some(view.definition.clone()),
-                ObjectBody::MaterializedView(view) => Some(view.definition.clone()),
+                ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view) => {
+                    Some(view.definition.clone())
+                }
                 ObjectBody::Table(_) => None,
             },
             is_view: object.kind() == ObjectKind::View,

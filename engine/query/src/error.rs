@@ -56,6 +56,14 @@ pub enum QueryError {
         /// What does not fit.
         problem: String,
     },
+    /// Only a full refresh is left, and the transform does not allow one.
+    #[error("only a full refresh is left ({why}), and its definition says {rule}")]
+    FullRefused {
+        /// Why nothing less would do.
+        why: String,
+        /// The clause that forbids it.
+        rule: String,
+    },
     /// A materialized view that nobody has computed yet.
     #[error("materialized view '{0}' has not been refreshed yet")]
     NotRefreshed(ObjectName),
@@ -176,6 +184,7 @@ impl QueryError {
             Self::Denied { .. } => Code::PermissionDenied,
             Self::TableNotFound { .. } | Self::NoStatement(_) => Code::NotFound,
             Self::NotRefreshed(_)
+            | Self::FullRefused { .. }
             | Self::JobEnded(_)
             | Self::TooLate { .. }
             | Self::Transaction { .. } => Code::FailedPrecondition,
@@ -214,6 +223,10 @@ impl QueryError {
                 "watch its job with SHOW JOBS, or run REFRESH MATERIALIZED VIEW {} SYNC",
                 name.to_sql()
             )),
+            Self::FullRefused { .. } => Some(
+                "REFRESH MATERIALIZED VIEW … FULL does it all the same; EXPLAIN REFRESH tells more"
+                    .to_owned(),
+            ),
             Self::Busy { .. } | Self::QueueWait(_) => {
                 Some("try again later, or raise query.concurrency or query.queue_max".to_owned())
             }

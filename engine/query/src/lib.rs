@@ -19,6 +19,7 @@ pub mod describe;
 pub mod error;
 pub mod expect;
 pub mod handles;
+pub mod incremental;
 pub mod ingest;
 pub mod keys;
 mod like;

@@ -373,7 +373,7 @@ impl Queries {
     /// for long, [`QueriesOptions::cpu`] for any other.
     #[must_use]
     pub fn runtime(&self, plan: &Arc<dyn ExecutionPlan>) -> &CpuRuntime {
-        self.inner.runtime(plan)
+        self.inner.runtime_of(plan)
     }
 
     async fn on_control<T: Send + 'static>(
@@ -385,7 +385,7 @@ impl Queries {
 }
 
 impl Inner {
-    fn runtime(&self, plan: &Arc<dyn ExecutionPlan>) -> &CpuRuntime {
+    pub(crate) fn runtime_of(&self, plan: &Arc<dyn ExecutionPlan>) -> &CpuRuntime {
         if pause::may_not_pause(plan) { &self.spare } else { &self.options.cpu }
     }
 
@@ -608,7 +608,7 @@ impl Inner {
         let physical = plan::physical(&state, &plan).await?;
         let schema = wire::wire_schema(&physical.schema());
         let runtime =
-            if asks_the_server(statement) { &self.control } else { self.runtime(&physical) };
+            if asks_the_server(statement) { &self.control } else { self.runtime_of(&physical) };
         let runtime = runtime.clone();
         let body = PlanBody::Physical { plan: physical, task: state.task_ctx(), runtime };
         Ok((schema, body, bounds))

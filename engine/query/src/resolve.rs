@@ -62,6 +62,19 @@ pub(crate) struct Wanted<'a> {
     pub(crate) pins: &'a Pins,
 }
 
+/// A table of the statement as the planner reads it: one relation of one scope.
+pub(crate) struct Leaf {
+    /// What its scans read.
+    pub(crate) provider: Arc<dyn TableProvider>,
+    /// The table.
+    pub(crate) object: ObjectId,
+    pub(crate) name: ObjectName,
+    /// Where its log is; none for files without one.
+    pub(crate) location: Option<String>,
+    /// Its version follows the pins; what names a version itself has always the same rows.
+    pub(crate) is_pinned: bool,
+}
+
 /// The tables of one statement, ready for the planner.
 pub(crate) struct Resolved {
     /// Knows the statement's tables and no others.
@@ -76,6 +89,8 @@ pub(crate) struct Resolved {
     pub(crate) newest: Vec<(PinnedInput, Arc<Snapshot>)>,
     /// What the caller may use.
     pub(crate) bounds: Bounds,
+    /// Its tables as the planner reads them, those below views among them.
+    pub(crate) leaves: Vec<Leaf>,
     uses: HashSet<ObjectUse>,
     catalog: OneQueryCatalog,
 }
@@ -154,6 +169,7 @@ pub(crate) async fn resolve(
     });
     let newest = newest.collect();
     let mut stored: HashMap<usize, Arc<dyn TableProvider>> = HashMap::new();
+    let mut leaves = Vec::new();
     let mut statement = None;
     for number in found.inner_first()? {
         let scope = &found.scopes[number];
@@ -162,7 +178,17 @@ pub(crate) async fn resolve(
             let provider = match &relation.source {
                 Source::Table(object_use) => {
                     let Some(table) = opened.get(object_use) else { continue };
-                    table.provider(&state, queries).await?
+                    let provider = table.provider(&state, queries).await?;
+                    if let Some(object) = found.objects.get(&object_use.name) {
+                        leaves.push(Leaf {
+                            provider: Arc::clone(&provider),
+                            object: object.id,
+                            name: object.name.clone(),
+                            location: table.snapshot().map(|s| s.location().to_owned()),
+                            is_pinned: object_use.at.is_none(),
+                        });
+                    }
+                    provider
                 }
                 Source::Stored(inner) => match stored.get(inner) {
                     Some(provider) => Arc::clone(provider),
@@ -184,7 +210,7 @@ pub(crate) async fn resolve(
     let files = found.scopes.into_iter().flat_map(|scope| scope.files).collect();
     let bounds = Bounds::of(&wanted.rights);
     let uses = found.uses;
-    Ok(Resolved { state, snapshots, files, guarded, newest, bounds, uses, catalog })
+    Ok(Resolved { state, snapshots, files, guarded, newest, bounds, leaves, uses, catalog })
 }
 
 /// The planner's session for one scope, with everything in it that is no table of the catalog.

@@ -204,7 +204,7 @@ async fn tables(queries: &Inner, rights: &Rights) -> Result<RecordBatch, QueryEr
         .iter()
         .filter_map(|object| match &object.body {
             ObjectBody::Table(table) => Some((object, table.format, table.location.clone())),
-            ObjectBody::MaterializedView(view) => {
+            ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view) => {
                 Some((object, TableFormat::Delta, view.location.clone()))
             }
             ObjectBody::View(_) => None,
@@ -239,13 +239,7 @@ async fn tables(queries: &Inner, rights: &Rights) -> Result<RecordBatch, QueryEr
     let number = |of: fn(&Snapshot) -> Option<i64>| known().map(move |table| of(table?));
     Ok(Answer::new()
         .text("name", each().map(|(object, ..)| object.name.to_string()))
-        .text(
-            "kind",
-            each().map(|(object, ..)| match object.kind() {
-                ObjectKind::MaterializedView => "MATERIALIZED VIEW",
-                _ => "TABLE",
-            }),
-        )
+        .text("kind", each().map(|(object, ..)| object.kind().as_sql()))
         .text("format", each().map(|(_, format, ..)| format.as_sql()))
         .text("location", each().map(|(.., location, _)| location))
         .text("owner", each().map(|(object, ..)| object.owner.as_str()))
@@ -273,7 +267,9 @@ async fn transforms(queries: &Inner, rights: &Rights) -> Result<RecordBatch, Que
     let views: Vec<_> = objects
         .iter()
         .filter_map(|object| match &object.body {
-            ObjectBody::MaterializedView(view) => Some((object, view)),
+            ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view) => {
+                Some((object, view))
+            }
             _ => None,
         })
         .collect();

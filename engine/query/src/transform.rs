@@ -12,9 +12,10 @@ use lake::At;
 use model::{
     job::PinnedInput,
     name::{DEFAULT_SCHEMA, ObjectName},
-    object::{DeclaredColumn, MaterializedView, Object, ObjectBody, TableFormat},
+    object::{Object, ObjectBody, TableFormat},
     principal::Principal,
     rights::Rights,
+    transform::{DeclaredColumn, Transform},
 };
 
 use crate::{
@@ -58,7 +59,7 @@ impl Queries {
     pub async fn transform_inputs(
         &self,
         owner: &Principal,
-        view: &MaterializedView,
+        view: &Transform,
     ) -> Result<Vec<PinnedInput>, QueryError> {
         let inner = &self.inner;
         let mut inputs = Vec::new();
@@ -73,7 +74,7 @@ impl Queries {
     pub async fn plan_transform(
         &self,
         owner: &Principal,
-        view: &MaterializedView,
+        view: &Transform,
         inputs: &[PinnedInput],
     ) -> Result<PlannedTransform, QueryError> {
         let inner = Arc::clone(&self.inner);
@@ -87,9 +88,26 @@ impl Inner {
     async fn plan_transform(
         &self,
         owner: &Principal,
-        view: &MaterializedView,
+        view: &Transform,
         inputs: &[PinnedInput],
     ) -> Result<PlannedTransform, QueryError> {
+        let (resolved, logical) = self.resolve_transform(owner, view, inputs).await?;
+        let physical = plan::physical(&resolved.state, &logical).await?;
+        let rows = resolved.snapshots.values().map(|snapshot| snapshot.rows().unwrap_or(0));
+        Ok(PlannedTransform {
+            plan: physical,
+            task: resolved.state.task_ctx(),
+            rows_expected: rows.sum(),
+        })
+    }
+
+    /// The query over inputs at the versions that were pinned, in the declared columns.
+    pub(crate) async fn resolve_transform(
+        &self,
+        owner: &Principal,
+        view: &Transform,
+        inputs: &[PinnedInput],
+    ) -> Result<(Resolved, LogicalPlan), QueryError> {
         let query = resolve::parse_stored(&view.query)?;
         let pins: Pins = inputs.iter().map(|input| (input.object, input.clone())).collect();
         let reads = Reads::from(&query);
@@ -100,13 +118,7 @@ impl Inner {
         has_versions(&resolved)?;
         let logical = plan::logical(&resolved.state, &query).await?;
         let logical = shaped(&resolved.state, logical, &view.columns).await?;
-        let physical = plan::physical(&resolved.state, &logical).await?;
-        let rows = resolved.snapshots.values().map(|snapshot| snapshot.rows().unwrap_or(0));
-        Ok(PlannedTransform {
-            plan: physical,
-            task: resolved.state.task_ctx(),
-            rows_expected: rows.sum(),
-        })
+        Ok((resolved, logical))
     }
 }
 
@@ -178,7 +190,7 @@ pub fn declared_fields(fields: &[Arc<Field>], columns: &[DeclaredColumn]) -> Vec
 async fn leaves(
     inner: &Inner,
     rights: &Rights,
-    view: &MaterializedView,
+    view: &Transform,
 ) -> Result<Vec<Object>, QueryError> {
     let mut found: BTreeMap<ObjectName, Object> = BTreeMap::new();
     let mut level: Vec<ObjectName> = view.reads.clone();
@@ -213,7 +225,7 @@ async fn pin(inner: &Inner, object: &Object) -> Result<PinnedInput, QueryError> 
             let snapshot = lake.snapshot(&table.location, At::Latest).await?;
             (snapshot.table_id().to_owned(), snapshot.version())
         }
-        ObjectBody::MaterializedView(view) => {
+        ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view) => {
             if !lake.exists(&view.location).await? {
                 return Err(QueryError::NotRefreshed(object.name.clone()));
             }

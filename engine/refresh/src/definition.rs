@@ -8,7 +8,8 @@ use std::{collections::BTreeMap, fmt::Write};
 use catalog::{error::CatalogError, objects::Objects};
 use model::{
     name::ObjectName,
-    object::{MaterializedView, Object, ObjectBody},
+    object::{Object, ObjectBody},
+    transform::Transform,
 };
 use sha2::{Digest, Sha256};
 
@@ -19,7 +20,7 @@ use sha2::{Digest, Sha256};
 /// recompute, never skip.
 pub(crate) async fn hash<O: Objects + ?Sized>(
     objects: &O,
-    view: &MaterializedView,
+    view: &Transform,
 ) -> Result<String, CatalogError> {
     let mut views: BTreeMap<ObjectName, String> = BTreeMap::new();
     let mut level: Vec<ObjectName> = view.reads.clone();

@@ -288,7 +288,7 @@ impl FolderPlan {
         let names: BTreeSet<&ObjectName> =
             declared.iter().map(|declaration| &declaration.name).collect();
         for object in existing {
-            let ObjectBody::MaterializedView(view) = &object.body else { continue };
+            let Some(view) = object.transform() else { continue };
             let Some(path) = &view.source_file else { continue };
             if view.suspended || names.contains(&object.name) {
                 continue;
@@ -406,7 +406,11 @@ impl Before {
 
 async fn suspend(catalog: &dyn Catalog, object: &Object) -> Result<(), FolderError> {
     let mut suspended = object.clone();
-    let ObjectBody::MaterializedView(view) = &mut suspended.body else { return Ok(()) };
+    let (ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view)) =
+        &mut suspended.body
+    else {
+        return Ok(());
+    };
     view.suspended = true;
     let on = OnConflict::Replace { id: object.id, definition_version: object.definition_version };
     catalog.put_object(&suspended, on).await?;

@@ -123,7 +123,9 @@ enum ReconcileError {
 /// The object with its schedule, if it refreshes by itself.
 fn scheduled(object: &Object) -> Option<(&Object, &Schedule)> {
     match &object.body {
-        ObjectBody::MaterializedView(view) if !view.suspended => {
+        ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view)
+            if !view.suspended =>
+        {
             view.schedule.as_ref().map(|schedule| (object, schedule))
         }
         _ => None,

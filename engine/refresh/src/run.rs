@@ -14,9 +14,10 @@ use model::{
     code::Code,
     job::{ClaimedRun, Lease, PinnedInput, RunOutcome, RunProgress},
     name::ObjectName,
-    object::{MaterializedView, Object, ObjectBody},
+    object::{Object, ObjectBody},
     principal::Principal,
     time::Timestamp,
+    transform::Transform,
     work::Work,
 };
 use query::{Schema, SchemaRef, error::QueryError, transform::declared_fields};
@@ -176,7 +177,7 @@ impl Run<'_> {
     async fn cancelled(&self) -> Result<RunOutcome, Ended> {
         if self.claimed.lease.attempt > 1 {
             let object = self.object().await?;
-            if let ObjectBody::MaterializedView(view) = &object.body {
+            if let Some(view) = object.transform() {
                 let hash = definition::hash(self.options.catalog.as_ref(), view)
                     .await
                     .map_err(|source| self.catalog("read the definition of", source))?;
@@ -249,14 +250,11 @@ impl Run<'_> {
             .ok_or_else(|| RefreshError::Dropped(self.name()))
     }
 
-    fn view<'o>(&self, object: &'o Object) -> Result<&'o MaterializedView, RefreshError> {
-        let ObjectBody::MaterializedView(view) = &object.body else {
-            return Err(RefreshError::NotATransform(object.name.clone()));
-        };
-        Ok(view)
+    fn view<'o>(&self, object: &'o Object) -> Result<&'o Transform, RefreshError> {
+        object.transform().ok_or_else(|| RefreshError::NotATransform(object.name.clone()))
     }
 
-    fn refuse_suspended(&self, view: &MaterializedView) -> Result<(), RefreshError> {
+    fn refuse_suspended(&self, view: &Transform) -> Result<(), RefreshError> {
         if !view.suspended {
             return Ok(());
         }
@@ -267,7 +265,7 @@ impl Run<'_> {
     async fn newest_inputs(
         &self,
         owner: &Principal,
-        view: &MaterializedView,
+        view: &Transform,
     ) -> Result<Vec<PinnedInput>, RefreshError> {
         self.options
             .queries
@@ -280,7 +278,7 @@ impl Run<'_> {
     /// still there.
     async fn unchanged(
         &self,
-        view: &MaterializedView,
+        view: &Transform,
         definition_hash: &str,
         inputs: &[PinnedInput],
     ) -> Result<Option<i64>, RefreshError> {
@@ -328,7 +326,9 @@ impl Run<'_> {
                 .map_err(|source| self.catalog("read an input of", source))?;
             let location = match object.as_ref().map(|object| &object.body) {
                 Some(ObjectBody::Table(table)) => &table.location,
-                Some(ObjectBody::MaterializedView(view)) => &view.location,
+                Some(ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view)) => {
+                    &view.location
+                }
                 Some(ObjectBody::View(_)) | None => return Ok(false),
             };
             let moved = self.options.lake.moved_only(location, before.version, input.version);
@@ -340,7 +340,7 @@ impl Run<'_> {
     }
 
     /// A new run must be newer than everything in the log, or its commit would be taken for done.
-    async fn refuse_older_catalog(&self, view: &MaterializedView) -> Result<(), RefreshError> {
+    async fn refuse_older_catalog(&self, view: &Transform) -> Result<(), RefreshError> {
         match self.txn_version(&view.location).await? {
             Some(committed) if committed >= self.claimed.run_seq => {
                 Err(RefreshError::CatalogBehind {
@@ -355,7 +355,7 @@ impl Run<'_> {
 
     async fn reason(
         &self,
-        view: &MaterializedView,
+        view: &Transform,
         definition_hash: &str,
     ) -> Result<&'static str, RefreshError> {
         let Some(last) = &self.claimed.last else { return Ok("FIRST_RUN") };
@@ -379,7 +379,7 @@ impl Run<'_> {
         &self,
         object: &Object,
         owner: Principal,
-        view: &MaterializedView,
+        view: &Transform,
         inputs: &[PinnedInput],
     ) -> Result<Staged, RefreshError> {
         let (queries, lake) = (self.options.queries.clone(), Arc::clone(&self.options.lake));
@@ -491,7 +491,7 @@ impl Run<'_> {
 }
 
 /// The columns of the table, where a column list declares what the query does not say.
-fn declared_schema(result: &Schema, view: &MaterializedView) -> Option<SchemaRef> {
+fn declared_schema(result: &Schema, view: &Transform) -> Option<SchemaRef> {
     if view.columns.is_empty() {
         return None;
     }

@@ -274,7 +274,10 @@ impl World {
         self.sql(&format!("CREATE OR REFRESH MATERIALIZED VIEW a AS {query}")).await;
         let name = ObjectName::new("main", "a").unwrap();
         let object = self.catalog.objects_named(&[name]).await.unwrap().pop().unwrap();
-        let ObjectBody::MaterializedView(view) = object.body else { panic!("not a transform") };
+        let (ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view)) = object.body
+        else {
+            panic!("not a transform")
+        };
         self.definitions.insert(view.definition_hash, query);
     }
 

@@ -1,6 +1,6 @@
 //! CREATE and DROP.
 
-use model::object::{DeclaredColumn, Properties};
+use model::{object::Properties, transform::DeclaredColumn};
 use sqlparser::{
     parser::Parser,
     tokenizer::{Location, Token},

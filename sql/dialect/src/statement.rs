@@ -8,8 +8,9 @@ use sqlparser::ast;
 
 use model::{
     name::ObjectName,
-    object::{DeclaredColumn, Properties, TableFormat},
+    object::{Properties, TableFormat},
     schedule::Schedule,
+    transform::DeclaredColumn,
 };
 
 pub use rights::{

@@ -1,7 +1,8 @@
 use model::{
     name::ObjectName,
-    object::{MaterializedView, ObjectBody, Table, TableFormat, View},
+    object::{ObjectBody, Table, TableFormat, View},
     schedule::Schedule,
+    transform::Transform,
 };
 
 use super::{read_body, write_body};
@@ -16,7 +17,7 @@ fn bodies() -> Vec<(ObjectBody, &'static str)> {
         primary_key: vec!["id".into()],
     };
     let view = View { query: "q".into(), definition: "d".into(), reads: reads.clone() };
-    let materialized = MaterializedView {
+    let materialized = Transform {
         query: "q".into(),
         definition: "d".into(),
         definition_hash: "h".into(),
@@ -27,6 +28,7 @@ fn bodies() -> Vec<(ObjectBody, &'static str)> {
         columns: vec![],
         source_file: Some("b.sql".into()),
         suspended: false,
+        ..Transform::default()
     };
     vec![
         (

@@ -7,10 +7,10 @@ use model::{
     id::{JobId, ObjectId, WorkerId},
     job::{ClaimedRun, Job, JobCause, JobState, NewJob, PinnedInput, RunOutcome, RunProgress},
     name::ObjectName,
-    object::{MaterializedView, Object, ObjectBody, Table, TableFormat},
+    object::{Object, ObjectBody, Table, TableFormat},
     report::{ExpectationResult, KeyResult, RunReport},
     time::Timestamp,
-    transform::OnViolation,
+    transform::{OnViolation, Transform},
     work::Work,
 };
 
@@ -46,7 +46,7 @@ pub(super) fn table(of: &str) -> Object {
 pub(super) fn transform(of: &str) -> Object {
     object(
         name(of),
-        ObjectBody::MaterializedView(MaterializedView {
+        ObjectBody::MaterializedView(Transform {
             query: "SELECT 1".to_owned(),
             definition: format!("CREATE MATERIALIZED VIEW {of} AS SELECT 1"),
             definition_hash: "hash".to_owned(),
@@ -57,6 +57,7 @@ pub(super) fn transform(of: &str) -> Object {
             columns: vec![],
             source_file: None,
             suspended: false,
+            ..Transform::default()
         }),
     )
 }

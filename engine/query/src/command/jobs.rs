@@ -40,8 +40,9 @@ pub(super) async fn refresh(
         let Some(object) = graph.by_name.get(&name) else {
             return Err(inner.missing(session, name).await);
         };
-        if object.kind() != ObjectKind::MaterializedView {
-            return Err(wrong_kind(object, "and only a materialized view can be refreshed"));
+        if object.transform().is_none() {
+            let problem = "and only materialized views and streaming tables can be refreshed";
+            return Err(wrong_kind(object, problem));
         }
         wanted.insert(object.id);
     }
@@ -292,7 +293,7 @@ impl Graph {
             objects.into_iter().map(|object| (object.name.clone(), object)).collect();
         let mut upstream = BTreeMap::new();
         for object in by_name.values() {
-            if object.kind() == ObjectKind::MaterializedView {
+            if object.transform().is_some() {
                 upstream.insert(object.id, transforms_read(object, &by_name));
             }
         }
@@ -358,7 +359,7 @@ fn transforms_read(object: &Object, by_name: &HashMap<ObjectName, Object>) -> BT
             continue;
         }
         match by_name.get(name).map(|read| (read, &read.body)) {
-            Some((read, ObjectBody::MaterializedView(_))) => {
+            Some((read, ObjectBody::MaterializedView(_) | ObjectBody::StreamingTable(_))) => {
                 found.insert(read.id);
             }
             Some((read, ObjectBody::View(_))) => queue.extend(read.reads()),

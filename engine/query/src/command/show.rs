@@ -160,7 +160,7 @@ async fn system_columns(
 }
 
 fn declared_comment(object: &Object, column: &str) -> Option<String> {
-    let ObjectBody::MaterializedView(view) = &object.body else { return None };
+    let Some(view) = object.transform() else { return None };
     view.columns.iter().find(|declared| declared.name == column)?.comment.clone()
 }
 
@@ -170,7 +170,9 @@ async fn partitions(inner: &Inner, object: &Object) -> Result<Vec<String>, Query
             let snapshot = inner.options.lake.snapshot(&table.location, At::Latest).await?;
             Ok(snapshot.partitioned_by().to_vec())
         }
-        ObjectBody::MaterializedView(view) => Ok(view.partitioned_by.clone()),
+        ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view) => {
+            Ok(view.partitioned_by.clone())
+        }
         _ => Ok(Vec::new()),
     }
 }
@@ -179,7 +181,9 @@ async fn partitions(inner: &Inner, object: &Object) -> Result<Vec<String>, Query
 async fn create_statement(inner: &Inner, object: &Object) -> Result<String, QueryError> {
     let table = match &object.body {
         ObjectBody::View(view) => return Ok(view.definition.clone()),
-        ObjectBody::MaterializedView(view) => return Ok(view.definition.clone()),
+        ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view) => {
+            return Ok(view.definition.clone());
+        }
         ObjectBody::Table(table) => table,
     };
     let name = object.name.to_sql();
@@ -358,7 +362,9 @@ pub(crate) fn delta_location_of(object: &Object) -> Result<String, QueryError> {
         ObjectBody::Table(Table { format: TableFormat::Delta, location, .. }) => {
             Ok(location.clone())
         }
-        ObjectBody::MaterializedView(view) => Ok(view.location.clone()),
+        ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view) => {
+            Ok(view.location.clone())
+        }
         ObjectBody::Table(_) | ObjectBody::View(_) => {
             Err(super::tables::wrong_kind(object, "without a Delta log"))
         }

@@ -404,6 +404,7 @@ pub(super) fn wrong_kind(object: &Object, problem: &str) -> QueryError {
             ObjectKind::Table => "table",
             ObjectKind::View => "view",
             ObjectKind::MaterializedView => "materialized view",
+            ObjectKind::StreamingTable => "streaming table",
         },
         problem: problem.to_owned(),
     }

@@ -38,7 +38,7 @@ pub(super) fn target_table(object: &Object) -> Result<&Table, QueryError> {
             "table, which is read only: only Delta tables are written",
         )),
         ObjectBody::View(_) => Err(wrong("view", "which holds no rows of its own")),
-        ObjectBody::MaterializedView(_) => Err(wrong(
+        ObjectBody::MaterializedView(_) | ObjectBody::StreamingTable(_) => Err(wrong(
             "materialized view",
             "whose rows come from its query: change a table that it reads",
         )),

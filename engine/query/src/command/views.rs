@@ -9,7 +9,8 @@ use model::{
     id::ObjectId,
     job::JobCause,
     name::ObjectName,
-    object::{MaterializedView, Object, ObjectBody, ObjectKind, View},
+    object::{Object, ObjectBody, ObjectKind, View},
+    transform::Transform,
 };
 use sha2::{Digest, Sha256};
 
@@ -162,7 +163,7 @@ fn materialized_view(
     id: ObjectId,
     name: &ObjectName,
     existing: Option<&Object>,
-) -> Result<MaterializedView, QueryError> {
+) -> Result<Transform, QueryError> {
     let lake = &inner.options.lake;
     let kept = existing.and_then(Object::location).map(str::to_owned);
     let location = match (&create.location, kept) {
@@ -175,7 +176,7 @@ fn materialized_view(
     let layout = serde_json::json!([create.partitioned_by, create.columns, session.schema()]);
     hash.update(layout.to_string().as_bytes());
     let definition_hash = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(MaterializedView {
+    Ok(Transform {
         query: dialect::qualify(&create.query, session.schema()),
         definition: create.definition.clone(),
         definition_hash,
@@ -186,6 +187,7 @@ fn materialized_view(
         columns: create.columns.clone(),
         source_file: session.source_file().map(str::to_owned),
         suspended: false,
+        ..Transform::default()
     })
 }
 

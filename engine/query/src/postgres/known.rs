@@ -107,7 +107,9 @@ impl Known {
             .into_iter()
             .filter_map(|object| match object.body {
                 ObjectBody::View(view) => Some((object.name, view.query)),
-                ObjectBody::MaterializedView(view) => Some((object.name, view.query)),
+                ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view) => {
+                    Some((object.name, view.query))
+                }
                 ObjectBody::Table(_) => None,
             })
             .collect();

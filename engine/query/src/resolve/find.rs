@@ -277,13 +277,15 @@ impl Find<'_> {
             ObjectBody::View(view) => {
                 (&view.query, StoredKind::View { definition: view.definition.clone() })
             }
-            ObjectBody::MaterializedView(view)
+            ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view)
                 if self.wanted.purpose == Purpose::Describe
                     && !self.queries.options.lake.exists(&view.location).await? =>
             {
                 (&view.query, StoredKind::Transform)
             }
-            ObjectBody::Table(_) | ObjectBody::MaterializedView(_) => {
+            ObjectBody::Table(_)
+            | ObjectBody::MaterializedView(_)
+            | ObjectBody::StreamingTable(_) => {
                 self.found.uses.insert(used.clone());
                 return Ok(Source::Table(used));
             }

@@ -7,8 +7,9 @@ use dialect::statement::{FilesUse, TimeTravel};
 use futures::{StreamExt, TryStreamExt, stream};
 use lake::{At, Snapshot};
 use model::{
-    object::{MaterializedView, Object, ObjectBody, Table, TableFormat},
+    object::{Object, ObjectBody, Table, TableFormat},
     time::Timestamp,
+    transform::Transform,
 };
 
 use super::{
@@ -69,7 +70,7 @@ pub(super) async fn open(
                 let at = version_wanted(&object_use, object, pins)?;
                 OpenTable::Delta(queries.options.lake.snapshot(&table.location, at).await?)
             }
-            ObjectBody::MaterializedView(view) => {
+            ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view) => {
                 let at = version_wanted(&object_use, object, pins)?;
                 OpenTable::Delta(open_view(queries, object, view, at, purpose).await?)
             }
@@ -90,7 +91,7 @@ async fn changes(
 ) -> Result<OpenTable, QueryError> {
     let location = match body {
         ObjectBody::Table(table) if table.format == TableFormat::Delta => &table.location,
-        ObjectBody::MaterializedView(view) => &view.location,
+        ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view) => &view.location,
         ObjectBody::Table(_) | ObjectBody::View(_) => {
             return Err(QueryError::Invalid(format!(
                 "'{}' is no Delta table: only those record what changed",
@@ -144,7 +145,7 @@ fn unreachable_view(object: &Object) -> Result<OpenTable, QueryError> {
 async fn open_view(
     queries: &Inner,
     object: &Object,
-    view: &MaterializedView,
+    view: &Transform,
     at: At,
     purpose: Purpose,
 ) -> Result<Arc<Snapshot>, QueryError> {

@@ -36,8 +36,8 @@ async fn put_view(catalog: &SqliteCatalog, name: &str, query: &str, reads: &[&st
     catalog.put_object(&object, on).await.unwrap();
 }
 
-fn transform(reads: &[&str]) -> MaterializedView {
-    MaterializedView {
+fn transform(reads: &[&str]) -> Transform {
+    Transform {
         query: "SELECT 1".to_owned(),
         definition: "CREATE …".to_owned(),
         definition_hash: "own".to_owned(),
@@ -48,6 +48,7 @@ fn transform(reads: &[&str]) -> MaterializedView {
         columns: Vec::new(),
         source_file: None,
         suspended: false,
+        ..Transform::default()
     }
 }
 

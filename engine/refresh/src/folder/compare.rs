@@ -1,7 +1,10 @@
 //! What a declaration changes on what the catalog has.
 
 use dialect::statement::{CreateMaterializedView, CreateView, Query, Statement};
-use model::object::{MaterializedView, Object, ObjectBody, View};
+use model::{
+    object::{Object, ObjectBody, View},
+    transform::Transform,
+};
 
 use super::{
     ChangeKind,
@@ -44,7 +47,7 @@ pub(super) fn compare(
 
 fn changed_of_transform(
     declared: &CreateMaterializedView,
-    view: &MaterializedView,
+    view: &Transform,
     default_schema: &str,
 ) -> Vec<&'static str> {
     let location_before = match dialect::parse(&view.definition) {
@@ -64,7 +67,7 @@ fn changed_of_transform(
 fn metadata_of_transform(
     declaration: &Declaration,
     declared: &CreateMaterializedView,
-    view: &MaterializedView,
+    view: &Transform,
     existing: &Object,
 ) -> Vec<&'static str> {
     let file = view.source_file.as_deref();

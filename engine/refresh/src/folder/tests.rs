@@ -1,8 +1,9 @@
 use model::{
     code::Code,
-    object::{MaterializedView, Properties, Table, TableFormat, View},
+    object::{Properties, Table, TableFormat, View},
     schedule::Schedule,
     time::Timestamp,
+    transform::Transform,
 };
 
 use super::*;
@@ -62,9 +63,9 @@ fn transform(
     name: &str,
     query: &str,
     reads: &[&str],
-    change: impl FnOnce(&mut MaterializedView),
+    change: impl FnOnce(&mut Transform),
 ) -> Object {
-    let mut body = MaterializedView {
+    let mut body = Transform {
         query: query.to_owned(),
         definition: format!("CREATE OR REFRESH MATERIALIZED VIEW {name} AS {query}"),
         definition_hash: "h".to_owned(),
@@ -75,6 +76,7 @@ fn transform(
         columns: Vec::new(),
         source_file: Some(format!("{name}.sql")),
         suspended: false,
+        ..Transform::default()
     };
     change(&mut body);
     object(name, ObjectBody::MaterializedView(body))

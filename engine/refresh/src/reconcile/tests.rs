@@ -5,11 +5,7 @@ use catalog::{
     objects::{Objects, OnConflict},
 };
 use catalog_sqlite::SqliteCatalog;
-use model::{
-    job::Job,
-    name::ObjectName,
-    object::{MaterializedView, Properties},
-};
+use model::{job::Job, name::ObjectName, object::Properties, transform::Transform};
 
 use super::*;
 use crate::sim::clock::SimClock;
@@ -34,7 +30,7 @@ impl Room {
     }
 
     async fn add(&self, name: &str, schedule: Option<Schedule>, suspended: bool) {
-        let view = MaterializedView {
+        let view = Transform {
             query: "SELECT 1 AS x".to_owned(),
             definition: "CREATE …".to_owned(),
             definition_hash: "h".to_owned(),

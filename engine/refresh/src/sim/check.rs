@@ -7,8 +7,9 @@ use futures::TryStreamExt;
 use model::{
     job::{JobState, PinnedInput, Run},
     name::ObjectName,
-    object::{MaterializedView, Object, ObjectBody},
+    object::{Object, ObjectBody},
     principal::Principal,
+    transform::Transform,
 };
 use query::session::Session;
 use serde_json::Value;
@@ -32,7 +33,10 @@ pub(super) async fn check(world: &World) {
     for name in ["a", "b"] {
         let name = ObjectName::new("main", name).unwrap();
         let object = world.catalog.objects_named(&[name]).await.unwrap().pop().unwrap();
-        let ObjectBody::MaterializedView(view) = &object.body else { panic!("not a transform") };
+        let (ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view)) = &object.body
+        else {
+            panic!("not a transform")
+        };
         let logged = logged_runs(view, &app_id(object.id));
         let runs = world.catalog.runs(None, 10_000).await.unwrap();
         let runs: Vec<_> = runs.into_iter().filter(|run| run.object == object.id).collect();
@@ -73,7 +77,10 @@ fn check_books(object: &Object, runs: &[Run], logged: &[LoggedRun]) {
 }
 
 async fn check_rows(world: &World, object: &Object, logged: &LoggedRun, input: &PinnedInput) {
-    let ObjectBody::MaterializedView(view) = &object.body else { return };
+    let (ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view)) = &object.body
+    else {
+        return;
+    };
     let query = match world.definitions.get(&logged.definition_hash) {
         Some(query) => query.clone(),
         None => {
@@ -105,7 +112,7 @@ async fn rows(world: &World, query: &str) -> String {
     format!("{:?}", batches.iter().map(|batch| Arc::clone(batch.column(0))).collect::<Vec<_>>())
 }
 
-fn logged_runs(view: &MaterializedView, app_id: &str) -> Vec<LoggedRun> {
+fn logged_runs(view: &Transform, app_id: &str) -> Vec<LoggedRun> {
     let folder = view.location.strip_prefix("file://").unwrap();
     let log = Path::new(folder).join("_delta_log");
     let mut files: Vec<_> = match fs::read_dir(&log) {

@@ -1,0 +1,137 @@
+//! How a materialized view is refreshed: what its new result is computed from.
+//!
+//! A refresh is incremental only where that is proved to give what the query gives over its pinned
+//! inputs. The proof goes over the plan, from the leaves up (`delta.rs`): rows that came to an input
+//! and rows that went become rows that came to the result and rows that went from it. An operator
+//! that works group by group (an aggregate, a window, an outer join) gives outside the groups that
+//! changed what it gave before; inside them it is computed anew, from whole inputs. Nothing is kept
+//! between runs but the result itself, so there is no state that could be wrong.
+//!
+//! Whatever is not proved is computed in full, and the reason is recorded with the run.
+
+mod apply;
+mod choose;
+mod delta;
+mod keys;
+mod leaves;
+mod merge;
+mod shape;
+
+use std::{fmt, sync::Arc};
+
+use datafusion::{execution::TaskContext, physical_plan::ExecutionPlan};
+use lake::Snapshot;
+
+use crate::transform::PlannedTransform;
+pub use choose::RefreshWish;
+
+/// How a run computes its result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Strategy {
+    /// All of it, from all rows of the inputs.
+    Full,
+    /// Rows that the inputs' new rows make are added.
+    Append,
+    /// Rows that the inputs' new rows make are added to the aggregates that are there.
+    Merge,
+    /// Rows of the keys that changed are computed anew.
+    Keys,
+    /// Partitions in which a key changed are computed anew.
+    Partitions,
+    /// Single rows come and go, found by all of their columns.
+    Rows,
+}
+
+impl Strategy {
+    /// The word that is recorded and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "FULL",
+            Self::Append => "APPEND",
+            Self::Merge => "MERGE",
+            Self::Keys => "KEYS",
+            Self::Partitions => "PARTITIONS",
+            Self::Rows => "ROWS",
+        }
+    }
+}
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why something is not computed incrementally, or not in one way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Why {
+    /// A word for machines, for example `NOT_DETERMINISTIC`.
+    pub code: &'static str,
+    /// The rest for people; empty when the word says it all.
+    pub detail: String,
+}
+
+impl Why {
+    pub(crate) fn new(code: &'static str, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into() }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code)?;
+        if !self.detail.is_empty() {
+            write!(f, ": {}", self.detail)?;
+        }
+        Ok(())
+    }
+}
+
+/// What was chosen for one run, and what was not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// How the result is computed.
+    pub strategy: Strategy,
+    /// Why this way.
+    pub reason: Why,
+    /// Ways that were not taken, each with its reason.
+    pub alternatives: Vec<(Strategy, Why)>,
+}
+
+/// A refresh that is planned.
+#[derive(Debug)]
+pub struct PlannedRefresh {
+    /// How, and why.
+    pub choice: Choice,
+    /// What is to be staged.
+    pub work: RefreshWork,
+}
+
+/// What the lake has to do with the rows of a plan.
+#[derive(Debug)]
+pub enum RefreshWork {
+    /// They become the table.
+    Replace(PlannedTransform),
+    /// They are added to the table, which has to be at this version.
+    Append(PlannedTransform, Arc<Snapshot>),
+    /// They say which rows go and which come, see [`lake::StageChange`].
+    Change(PlannedTransform, Arc<Snapshot>),
+}
+
+impl RefreshWork {
+    /// The plan, whatever becomes of its rows.
+    #[must_use]
+    pub fn planned(&self) -> &PlannedTransform {
+        match self {
+            Self::Replace(planned) | Self::Append(planned, _) | Self::Change(planned, _) => planned,
+        }
+    }
+
+    /// Its parts.
+    #[must_use]
+    pub fn plan(&self) -> (Arc<dyn ExecutionPlan>, Arc<TaskContext>) {
+        let planned = self.planned();
+        (Arc::clone(&planned.plan), Arc::clone(&planned.task))
+    }
+}
