@@ -46,7 +46,7 @@ pub use quarantine::{EXPECTATIONS, QUARANTINED_AT, RUN_ID};
 use quarantine::{Entrance, Quarantine};
 
 use crate::{
-    command::{changes_with_time, physical_of},
+    command::target::{changes_with_time, physical_of},
     error::QueryError,
     violation::{Violation, ViolationKind},
 };

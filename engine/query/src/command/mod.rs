@@ -14,7 +14,7 @@ mod schemas;
 pub(crate) mod show;
 mod struct_values;
 mod tables;
-mod target;
+pub(crate) mod target;
 pub(crate) mod users;
 mod views;
 
@@ -171,6 +171,7 @@ async fn run(
     }
 }
 
+pub(crate) use show::sql_type;
 pub(crate) use tables::arrow_type;
 
 /// The query inside a statement.
