@@ -96,6 +96,11 @@ pub enum ChangeOperation {
     Merge,
     /// INSERT … REPLACE WHERE.
     Replace,
+    /// A run of a transform brings its table to what its sources are. It was computed from the table
+    /// as it was: nobody may have changed a row of it since, files may only have been put together.
+    /// There is always something to commit, since a run notes what it has read also where no row
+    /// changed. The history calls it a MERGE.
+    Refresh,
 }
 
 /// A plan of changes to be staged.
@@ -151,7 +156,8 @@ impl Changed {
 
 impl Lake {
     /// Runs a plan of changes and writes the rows that come and those that stay in files that lose
-    /// rows; nothing becomes visible. `None` when no row changes: then there is nothing to commit.
+    /// rows; nothing becomes visible. `None` when no row changes: then there is nothing to commit,
+    /// except for [`ChangeOperation::Refresh`].
     ///
     /// Call it on the runtime that queries run on. Dropping the future ends the tasks and deletes
     /// what they wrote. Fails on values that do not fit, on violated constraints, and on a row that
@@ -312,7 +318,7 @@ fn published(
     area: Arc<StagingArea>,
 ) -> Result<(Option<Staged>, Changed), LakeError> {
     let StageChange { base, operation, condition, .. } = change;
-    if counts.rows() == 0 {
+    if counts.rows() == 0 && operation != ChangeOperation::Refresh {
         return Ok((None, counts));
     }
     let Files { adds, feed, removed } = files;
@@ -331,7 +337,10 @@ fn published(
         protocol,
         metrics: metrics(counts, &adds, removed.len()),
         parameters: Map::new(),
-        meanwhile: Meanwhile::Appends,
+        meanwhile: match operation {
+            ChangeOperation::Refresh => Meanwhile::Moves,
+            _ => Meanwhile::Appends,
+        },
     };
     let staged = Staged {
         place: area.place().clone(),
@@ -402,7 +411,7 @@ fn operation_of(operation: ChangeOperation, condition: Option<String>) -> DeltaO
     match operation {
         ChangeOperation::Delete => DeltaOperation::Delete { predicate: condition },
         ChangeOperation::Update => DeltaOperation::Update { predicate: condition },
-        ChangeOperation::Merge => DeltaOperation::Merge {
+        ChangeOperation::Merge | ChangeOperation::Refresh => DeltaOperation::Merge {
             predicate: condition.clone(),
             merge_predicate: condition,
             matched_predicates: Vec::new(),

@@ -44,6 +44,8 @@ pub(crate) enum Meanwhile {
     Nothing,
     /// Rows of statements that had not read the table: they count as written after this one.
     Appends,
+    /// Files were put together, other than those that go: for edits computed from all rows.
+    Moves,
     /// Whatever left alone the files that go: for edits that change no row.
     OtherFiles,
 }
@@ -120,7 +122,7 @@ impl Edit {
         Ok(match self.meanwhile {
             Meanwhile::OtherFiles if leaves_alone() => Came::InOrder,
             Meanwhile::Nothing | Meanwhile::OtherFiles => Came::Between,
-            Meanwhile::Appends => {
+            Meanwhile::Appends | Meanwhile::Moves => {
                 let blind = actions.iter().any(|action| {
                     action.pointer("/commitInfo/isBlindAppend").and_then(Value::as_bool)
                         == Some(true)
@@ -135,7 +137,7 @@ impl Edit {
                 let only_moved = changes_no_row("add") && changes_no_row("remove");
                 if only_moved && leaves_alone() {
                     Came::InOrder
-                } else if blind && removed.is_empty() {
+                } else if blind && removed.is_empty() && self.meanwhile == Meanwhile::Appends {
                     Came::AsLater
                 } else {
                     Came::Between

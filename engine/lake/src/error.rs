@@ -223,6 +223,34 @@ pub enum LakeError {
         /// Why.
         why: &'static str,
     },
+    /// What happened to the rows between two versions cannot be told.
+    #[error(
+        "what came and what went between the versions {from} and {to} of the Delta table at \
+         '{location}' cannot be told: {why}; read the table in full"
+    )]
+    NotTold {
+        /// The place.
+        location: String,
+        /// The earlier version.
+        from: i64,
+        /// The later version.
+        to: i64,
+        /// Why.
+        why: String,
+    },
+    /// A data file that rows are to be read from was deleted.
+    #[error(
+        "the file '{file}' of version {version} of the Delta table at '{location}' is no longer \
+         there: VACUUM deletes files that no version in delta.deletedFileRetentionDuration has"
+    )]
+    FileGone {
+        /// The place.
+        location: String,
+        /// A version that named it.
+        version: i64,
+        /// Where it was, in the table's folder.
+        file: String,
+    },
     /// New values cannot be put into files as they are; the rows have to be written whole.
     #[error("the changed rows of '{location}' have to be written whole: {why}")]
     NotPatchable {
@@ -428,7 +456,9 @@ impl LakeError {
             Self::Store { code, .. } => *code,
             Self::Query { source, .. } => query_code(source.as_ref()),
             Self::Conflict { .. } => Code::Aborted,
-            Self::NotRecorded { .. } => Code::FailedPrecondition,
+            Self::NotRecorded { .. } | Self::NotTold { .. } | Self::FileGone { .. } => {
+                Code::FailedPrecondition
+            }
             Self::OutcomeUnknown { .. } => Code::Unavailable,
             Self::ReadBack { source, .. } => source.code(),
             Self::NotPatchable { .. } | Self::Internal { .. } => Code::Internal,

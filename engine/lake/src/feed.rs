@@ -5,7 +5,7 @@
 //! whole files need none: their rows are the changes.
 
 pub(crate) mod read;
-mod told;
+pub(crate) mod told;
 pub(crate) mod write;
 
 /// Where the files are, in the table's folder.
@@ -17,7 +17,7 @@ pub(crate) const COMMIT_VERSION: &str = "_commit_version";
 /// When that was, in UTC.
 pub(crate) const COMMIT_TIMESTAMP: &str = "_commit_timestamp";
 
-const INSERT: &str = "insert";
-const DELETE: &str = "delete";
-const BEFORE: &str = "update_preimage";
-const AFTER: &str = "update_postimage";
+pub(crate) const INSERT: &str = "insert";
+pub(crate) const DELETE: &str = "delete";
+pub(crate) const BEFORE: &str = "update_preimage";
+pub(crate) const AFTER: &str = "update_postimage";

@@ -15,6 +15,7 @@ mod copy;
 mod create;
 mod data_files;
 mod deletion_vector;
+mod delta;
 mod edit;
 mod entry;
 mod error;
@@ -45,10 +46,12 @@ mod scan;
 mod schema;
 mod snapshot;
 mod stage;
+mod staged_rows;
 mod staging;
 mod statistics;
 mod stats;
 mod stored_path;
+mod stored_rows;
 mod stores;
 mod vacuum;
 mod validate;
@@ -62,6 +65,7 @@ pub use crate::{
     convert::{Convert, Converted},
     copy::Copy,
     create::CreateTable,
+    delta::{Amount, Delta, OtherCommit},
     error::{LakeError, store_failure},
     history::HistoryEntry,
     lake::{Lake, LakeOptions, Turn},

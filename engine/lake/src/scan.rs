@@ -37,7 +37,7 @@ pub(crate) struct TableScan {
     version: Version,
     columns: Arc<[ColumnStatistics]>,
     /// A vacuum leaves the files of versions that are held alone.
-    _held: Arc<EagerSnapshot>,
+    _held: Arc<[Arc<EagerSnapshot>]>,
 }
 
 impl TableScan {
@@ -48,12 +48,18 @@ impl TableScan {
     ) -> Self {
         let schema = scan.schema();
         let columns = schema.fields().iter().map(|field| statistics.column(field.name())).collect();
-        Self { scan, version: held.version(), columns, _held: Arc::clone(held) }
+        Self { scan, version: held.version(), columns, _held: Arc::new([Arc::clone(held)]) }
     }
 
     /// Around a plan that reads some files of a version.
     pub(crate) fn of_files(scan: Arc<dyn ExecutionPlan>, snapshot: &Snapshot) -> Self {
         Self::new(scan, snapshot.held_version(), snapshot.statistics())
+    }
+
+    /// The same for a plan that reads files of other versions as well.
+    pub(crate) fn holding(self, others: &[Arc<Snapshot>]) -> Self {
+        let others = others.iter().map(|version| Arc::clone(version.held_version()));
+        Self { _held: self._held.iter().cloned().chain(others).collect(), ..self }
     }
 
     fn around(&self, scan: Arc<dyn ExecutionPlan>) -> Self {

@@ -3,6 +3,7 @@
 mod changing;
 mod commits;
 mod converting;
+mod deltas;
 mod files;
 mod generated;
 mod optimizing;
@@ -12,6 +13,7 @@ mod planning;
 mod power;
 mod reading;
 mod recorder;
+mod refreshing;
 mod unreliable;
 mod validating;
 mod writing;

@@ -15,7 +15,7 @@ use model::{
     id::ObjectId,
     job::Run,
     name::ObjectName,
-    object::{Object, ObjectBody, ObjectKind, TableFormat},
+    object::{Object, ObjectBody, TableFormat},
     rights::Rights,
     work::JobKind,
 };

@@ -7,17 +7,17 @@ use model::{
     id::ObjectId,
     job::{ClaimedRun, PinnedInput},
 };
+use query::incremental::Strategy;
 use serde_json::{Map, Value, json};
 
-/// The strategy that computes everything anew.
-pub(crate) const FULL: &str = "FULL";
-
-/// What a run computes, and why.
-pub(crate) struct Strategy {
+/// What a run computes, how and why.
+pub(crate) struct Computation {
     pub(crate) definition_hash: String,
-    pub(crate) reason: &'static str,
-    pub(crate) location: String,
+    pub(crate) strategy: Strategy,
+    pub(crate) reason: String,
     pub(crate) inputs: Vec<PinnedInput>,
+    /// More that the commit says about itself: see [`CommitInfo::sources`].
+    pub(crate) notes: Vec<Txn>,
 }
 
 /// The application of a transform's runs in the log of its table.
@@ -33,6 +33,16 @@ fn definition_app_id(object: ObjectId) -> String {
     format!("{}:definition", app_id(object))
 }
 
+/// The application under which a transform's commits say how they were computed.
+fn strategy_app_id(object: ObjectId) -> String {
+    format!("{}:strategy", app_id(object))
+}
+
+/// How far a Delta table was read by the runs of a transform.
+pub(crate) fn source_app_id(object: ObjectId, delta_table_id: &str) -> String {
+    format!("{}:src:{delta_table_id}", app_id(object))
+}
+
 /// A definition's hash as the number of a transaction: its first 63 bits.
 fn definition_number(definition_hash: &str) -> i64 {
     let digits = definition_hash.get(..16).unwrap_or(definition_hash);
@@ -41,35 +51,36 @@ fn definition_number(definition_hash: &str) -> i64 {
 }
 
 /// Everything that one commit says about the run that made it.
-pub(crate) fn info(claimed: &ClaimedRun, strategy: &Strategy) -> CommitInfo {
+pub(crate) fn info(claimed: &ClaimedRun, computation: &Computation) -> CommitInfo {
     CommitInfo {
         txn: Some(Txn { app_id: app_id(claimed.job.object), version: claimed.run_seq }),
-        sources: sources(claimed.job.object, strategy),
-        operation_metadata: metadata(claimed, strategy),
+        sources: sources(claimed.job.object, computation),
+        operation_metadata: metadata(claimed, computation),
     }
 }
 
 /// How far each Delta table was read, and by which definition.
-fn sources(object: ObjectId, strategy: &Strategy) -> Vec<Txn> {
+fn sources(object: ObjectId, computation: &Computation) -> Vec<Txn> {
     let mut versions: BTreeMap<&str, i64> = BTreeMap::new();
-    for input in strategy.inputs.iter().filter(|input| !input.delta_table_id.is_empty()) {
+    for input in computation.inputs.iter().filter(|input| !input.delta_table_id.is_empty()) {
         let version = versions.entry(&input.delta_table_id).or_insert(input.version);
         *version = input.version.max(*version);
     }
     let definition = Txn {
         app_id: definition_app_id(object),
-        version: definition_number(&strategy.definition_hash),
+        version: definition_number(&computation.definition_hash),
     };
-    let app_id = app_id(object);
+    let strategy = Txn { app_id: strategy_app_id(object), version: computation.strategy.number() };
     versions
         .into_iter()
-        .map(|(table, version)| Txn { app_id: format!("{app_id}:src:{table}"), version })
-        .chain([definition])
+        .map(|(table, version)| Txn { app_id: source_app_id(object, table), version })
+        .chain([definition, strategy])
+        .chain(computation.notes.iter().cloned())
         .collect()
 }
 
-fn metadata(claimed: &ClaimedRun, strategy: &Strategy) -> Map<String, Value> {
-    let inputs: Vec<Value> = strategy
+fn metadata(claimed: &ClaimedRun, computation: &Computation) -> Map<String, Value> {
+    let inputs: Vec<Value> = computation
         .inputs
         .iter()
         .map(|input| {
@@ -85,9 +96,9 @@ fn metadata(claimed: &ClaimedRun, strategy: &Strategy) -> Map<String, Value> {
         ("run_id", json!(claimed.lease.run.to_string())),
         ("job_id", json!(claimed.job.id.to_string())),
         ("attempt", json!(claimed.lease.attempt)),
-        ("definition_hash", json!(strategy.definition_hash)),
-        ("strategy", json!(FULL)),
-        ("reason", json!(strategy.reason)),
+        ("definition_hash", json!(computation.definition_hash)),
+        ("strategy", json!(computation.strategy.as_str())),
+        ("reason", json!(computation.reason)),
         ("inputs", Value::Array(inputs)),
     ]
     .into_iter()
@@ -102,6 +113,8 @@ pub(crate) struct Unbooked {
     pub(crate) output_version: i64,
     /// Whether the definition with this hash made it.
     pub(crate) is_of_definition: bool,
+    /// How it was computed.
+    pub(crate) strategy: Strategy,
     /// Rows of the result, where the log tells.
     pub(crate) rows: Option<u64>,
     /// Bytes of its files.
@@ -121,11 +134,13 @@ pub(crate) async fn find(
         return Ok(None);
     }
     let definition = lake.txn_version(location, &definition_app_id(object)).await?;
+    let strategy = lake.txn_version(location, &strategy_app_id(object)).await?;
     // What came after it did not change the rows: they are replaced by runs of this object alone,
     // and while this one is not booked no other one begins.
     let result = lake.snapshot(location, At::Latest).await?;
     Ok(Some(Unbooked {
         output_version: result.version(),
+        strategy: strategy.map_or(Strategy::Full, Strategy::of_number),
         is_of_definition: definition == Some(definition_number(definition_hash)),
         rows: result.rows(),
         bytes: result.bytes(),

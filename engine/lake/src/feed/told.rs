@@ -36,7 +36,7 @@ pub(super) struct Told<'a> {
 
 /// Some rows of a file, by their positions.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Rows {
+pub(crate) enum Rows {
     All,
     AllBut(RoaringBitmap),
     Only(RoaringBitmap),
@@ -110,7 +110,7 @@ async fn marked(file: &Value, place: &Place) -> Result<Option<RoaringBitmap>, La
 
 impl Rows {
     /// What a scan of the file reads; `None` when it reads all. Asks for the footer of the file.
-    pub(super) async fn access(
+    pub(crate) async fn access(
         &self,
         place: &Place,
         within: &Path,

@@ -20,17 +20,21 @@ use crate::{
     Snapshot, StageChange, StageProgress, Staged, Touches, Vacuum, WriteMode,
 };
 
-fn context() -> SessionContext {
+pub(super) fn context() -> SessionContext {
     SessionContext::new_with_config(SessionConfig::new().with_target_partitions(2))
 }
 
-async fn plan(context: &SessionContext, base: &Arc<Snapshot>, sql: &str) -> Arc<dyn ExecutionPlan> {
+pub(super) async fn plan(
+    context: &SessionContext,
+    base: &Arc<Snapshot>,
+    sql: &str,
+) -> Arc<dyn ExecutionPlan> {
     context.register_table("rows", base.rows_provider().unwrap()).unwrap();
     context.sql(sql).await.unwrap().create_physical_plan().await.unwrap()
 }
 
 /// Stages a change that a query over `rows` describes.
-async fn stage(
+pub(super) async fn stage(
     lake: &Lake,
     base: &Arc<Snapshot>,
     sql: &str,
@@ -65,7 +69,7 @@ async fn stage_patched(
 }
 
 /// Deletes the rows of `n` for which the condition is true.
-fn delete_where(condition: &str) -> String {
+pub(super) fn delete_where(condition: &str) -> String {
     format!(
         "SELECT \"@file\", \"@row\", arrow_cast(0, 'Int8'), NULL AS n FROM rows WHERE {condition}"
     )
@@ -301,7 +305,10 @@ async fn an_append_only_table_takes_new_rows_and_loses_none() {
     assert_eq!(read_numbers(&latest(&test.lake, &table).await).await, [0, 1, 2, 11]);
 }
 
-async fn optimize(lake: &Lake, base: Arc<Snapshot>) -> Result<crate::Optimized, LakeError> {
+pub(super) async fn optimize(
+    lake: &Lake,
+    base: Arc<Snapshot>,
+) -> Result<crate::Optimized, LakeError> {
     let task = context().task_ctx();
     let progress = Arc::new(StageProgress::default());
     lake.optimize(Optimize {

@@ -268,7 +268,7 @@ async fn concurrent_readers_share_one_question_to_the_log() {
 }
 
 /// Marks rows of the newest data file of a table as deleted, the way other engines do.
-fn mark_deleted(folder: &std::path::Path, version: i64, rows: &[u32]) {
+pub(super) fn mark_deleted(folder: &std::path::Path, version: i64, rows: &[u32]) {
     let mut bitmaps = 1_681_511_377_u32.to_le_bytes().to_vec();
     let marked: roaring::RoaringTreemap = rows.iter().map(|row| u64::from(*row)).collect();
     marked.serialize_into(&mut bitmaps).unwrap();

@@ -11,7 +11,7 @@ use model::{
     id::{JobId, ObjectId},
     job::{Job, JobCause, JobState, NewJob},
     name::ObjectName,
-    object::{Object, ObjectBody, ObjectKind},
+    object::{Object, ObjectBody},
     rights::{Privilege, Rights},
     work::{JobKind, Work},
 };

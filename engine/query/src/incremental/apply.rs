@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, AsArray, RecordBatch, UInt32Array},
+    array::{AsArray, RecordBatch, UInt32Array},
     compute::{filter_record_batch, take_record_batch},
     datatypes::{DataType, Int64Type, SchemaRef},
 };

@@ -60,6 +60,20 @@ impl Queries {
     }
 }
 
+impl Queries {
+    /// A plan without rows, in the columns of a table.
+    pub async fn nothing_for(&self, table: &Arc<Snapshot>) -> Result<PlannedTransform, QueryError> {
+        let inner = Arc::clone(&self.inner);
+        let logical = apply::nothing(table)?;
+        let work = async move {
+            let state = inner.state(model::name::DEFAULT_SCHEMA);
+            let plan = plan::physical(&state, &logical).await?;
+            Ok(PlannedTransform { plan, task: state.task_ctx(), rows_expected: 0 })
+        };
+        self.inner.control().spawn(work).await?
+    }
+}
+
 /// A strategy that is proved, before it is planned.
 enum Way {
     Nothing,

@@ -13,7 +13,10 @@
 //!
 //! K may be larger than it must: that costs time and changes nothing.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use datafusion::{
     common::{Column, JoinConstraint, JoinType, NullEquality},
@@ -64,18 +67,17 @@ macro_rules! proved {
         }
     };
 }
-pub(super) use proved;
 
 /// What happened to the rows of a plan.
 pub(super) struct Deltas<'a> {
     pub(super) leaves: &'a Leaves,
     /// Numbers the lists of keys, so that no two have one name.
-    named: std::cell::Cell<usize>,
+    named: AtomicUsize,
 }
 
 impl<'a> Deltas<'a> {
     pub(super) fn new(leaves: &'a Leaves) -> Self {
-        Self { leaves, named: std::cell::Cell::new(0) }
+        Self { leaves, named: AtomicUsize::new(0) }
     }
 
     /// Rows that came to a plan's result, and rows that went.
@@ -150,8 +152,7 @@ impl<'a> Deltas<'a> {
 
     /// A list of keys under a name of its own.
     pub(super) fn list(&self, keys: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
-        let number = self.named.get();
-        self.named.set(number + 1);
+        let number = self.named.fetch_add(1, Ordering::Relaxed);
         LogicalPlanBuilder::from(keys).alias(format!("@keys{number}"))?.build()
     }
 

@@ -57,6 +57,31 @@ impl Strategy {
     }
 }
 
+impl Strategy {
+    /// Every strategy.
+    pub const ALL: [Self; 6] =
+        [Self::Full, Self::Append, Self::Merge, Self::Keys, Self::Partitions, Self::Rows];
+
+    /// Its number in the logs of tables; never changes.
+    #[must_use]
+    pub fn number(self) -> i64 {
+        match self {
+            Self::Full => 0,
+            Self::Append => 1,
+            Self::Merge => 2,
+            Self::Keys => 3,
+            Self::Partitions => 4,
+            Self::Rows => 5,
+        }
+    }
+
+    /// The strategy with a number; of a number that this version does not know, a full one.
+    #[must_use]
+    pub fn of_number(number: i64) -> Self {
+        Self::ALL.into_iter().find(|strategy| strategy.number() == number).unwrap_or(Self::Full)
+    }
+}
+
 impl fmt::Display for Strategy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

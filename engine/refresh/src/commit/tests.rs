@@ -46,11 +46,12 @@ fn input(name: &str, delta_table_id: &str, version: i64) -> PinnedInput {
 #[test]
 fn a_commit_says_which_run_made_it_and_how_far_each_delta_input_was_read() {
     let claimed = claimed(7);
-    let strategy = Strategy {
+    let strategy = Computation {
         definition_hash: "ff".repeat(32),
-        reason: "INPUT_CHANGED",
-        location: "file:///lake/t/".to_owned(),
+        strategy: Strategy::Keys,
+        reason: "INPUT_CHANGED".to_owned(),
         inputs: vec![input("a", "id-1", 3), input("files", "", 99), input("again", "id-1", 4)],
+        notes: Vec::new(),
     };
     let info = info(&claimed, &strategy);
     let object = claimed.job.object;
@@ -63,12 +64,13 @@ fn a_commit_says_which_run_made_it_and_how_far_each_delta_input_was_read() {
         [
             (format!("whimbrel:{object}:src:id-1"), 4),
             (format!("whimbrel:{object}:definition"), i64::MAX),
+            (format!("whimbrel:{object}:strategy"), 3),
         ]
     );
     let metadata = info.operation_metadata;
     assert_eq!(metadata["run_id"], claimed.lease.run.to_string());
     assert_eq!(metadata["attempt"], 2);
-    assert_eq!(metadata["strategy"], "FULL");
+    assert_eq!(metadata["strategy"], "KEYS");
     assert_eq!(metadata["inputs"][1]["version"], 99);
 }
 

@@ -1,0 +1,289 @@
+//! The one path of a refresh: inputs, plan, files, one commit, the books.
+//!
+//! It exists so that every step can die: before the commit nothing is visible, after it the next
+//! attempt finds the run's transaction in the log and only does the books. It never computes on
+//! the runtime it is called on.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use catalog::error::CatalogError;
+use lake::{LakeError, Staged};
+use model::{
+    job::{ClaimedRun, PinnedInput, RunOutcome, RunProgress},
+    name::ObjectName,
+    object::{Object, ObjectBody},
+    principal::Principal,
+    transform::Transform,
+};
+use query::error::QueryError;
+
+use super::Ended;
+use crate::{
+    commit::{self, Computation, Unbooked},
+    definition,
+    error::RefreshError,
+    heartbeat::Beating,
+    options::RefreshOptions,
+    progress::Progress,
+    stop::{Stop, StopSignal},
+};
+
+/// What the part before the commit came to.
+pub(super) enum Computed {
+    /// There is nothing to commit.
+    Done(RunOutcome),
+    /// Files that wait for their commit.
+    Staged(Box<StagedRun>),
+}
+
+/// Files, and what their commit says.
+pub(super) struct StagedRun {
+    pub(super) location: String,
+    pub(super) staged: Staged,
+    pub(super) computation: Computation,
+}
+
+/// One attempt of a run of a transform.
+pub(super) struct Run<'a> {
+    pub(super) options: &'a Arc<RefreshOptions>,
+    pub(super) claimed: &'a ClaimedRun,
+    pub(super) progress: &'a Arc<Progress>,
+    pub(super) stop: StopSignal,
+    pub(super) heartbeat: &'a Beating,
+}
+
+/// Why a run was computed that an earlier attempt had committed: that attempt's reason is in the
+/// table's history.
+const BOOKED_LATER: &str = "COMMITTED_BEFORE";
+
+impl Run<'_> {
+    /// Computes, commits, and answers what goes into the books.
+    pub(super) async fn execute(&self) -> Result<RunOutcome, Ended> {
+        let computed = tokio::select! {
+            biased;
+            why = self.stop.given() => return Err(Ended::Stopped(why)),
+            computed = self.compute() => computed?,
+        };
+        let StagedRun { location, staged, computation } = match computed {
+            Computed::Done(outcome) => return Ok(outcome),
+            Computed::Staged(work) => *work,
+        };
+        if let Err(why) = self.heartbeat.committing().await {
+            self.options.lake.discard(staged).await;
+            return Err(Ended::Stopped(why));
+        }
+        // From here on nothing stops the run: a commit that is on its way is waited for.
+        let lake = &self.options.lake;
+        let info = commit::info(self.claimed, &computation);
+        match lake.commit(staged, info).await {
+            Ok(committed) => Ok(RunOutcome::Succeeded {
+                output_version: committed.version,
+                progress: RunProgress {
+                    rows_written: committed.rows,
+                    bytes_written: committed.bytes,
+                    ..self.progress.figures()
+                },
+                strategy: computation.strategy.to_string(),
+                reason: computation.reason,
+                definition_hash: computation.definition_hash,
+            }),
+            // It is committed; only its new snapshot could not be read.
+            Err(LakeError::ReadBack { version, .. }) => Ok(RunOutcome::Succeeded {
+                output_version: version,
+                progress: self.progress.figures(),
+                strategy: computation.strategy.to_string(),
+                reason: computation.reason,
+                definition_hash: computation.definition_hash,
+            }),
+            // Another attempt of this run was faster, or our own first try arrived after all.
+            Err(LakeError::AlreadyApplied { .. }) => {
+                let Computation { definition_hash, reason, .. } = computation;
+                let booked = self.committed_before(&location, definition_hash, reason).await?;
+                booked.ok_or(Ended::Stopped(Stop::Lost))
+            }
+            Err(source) => Err(self.lake("commit", source).into()),
+        }
+    }
+
+    /// The end of a run that was asked to stop: what an earlier attempt committed before it died
+    /// cannot be cancelled any more, only booked.
+    pub(super) async fn cancelled(&self) -> Result<RunOutcome, Ended> {
+        if self.claimed.lease.attempt > 1 {
+            let object = self.object().await?;
+            if let Some(view) = object.transform() {
+                let hash = definition::hash(self.options.catalog.as_ref(), view)
+                    .await
+                    .map_err(|source| self.catalog("read the definition of", source))?;
+                let reason = BOOKED_LATER.to_owned();
+                if let Some(booked) = self.committed_before(&view.location, hash, reason).await? {
+                    return Ok(booked);
+                }
+            }
+        }
+        Err(Ended::Stopped(Stop::Asked))
+    }
+
+    /// Everything before the commit. Nothing of it is visible, so it may be dropped at any point.
+    async fn compute(&self) -> Result<Computed, RefreshError> {
+        let object = self.object().await?;
+        let view = self.view(&object)?;
+        let owner = Principal::verified(&object.owner);
+        let catalog = &self.options.catalog;
+        let pinned = catalog
+            .pinned(self.claimed.lease.run)
+            .await
+            .map_err(|source| self.catalog("read the pinned inputs of", source))?;
+        let definition_hash = definition::hash(catalog.as_ref(), view)
+            .await
+            .map_err(|source| self.catalog("read the definition of", source))?;
+        if pinned.is_some() {
+            // Only an attempt that pinned its inputs can have committed.
+            let (hash, reason) = (definition_hash.clone(), BOOKED_LATER.to_owned());
+            if let Some(outcome) = self.committed_before(&view.location, hash, reason).await? {
+                return Ok(Computed::Done(outcome));
+            }
+        }
+        self.refuse_suspended(view)?;
+        let newest = self.newest_inputs(&owner, view).await?;
+        let inputs = match pinned {
+            Some(pinned) if same_tables(&pinned, &newest) => pinned,
+            Some(_) => {
+                return Err(RefreshError::Redefined {
+                    object: self.name(),
+                    job: self.claimed.job.id,
+                });
+            }
+            None => {
+                if let Some(output_version) =
+                    self.unchanged(view, &definition_hash, &newest).await?
+                {
+                    return Ok(Computed::Done(RunOutcome::SkippedNoChange { output_version }));
+                }
+                self.refuse_older_catalog(view).await?;
+                catalog
+                    .pin(&self.claimed.lease, &newest)
+                    .await
+                    .map_err(|source| self.catalog("pin the inputs of", source))?
+            }
+        };
+        let staged = self.stage_view(&object, owner, view, definition_hash, inputs).await?;
+        Ok(Computed::Staged(Box::new(staged)))
+    }
+
+    /// The definition as it is now: a job refreshes what the object means when it runs.
+    async fn object(&self) -> Result<Object, RefreshError> {
+        self.options
+            .catalog
+            .object(self.claimed.job.object)
+            .await
+            .map_err(|source| self.catalog("read the definition of", source))?
+            .ok_or_else(|| RefreshError::Dropped(self.name()))
+    }
+
+    fn view<'o>(&self, object: &'o Object) -> Result<&'o Transform, RefreshError> {
+        object.transform().ok_or_else(|| RefreshError::NotATransform(object.name.clone()))
+    }
+
+    fn refuse_suspended(&self, view: &Transform) -> Result<(), RefreshError> {
+        if !view.suspended {
+            return Ok(());
+        }
+        let file = view.source_file.clone().unwrap_or_default();
+        Err(RefreshError::Suspended { object: self.name(), file })
+    }
+
+    async fn newest_inputs(
+        &self,
+        owner: &Principal,
+        view: &Transform,
+    ) -> Result<Vec<PinnedInput>, RefreshError> {
+        self.options
+            .queries
+            .transform_inputs(owner, view)
+            .await
+            .map_err(|source| self.query("resolve the inputs of", source))
+    }
+
+    /// A new run must be newer than everything in the log, or its commit would be taken for done.
+    async fn refuse_older_catalog(&self, view: &Transform) -> Result<(), RefreshError> {
+        match self.txn_version(&view.location).await? {
+            Some(committed) if committed >= self.claimed.run_seq => {
+                Err(RefreshError::CatalogBehind {
+                    object: self.name(),
+                    committed,
+                    run_seq: self.claimed.run_seq,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The books of a commit that an earlier attempt of this run made before it died.
+    async fn committed_before(
+        &self,
+        location: &str,
+        definition_hash: String,
+        reason: String,
+    ) -> Result<Option<RunOutcome>, RefreshError> {
+        let found = commit::find(&self.options.lake, location, self.claimed, &definition_hash)
+            .await
+            .map_err(|source| self.lake("read the log of", source))?;
+        let Some(Unbooked { output_version, is_of_definition, strategy, rows, bytes }) = found
+        else {
+            return Ok(None);
+        };
+        let before = self.claimed.job.progress;
+        Ok(Some(RunOutcome::Succeeded {
+            output_version,
+            progress: RunProgress {
+                rows_written: rows.unwrap_or(before.rows_written),
+                bytes_written: bytes,
+                ..before
+            },
+            strategy: strategy.to_string(),
+            reason,
+            // An unknown definition equals none: the next refresh computes anew.
+            definition_hash: if is_of_definition { definition_hash } else { String::new() },
+        }))
+    }
+
+    pub(super) async fn txn_version(&self, location: &str) -> Result<Option<i64>, RefreshError> {
+        let app_id = commit::app_id(self.claimed.job.object);
+        match self.options.lake.txn_version(location, &app_id).await {
+            Err(LakeError::NotFound { .. }) => Ok(None),
+            read => read.map_err(|source| self.lake("read the log of", source)),
+        }
+    }
+
+    pub(super) fn name(&self) -> ObjectName {
+        self.claimed.job.object_name.clone()
+    }
+
+    pub(super) fn catalog(&self, step: &'static str, source: CatalogError) -> RefreshError {
+        RefreshError::Catalog { step, object: self.name(), source }
+    }
+
+    pub(super) fn lake(&self, step: &'static str, source: LakeError) -> RefreshError {
+        RefreshError::Lake { step, object: self.name(), source }
+    }
+
+    pub(super) fn query(&self, step: &'static str, source: QueryError) -> RefreshError {
+        match source {
+            QueryError::NotRefreshed(input) => {
+                RefreshError::InputNotRefreshed { object: self.name(), input }
+            }
+            source => RefreshError::Query { step, object: self.name(), source },
+        }
+    }
+}
+
+/// Whether two lists name the same tables, at whatever versions.
+pub(super) fn same_tables(pinned: &[PinnedInput], now: &[PinnedInput]) -> bool {
+    let tables = |inputs: &[PinnedInput]| -> BTreeSet<_> {
+        inputs.iter().map(|input| (input.object, input.delta_table_id.clone())).collect()
+    };
+    tables(pinned) == tables(now)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,296 @@
+//! What a run of a materialized view stages: all rows anew, or what changed.
+
+use std::sync::Arc;
+
+use lake::{
+    At, ChangeOperation, LakeError, Repeats, Snapshot, Stage, StageChange, Staged, Touches,
+    WriteMode,
+};
+use model::{
+    job::PinnedInput,
+    object::{Object, ObjectBody},
+    principal::Principal,
+    transform::Transform,
+};
+use query::{
+    Schema, SchemaRef,
+    error::QueryError,
+    incremental::{Choice, PlannedRefresh, RefreshWish, RefreshWork, Strategy, Why},
+    transform::{PlannedTransform, declared_fields},
+};
+
+use super::transform::{Run, StagedRun, same_tables};
+use crate::{
+    commit::{self, Computation},
+    error::RefreshError,
+};
+
+impl Run<'_> {
+    /// The version that is still right, when nothing changed since the last run and its result is
+    /// still there.
+    pub(super) async fn unchanged(
+        &self,
+        view: &Transform,
+        definition_hash: &str,
+        inputs: &[PinnedInput],
+    ) -> Result<Option<i64>, RefreshError> {
+        let Some(last) = &self.claimed.last else { return Ok(None) };
+        let same = last.definition_hash == definition_hash && same_tables(&last.inputs, inputs);
+        if self.claimed.job.force || !same || !self.same_rows(&last.inputs, inputs).await? {
+            return Ok(None);
+        }
+        let lake = &self.options.lake;
+        let target = match lake.snapshot(&view.location, lake::At::Latest).await {
+            Ok(target) => target,
+            Err(LakeError::NotFound { .. }) => return Ok(None),
+            Err(source) => return Err(self.lake("open the table of", source)),
+        };
+        let laid_out_as_declared = target.partitioned_by() == view.partitioned_by.as_slice();
+        if target.version() < last.output_version || !laid_out_as_declared {
+            return Ok(None);
+        }
+        // A table that somebody else made at the same place does not carry our transaction.
+        let ours = self.txn_version(&view.location).await?.is_some();
+        Ok(ours.then_some(last.output_version))
+    }
+
+    /// Whether the same tables have the same rows: at the same versions, or at later ones that only put
+    /// files together.
+    async fn same_rows(
+        &self,
+        last: &[PinnedInput],
+        now: &[PinnedInput],
+    ) -> Result<bool, RefreshError> {
+        for input in now {
+            let before = last.iter().find(|before| before.object == input.object);
+            let Some(before) = before else { return Ok(false) };
+            if before.version == input.version {
+                continue;
+            }
+            if input.delta_table_id.is_empty() || before.version > input.version {
+                return Ok(false);
+            }
+            let object = self
+                .options
+                .catalog
+                .object(input.object)
+                .await
+                .map_err(|source| self.catalog("read an input of", source))?;
+            let location = match object.as_ref().map(|object| &object.body) {
+                Some(ObjectBody::Table(table)) => &table.location,
+                Some(ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view)) => {
+                    &view.location
+                }
+                Some(ObjectBody::View(_)) | None => return Ok(false),
+            };
+            let moved = self.options.lake.moved_only(location, before.version, input.version);
+            if !moved.await.map_err(|source| self.lake("look at an input of", source))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What the table's rows are the answer for, and the table; or why it has to be computed anew.
+    async fn since(
+        &self,
+        object: &Object,
+        view: &Transform,
+        definition_hash: &str,
+    ) -> Result<Result<(Vec<PinnedInput>, Arc<Snapshot>), Why>, RefreshError> {
+        let why =
+            |code: &'static str, detail: &str| Ok(Err(Why { code, detail: detail.to_owned() }));
+        let Some(last) = &self.claimed.last else { return why("FIRST_RUN", "") };
+        if self.claimed.job.force {
+            return why("REQUESTED_FULL", "");
+        }
+        if last.definition_hash != definition_hash {
+            return why("DEFINITION_CHANGED", "");
+        }
+        let lake = &self.options.lake;
+        let table = match lake.snapshot(&view.location, At::Latest).await {
+            Ok(table) => table,
+            Err(LakeError::NotFound { .. }) => return why("FIRST_RUN", "its table is gone"),
+            Err(source) => return Err(self.lake("open the table of", source)),
+        };
+        if table.partitioned_by() != view.partitioned_by.as_slice() {
+            return why("LAYOUT_CHANGED", "the table is partitioned in another way");
+        }
+        let declared =
+            |(key, value): (&String, &String)| table.properties().get(key) == Some(value);
+        if table.comment() != object.comment.as_deref() || !object.properties.iter().all(declared) {
+            return why("LAYOUT_CHANGED", "the table has another comment or other properties");
+        }
+        if self.txn_version(&view.location).await?.is_none() {
+            return why("TABLE_CREATED_ANEW", "no run of this transform has written it");
+        }
+        let untouched = match table.version() {
+            version if version < last.output_version => false,
+            version if version == last.output_version => true,
+            version => lake
+                .moved_only(&view.location, last.output_version, version)
+                .await
+                .map_err(|source| self.lake("read the log of", source))?,
+        };
+        if !untouched {
+            return why("TABLE_CHANGED", "somebody else has changed its rows");
+        }
+        // The log is the truth, and the catalog its index: where they differ, nothing is proved.
+        for input in last.inputs.iter().filter(|input| !input.delta_table_id.is_empty()) {
+            let read = commit::source_app_id(self.claimed.job.object, &input.delta_table_id);
+            let read = lake
+                .txn_version(&view.location, &read)
+                .await
+                .map_err(|source| self.lake("read the log of", source))?;
+            let same_table = |other: &&PinnedInput| other.delta_table_id == input.delta_table_id;
+            let newest = last.inputs.iter().filter(same_table).map(|other| other.version).max();
+            if read != newest {
+                return why(
+                    "OFFSETS_UNKNOWN",
+                    "its log says nothing of how far its inputs were read",
+                );
+            }
+        }
+        Ok(Ok((last.inputs.clone(), table)))
+    }
+
+    /// Plans the refresh at the pinned versions and writes its rows to files that nobody sees yet.
+    pub(super) async fn stage_view(
+        &self,
+        object: &Object,
+        owner: Principal,
+        view: &Transform,
+        definition_hash: String,
+        inputs: Vec<PinnedInput>,
+    ) -> Result<StagedRun, RefreshError> {
+        let since = self.since(object, view, &definition_hash).await?;
+        let full_is_meant = self.claimed.job.force || self.claimed.last.is_none();
+        let wish =
+            RefreshWish { owner, view: view.clone(), inputs: inputs.clone(), since, full_is_meant };
+        let planned = self.options.queries.plan_refresh(wish).await;
+        let PlannedRefresh { choice, work } =
+            planned.map_err(|source| self.query("plan the refresh of", source))?;
+        let Choice { strategy, reason, .. } = choice;
+        tracing::debug!(object = %object.name, %strategy, %reason, "refresh planned");
+        let staged = self.stage(object, view, work).await?;
+        let reason = reason.to_string();
+        let notes = Vec::new();
+        let computation = Computation { definition_hash, strategy, reason, inputs, notes };
+        Ok(StagedRun { location: view.location.clone(), staged, computation })
+    }
+
+    async fn stage(
+        &self,
+        object: &Object,
+        view: &Transform,
+        work: RefreshWork,
+    ) -> Result<Staged, RefreshError> {
+        let (queries, lake) = (self.options.queries.clone(), Arc::clone(&self.options.lake));
+        let (view, name) = (view.clone(), object.name.clone());
+        let (comment, properties) = (object.comment.clone(), object.properties.clone());
+        let progress = Arc::clone(self.progress);
+        let work = async move {
+            let failed = |source| match source {
+                LakeError::Query { source, .. } => RefreshError::Query {
+                    step: "compute",
+                    object: name.clone(),
+                    source: QueryError::Engine(source),
+                },
+                source => {
+                    RefreshError::Lake { step: "write the files of", object: name.clone(), source }
+                }
+            };
+            let shared = |planned: PlannedTransform| {
+                let planned = Arc::new(planned);
+                progress.planned(Arc::clone(&planned));
+                planned
+            };
+            let appended = |planned: &PlannedTransform, base: Arc<Snapshot>| Stage {
+                location: view.location.clone(),
+                plan: Arc::clone(&planned.plan),
+                task: Arc::clone(&planned.task),
+                mode: WriteMode::Grow,
+                base: Some(base),
+                checks: Vec::new(),
+                progress: progress.staged(),
+            };
+            let stage = match work {
+                RefreshWork::Replace(planned) => {
+                    let planned = shared(planned);
+                    let schema = declared_schema(&planned.plan.schema(), &view);
+                    let partitioned_by = view.partitioned_by.clone();
+                    Stage {
+                        location: view.location.clone(),
+                        plan: Arc::clone(&planned.plan),
+                        task: Arc::clone(&planned.task),
+                        mode: WriteMode::Replace { schema, partitioned_by, comment, properties },
+                        base: None,
+                        checks: Vec::new(),
+                        progress: progress.staged(),
+                    }
+                }
+                RefreshWork::Append(planned, base) => appended(&shared(planned), base),
+                RefreshWork::Change(planned, base) => {
+                    let planned = shared(planned);
+                    let change = StageChange {
+                        base: Arc::clone(&base),
+                        plan: Arc::clone(&planned.plan),
+                        task: Arc::clone(&planned.task),
+                        operation: ChangeOperation::Refresh,
+                        condition: None,
+                        repeats: Repeats::Refused { keys: Vec::new() },
+                        touches: Touches::AnyRow,
+                        checks: Vec::new(),
+                        patched: None,
+                        added: None,
+                        progress: progress.staged(),
+                    };
+                    let lake = Arc::clone(&lake);
+                    let staging = queries
+                        .runtime(&planned.plan)
+                        .spawn(async move { lake.stage_change(change).await });
+                    let staged = staging
+                        .await
+                        .map_err(|source| RefreshError::Task { object: name.clone(), source })?;
+                    if let (Some(staged), _) = staged.map_err(failed)? {
+                        return Ok(staged);
+                    }
+                    // No row is another one: the commit says only how far the inputs were read.
+                    let nothing = queries.nothing_for(&base);
+                    let planned = nothing.await.map_err(|source| RefreshError::Query {
+                        step: "plan the refresh of",
+                        object: name.clone(),
+                        source,
+                    })?;
+                    appended(&planned, base)
+                }
+            };
+            // The inner task ends with the outer one, whichever runtime it is on.
+            let staging =
+                queries.runtime(&stage.plan).spawn(async move { lake.stage(stage).await });
+            let staged = staging
+                .await
+                .map_err(|source| RefreshError::Task { object: name.clone(), source })?;
+            staged.map_err(failed)
+        };
+        self.options
+            .cpu
+            .spawn(work)
+            .await
+            .map_err(|source| RefreshError::Task { object: self.name(), source })?
+    }
+}
+
+/// The columns of the table, where a column list declares what the query does not say.
+fn declared_schema(result: &Schema, view: &Transform) -> Option<SchemaRef> {
+    if view.columns.is_empty() {
+        return None;
+    }
+    // What a planner finds to be NOT NULL today it may not find tomorrow: only the list counts.
+    let fields: Vec<_> = result
+        .fields()
+        .iter()
+        .map(|field| Arc::new(field.as_ref().clone().with_nullable(true)))
+        .collect();
+    Some(Arc::new(Schema::new(declared_fields(&fields, &view.columns))))
+}
