@@ -17,7 +17,7 @@ use arrow::{
     array::{Array, AsArray, BooleanArray, RecordBatch},
     buffer::BooleanBuffer,
     compute::filter_record_batch,
-    datatypes::{DataType, SchemaRef},
+    datatypes::{DataType, Schema, SchemaRef},
 };
 use datafusion::{
     common::{ToDFSchema, tree_node::TreeNode},
@@ -33,7 +33,7 @@ use datafusion::{
     },
 };
 use model::{
-    id::RunId,
+    id::{ObjectId, RunId},
     name::ObjectName,
     report::{ExpectationResult, RunReport},
     time::Timestamp,
@@ -41,7 +41,8 @@ use model::{
 };
 use parking_lot::Mutex;
 
-pub(crate) use gate::{Gates, above};
+pub(crate) use gate::Gates;
+use gate::above;
 pub use quarantine::{EXPECTATIONS, QUARANTINED_AT, RUN_ID};
 use quarantine::{Entrance, Quarantine};
 
@@ -176,7 +177,9 @@ type Fails = (usize, BooleanBuffer);
 
 /// What all rows of a result pass on their way to the writers. Counts while they do.
 pub struct Gate {
-    conditions: Vec<Condition>,
+    expectations: Vec<Expectation>,
+    /// Names of the columns that the conditions name.
+    columns: Vec<String>,
     rows_in: AtomicU64,
     rows_out: AtomicU64,
     rows_dropped: AtomicU64,
@@ -191,7 +194,7 @@ pub struct Gate {
 
 impl std::fmt::Debug for Gate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let names: Vec<_> = self.conditions.iter().map(|each| &each.expectation.name).collect();
+        let names: Vec<_> = self.expectations.iter().map(|each| &each.name).collect();
         f.debug_struct("Gate").field("expectations", &names).finish_non_exhaustive()
     }
 }
@@ -212,7 +215,8 @@ impl Gate {
         let quarantine =
             has_quarantine(expectations).then(|| Quarantine::new(columns, quarantining, streams));
         Ok(Some(Arc::new(Self {
-            conditions: conditions(state, columns, expectations)?,
+            expectations: expectations.to_vec(),
+            columns: columns.fields().iter().map(|field| field.name().clone()).collect(),
             rows_in: AtomicU64::new(0),
             rows_out: AtomicU64::new(0),
             rows_dropped: AtomicU64::new(0),
@@ -245,16 +249,16 @@ impl Gate {
     #[must_use]
     pub fn report(&self) -> RunReport {
         let count = |of: &AtomicU64| Some(of.load(Ordering::Acquire));
-        let results = self.conditions.iter().zip(&self.violated);
+        let results = self.expectations.iter().zip(&self.violated);
         RunReport {
             rows_in: count(&self.rows_in),
             rows_out: count(&self.rows_out),
             rows_dropped: count(&self.rows_dropped),
             rows_quarantined: count(&self.rows_quarantined),
             expectations: results
-                .map(|(condition, violated)| ExpectationResult {
-                    name: condition.expectation.name.clone(),
-                    on_violation: condition.expectation.on_violation,
+                .map(|(expectation, violated)| ExpectationResult {
+                    name: expectation.name.clone(),
+                    on_violation: expectation.on_violation,
                     violated: violated.load(Ordering::Acquire),
                 })
                 .collect(),
@@ -271,10 +275,10 @@ impl Gate {
         let examples = self.examples.lock();
         let mut found = Vec::new();
         let mut shown = Vec::new();
-        for ((condition, violated), examples) in
-            self.conditions.iter().zip(&self.violated).zip(examples.iter())
+        for ((expectation, violated), examples) in
+            self.expectations.iter().zip(&self.violated).zip(examples.iter())
         {
-            let Expectation { name, condition, on_violation } = &condition.expectation;
+            let Expectation { name, condition, on_violation } = expectation;
             let rows = violated.load(Ordering::Acquire);
             if *on_violation != OnViolation::Fail || rows == 0 {
                 continue;
@@ -305,12 +309,13 @@ impl Gate {
     async fn pass(
         &self,
         rows: RecordBatch,
+        conditions: &[Condition],
         entrance: Option<&Entrance>,
     ) -> Result<RecordBatch, DataFusionError> {
         let count = rows.num_rows();
         add(&self.rows_in, count);
         let mut violations: Vec<Fails> = Vec::new();
-        for (n, condition) in self.conditions.iter().enumerate() {
+        for (n, condition) in conditions.iter().enumerate() {
             let Some(fails) = condition.failing(&rows)? else { continue };
             add(&self.violated[n], fails.count_set_bits());
             violations.push((n, fails));
@@ -330,7 +335,7 @@ impl Gate {
             match what {
                 OnViolation::Fail => {
                     self.is_shut.store(true, Ordering::Release);
-                    self.show(&violations, &rows)?;
+                    self.show(conditions, &violations, &rows)?;
                 }
                 OnViolation::Quarantine => {
                     add(&self.rows_quarantined, found);
@@ -359,7 +364,7 @@ impl Gate {
     fn any_of(&self, what: OnViolation, violations: &[Fails]) -> Option<BooleanBuffer> {
         let of_it = violations
             .iter()
-            .filter(|(n, _)| self.conditions[*n].expectation.on_violation == what)
+            .filter(|(n, _)| self.expectations[*n].on_violation == what)
             .map(|(_, fails)| fails.clone());
         of_it.reduce(|one, other| &one | &other)
     }
@@ -373,7 +378,7 @@ impl Gate {
     ) -> Result<(), DataFusionError> {
         let names: Vec<_> = violations
             .iter()
-            .map(|(n, fails)| (self.conditions[*n].expectation.name.as_str(), fails))
+            .map(|(n, fails)| (self.expectations[*n].name.as_str(), fails))
             .collect();
         let Some(entrance) = entrance else {
             return Err(DataFusionError::Internal(
@@ -393,10 +398,15 @@ impl Gate {
     }
 
     /// Keeps some rows for the error.
-    fn show(&self, violations: &[Fails], rows: &RecordBatch) -> Result<(), DataFusionError> {
+    fn show(
+        &self,
+        conditions: &[Condition],
+        violations: &[Fails],
+        rows: &RecordBatch,
+    ) -> Result<(), DataFusionError> {
         let mut examples = self.examples.lock();
         for (n, fails) in violations {
-            let Condition { expectation, columns, .. } = &self.conditions[*n];
+            let Condition { expectation, columns, .. } = &conditions[*n];
             if expectation.on_violation != OnViolation::Fail {
                 continue;
             }
@@ -449,12 +459,32 @@ fn add(to: &AtomicU64, rows: usize) {
     to.fetch_add(rows as u64, Ordering::AcqRel);
 }
 
-/// A result whose rows go through a gate.
-pub(crate) fn watched(plan: LogicalPlan, gate: Option<&Arc<Gate>>) -> LogicalPlan {
-    match gate {
-        Some(gate) => above(plan, Arc::clone(gate)),
-        None => plan,
-    }
+/// Rows of a result that go through its gate, whatever they are computed by. The columns are the
+/// result's, in their order; their names and exact types may be others.
+pub(crate) fn watched(
+    state: &SessionState,
+    plan: LogicalPlan,
+    gate: Option<&Arc<Gate>>,
+) -> Result<LogicalPlan, QueryError> {
+    let Some(gate) = gate else { return Ok(plan) };
+    let fields = plan.schema().fields().iter().zip(&gate.columns);
+    let named = fields.map(|(field, name)| field.as_ref().clone().with_name(name));
+    let columns = Arc::new(Schema::new(named.collect::<Vec<_>>()));
+    let conditions = conditions(state, &columns, &gate.expectations)?;
+    Ok(above(plan, Arc::clone(gate), conditions.into()))
+}
+
+/// The application under which the commits of a transform say which version of its quarantine
+/// belongs to them.
+#[must_use]
+pub fn quarantine_app_id(object: ObjectId) -> String {
+    format!("whimbrel:{object}:sibling:quarantine")
+}
+
+/// The folder of the quarantine that belongs to a transform with its table in this one.
+#[must_use]
+pub fn quarantine_location(of: &str) -> String {
+    format!("{}__quarantine/", of.trim_end_matches('/'))
 }
 
 #[cfg(test)]

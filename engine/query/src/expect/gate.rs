@@ -25,11 +25,15 @@ use datafusion::{
 };
 use futures::{StreamExt, TryStreamExt, future::ready};
 
-use super::Gate;
+use super::{Condition, Gate};
 
 /// The plan with a gate on top.
-pub(crate) fn above(input: LogicalPlan, gate: Arc<Gate>) -> LogicalPlan {
-    LogicalPlan::Extension(Extension { node: Arc::new(GateNode { input, gate }) })
+pub(super) fn above(
+    input: LogicalPlan,
+    gate: Arc<Gate>,
+    conditions: Arc<[Condition]>,
+) -> LogicalPlan {
+    LogicalPlan::Extension(Extension { node: Arc::new(GateNode { input, gate, conditions }) })
 }
 
 /// No condition and no limit goes through it, and it needs every column: the conditions are planned
@@ -38,6 +42,7 @@ pub(crate) fn above(input: LogicalPlan, gate: Arc<Gate>) -> LogicalPlan {
 struct GateNode {
     input: LogicalPlan,
     gate: Arc<Gate>,
+    conditions: Arc<[Condition]>,
 }
 
 impl PartialEq for GateNode {
@@ -83,7 +88,7 @@ impl UserDefinedLogicalNodeCore for GateNode {
 
     fn with_exprs_and_inputs(&self, _: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
         let [input] = <[_; 1]>::try_from(inputs).map_err(|_| one_plan())?;
-        Ok(Self { input, gate: Arc::clone(&self.gate) })
+        Ok(Self { input, ..self.clone() })
     }
 }
 
@@ -106,9 +111,11 @@ impl ExtensionPlanner for Gates {
         _: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         Ok(match (node.as_any().downcast_ref::<GateNode>(), inputs) {
-            (Some(GateNode { gate, .. }), [input]) => {
-                Some(Arc::new(GateExec { input: Arc::clone(input), gate: Arc::clone(gate) }))
-            }
+            (Some(GateNode { gate, conditions, .. }), [input]) => Some(Arc::new(GateExec {
+                input: Arc::clone(input),
+                gate: Arc::clone(gate),
+                conditions: Arc::clone(conditions),
+            })),
             _ => None,
         })
     }
@@ -118,6 +125,7 @@ impl ExtensionPlanner for Gates {
 struct GateExec {
     input: Arc<dyn ExecutionPlan>,
     gate: Arc<Gate>,
+    conditions: Arc<[Condition]>,
 }
 
 impl DisplayAs for GateExec {
@@ -152,7 +160,8 @@ impl ExecutionPlan for GateExec {
         children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let [input] = <[_; 1]>::try_from(children).map_err(|_| one_plan())?;
-        Ok(Arc::new(Self { input, gate: Arc::clone(&self.gate) }))
+        let (gate, conditions) = (Arc::clone(&self.gate), Arc::clone(&self.conditions));
+        Ok(Arc::new(Self { input, gate, conditions }))
     }
 
     fn apply_expressions(
@@ -168,10 +177,11 @@ impl ExecutionPlan for GateExec {
         task: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
         let entrance = self.gate.entrance(partition).map(Arc::new);
-        let gate = Arc::clone(&self.gate);
+        let (gate, conditions) = (Arc::clone(&self.gate), Arc::clone(&self.conditions));
         let rows = self.input.execute(partition, task)?.then(move |rows| {
             let (gate, entrance) = (Arc::clone(&gate), entrance.clone());
-            async move { gate.pass(rows?, entrance.as_deref()).await }
+            let conditions = Arc::clone(&conditions);
+            async move { gate.pass(rows?, &conditions, entrance.as_deref()).await }
         });
         let rows = rows.try_filter(|rows| ready(rows.num_rows() > 0));
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))

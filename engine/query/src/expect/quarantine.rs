@@ -11,7 +11,7 @@ use arrow::{
         TimestampMicrosecondArray,
     },
     buffer::BooleanBuffer,
-    compute::filter_record_batch,
+    compute::{cast, filter_record_batch},
     datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
 };
 use datafusion::{
@@ -152,7 +152,11 @@ impl Entrance {
             Arc::new(StringArray::from_iter_values(std::iter::repeat_n(run, count))),
             Arc::new(at.with_timezone("UTC")),
         ];
-        let columns = rows.columns().iter().cloned().chain(added).collect();
+        // Whatever computes the rows, they are stored in one form.
+        let own = rows.columns().iter().zip(self.schema.fields());
+        let own = own.map(|(column, field)| cast(column, field.data_type()));
+        let own = own.collect::<Result<Vec<_>, _>>()?;
+        let columns = own.into_iter().chain(added).collect();
         let rows = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
         self.sender.send(rows).await.map_err(|_| {
             DataFusionError::Execution("the rows of the quarantine cannot be written".to_owned())

@@ -57,6 +57,11 @@ fn numbers(rows: i64) -> LogicalPlan {
     LogicalPlanBuilder::scan("numbers", source, None).unwrap().build().unwrap()
 }
 
+async fn watched_plan(state: &SessionState, rows: i64, gate: &Arc<Gate>) -> Arc<dyn ExecutionPlan> {
+    let plan = watched(state, numbers(rows), Some(gate)).unwrap();
+    plan::physical(state, &plan).await.unwrap()
+}
+
 fn gate(state: &SessionState, expectations: &[Expectation]) -> Arc<Gate> {
     Gate::new(state, &schema(), expectations, quarantining()).unwrap().unwrap()
 }
@@ -76,7 +81,7 @@ fn ids(batches: &[RecordBatch]) -> Vec<i64> {
 /// The rows of the result, and those of the quarantine.
 async fn run(rows: i64, gate: &Arc<Gate>) -> (Vec<i64>, Vec<RecordBatch>) {
     let state = state();
-    let plan = watched(numbers(rows), Some(gate));
+    let plan = watched(&state, numbers(rows), Some(gate)).unwrap();
     let plan = plan::physical(&state, &plan).await.unwrap();
     assert_eq!(plan.output_partitioning().partition_count(), PARTITIONS);
     let out = async {
@@ -203,7 +208,7 @@ async fn a_row_that_fails_the_run_stops_the_rows_and_not_the_counting() {
 async fn a_condition_that_cannot_be_evaluated_fails_and_says_which() {
     let gate = gate(&state(), &[expectation("odd", "10 / (id - 5) >= 0", OnViolation::Keep)]);
     let state = state();
-    let plan = plan::physical(&state, &watched(numbers(10), Some(&gate))).await.unwrap();
+    let plan = watched_plan(&state, 10, &gate).await;
     let error = collect(plan, state.task_ctx()).await.unwrap_err();
     let text = QueryError::from(error).to_string();
     assert!(text.starts_with("expectation 'odd' (10 / (id - 5) >= 0) cannot be"), "{text}");
@@ -221,7 +226,7 @@ async fn many_rows_for_the_quarantine_wait_for_its_writer() {
 async fn a_quarantine_that_nobody_writes_any_more_fails_the_result() {
     let gate = gate(&state(), &[expectation("none", "false", OnViolation::Quarantine)]);
     let state = state();
-    let plan = plan::physical(&state, &watched(numbers(1_000), Some(&gate))).await.unwrap();
+    let plan = watched_plan(&state, 1_000, &gate).await;
     drop(gate.quarantine_plan());
     let error = collect(plan, state.task_ctx()).await.unwrap_err();
     assert!(error.to_string().contains("quarantine cannot be written"), "{error}");
