@@ -11,7 +11,7 @@ use lake::{LakeError, Staged};
 use model::{
     job::{ClaimedRun, PinnedInput, RunOutcome, RunProgress},
     name::ObjectName,
-    object::{Object, ObjectBody},
+    object::Object,
     principal::Principal,
     transform::Transform,
 };

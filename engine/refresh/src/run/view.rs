@@ -16,7 +16,7 @@ use query::{
     Schema, SchemaRef,
     error::QueryError,
     expect::{Gate, Quarantining},
-    incremental::{Choice, PlannedRefresh, RefreshWish, RefreshWork, Strategy, Why},
+    incremental::{Choice, PlannedRefresh, RefreshWish, RefreshWork, Why},
     transform::{PlannedTransform, declared_fields},
 };
 
@@ -47,7 +47,7 @@ impl Run<'_> {
             return Ok(None);
         }
         let lake = &self.options.lake;
-        let target = match lake.snapshot(&view.location, lake::At::Latest).await {
+        let target = match lake.snapshot(&view.location, At::Latest).await {
             Ok(target) => target,
             Err(LakeError::NotFound { .. }) => return Ok(None),
             Err(source) => return Err(self.lake("open the table of", source)),
