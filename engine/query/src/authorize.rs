@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use dialect::statement::{
-    ChangeAction, ChangeKind, CreateTable, JobStatement, Maintain, NameParts, OldRows,
-    RightsStatement, SecurableName, Show, Statement,
+    Backfill, ChangeAction, ChangeKind, CreateTable, JobStatement, Maintain, NameParts, OldRows,
+    Quarantine, RightsStatement, SecurableName, Show, Statement,
 };
 use model::{
     name::ObjectName,
@@ -271,7 +271,25 @@ fn needs(statement: &Statement) -> Vec<Need<'_>> {
             }
             needs
         }
+        Statement::CreateStreamingTable(create) => {
+            let mut needs = vec![Create(&create.name)];
+            if create.location.is_some() {
+                needs.extend([Privilege::ReadFiles, Privilege::WriteFiles].map(Everywhere));
+            }
+            needs
+        }
+        Statement::CreateFlow(create) => vec![Own(&create.target)],
+        // Whose table it feeds is looked up, and checked, when it runs.
+        Statement::DropFlow { .. } => Vec::new(),
         Statement::Drop(drop) => vec![Own(&drop.name)],
+        Statement::AlterTransform(alter) => vec![Own(&alter.name)],
+        Statement::Suspend { name }
+        | Statement::Resume { name }
+        | Statement::Backfill(Backfill { name, .. })
+        | Statement::Quarantine(Quarantine { name, .. }) => vec![Own(name)],
+        Statement::ExplainRefresh { name, .. } | Statement::Verify { name, .. } => {
+            vec![On(name, Privilege::Refresh)]
+        }
         Statement::Show(show) => match show {
             Show::Schemas | Show::Tables { .. } | Show::Setting { .. } => Vec::new(),
             Show::Columns { name } | Show::Create { name } => vec![See(name)],

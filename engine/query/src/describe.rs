@@ -231,7 +231,8 @@ async fn columns_of(
 }
 
 fn described(rights: Arc<Rights>, pins: &Pins) -> Wanted<'_> {
-    Wanted { rights, default_schema: DEFAULT_SCHEMA, purpose: Purpose::Describe, pins }
+    let (default_schema, purpose) = (DEFAULT_SCHEMA, Purpose::Describe);
+    Wanted { rights, default_schema, purpose, pins, streams: None }
 }
 
 fn primary_key(object: &Object) -> Vec<String> {

@@ -67,6 +67,27 @@ pub enum QueryError {
     /// Rows of a result that its declaration does not allow.
     #[error("{0}")]
     Violated(Box<Violation>),
+    /// A flow cannot be planned.
+    #[error("the flow '{flow}': {source}")]
+    Flow {
+        /// The flow.
+        flow: ObjectName,
+        /// Why not.
+        #[source]
+        source: Box<QueryError>,
+    },
+    /// A commit in the source of a STREAM did more than add rows.
+    #[error("{}", source_changed(.name, *.version, .operation, *.rows))]
+    SourceChanged {
+        /// The source.
+        name: ObjectName,
+        /// The version that the commit made.
+        version: i64,
+        /// What it did, in the words of its writer; empty when that is not known.
+        operation: String,
+        /// Rows that it changed or took away, where its writer counted them.
+        rows: Option<u64>,
+    },
     /// A materialized view that nobody has computed yet.
     #[error("materialized view '{0}' has not been refreshed yet")]
     NotRefreshed(ObjectName),
@@ -187,7 +208,9 @@ impl QueryError {
             | Self::WrongKind { .. } => Code::InvalidArgument,
             Self::Denied { .. } => Code::PermissionDenied,
             Self::TableNotFound { .. } | Self::NoStatement(_) => Code::NotFound,
+            Self::Flow { source, .. } => source.code(),
             Self::NotRefreshed(_)
+            | Self::SourceChanged { .. }
             | Self::FullRefused { .. }
             | Self::JobEnded(_)
             | Self::TooLate { .. }
@@ -225,6 +248,12 @@ impl QueryError {
             }
             Self::NotRefreshed(name) => Some(format!(
                 "watch its job with SHOW JOBS, or run REFRESH MATERIALIZED VIEW {} SYNC",
+                name.to_sql()
+            )),
+            Self::Flow { source, .. } => source.hint(),
+            Self::SourceChanged { name, .. } => Some(format!(
+                "STREAM({}, ON_CHANGE => 'skip') leaves such commits out, 'changes' gives their rows with \
+                 _change_type; REFRESH … FULL reads all rows again",
                 name.to_sql()
             )),
             Self::FullRefused { .. } => Some(
@@ -405,4 +434,13 @@ fn reason_text(reason: &Option<String>) -> String {
 
 fn join_cycle(names: &[ObjectName]) -> String {
     names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" -> ")
+}
+
+fn source_changed(name: &ObjectName, version: i64, operation: &str, rows: Option<u64>) -> String {
+    let operation = if operation.is_empty() { "an unknown operation" } else { operation };
+    let rows = rows.map(|rows| format!(" of {rows} rows")).unwrap_or_default();
+    format!(
+        "version {version} of '{name}' did more than add rows: {operation}{rows}, and a STREAM gives \
+         each row once"
+    )
 }

@@ -36,6 +36,7 @@ mod resolve;
 mod same_names;
 pub mod session;
 pub mod stream;
+pub mod streaming;
 mod system;
 pub mod transaction;
 pub mod transform;

@@ -113,7 +113,7 @@ impl Inner {
         let reads = Reads::from(&query);
         let rights = self.rights(owner).await?;
         let (default_schema, purpose) = (DEFAULT_SCHEMA, Purpose::Read);
-        let wanted = Wanted { rights, default_schema, purpose, pins: &pins };
+        let wanted = Wanted { rights, default_schema, purpose, pins: &pins, streams: None };
         let resolved = resolve::resolve(self, reads, &wanted).await?;
         has_versions(&resolved)?;
         let logical = plan::logical(&resolved.state, &query).await?;

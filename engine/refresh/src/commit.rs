@@ -7,6 +7,7 @@ use model::{
     id::{ObjectId, RunId},
     job::{ClaimedRun, PinnedInput},
     report::RunReport,
+    name::ObjectName,
 };
 use query::incremental::Strategy;
 use serde_json::{Map, Value, json};
@@ -49,6 +50,16 @@ fn strategy_app_id(object: ObjectId) -> String {
 /// How far a Delta table was read by the runs of a transform.
 pub(crate) fn source_app_id(object: ObjectId, delta_table_id: &str) -> String {
     format!("{}:src:{delta_table_id}", app_id(object))
+}
+
+/// How far a flow of a streaming table has read a Delta table.
+pub(crate) fn flow_app_id(object: ObjectId, flow: &ObjectName, delta_table_id: &str) -> String {
+    format!("{}:flow:{flow}:src:{delta_table_id}", app_id(object))
+}
+
+/// That a flow which runs once has run.
+pub(crate) fn once_app_id(object: ObjectId, flow: &ObjectName) -> String {
+    format!("{}:flow:{flow}:once", app_id(object))
 }
 
 /// A definition's hash as the number of a transaction: its first 63 bits.

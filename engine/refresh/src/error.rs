@@ -25,6 +25,17 @@ pub enum RefreshError {
         /// Where it was declared.
         file: String,
     },
+    /// A streaming table that nothing feeds.
+    #[error("the streaming table '{0}' has no flow yet")]
+    NoFlow(ObjectName),
+    /// What it has cannot be added to.
+    #[error("'{object}' has to be read again in full: {why}")]
+    NeedsFull {
+        /// The streaming table.
+        object: ObjectName,
+        /// Why nothing can be added.
+        why: String,
+    },
     /// It reads a transform that has no data yet.
     #[error("'{object}' reads '{input}', which has not been refreshed yet")]
     InputNotRefreshed {
@@ -146,6 +157,8 @@ impl RefreshError {
             Self::NotATransform(_)
             | Self::Suspended { .. }
             | Self::InputNotRefreshed { .. }
+            | Self::NoFlow(_)
+            | Self::NeedsFull { .. }
             | Self::Redefined { .. } => Code::FailedPrecondition,
             Self::CatalogBehind { .. } => Code::DataLoss,
             Self::Query { source, .. } => source.code(),
@@ -173,6 +186,14 @@ impl RefreshError {
             Self::InputNotRefreshed { object, .. } => {
                 Some(format!("REFRESH MATERIALIZED VIEW {} WITH UPSTREAM", object.to_sql()))
             }
+            Self::NoFlow(object) => Some(format!(
+                "CREATE FLOW name AS INSERT INTO {} BY NAME SELECT … FROM STREAM …",
+                object.to_sql()
+            )),
+            Self::NeedsFull { object, .. } => Some(format!(
+                "REFRESH STREAMING TABLE {} FULL reads all rows that its sources have now",
+                object.to_sql()
+            )),
             Self::Redefined { job, .. } => {
                 Some(format!("RETRY JOB '{job}' begins a new run with what it reads now"))
             }

@@ -2,6 +2,7 @@
 //! `run/transform.rs`, what looks after tables in `maintain.rs`.
 
 mod check;
+mod stream;
 mod transform;
 mod view;
 

@@ -162,6 +162,7 @@ impl Run<'_> {
         }
         self.refuse_suspended(view)?;
         let newest = self.newest_inputs(&owner, view).await?;
+        let streams = matches!(object.body, ObjectBody::StreamingTable(_));
         let inputs = match pinned {
             Some(pinned) if same_tables(&pinned, &newest) => pinned,
             Some(_) => {
@@ -171,9 +172,11 @@ impl Run<'_> {
                 });
             }
             None => {
-                if let Some(output_version) =
-                    self.unchanged(view, &definition_hash, &newest).await?
-                {
+                let unchanged = match streams {
+                    true => self.find_new_rows(view, &newest).await?.unchanged(),
+                    false => self.unchanged(view, &definition_hash, &newest).await?,
+                };
+                if let Some(output_version) = unchanged {
                     return Ok(Computed::Done(RunOutcome::SkippedNoChange { output_version }));
                 }
                 self.refuse_older_catalog(view).await?;
@@ -183,7 +186,12 @@ impl Run<'_> {
                     .map_err(|source| self.catalog("pin the inputs of", source))?
             }
         };
-        let staged = self.stage_view(&object, owner, view, definition_hash, inputs).await?;
+        let staged = if streams {
+            let found = self.find_new_rows(view, &inputs).await?;
+            self.stage_flows(&object, &owner, view, definition_hash, inputs, found).await?
+        } else {
+            self.stage_view(&object, owner, view, definition_hash, inputs).await?
+        };
         Ok(Computed::Staged(Box::new(staged)))
     }
 

@@ -178,10 +178,7 @@ impl Run<'_> {
             inputs: inputs.clone(),
             since,
             full_is_meant,
-            quarantining: Quarantining {
-                run: self.claimed.lease.run,
-                at: self.options.clock.now(),
-            },
+            quarantining: self.quarantining(),
         };
         let planned = self.options.queries.plan_refresh(wish).await;
         let PlannedRefresh { choice, work, gate } =
@@ -195,19 +192,26 @@ impl Run<'_> {
             view,
             owner,
             inputs: inputs_of,
-            choice: &choice,
+            strategy: choice.strategy,
             gate,
             staged: &staged,
         };
-        let report = self.checked(checking).await?;
-        let Choice { strategy, reason, .. } = choice;
+        let mut report = self.checked(checking).await?;
+        let Choice { strategy, reason, alternatives } = choice;
+        report.alternatives =
+            alternatives.iter().map(|(strategy, why)| format!("{strategy}: {why}")).collect();
         let reason = reason.to_string();
         let notes = Vec::new();
         let computation = Computation { definition_hash, strategy, reason, inputs, notes, report };
         Ok(StagedRun { location: view.location.clone(), staged, quarantine, computation })
     }
 
-    async fn stage(
+    /// What is noted with rows that this run keeps out.
+    pub(super) fn quarantining(&self) -> Quarantining {
+        Quarantining { run: self.claimed.lease.run, at: self.options.clock.now() }
+    }
+
+    pub(super) async fn stage(
         &self,
         object: &Object,
         view: &Transform,
