@@ -17,6 +17,7 @@ mod streaming;
 mod struct_values;
 mod tables;
 pub(crate) mod target;
+mod transforms;
 pub(crate) mod users;
 mod views;
 
@@ -182,13 +183,17 @@ async fn run(
         Statement::Set { key, .. } => Err(QueryError::Unsupported(format!(
             "SET {key} is not supported in this version: settings belong to the server's configuration"
         ))),
-        Statement::AlterTransform(_)
-        | Statement::ExplainRefresh { .. }
-        | Statement::Verify { .. }
-        | Statement::Backfill(_)
-        | Statement::Suspend { .. }
-        | Statement::Resume { .. } => Err(QueryError::Unsupported(
-            "the statement is not supported in this version".to_owned(),
+        Statement::AlterTransform(alter) => transforms::alter(queries, session, &alter).await,
+        Statement::ExplainRefresh { name, full } => {
+            transforms::explain(queries, session, &name, full).await
+        }
+        Statement::Suspend { name } => transforms::suspend(queries, session, &name, true).await,
+        Statement::Resume { name } => transforms::suspend(queries, session, &name, false).await,
+        Statement::Verify { .. } => {
+            Err(QueryError::Unsupported("VERIFY is not supported in this version".to_owned()))
+        }
+        Statement::Backfill(_) => Err(QueryError::Unsupported(
+            "BACKFILL is not supported in this version: write REFRESH … FULL".to_owned(),
         )),
         Statement::Query(_) | Statement::Explain { .. } | Statement::Show(_) => {
             Err(QueryError::Invalid("the statement is a query: fetch its rows".to_owned()))

@@ -15,12 +15,11 @@ use model::{
     principal::Principal,
     transform::Transform,
 };
-use query::error::QueryError;
+use query::{definition, error::QueryError, incremental};
 
 use super::Ended;
 use crate::{
     commit::{self, Computation, Unbooked},
-    definition,
     error::RefreshError,
     heartbeat::Beating,
     options::RefreshOptions,
@@ -213,8 +212,7 @@ impl Run<'_> {
         if !view.suspended {
             return Ok(());
         }
-        let file = view.source_file.clone().unwrap_or_default();
-        Err(RefreshError::Suspended { object: self.name(), file })
+        Err(RefreshError::Suspended { object: self.name() })
     }
 
     async fn newest_inputs(
@@ -272,7 +270,7 @@ impl Run<'_> {
     }
 
     pub(super) async fn txn_version(&self, location: &str) -> Result<Option<i64>, RefreshError> {
-        let app_id = commit::app_id(self.claimed.job.object);
+        let app_id = incremental::app_id(self.claimed.job.object);
         match self.options.lake.txn_version(location, &app_id).await {
             Err(LakeError::NotFound { .. }) => Ok(None),
             read => read.map_err(|source| self.lake("read the log of", source)),
