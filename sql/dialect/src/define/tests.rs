@@ -1,7 +1,7 @@
 use model::{object::TableFormat, schedule::Schedule};
 
 use super::*;
-use crate::{SyntaxErrorKind, parse};
+use crate::{SyntaxErrorKind, parse, statement::CreateMaterializedView};
 
 fn table(sql: &str) -> CreateTable {
     match parse(sql) {
