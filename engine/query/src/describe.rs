@@ -13,6 +13,7 @@ use model::{
 
 use crate::{
     error::QueryError,
+    keys,
     queries::{Inner, Queries},
     resolve::{Pins, Purpose, Reads, Wanted, resolve},
     session::Session,
@@ -235,10 +236,7 @@ fn described(rights: Arc<Rights>, pins: &Pins) -> Wanted<'_> {
 }
 
 fn primary_key(object: &Object) -> Vec<String> {
-    match &object.body {
-        ObjectBody::Table(table) => table.primary_key.clone(),
-        _ => Vec::new(),
-    }
+    keys::primary_key_of(object).unwrap_or_default()
 }
 
 /// SQL LIKE with `%`, `_` and `\` as escape, case-sensitive.

@@ -15,7 +15,7 @@ use model::{
 };
 use rt::cpu::CpuTaskError;
 
-use crate::ingest::Broken;
+use crate::{ingest::Broken, violation::Violation};
 
 /// An error of a statement. Its text says what and where; [`QueryError::hint`] says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +64,9 @@ pub enum QueryError {
         /// The clause that forbids it.
         rule: String,
     },
+    /// Rows of a result that its declaration does not allow.
+    #[error("{0}")]
+    Violated(Box<Violation>),
     /// A flow cannot be planned.
     #[error("the flow '{flow}': {source}")]
     Flow {
@@ -200,6 +203,7 @@ impl QueryError {
             Self::Name(_)
             | Self::Cycle(_)
             | Self::ViewDepth(_)
+            | Self::Violated(_)
             | Self::Invalid(_)
             | Self::WrongKind { .. } => Code::InvalidArgument,
             Self::Denied { .. } => Code::PermissionDenied,
@@ -269,6 +273,7 @@ impl QueryError {
             Self::StillRunning { .. } => {
                 Some("they go on: WAIT FOR JOB again, or see SHOW JOBS".to_owned())
             }
+            Self::Violated(violation) => Some(violation.hint.clone()),
             Self::Transaction { hint, .. } => Some((*hint).to_owned()),
             Self::NoStatement(_) => {
                 Some("system.queries lists the newest statements of this process".to_owned())

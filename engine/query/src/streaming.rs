@@ -27,6 +27,7 @@ use model::{
 
 use crate::{
     error::QueryError,
+    expect::{Gate, Quarantining, watched},
     plan,
     queries::{Inner, Queries},
     resolve::{self, Pins, Purpose, Reads, Resolved, Wanted},
@@ -70,6 +71,15 @@ pub struct NewRows {
     pub summary: String,
 }
 
+/// The rows of all flows together.
+#[derive(Debug)]
+pub struct PlannedFlows {
+    /// What is to be staged.
+    pub planned: PlannedTransform,
+    /// What the rows go through, where something is expected of them.
+    pub gate: Option<Arc<Gate>>,
+}
+
 struct OpenFlow {
     flow: Flow,
     query: Query,
@@ -101,11 +111,14 @@ impl Queries {
         inputs: &[PinnedInput],
         new_rows: NewRows,
         table: Option<SchemaRef>,
-    ) -> Result<PlannedTransform, QueryError> {
+        quarantining: Quarantining,
+    ) -> Result<PlannedFlows, QueryError> {
         let inner = Arc::clone(&self.inner);
         let (owner, view, inputs) = (owner.clone(), view.clone(), inputs.to_vec());
-        let work =
-            async move { inner.plan_flows(&owner, &view, &inputs, new_rows.flows, table).await };
+        let flows = new_rows.flows;
+        let work = async move {
+            inner.plan_flows(&owner, &view, &inputs, flows, table, quarantining).await
+        };
         self.inner.control().spawn(work).await?
     }
 }
@@ -179,7 +192,8 @@ impl Inner {
         inputs: &[PinnedInput],
         flows: Vec<OpenFlow>,
         table: Option<SchemaRef>,
-    ) -> Result<PlannedTransform, QueryError> {
+        quarantining: Quarantining,
+    ) -> Result<PlannedFlows, QueryError> {
         let pins: Pins = inputs.iter().map(|input| (input.object, input.clone())).collect();
         let rights = self.rights(owner).await?;
         let mut plans: Vec<(ObjectName, Resolved, LogicalPlan)> = Vec::new();
@@ -224,8 +238,12 @@ impl Inner {
         let Some(all) = all else {
             return Err(QueryError::Invalid("it has no flow yet: write CREATE FLOW".to_owned()));
         };
-        let physical = plan::physical(&state, &all).await?;
-        Ok(PlannedTransform { plan: physical, task: state.task_ctx(), rows_expected: rows })
+        let columns = Arc::clone(all.schema().inner());
+        let gate = Gate::new(&state, &columns, &view.expectations, quarantining)?;
+        let all = watched(&state, all, gate.as_ref())?;
+        let plan = plan::physical(&state, &all).await?;
+        let planned = PlannedTransform { plan, task: state.task_ctx(), rows_expected: rows };
+        Ok(PlannedFlows { planned, gate })
     }
 }
 

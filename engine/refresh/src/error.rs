@@ -1,11 +1,11 @@
 //! What can go wrong with a job.
 
-use std::error::Error;
+use std::{error::Error, sync::Arc};
 
 use catalog::error::CatalogError;
 use lake::LakeError;
-use model::{code::Code, id::JobId, name::ObjectName};
-use query::error::QueryError;
+use model::{code::Code, id::JobId, name::ObjectName, report::RunReport};
+use query::{error::QueryError, violation::Violation};
 use rt::cpu::CpuTaskError;
 
 /// Why an attempt of a run did not succeed.
@@ -88,6 +88,31 @@ pub enum RefreshError {
         #[source]
         source: LakeError,
     },
+    /// Rows of its result are not what its declaration promises.
+    #[error("'{object}' was not refreshed: {violation}")]
+    Violated {
+        /// The transform.
+        object: ObjectName,
+        /// What is violated.
+        violation: Box<Violation>,
+        /// What the run had found out.
+        report: Box<RunReport>,
+    },
+    /// Rows got lost on their way, or came out of nothing.
+    #[error(
+        "the ledger of '{object}' does not balance, so nothing was published: {} rows came, \
+         {} went on, {} were dropped, {} quarantined, and {staged} were written",
+        shown(report.rows_in), shown(report.rows_out), shown(report.rows_dropped),
+        shown(report.rows_quarantined)
+    )]
+    Ledger {
+        /// The transform.
+        object: ObjectName,
+        /// What was counted.
+        report: Arc<RunReport>,
+        /// Rows in the staged files.
+        staged: u64,
+    },
     /// The catalog did not answer.
     #[error("{step} '{object}'")]
     Catalog {
@@ -127,6 +152,8 @@ impl RefreshError {
     pub fn code(&self) -> Code {
         match self {
             Self::Dropped(_) => Code::NotFound,
+            Self::Violated { .. } => Code::InvalidArgument,
+            Self::Ledger { .. } => Code::Internal,
             Self::NotATransform(_)
             | Self::Suspended { .. }
             | Self::InputNotRefreshed { .. }
@@ -175,8 +202,11 @@ impl RefreshError {
                  REFRESH MATERIALIZED VIEW {} FULL until its runs are newer, or drop and create it",
                 object.to_sql()
             )),
+            Self::Violated { violation, .. } => Some(violation.hint.clone()),
             Self::Query { source, .. } => source.hint(),
-            Self::Task { source: CpuTaskError::Panicked(_), .. } | Self::Panicked { .. } => {
+            Self::Task { source: CpuTaskError::Panicked(_), .. }
+            | Self::Panicked { .. }
+            | Self::Ledger { .. } => {
                 Some("this is a defect of Whimbrel; the log of the server says where".to_owned())
             }
             _ => None,
@@ -193,6 +223,10 @@ impl RefreshError {
         }
         text
     }
+}
+
+fn shown(rows: Option<u64>) -> u64 {
+    rows.unwrap_or_default()
 }
 
 /// An error and its causes in one line; a cause whose text is there already is left out.

@@ -15,7 +15,7 @@ pub(crate) mod show;
 mod streaming;
 mod struct_values;
 mod tables;
-mod target;
+pub(crate) mod target;
 pub(crate) mod users;
 mod views;
 
@@ -195,6 +195,7 @@ async fn run(
     }
 }
 
+pub(crate) use show::sql_type;
 pub(crate) use tables::arrow_type;
 pub(crate) use views::named_once;
 

@@ -247,7 +247,7 @@ async fn managed_table(
 }
 
 /// The SQL word for an Arrow type, as CREATE TABLE reads it.
-fn sql_type(data_type: &arrow::datatypes::DataType) -> String {
+pub(crate) fn sql_type(data_type: &arrow::datatypes::DataType) -> String {
     use arrow::datatypes::DataType as T;
     match data_type {
         T::Boolean => "BOOLEAN".to_owned(),

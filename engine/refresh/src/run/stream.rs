@@ -14,10 +14,13 @@ use model::{
 };
 use query::{
     incremental::{RefreshWork, Strategy},
-    streaming::{FlowToRun, NewRows},
+    streaming::{FlowToRun, NewRows, PlannedFlows},
 };
 
-use super::transform::{Run, StagedRun};
+use super::{
+    check::Checking,
+    transform::{Run, StagedRun},
+};
 use crate::{
     commit::{self, Computation},
     error::RefreshError,
@@ -169,14 +172,26 @@ impl Run<'_> {
             summary => format!("{code}: {summary}"),
         };
         let columns = table.as_ref().map(|table| table.schema());
-        let planned = self.options.queries.plan_flows(owner, view, &inputs, new_rows, columns);
-        let planned = planned.await.map_err(|source| self.query("plan the flows of", source))?;
+        let by = self.quarantining();
+        let planned = self.options.queries.plan_flows(owner, view, &inputs, new_rows, columns, by);
+        let PlannedFlows { planned, gate } =
+            planned.await.map_err(|source| self.query("plan the flows of", source))?;
         let (strategy, work) = match table {
             Some(table) => (Strategy::Append, RefreshWork::Append(planned, table)),
             None => (Strategy::Full, RefreshWork::Replace(planned)),
         };
-        let staged = self.stage(object, view, work).await?;
-        let computation = Computation { definition_hash, strategy, reason, inputs, notes };
-        Ok(StagedRun { location: view.location.clone(), staged, computation })
+        let (staged, quarantine) = self.stage(object, view, work, gate.clone()).await?;
+        let checking = Checking {
+            object,
+            view,
+            owner,
+            inputs: &inputs,
+            strategy,
+            gate: gate.as_deref(),
+            staged: &staged,
+        };
+        let report = self.checked(checking).await?;
+        let computation = Computation { definition_hash, strategy, reason, inputs, notes, report };
+        Ok(StagedRun { location: view.location.clone(), staged, quarantine, computation })
     }
 }

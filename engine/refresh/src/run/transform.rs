@@ -25,6 +25,7 @@ use crate::{
     heartbeat::Beating,
     options::RefreshOptions,
     progress::Progress,
+    quarantine::{self, StagedQuarantine},
     stop::{Stop, StopSignal},
 };
 
@@ -40,6 +41,8 @@ pub(super) enum Computed {
 pub(super) struct StagedRun {
     pub(super) location: String,
     pub(super) staged: Staged,
+    /// Rows that were kept out, for a table of their own.
+    pub(super) quarantine: Option<StagedQuarantine>,
     pub(super) computation: Computation,
 }
 
@@ -64,16 +67,28 @@ impl Run<'_> {
             why = self.stop.given() => return Err(Ended::Stopped(why)),
             computed = self.compute() => computed?,
         };
-        let StagedRun { location, staged, computation } = match computed {
+        let StagedRun { location, staged, quarantine, mut computation } = match computed {
             Computed::Done(outcome) => return Ok(outcome),
             Computed::Staged(work) => *work,
         };
         if let Err(why) = self.heartbeat.committing().await {
             self.options.lake.discard(staged).await;
+            if let Some(quarantine) = quarantine {
+                self.options.lake.discard(quarantine.staged).await;
+            }
             return Err(Ended::Stopped(why));
         }
         // From here on nothing stops the run: a commit that is on its way is waited for.
         let lake = &self.options.lake;
+        if let Some(quarantine) = quarantine {
+            match quarantine::commit(lake, self.claimed, quarantine).await {
+                Ok(note) => computation.notes.extend(note),
+                Err(source) => {
+                    lake.discard(staged).await;
+                    return Err(self.lake("commit the quarantine of", source).into());
+                }
+            }
+        }
         let info = commit::info(self.claimed, &computation);
         match lake.commit(staged, info).await {
             Ok(committed) => Ok(RunOutcome::Succeeded {
@@ -86,6 +101,7 @@ impl Run<'_> {
                 strategy: computation.strategy.to_string(),
                 reason: computation.reason,
                 definition_hash: computation.definition_hash,
+                report: computation.report,
             }),
             // It is committed; only its new snapshot could not be read.
             Err(LakeError::ReadBack { version, .. }) => Ok(RunOutcome::Succeeded {
@@ -94,6 +110,7 @@ impl Run<'_> {
                 strategy: computation.strategy.to_string(),
                 reason: computation.reason,
                 definition_hash: computation.definition_hash,
+                report: computation.report,
             }),
             // Another attempt of this run was faster, or our own first try arrived after all.
             Err(LakeError::AlreadyApplied { .. }) => {
@@ -236,10 +253,8 @@ impl Run<'_> {
         let found = commit::find(&self.options.lake, location, self.claimed, &definition_hash)
             .await
             .map_err(|source| self.lake("read the log of", source))?;
-        let Some(Unbooked { output_version, is_of_definition, strategy, rows, bytes }) = found
-        else {
-            return Ok(None);
-        };
+        let Some(found) = found else { return Ok(None) };
+        let Unbooked { output_version, is_of_definition, strategy, rows, bytes, report } = found;
         let before = self.claimed.job.progress;
         Ok(Some(RunOutcome::Succeeded {
             output_version,
@@ -252,6 +267,7 @@ impl Run<'_> {
             reason,
             // An unknown definition equals none: the next refresh computes anew.
             definition_hash: if is_of_definition { definition_hash } else { String::new() },
+            report,
         }))
     }
 
