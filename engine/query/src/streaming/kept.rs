@@ -76,7 +76,8 @@ fn shown(spec: &ChangeSpec, columns: &[String]) -> Result<Vec<String>, QueryErro
         )));
     }
     let history = matches!(spec.history, History::Every { .. });
-    if let Some(taken) = shown.iter().find(|name| history && (*name == START_AT || *name == END_AT)) {
+    if let Some(taken) = shown.iter().find(|name| history && (*name == START_AT || *name == END_AT))
+    {
         return Err(QueryError::Invalid(format!(
             "the events have a column '{taken}', which a history makes itself: leave it out with \
              COLUMNS * EXCEPT ({})",
@@ -129,9 +130,10 @@ fn same(neighbour: &str, over: &str, shown: &[String]) -> String {
 
 /// Whether nothing says which of an event and its neighbour comes first, and they differ.
 fn tie(spec: &ChangeSpec, neighbour: &str, over: &str, shown: &[String]) -> String {
-    let last = spec.last_by.as_ref().map(|_| {
-        format!(" AND ({LAST} IS NOT DISTINCT FROM {neighbour}({LAST}) {over})")
-    });
+    let last = spec
+        .last_by
+        .as_ref()
+        .map(|_| format!(" AND ({LAST} IS NOT DISTINCT FROM {neighbour}({LAST}) {over})"));
     format!(
         "(({SEQUENCE} = {neighbour}({SEQUENCE}) {over}){} AND NOT {})",
         last.unwrap_or_default(),

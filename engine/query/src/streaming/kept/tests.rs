@@ -139,7 +139,10 @@ async fn what_cannot_be_kept_is_refused() {
     };
     for (spec, what) in [
         (with(&|spec| spec.keys = vec!["nr".to_owned()]), "no column 'nr'"),
-        (with(&|spec| spec.columns = ColumnChoice::Only(vec!["value".to_owned()])), "leaves the key"),
+        (
+            with(&|spec| spec.columns = ColumnChoice::Only(vec!["value".to_owned()])),
+            "leaves the key",
+        ),
         (with(&|spec| spec.ignore_null_updates = ColumnChoice::All), "IGNORE NULL UPDATES"),
     ] {
         let error = made(&spec, &EVENTS).await.expect_err(what);
