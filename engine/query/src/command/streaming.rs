@@ -3,10 +3,9 @@
 //! Flows are a part of the table that they feed: they are stored with it, and have no rights or
 //! owner of their own.
 
-use std::sync::Arc;
-
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::Schema;
 use catalog::{error::CatalogError, objects::OnConflict};
+use datafusion::common::DFSchema;
 use dialect::statement::{
     CreateFlow, CreateMode, CreateStreamingTable, FlowBody, NameParts, Query, Statement,
     StreamRead, TimeTravel,
@@ -27,7 +26,6 @@ use super::{
 };
 use crate::{
     error::QueryError,
-    expect, keys,
     queries::{Checked, CommandResult, Inner, Queries},
     resolve::{parse_stored, stored_schema},
     session::Session,
@@ -125,38 +123,20 @@ pub(super) async fn create(
     let id = existing.as_ref().map_or_else(ObjectId::generate, |object| object.id);
     let mut view = table(inner, session, &create, id, &name, existing.as_ref())?;
     let mut query = before.map(|before| before.query.clone());
-    let declared = |create: &CreateStreamingTable| {
-        let keys = create.keys.iter().cloned().map(|key| key.qualified(session.schema()));
-        keys.collect::<Result<Vec<_>, _>>()
-    };
     if let Some(body) = &create.flow {
         let (checked, of_changes) = check_flow(inner, session, &create.name, body).await?;
-        let state = checked.resolved.state.clone();
-        let columns: SchemaRef = if of_changes.is_some() {
-            let shaped = transform::shaped(&state, checked.plan, &view.columns).await?;
-            stored_schema(shaped.schema().as_arrow())?
-        } else {
-            let columns = first_columns(&checked.resolved, &checked.plan, &view).await?;
-            Arc::new(Schema::new(columns))
-        };
+        let state = &checked.resolved.state;
+        let fields = columns_of(&checked, of_changes.is_some(), &view).await?;
         for partition in &view.partitioned_by {
-            if columns.field_with_name(partition).is_err() {
+            if fields.inner().field_with_name(partition).is_err() {
                 return Err(QueryError::Invalid(format!(
                     "PARTITIONED BY names the column '{partition}', which '{name}' does not have"
                 )));
             }
         }
-        expect::check(&state, &columns, &create.expectations)?;
-        view.keys = keys::check(inner, session, &name, &columns, declared(&create)?).await?;
-        view.expectations.clone_from(&create.expectations);
+        views::check_declared(inner, session, &name, state, &fields, &mut view).await?;
         query = of_changes;
         flows.insert(0, flow(session, name.clone(), body)?);
-    } else if !(create.expectations.is_empty() && create.keys.is_empty()) {
-        return Err(QueryError::Unsupported(
-            "EXPECT and keys of a streaming table without a flow of its own are not supported in \
-             this version: write AS SELECT …, its columns are not known before"
-                .to_owned(),
-        ));
     }
     with_flows(&mut view, flows, query)?;
     let has_flows = !view.flows.is_empty();
@@ -181,6 +161,22 @@ pub(super) async fn create(
     let cause = if same { JobCause::Request } else { JobCause::Definition };
     let jobs = queries.submit_graph(session, &[id], cause).await?;
     Ok(CommandResult::rows(system::job_rows(&jobs)))
+}
+
+/// The columns that a flow, the first one of its table, gives it.
+async fn columns_of(
+    checked: &Checked,
+    is_of_changes: bool,
+    view: &Transform,
+) -> Result<DFSchema, QueryError> {
+    let schema = if is_of_changes {
+        let plan = checked.plan.clone();
+        let shaped = transform::shaped(&checked.resolved.state, plan, &view.columns).await?;
+        stored_schema(shaped.schema().as_arrow())?.as_ref().clone()
+    } else {
+        Schema::new(first_columns(&checked.resolved, &checked.plan, view).await?)
+    };
+    Ok(DFSchema::try_from(schema)?)
 }
 
 /// What a streaming table cannot have yet.
@@ -228,6 +224,8 @@ fn table(
         misfire: create.misfire,
         trigger: create.trigger,
         columns: create.columns.clone(),
+        expectations: create.expectations.clone(),
+        keys: views::keys(session, &create.keys)?,
         source_file: session.source_file().map(str::to_owned),
         suspended: false,
         ..Transform::default()
@@ -278,16 +276,10 @@ fn with_flows(
             view.reads.push(read.clone());
         }
     }
-    let layout = serde_json::json!([
-        view.partitioned_by,
-        view.columns,
-        view.expectations,
-        view.keys,
-        view.query
-    ]);
-    let layout = layout.to_string();
+    let layout = serde_json::json!([view.partitioned_by, view.columns]).to_string();
+    let declared = serde_json::json!([view.expectations, view.keys, view.query]).to_string();
     let parts = flows.iter().map(|flow| format!("{}={}", flow.name, flow.definition_hash));
-    let parts: Vec<String> = [layout].into_iter().chain(parts).collect();
+    let parts: Vec<String> = [layout, declared].into_iter().chain(parts).collect();
     view.definition_hash = hash(parts.iter().map(String::as_str));
     view.flows = flows;
     Ok(())
@@ -316,7 +308,7 @@ pub(super) async fn create_flow(
         ));
     }
     let name = new_name(session, &create.name)?;
-    let object = streaming_table(inner, session, &create.target).await?;
+    let mut object = streaming_table(inner, session, &create.target).await?;
     if let Some(other) = owner_of(inner, &name).await?
         && other.id != object.id
     {
@@ -329,7 +321,14 @@ pub(super) async fn create_flow(
         return Err(CatalogError::ObjectExists(name).into());
     }
     let target = vec![object.name.schema().to_owned(), object.name.name().to_owned()];
-    let (_, of_changes) = check_flow(inner, session, &target, &create.body).await?;
+    let (checked, of_changes) = check_flow(inner, session, &target, &create.body).await?;
+    if let ObjectBody::StreamingTable(table) = &mut object.body
+        && table.flows.is_empty()
+    {
+        let fields = columns_of(&checked, of_changes.is_some(), table).await?;
+        let state = &checked.resolved.state;
+        views::check_declared(inner, session, &object.name, state, &fields, table).await?;
+    }
     let made = flow(session, name.clone(), &create.body)?;
     let mut flows = object.transform().map(|table| table.flows.clone()).unwrap_or_default();
     match flows.iter_mut().find(|flow| flow.name == name) {
