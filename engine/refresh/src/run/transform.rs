@@ -161,7 +161,7 @@ impl Run<'_> {
         }
         self.refuse_suspended(view)?;
         let newest = self.newest_inputs(&owner, view).await?;
-        let streams = matches!(object.body, ObjectBody::StreamingTable(_));
+        let streams = matches!(object.body, ObjectBody::StreamingTable(_)) && view.query.is_empty();
         let inputs = match pinned {
             Some(pinned) if same_tables(&pinned, &newest) => pinned,
             Some(_) => {
@@ -185,6 +185,7 @@ impl Run<'_> {
                     .map_err(|source| self.catalog("pin the inputs of", source))?
             }
         };
+        self.refuse_changed_events(view, &inputs).await?;
         let staged = if streams {
             let found = self.find_new_rows(view, &inputs).await?;
             self.stage_flows(&object, &owner, view, definition_hash, inputs, found).await?
