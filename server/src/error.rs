@@ -10,6 +10,7 @@ use lake::LakeError;
 use model::{code::Code, id::QueryId};
 use query::error::QueryError;
 use query::handles::HandleError;
+use query::violation::ViolationKind;
 use tonic::{Status, metadata::MetadataMap};
 
 use crate::auth::AuthError;
@@ -68,6 +69,11 @@ pub fn sqlstate_of(error: &QueryError) -> &'static str {
         QueryError::Syntax(_) if error.code() == Code::InvalidArgument => "42601",
         QueryError::Lake(LakeError::NotNull { .. }) => "23502",
         QueryError::Lake(LakeError::Check { .. }) => "23514",
+        QueryError::Violated(violation) => match violation.kind {
+            ViolationKind::Expectation => "23514",
+            ViolationKind::Unique => "23505",
+            ViolationKind::Foreign => "23503",
+        },
         // in_failed_sql_transaction would say that nothing else can be done in it.
         QueryError::Transaction { .. } => "25000",
         _ => sqlstate(error.code()),

@@ -90,6 +90,38 @@ async fn a_later_refresh_survives_a_death_at_every_point() {
 }
 
 #[tokio::test]
+async fn a_streaming_table_gets_each_row_once_whenever_its_runs_die() {
+    let options = Options::new();
+    let (server, mut client) = start(&options).await;
+    client
+        .script(
+            "CREATE TABLE t (a BIGINT);
+             INSERT INTO t VALUES (0);
+             CREATE STREAMING TABLE m AS SELECT a FROM STREAM t;
+             CREATE TABLE old AS SELECT CAST(-1 AS BIGINT) AS a",
+        )
+        .await;
+    client.newest_job("main.m").await.expect("SUCCEEDED");
+    client.update("CREATE FLOW old_rows AS INSERT INTO ONCE m BY NAME SELECT a FROM old").await;
+    client.newest_job("main.m").await.expect("SUCCEEDED");
+    server.stop();
+    for (row, point) in (1..).zip(POINTS) {
+        let (server, mut client) = start(&options).await;
+        client.update(&format!("INSERT INTO t VALUES ({row})")).await;
+        server.stop();
+
+        die_at(&options, point, "REFRESH STREAMING TABLE m").await;
+
+        let (server, mut client) = start(&options).await;
+        client.newest_job("main.m").await.expect("SUCCEEDED");
+        let rows = client.query("SELECT count(*), count(DISTINCT a), max(a) FROM m").await.text();
+        assert_eq!(rows, format!("{0}|{0}|{row}", row + 2), "{point}");
+        client.refresh("m").await.expect("SKIPPED_NO_CHANGE");
+        server.stop();
+    }
+}
+
+#[tokio::test]
 async fn an_optimize_survives_a_death_at_every_point() {
     for point in POINTS {
         let options = Options::new();

@@ -20,7 +20,7 @@ use sqlx::{
 
 /// Number, name and text of each migration, in order. Listed here instead of found by sqlx's macro,
 /// which would compile both drivers a second time.
-const MIGRATIONS: [(i64, &str, &str); 7] = [
+const MIGRATIONS: [(i64, &str, &str); 8] = [
     (1, "init", include_str!("../../../sql/migrations/sqlite/0001_init.sql")),
     (2, "rights", include_str!("../../../sql/migrations/sqlite/0002_rights.sql")),
     (3, "job_kinds", include_str!("../../../sql/migrations/sqlite/0003_job_kinds.sql")),
@@ -28,6 +28,7 @@ const MIGRATIONS: [(i64, &str, &str); 7] = [
     (5, "tokens", include_str!("../../../sql/migrations/sqlite/0005_tokens.sql")),
     (6, "audit", include_str!("../../../sql/migrations/sqlite/0006_audit.sql")),
     (7, "limits", include_str!("../../../sql/migrations/sqlite/0007_limits.sql")),
+    (8, "run_reports", include_str!("../../../sql/migrations/sqlite/0008_run_reports.sql")),
 ];
 
 /// How long a call waits for another process or for a connection.

@@ -65,6 +65,7 @@ pub struct Delta {
     pub unchanged: bool,
     /// The first commit that did something else.
     pub first_other: Option<OtherCommit>,
+    others: (usize, Option<u64>),
     /// Whether the columns are the same, in names, types and order.
     pub same_columns: bool,
     /// Whether it is the same table: not when it was dropped and created anew.
@@ -116,6 +117,7 @@ impl Lake {
             appended_only: true,
             unchanged: true,
             first_other: None,
+            others: (0, Some(0)),
             same_columns: told::same_columns(&old.schema(), &new.schema()),
             same_table: old.table_id() == new.table_id(),
             change: Ok(Change::default()),
@@ -126,7 +128,9 @@ impl Lake {
         };
         let told = told::read(&place, &delta.from, &delta.to).await?;
         delta.unchanged = told.commits.is_empty();
-        delta.first_other = told.commits.iter().find_map(told::Commit::other);
+        let others: Vec<_> = told.commits.iter().filter_map(told::Commit::other).collect();
+        delta.others = (others.len(), others.iter().map(|other| other.rows).sum());
+        delta.first_other = others.into_iter().next();
         delta.appended_only = delta.same_table && delta.first_other.is_none();
         let unfit = match told.unfit {
             _ if !delta.same_table => Some("it was dropped and created anew".to_owned()),
@@ -162,6 +166,13 @@ impl Delta {
     #[must_use]
     pub fn to(&self) -> &Arc<Snapshot> {
         &self.to
+    }
+
+    /// How many commits did something else than to bring rows, and how many rows they changed or took
+    /// away where all of their writers counted them.
+    #[must_use]
+    pub fn others(&self) -> (usize, Option<u64>) {
+        self.others
     }
 
     /// Rows that are there now and were not, with the columns that the provider of the version

@@ -29,6 +29,8 @@ pub struct HistoryEntry {
     pub blind_append: Option<bool>,
     /// Who wrote it.
     pub engine: Option<String>,
+    /// What Whimbrel said besides: see [`crate::CommitInfo::operation_metadata`].
+    pub application: Option<Value>,
 }
 
 impl Lake {
@@ -71,6 +73,7 @@ fn entry(version: i64, committed_at: Timestamp, actions: &[Value]) -> HistoryEnt
         metrics: json("operationMetrics"),
         read_version: get("readVersion").and_then(Value::as_i64),
         blind_append: get("isBlindAppend").and_then(Value::as_bool),
+        application: get("whimbrel").cloned(),
         engine: text("engineInfo").or_else(|| text("clientVersion")),
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     code::Code,
     id::{JobId, ObjectId, RunId, WorkerId},
     name::ObjectName,
+    report::RunReport,
     time::Timestamp,
     work::{JobKind, Maintained, Work},
 };
@@ -268,6 +269,8 @@ pub struct Run {
     pub result: Option<Maintained>,
     /// Why it failed.
     pub error: Option<String>,
+    /// What it says of itself; empty until it has ended.
+    pub report: RunReport,
 }
 
 /// The right of one worker to work on one attempt of a run until a point in time.
@@ -334,6 +337,8 @@ pub enum RunOutcome {
         reason: String,
         /// The definition it ran with.
         definition_hash: String,
+        /// What the run says of itself.
+        report: RunReport,
     },
     /// An OPTIMIZE or a VACUUM is through.
     Maintained {
@@ -359,5 +364,7 @@ pub enum RunOutcome {
         message: String,
         /// How long to wait before the next attempt, if one follows.
         retry_after: Duration,
+        /// What the run found out before it failed.
+        report: RunReport,
     },
 }

@@ -12,6 +12,7 @@ pub mod name;
 pub mod object;
 pub mod principal;
 pub mod quantity;
+pub mod report;
 pub mod rights;
 pub mod schedule;
 pub mod secret;

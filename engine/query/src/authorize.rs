@@ -7,14 +7,14 @@
 use std::sync::Arc;
 
 use dialect::statement::{
-    ChangeAction, ChangeKind, CreateTable, JobStatement, Maintain, NameParts, OldRows,
-    RightsStatement, SecurableName, Show, Statement,
+    Backfill, ChangeAction, ChangeKind, CreateTable, JobStatement, Maintain, NameParts, OldRows,
+    Quarantine, RightsStatement, SecurableName, Show, Statement,
 };
 use model::{
     name::ObjectName,
     object::{Object, TableFormat},
     principal::{Principal, is_reserved},
-    rights::{Columns, Privilege, Rights},
+    rights::{Columns, Grant, Privilege, Rights, Securable},
 };
 
 use crate::{
@@ -271,7 +271,25 @@ fn needs(statement: &Statement) -> Vec<Need<'_>> {
             }
             needs
         }
+        Statement::CreateStreamingTable(create) => {
+            let mut needs = vec![Create(&create.name)];
+            if create.location.is_some() {
+                needs.extend([Privilege::ReadFiles, Privilege::WriteFiles].map(Everywhere));
+            }
+            needs
+        }
+        Statement::CreateFlow(create) => vec![Own(&create.target)],
+        // Whose table it feeds is looked up, and checked, when it runs.
+        Statement::DropFlow { .. } => Vec::new(),
         Statement::Drop(drop) => vec![Own(&drop.name)],
+        Statement::AlterTransform(alter) => vec![Own(&alter.name)],
+        Statement::Suspend { name }
+        | Statement::Resume { name }
+        | Statement::Backfill(Backfill { name, .. })
+        | Statement::Quarantine(Quarantine { name, .. }) => vec![Own(name)],
+        Statement::ExplainRefresh { name, .. } | Statement::Verify { name, .. } => {
+            vec![On(name, Privilege::Refresh)]
+        }
         Statement::Show(show) => match show {
             Show::Schemas | Show::Tables { .. } | Show::Setting { .. } => Vec::new(),
             Show::Columns { name } | Show::Create { name } => vec![See(name)],
@@ -315,6 +333,34 @@ fn needs_of_table(create: &CreateTable) -> Vec<Need<'_>> {
     }
     needs.extend(create.like.as_ref().map(|like| Need::On(like, Privilege::Select)));
     needs
+}
+
+impl Queries {
+    /// Whether everybody who can know of an object may read all of its rows, so that some of them may
+    /// be shown where jobs are.
+    pub async fn may_show_rows(&self, object: &Object) -> Result<bool, QueryError> {
+        if !object.policy.is_empty() {
+            return Ok(false);
+        }
+        let grants = self.inner.options.catalog.grants().await?;
+        let concerns = |on: &Securable| match on {
+            Securable::Catalog => true,
+            Securable::Schema(schema) => schema == object.name.schema(),
+            Securable::Object(id) => *id == object.id,
+        };
+        let about = |grant: &Grant| {
+            concerns(&grant.on)
+                && (grant.privilege.fits(&Securable::Object(object.id)) || grant.column.is_some())
+        };
+        let grants: Vec<_> =
+            grants.into_iter().map(|given| given.grant).filter(|grant| about(grant)).collect();
+        let reads_all = |grantee: &str| {
+            let whole =
+                |grant: &&Grant| grant.privilege == Privilege::Select && grant.column.is_none();
+            grants.iter().filter(whole).any(|grant| grant.grantee == grantee)
+        };
+        Ok(grants.iter().all(|grant| reads_all(&grant.grantee)))
+    }
 }
 
 /// The error for a privilege that was not granted.

@@ -23,6 +23,8 @@ use datafusion::{
     physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner},
 };
 
+use crate::expect::Gates;
+
 /// The plan with a barrier on top.
 pub(crate) fn above(plan: LogicalPlan) -> LogicalPlan {
     LogicalPlan::Extension(Extension { node: Arc::new(Barrier(plan)) })
@@ -68,7 +70,7 @@ impl UserDefinedLogicalNodeCore for Barrier {
     }
 }
 
-/// DataFusion's planner, which knows barriers.
+/// DataFusion's planner, which knows barriers, and the gates of transforms.
 #[derive(Debug)]
 pub(crate) struct Planner;
 
@@ -79,7 +81,10 @@ impl QueryPlanner for Planner {
         plan: &LogicalPlan,
         session: &dyn Session,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Barriers)]);
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![
+            Arc::new(Barriers),
+            Arc::new(Gates),
+        ]);
         planner.create_physical_plan(plan, session).await
     }
 }

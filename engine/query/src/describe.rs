@@ -13,6 +13,7 @@ use model::{
 
 use crate::{
     error::QueryError,
+    keys,
     queries::{Inner, Queries},
     resolve::{Pins, Purpose, Reads, Wanted, resolve},
     session::Session,
@@ -230,14 +231,12 @@ async fn columns_of(
 }
 
 fn described(rights: Arc<Rights>, pins: &Pins) -> Wanted<'_> {
-    Wanted { rights, default_schema: DEFAULT_SCHEMA, purpose: Purpose::Describe, pins }
+    let (default_schema, purpose) = (DEFAULT_SCHEMA, Purpose::Describe);
+    Wanted { rights, default_schema, purpose, pins, streams: None }
 }
 
 fn primary_key(object: &Object) -> Vec<String> {
-    match &object.body {
-        ObjectBody::Table(table) => table.primary_key.clone(),
-        _ => Vec::new(),
-    }
+    keys::primary_key_of(object).unwrap_or_default()
 }
 
 /// SQL LIKE with `%`, `_` and `\` as escape, case-sensitive.

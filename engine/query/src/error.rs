@@ -15,7 +15,7 @@ use model::{
 };
 use rt::cpu::CpuTaskError;
 
-use crate::ingest::Broken;
+use crate::{ingest::Broken, violation::Violation};
 
 /// An error of a statement. Its text says what and where; [`QueryError::hint`] says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +63,30 @@ pub enum QueryError {
         why: String,
         /// The clause that forbids it.
         rule: String,
+    },
+    /// Rows of a result that its declaration does not allow.
+    #[error("{0}")]
+    Violated(Box<Violation>),
+    /// A flow cannot be planned.
+    #[error("the flow '{flow}': {source}")]
+    Flow {
+        /// The flow.
+        flow: ObjectName,
+        /// Why not.
+        #[source]
+        source: Box<QueryError>,
+    },
+    /// A commit in the source of a STREAM did more than add rows.
+    #[error("{}", source_changed(.name, *.version, .operation, *.rows))]
+    SourceChanged {
+        /// The source.
+        name: ObjectName,
+        /// The version that the commit made.
+        version: i64,
+        /// What it did, in the words of its writer; empty when that is not known.
+        operation: String,
+        /// Rows that it changed or took away, where its writer counted them.
+        rows: Option<u64>,
     },
     /// A materialized view that nobody has computed yet.
     #[error("materialized view '{0}' has not been refreshed yet")]
@@ -179,11 +203,14 @@ impl QueryError {
             Self::Name(_)
             | Self::Cycle(_)
             | Self::ViewDepth(_)
+            | Self::Violated(_)
             | Self::Invalid(_)
             | Self::WrongKind { .. } => Code::InvalidArgument,
             Self::Denied { .. } => Code::PermissionDenied,
             Self::TableNotFound { .. } | Self::NoStatement(_) => Code::NotFound,
+            Self::Flow { source, .. } => source.code(),
             Self::NotRefreshed(_)
+            | Self::SourceChanged { .. }
             | Self::FullRefused { .. }
             | Self::JobEnded(_)
             | Self::TooLate { .. }
@@ -223,6 +250,12 @@ impl QueryError {
                 "watch its job with SHOW JOBS, or run REFRESH MATERIALIZED VIEW {} SYNC",
                 name.to_sql()
             )),
+            Self::Flow { source, .. } => source.hint(),
+            Self::SourceChanged { name, .. } => Some(format!(
+                "STREAM({}, ON_CHANGE => 'skip') leaves such commits out, 'changes' gives their rows with \
+                 _change_type; REFRESH … FULL reads all rows again",
+                name.to_sql()
+            )),
             Self::FullRefused { .. } => Some(
                 "REFRESH MATERIALIZED VIEW … FULL does it all the same; EXPLAIN REFRESH tells more"
                     .to_owned(),
@@ -240,6 +273,7 @@ impl QueryError {
             Self::StillRunning { .. } => {
                 Some("they go on: WAIT FOR JOB again, or see SHOW JOBS".to_owned())
             }
+            Self::Violated(violation) => Some(violation.hint.clone()),
             Self::Transaction { hint, .. } => Some((*hint).to_owned()),
             Self::NoStatement(_) => {
                 Some("system.queries lists the newest statements of this process".to_owned())
@@ -400,4 +434,13 @@ fn reason_text(reason: &Option<String>) -> String {
 
 fn join_cycle(names: &[ObjectName]) -> String {
     names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" -> ")
+}
+
+fn source_changed(name: &ObjectName, version: i64, operation: &str, rows: Option<u64>) -> String {
+    let operation = if operation.is_empty() { "an unknown operation" } else { operation };
+    let rows = rows.map(|rows| format!(" of {rows} rows")).unwrap_or_default();
+    format!(
+        "version {version} of '{name}' did more than add rows: {operation}{rows}, and a STREAM gives \
+         each row once"
+    )
 }

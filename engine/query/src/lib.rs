@@ -17,9 +17,11 @@ mod command;
 pub mod credentials;
 pub mod describe;
 pub mod error;
+pub mod expect;
 pub mod handles;
 pub mod incremental;
-mod ingest;
+pub mod ingest;
+pub mod keys;
 mod like;
 pub mod log;
 mod maintenance;
@@ -34,11 +36,13 @@ mod resolve;
 mod same_names;
 pub mod session;
 pub mod stream;
+pub mod streaming;
 mod system;
 pub mod transaction;
 pub mod transform;
 mod unknown_in;
 mod untyped;
+pub mod violation;
 pub mod wire;
 
 pub use arrow::{

@@ -417,7 +417,13 @@ impl Inner {
         let mut resolved = loop {
             let seen = session.transaction().map(|transaction| transaction.pins()).transpose()?;
             let (rights, pins) = (Arc::clone(&rights), seen.unwrap_or_default());
-            let wanted = Wanted { rights, default_schema: session.schema(), purpose, pins: &pins };
+            let wanted = Wanted {
+                rights,
+                default_schema: session.schema(),
+                purpose,
+                pins: &pins,
+                streams: None,
+            };
             let resolved = resolve::resolve(self, others, &wanted).await?;
             match session.transaction() {
                 Some(transaction) if !transaction.sees(&resolved)? => {}

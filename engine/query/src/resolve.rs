@@ -31,7 +31,14 @@ use model::{
 };
 
 use crate::{
-    barrier, bounds::Bounds, caller, error::QueryError, queries::Inner, session::Session, system,
+    barrier,
+    bounds::Bounds,
+    caller,
+    error::QueryError,
+    queries::Inner,
+    session::Session,
+    streaming::{Streams, with_changes},
+    system,
     wire::wire_type,
 };
 pub(crate) use find::target_name;
@@ -60,6 +67,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) default_schema: &'a str,
     pub(crate) purpose: Purpose,
     pub(crate) pins: &'a Pins,
+    /// The rows of each STREAM; only a run of a streaming table knows them.
+    pub(crate) streams: Option<&'a Streams>,
 }
 
 /// A table of the statement as the planner reads it: one relation of one scope.
@@ -254,8 +263,12 @@ async fn plan_stored(
     Ok(match &stored.kind {
         StoredKind::View { definition } => Arc::new(ViewTable::new(plan, Some(definition.clone()))),
         // Its own table does not exist yet: only its columns are known.
-        StoredKind::Transform => {
-            Arc::new(Described::new(stored_schema(plan.schema().as_arrow())?, None))
+        StoredKind::Transform { stream } => {
+            let mut columns = stored_schema(plan.schema().as_arrow())?;
+            if let Some(stream) = stream {
+                columns = with_changes(&columns, stream);
+            }
+            Arc::new(Described::new(columns, None))
         }
         StoredKind::Columns => Arc::new(ViewTable::new(plan, None)),
         StoredKind::Policy => Arc::new(ViewTable::new(barrier::above(plan), None)),
@@ -278,7 +291,8 @@ pub(crate) async fn check_policy(
     let Some(shown) = guard::of(object, &reader, None)? else { return Ok(()) };
     let rights = queries.rights_of(&object.owner).await?;
     let (default_schema, pins) = (session.schema(), Pins::new());
-    let wanted = Wanted { rights, default_schema, purpose: Purpose::Describe, pins: &pins };
+    let wanted =
+        Wanted { rights, default_schema, purpose: Purpose::Describe, pins: &pins, streams: None };
     let resolved = resolve(queries, (&shown.query).into(), &wanted).await?;
     let plan = crate::plan::logical(&resolved.state, &shown.query).await?;
     let owner = queries.rights_of(&object.owner).await?;

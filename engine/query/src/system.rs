@@ -35,8 +35,9 @@ const ROWS_MAX: u32 = 10_000;
 const TABLES_AT_ONCE: usize = 16;
 
 /// Tables of the schema.
-pub(crate) const TABLES: [&str; 12] = [
+pub(crate) const TABLES: [&str; 13] = [
     "audit",
+    "expectation_results",
     "grants",
     "jobs",
     "limits",
@@ -61,6 +62,7 @@ pub(crate) async fn table(
         "audit" => return audit::table(queries, rights).map(Some),
         "jobs" => jobs(queries, rights).await?,
         "runs" => runs(queries, rights).await?,
+        "expectation_results" => expectation_results(queries, rights).await?,
         "run_inputs" => run_inputs(queries, rights).await?,
         "queries" => statements(queries, rights),
         "tables" => tables(queries, rights).await?,
@@ -141,6 +143,34 @@ async fn runs(queries: &Inner, rights: &Rights) -> Result<RecordBatch, QueryErro
         .number("output_version", runs.iter().map(|run| run.output_version))
         .maybe_text("result", runs.iter().map(|run| run.result.map(|result| result.to_json())))
         .maybe_text("error", runs.iter().map(|run| run.error.as_deref()))
+        .number("rows_in", runs.iter().map(|run| run.report.rows_in.map(count)))
+        .number("rows_dropped", runs.iter().map(|run| run.report.rows_dropped.map(count)))
+        .number("rows_quarantined", runs.iter().map(|run| run.report.rows_quarantined.map(count)))
+        .maybe_text("alternatives", runs.iter().map(|run| alternatives(run)))
+        .finish())
+}
+
+/// The strategies that a run did not take, each with why.
+fn alternatives(run: &Run) -> Option<String> {
+    let alternatives = &run.report.alternatives;
+    (!alternatives.is_empty()).then(|| alternatives.join("; "))
+}
+
+/// What became of each expectation in each run.
+async fn expectation_results(queries: &Inner, rights: &Rights) -> Result<RecordBatch, QueryError> {
+    let runs = seen_runs(queries, rights).await?;
+    let results: Vec<_> = runs
+        .iter()
+        .flat_map(|run| run.report.expectations.iter().map(move |result| (run, result)))
+        .collect();
+    let each = || results.iter();
+    Ok(Answer::new()
+        .text("run_id", each().map(|(run, _)| run.id.to_string()))
+        .text("object", each().map(|(run, _)| run.object_name.to_string()))
+        .text("expectation", each().map(|(_, result)| result.name.as_str()))
+        .text("on_violation", each().map(|(_, result)| result.on_violation.as_sql()))
+        .number("violated", each().map(|(_, result)| count(result.violated)))
+        .number("rows", each().map(|(run, _)| run.report.rows_in.map(count)))
         .finish())
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use arrow::datatypes::Field;
+use arrow::datatypes::{DataType, Field};
 use datafusion::{
     execution::{SessionState, TaskContext},
     logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast},
@@ -113,7 +113,7 @@ impl Inner {
         let reads = Reads::from(&query);
         let rights = self.rights(owner).await?;
         let (default_schema, purpose) = (DEFAULT_SCHEMA, Purpose::Read);
-        let wanted = Wanted { rights, default_schema, purpose, pins: &pins };
+        let wanted = Wanted { rights, default_schema, purpose, pins: &pins, streams: None };
         let resolved = resolve::resolve(self, reads, &wanted).await?;
         has_versions(&resolved)?;
         let logical = plan::logical(&resolved.state, &query).await?;
@@ -152,9 +152,14 @@ pub(crate) async fn shaped(
     }
     let fields = plan.schema().fields().len();
     if columns.len() != fields {
+        let declared: Vec<_> = columns.iter().map(|column| column.name.as_str()).collect();
+        let found: Vec<_> =
+            plan.schema().fields().iter().map(|field| field.name().as_str()).collect();
         return Err(QueryError::Invalid(format!(
-            "the column list declares {} columns and the query has {fields}",
-            columns.len()
+            "the column list declares {} columns ({}) and the query has {fields} ({})",
+            columns.len(),
+            declared.join(", "),
+            found.join(", ")
         )));
     }
     let mut expressions = Vec::with_capacity(fields);
@@ -162,11 +167,57 @@ pub(crate) async fn shaped(
         let source = Expr::from(plan.schema().qualified_field(n));
         let typed = match &column.data_type {
             None => source,
-            Some(text) => cast(source, command::arrow_type(state, text).await?),
+            Some(text) => {
+                let declared = command::arrow_type(state, text).await?;
+                let field = plan.schema().field(n);
+                if !fits(field.data_type(), &declared) {
+                    return Err(misfit(column, text, field));
+                }
+                cast(source, declared)
+            }
         };
         expressions.push(typed.alias(&column.name));
     }
     Ok(LogicalPlanBuilder::from(plan).project(expressions)?.build()?)
+}
+
+/// Whether values of a query's column may become those of a declared one without a CAST that says
+/// so: within numbers, within texts, within times. What does not fit into a narrower type of them is
+/// refused when it comes.
+fn fits(found: &DataType, declared: &DataType) -> bool {
+    let alike = |is: fn(&DataType) -> bool| is(found) && is(declared);
+    let is_day = |data_type: &DataType| {
+        matches!(data_type, DataType::Date32 | DataType::Date64 | DataType::Timestamp(..))
+    };
+    let is_time =
+        |data_type: &DataType| matches!(data_type, DataType::Time32(_) | DataType::Time64(_));
+    let is_binary = |data_type: &DataType| {
+        matches!(
+            data_type,
+            DataType::Binary
+                | DataType::LargeBinary
+                | DataType::BinaryView
+                | DataType::FixedSizeBinary(_)
+        )
+    };
+    found == declared
+        || found.is_null()
+        || alike(DataType::is_numeric)
+        || alike(DataType::is_string)
+        || alike(is_day)
+        || alike(is_time)
+        || alike(is_binary)
+        || (found.is_nested() && declared.is_nested())
+}
+
+fn misfit(column: &DeclaredColumn, declared: &str, found: &Field) -> QueryError {
+    QueryError::Invalid(format!(
+        "the column list declares '{}' as {declared}, and the query's column '{}' is {}: \
+         CAST it in the query, or declare it otherwise",
+        column.name,
+        found.name(),
+        command::sql_type(found.data_type())
+    ))
 }
 
 /// Fields of the stored table that a declaration makes stricter or describes.

@@ -4,11 +4,18 @@ use std::collections::BTreeMap;
 
 use lake::{At, CommitInfo, Lake, LakeError, Txn};
 use model::{
-    id::ObjectId,
+    id::{ObjectId, RunId},
     job::{ClaimedRun, PinnedInput},
+    report::RunReport,
+    name::ObjectName,
 };
 use query::incremental::Strategy;
 use serde_json::{Map, Value, json};
+
+/// Under what a commit keeps the report of its run.
+const REPORT: &str = "report";
+/// How many commits back that of a run is looked for.
+const COMMITS_MAX: usize = 32;
 
 /// What a run computes, how and why.
 pub(crate) struct Computation {
@@ -18,6 +25,8 @@ pub(crate) struct Computation {
     pub(crate) inputs: Vec<PinnedInput>,
     /// More that the commit says about itself: see [`CommitInfo::sources`].
     pub(crate) notes: Vec<Txn>,
+    /// What the run says of itself.
+    pub(crate) report: RunReport,
 }
 
 /// The application of a transform's runs in the log of its table.
@@ -41,6 +50,16 @@ fn strategy_app_id(object: ObjectId) -> String {
 /// How far a Delta table was read by the runs of a transform.
 pub(crate) fn source_app_id(object: ObjectId, delta_table_id: &str) -> String {
     format!("{}:src:{delta_table_id}", app_id(object))
+}
+
+/// How far a flow of a streaming table has read a Delta table.
+pub(crate) fn flow_app_id(object: ObjectId, flow: &ObjectName, delta_table_id: &str) -> String {
+    format!("{}:flow:{flow}:src:{delta_table_id}", app_id(object))
+}
+
+/// That a flow which runs once has run.
+pub(crate) fn once_app_id(object: ObjectId, flow: &ObjectName) -> String {
+    format!("{}:flow:{flow}:once", app_id(object))
 }
 
 /// A definition's hash as the number of a transaction: its first 63 bits.
@@ -100,6 +119,7 @@ fn metadata(claimed: &ClaimedRun, computation: &Computation) -> Map<String, Valu
         ("strategy", json!(computation.strategy.as_str())),
         ("reason", json!(computation.reason)),
         ("inputs", Value::Array(inputs)),
+        (REPORT, json!(computation.report)),
     ]
     .into_iter()
     .map(|(key, value)| (key.to_owned(), value))
@@ -119,6 +139,8 @@ pub(crate) struct Unbooked {
     pub(crate) rows: Option<u64>,
     /// Bytes of its files.
     pub(crate) bytes: u64,
+    /// What the run says of itself; nothing once the log was cleaned.
+    pub(crate) report: RunReport,
 }
 
 /// Finds the commit of a run in the log of its table; `None` when there is none. Asks the log.
@@ -138,13 +160,25 @@ pub(crate) async fn find(
     // What came after it did not change the rows: they are replaced by runs of this object alone,
     // and while this one is not booked no other one begins.
     let result = lake.snapshot(location, At::Latest).await?;
+    let report = report(lake, location, claimed.lease.run).await?;
     Ok(Some(Unbooked {
         output_version: result.version(),
         strategy: strategy.map_or(Strategy::Full, Strategy::of_number),
         is_of_definition: definition == Some(definition_number(definition_hash)),
         rows: result.rows(),
         bytes: result.bytes(),
+        report,
     }))
+}
+
+/// What a run has said of itself in its commit.
+async fn report(lake: &Lake, location: &str, run: RunId) -> Result<RunReport, LakeError> {
+    let run = json!(run.to_string());
+    let commits = lake.history(location, Some(COMMITS_MAX)).await?;
+    let said = commits.iter().filter_map(|commit| commit.application.as_ref());
+    let of_run = said.into_iter().find(|said| said.get("run_id") == Some(&run));
+    let report = of_run.and_then(|said| serde_json::from_value(said.get(REPORT)?.clone()).ok());
+    Ok(report.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! What can go wrong with a job.
 
-use std::error::Error;
+use std::{error::Error, sync::Arc};
 
 use catalog::error::CatalogError;
 use lake::LakeError;
-use model::{code::Code, id::JobId, name::ObjectName};
-use query::error::QueryError;
+use model::{code::Code, id::JobId, name::ObjectName, report::RunReport};
+use query::{error::QueryError, violation::Violation};
 use rt::cpu::CpuTaskError;
 
 /// Why an attempt of a run did not succeed.
@@ -24,6 +24,17 @@ pub enum RefreshError {
         object: ObjectName,
         /// Where it was declared.
         file: String,
+    },
+    /// A streaming table that nothing feeds.
+    #[error("the streaming table '{0}' has no flow yet")]
+    NoFlow(ObjectName),
+    /// What it has cannot be added to.
+    #[error("'{object}' has to be read again in full: {why}")]
+    NeedsFull {
+        /// The streaming table.
+        object: ObjectName,
+        /// Why nothing can be added.
+        why: String,
     },
     /// It reads a transform that has no data yet.
     #[error("'{object}' reads '{input}', which has not been refreshed yet")]
@@ -77,6 +88,31 @@ pub enum RefreshError {
         #[source]
         source: LakeError,
     },
+    /// Rows of its result are not what its declaration promises.
+    #[error("'{object}' was not refreshed: {violation}")]
+    Violated {
+        /// The transform.
+        object: ObjectName,
+        /// What is violated.
+        violation: Box<Violation>,
+        /// What the run had found out.
+        report: Box<RunReport>,
+    },
+    /// Rows got lost on their way, or came out of nothing.
+    #[error(
+        "the ledger of '{object}' does not balance, so nothing was published: {} rows came, \
+         {} went on, {} were dropped, {} quarantined, and {staged} were written",
+        shown(report.rows_in), shown(report.rows_out), shown(report.rows_dropped),
+        shown(report.rows_quarantined)
+    )]
+    Ledger {
+        /// The transform.
+        object: ObjectName,
+        /// What was counted.
+        report: Arc<RunReport>,
+        /// Rows in the staged files.
+        staged: u64,
+    },
     /// The catalog did not answer.
     #[error("{step} '{object}'")]
     Catalog {
@@ -116,9 +152,13 @@ impl RefreshError {
     pub fn code(&self) -> Code {
         match self {
             Self::Dropped(_) => Code::NotFound,
+            Self::Violated { .. } => Code::InvalidArgument,
+            Self::Ledger { .. } => Code::Internal,
             Self::NotATransform(_)
             | Self::Suspended { .. }
             | Self::InputNotRefreshed { .. }
+            | Self::NoFlow(_)
+            | Self::NeedsFull { .. }
             | Self::Redefined { .. } => Code::FailedPrecondition,
             Self::CatalogBehind { .. } => Code::DataLoss,
             Self::Query { source, .. } => source.code(),
@@ -146,6 +186,14 @@ impl RefreshError {
             Self::InputNotRefreshed { object, .. } => {
                 Some(format!("REFRESH MATERIALIZED VIEW {} WITH UPSTREAM", object.to_sql()))
             }
+            Self::NoFlow(object) => Some(format!(
+                "CREATE FLOW name AS INSERT INTO {} BY NAME SELECT … FROM STREAM …",
+                object.to_sql()
+            )),
+            Self::NeedsFull { object, .. } => Some(format!(
+                "REFRESH STREAMING TABLE {} FULL reads all rows that its sources have now",
+                object.to_sql()
+            )),
             Self::Redefined { job, .. } => {
                 Some(format!("RETRY JOB '{job}' begins a new run with what it reads now"))
             }
@@ -154,8 +202,11 @@ impl RefreshError {
                  REFRESH MATERIALIZED VIEW {} FULL until its runs are newer, or drop and create it",
                 object.to_sql()
             )),
+            Self::Violated { violation, .. } => Some(violation.hint.clone()),
             Self::Query { source, .. } => source.hint(),
-            Self::Task { source: CpuTaskError::Panicked(_), .. } | Self::Panicked { .. } => {
+            Self::Task { source: CpuTaskError::Panicked(_), .. }
+            | Self::Panicked { .. }
+            | Self::Ledger { .. } => {
                 Some("this is a defect of Whimbrel; the log of the server says where".to_owned())
             }
             _ => None,
@@ -172,6 +223,10 @@ impl RefreshError {
         }
         text
     }
+}
+
+fn shown(rows: Option<u64>) -> u64 {
+    rows.unwrap_or_default()
 }
 
 /// An error and its causes in one line; a cause whose text is there already is left out.

@@ -7,6 +7,7 @@
 mod compare;
 mod declare;
 pub mod error;
+mod flows;
 mod order;
 mod rewrite;
 
@@ -20,7 +21,7 @@ use model::{
     id::ObjectId,
     job::{Job, JobCause},
     name::ObjectName,
-    object::{Object, ObjectBody, ObjectKind},
+    object::{Object, ObjectBody},
 };
 use query::{error::QueryError, queries::Queries, session::Session};
 
@@ -74,7 +75,7 @@ pub struct Change {
     pub kind: ChangeKind,
     /// `schema.name`, or the name of a schema.
     pub object: String,
-    /// `MATERIALIZED VIEW`, `VIEW` or `SCHEMA`.
+    /// `MATERIALIZED VIEW`, `STREAMING TABLE`, `VIEW`, `FLOW` or `SCHEMA`.
     pub object_kind: &'static str,
     /// The file that declares it; for what is removed, the file that did.
     pub path: String,
@@ -115,7 +116,14 @@ struct Step {
 #[derive(Debug)]
 enum Target {
     Schema(String),
-    Object { name: ObjectName, is_transform: bool },
+    Object {
+        name: ObjectName,
+        is_transform: bool,
+    },
+    /// A flow of this streaming table.
+    Flow {
+        table: ObjectName,
+    },
 }
 
 /// Says what [`apply`] would do. Changes nothing.
@@ -181,8 +189,8 @@ fn draft(
     schemas: &[Schema],
     existing: &[Object],
 ) -> Result<FolderPlan, FolderError> {
-    let Declarations { schemas: declared_schemas, objects: declared } =
-        declarations(files, default_schema)?;
+    let all = declarations(files, default_schema)?;
+    let Declarations { schemas: declared_schemas, objects: declared, .. } = &all;
     let mut plan = FolderPlan {
         changes: Vec::new(),
         steps: Vec::new(),
@@ -190,7 +198,7 @@ fn draft(
         refreshed: Vec::new(),
     };
     let mut known: BTreeSet<&str> = schemas.iter().map(|schema| schema.name.as_str()).collect();
-    for (name, schema) in &declared_schemas {
+    for (name, schema) in declared_schemas {
         let is_new = known.insert(name);
         let kind = if is_new { ChangeKind::Added } else { ChangeKind::Unchanged };
         plan.changes.push(Change {
@@ -209,14 +217,15 @@ fn draft(
             });
         }
     }
-    for Declaration { at, name, .. } in &declared {
+    for Declaration { at, name, .. } in declared {
         if !known.contains(name.schema()) {
             let (at, object, schema) = (at.clone(), name.clone(), name.schema().to_owned());
             return Err(FolderError::SchemaMissing { at, object, schema });
         }
     }
-    plan.declared(default_schema, &declared, schemas, existing)?;
-    plan.no_longer_declared(&declared, existing);
+    plan.declared(default_schema, declared, schemas, existing)?;
+    flows::plan(&mut plan, default_schema, &all, existing)?;
+    plan.no_longer_declared(declared, existing);
     Ok(plan)
 }
 
@@ -250,33 +259,25 @@ impl FolderPlan {
             if means_something_else && !declaration.is_transform() {
                 changed_views.insert(name);
             }
-            if means_something_else && declaration.is_transform() {
+            if means_something_else && declaration.is_fed() {
                 self.refreshed.push(name.clone());
             }
             if reads_changed_view && kind == ChangeKind::Unchanged {
                 "reads a changed view".clone_into(&mut detail);
             }
             if kind != ChangeKind::Unchanged {
-                let head = match declaration.is_transform() {
-                    true => "CREATE OR REFRESH MATERIALIZED VIEW",
-                    false => "CREATE OR REPLACE VIEW",
-                };
                 let is_transform = declaration.is_transform();
                 self.steps.push(Step {
                     at: at.clone(),
-                    sql: rewrite::desired_state(text, head),
+                    sql: rewrite::desired_state(text, declaration.head()),
                     target: Target::Object { name: name.clone(), is_transform },
                     checkable: schema_exists && !reads_unsettled,
                 });
             }
-            let object_kind = match declaration.is_transform() {
-                true => ObjectKind::MaterializedView,
-                false => ObjectKind::View,
-            };
             self.changes.push(Change {
                 kind,
                 object: name.to_string(),
-                object_kind: object_kind.as_sql(),
+                object_kind: declaration.kind().as_sql(),
                 path: at.path.clone(),
                 detail,
             });
@@ -296,7 +297,7 @@ impl FolderPlan {
             self.changes.push(Change {
                 kind: ChangeKind::Removed,
                 object: object.name.to_string(),
-                object_kind: ObjectKind::MaterializedView.as_sql(),
+                object_kind: object.kind().as_sql(),
                 path: path.clone(),
                 detail: "suspended; its data stays".to_owned(),
             });
@@ -309,7 +310,7 @@ impl Step {
     fn session(&self, session: &Session) -> Session {
         let session = session.clone().with_deferred_refresh();
         match self.target {
-            Target::Object { is_transform: true, .. } => {
+            Target::Object { is_transform: true, .. } | Target::Flow { .. } => {
                 session.with_source_file(Some(self.at.path.clone()))
             }
             _ => session,
@@ -354,7 +355,7 @@ impl Undo {
     ) -> Result<Before, FolderError> {
         let name = match target {
             Target::Schema(name) => return Ok(Before::NoSchema(name.clone())),
-            Target::Object { name, .. } => name,
+            Target::Object { name, .. } | Target::Flow { table: name } => name,
         };
         let before = catalog.objects_named(std::slice::from_ref(name)).await?.pop();
         Ok(match before {

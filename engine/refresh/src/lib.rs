@@ -14,6 +14,7 @@ mod heartbeat;
 mod maintain;
 pub mod options;
 mod progress;
+mod quarantine;
 mod reconcile;
 mod run;
 mod stop;

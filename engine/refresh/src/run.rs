@@ -1,6 +1,8 @@
 //! One attempt of a run, whatever its job does: from its lease to its books. What refreshes is in
 //! `run/transform.rs`, what looks after tables in `maintain.rs`.
 
+mod check;
+mod stream;
 mod transform;
 mod view;
 
@@ -12,6 +14,7 @@ use lake::faults::crash_point;
 use model::{
     code::Code,
     job::{ClaimedRun, Lease, RunOutcome},
+    report::RunReport,
     time::Timestamp,
     work::Work,
 };
@@ -139,7 +142,12 @@ fn outcome(
         }
         _ => tracing::warn!(%run, %object, %kind, attempt, %code, error = message, "job failed"),
     }
-    Some(RunOutcome::Failed { code, message, retry_after })
+    let report = match error {
+        RefreshError::Violated { report, .. } => *report,
+        RefreshError::Ledger { report, .. } => report.as_ref().clone(),
+        _ => RunReport::default(),
+    };
+    Some(RunOutcome::Failed { code, message, retry_after, report })
 }
 
 /// Records the outcome; while the catalog does not answer, again and again until the lease ends.

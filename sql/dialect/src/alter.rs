@@ -10,7 +10,7 @@ use crate::{
     rights,
     rows::Target,
     statement::{Alter, AlterAction, Check, Column, DropKind, OwnedObject, Statement},
-    users,
+    transform, users,
 };
 
 const AGAIN: &str = "write CREATE OR REPLACE TABLE t AS SELECT … FROM t";
@@ -63,19 +63,18 @@ const ACTIONS: [&str; 9] = [
 /// `ALTER TABLE [IF EXISTS] t action`.
 pub(crate) fn alter(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     cursor.expect("ALTER")?;
-    for (what, kind) in
-        [("MATERIALIZED VIEW", DropKind::MaterializedView), ("VIEW", DropKind::View)]
-    {
-        if cursor.sees(what) {
-            return rights::alter_view(cursor, kind, what);
+    for kind in [DropKind::MaterializedView, DropKind::StreamingTable] {
+        if cursor.sees(kind.as_sql()) {
+            return transform::alter(cursor, kind);
         }
     }
-    for what in ["STREAMING TABLE", "EXTERNAL TABLE"] {
-        if cursor.sees(what) {
-            return Err(cursor
-                .unsupported(&format!("ALTER {what}"))
-                .with_hint("create it again with CREATE OR REPLACE"));
-        }
+    if cursor.sees("VIEW") {
+        return rights::alter_view(cursor);
+    }
+    if cursor.sees("EXTERNAL TABLE") {
+        return Err(cursor
+            .unsupported("ALTER EXTERNAL TABLE")
+            .with_hint("create it again with CREATE OR REPLACE"));
     }
     if cursor.take("USER") {
         return users::alter(cursor);

@@ -3,9 +3,12 @@
 //! Conditions and expressions are kept as text; they are read here only to find what is wrong with
 //! them.
 
-use sqlparser::tokenizer::Token;
+use sqlparser::{
+    ast::Expr,
+    tokenizer::{Location, Token},
+};
 
-use crate::{cursor::Cursor, error::SyntaxError, rows, statement::Check};
+use crate::{cursor::Cursor, error::SyntaxError, print, rows, statement::Check};
 
 /// The constraints of a new table, in the order in which they were written.
 #[derive(Debug, Default)]
@@ -87,6 +90,35 @@ pub(crate) fn generation(cursor: &mut Cursor<'_>) -> Result<String, SyntaxError>
     }
     let _said = cursor.take("STORED");
     Ok(text)
+}
+
+/// An expression over columns of one row, in its normal form. Parentheses around all of it go.
+pub(crate) fn normal_expression(
+    cursor: &mut Cursor<'_>,
+    what: &str,
+) -> Result<String, SyntaxError> {
+    let from = cursor.here();
+    let mut expression = cursor.expression()?;
+    while let Expr::Nested(inner) = expression {
+        expression = *inner;
+    }
+    normal(cursor, expression, from, what)
+}
+
+/// An expression over columns of one row that was read at `from`, in its normal form.
+pub(crate) fn normal(
+    cursor: &mut Cursor<'_>,
+    expression: Expr,
+    from: Location,
+    what: &str,
+) -> Result<String, SyntaxError> {
+    cursor.refuse_parameters(what)?;
+    let read = cursor.finish(rows::select(vec![expression], Vec::new(), None))?;
+    if !read.tables.is_empty() || !read.files.is_empty() {
+        return Err(SyntaxError::new(from, format!("{what} cannot read other tables"))
+            .with_hint("name columns of the row only"));
+    }
+    Ok(print::expression(&read))
 }
 
 /// The text of an expression in parentheses that looks at nothing but columns of its row.

@@ -5,13 +5,14 @@
 use model::{
     object::{Properties, TableFormat},
     schedule::{Schedule, ScheduleError},
+    transform::{Misfire, OnFullRefresh, RefreshPolicy, Trigger},
 };
 use sqlparser::tokenizer::{Location, Token};
 
 use crate::{
     cursor::Cursor,
     error::{SyntaxError, nearest},
-    jobs::{no_unit, unit_ms},
+    jobs::{interval_ms, no_unit, unit_ms},
     statement::Column,
 };
 
@@ -23,6 +24,7 @@ pub(crate) enum Of {
     TableLike,
     View,
     MaterializedView,
+    StreamingTable,
 }
 
 impl Of {
@@ -40,9 +42,26 @@ impl Of {
             ],
             Self::TableLike => &["LOCATION", "TBLPROPERTIES", "COMMENT"],
             Self::View => &["AS", "COMMENT"],
-            Self::MaterializedView => {
-                &["AS", "PARTITIONED BY", "COMMENT", "TBLPROPERTIES", "LOCATION", "SCHEDULE"]
-            }
+            Self::MaterializedView => &[
+                "AS",
+                "PARTITIONED BY",
+                "COMMENT",
+                "TBLPROPERTIES",
+                "LOCATION",
+                "SCHEDULE",
+                "TRIGGER ON UPDATE",
+                "REFRESH POLICY",
+            ],
+            Self::StreamingTable => &[
+                "AS",
+                "PARTITIONED BY",
+                "COMMENT",
+                "TBLPROPERTIES",
+                "LOCATION",
+                "SCHEDULE",
+                "TRIGGER ON UPDATE",
+                "FLOW",
+            ],
         }
     }
 
@@ -52,6 +71,7 @@ impl Of {
             Self::TableLike => "table LIKE another",
             Self::View => "view",
             Self::MaterializedView => "materialized view",
+            Self::StreamingTable => "streaming table",
         }
     }
 }
@@ -65,11 +85,13 @@ pub(crate) struct Clauses {
     pub(crate) options: Properties,
     pub(crate) properties: Properties,
     pub(crate) comment: Option<String>,
-    pub(crate) schedule: Option<Schedule>,
+    pub(crate) schedule: Option<(Schedule, Misfire)>,
+    pub(crate) trigger: Option<Trigger>,
+    pub(crate) policy: Option<(RefreshPolicy, OnFullRefresh)>,
 }
 
 /// Clauses of the design that no object has yet, or only another kind of object.
-const UNSUPPORTED: [&str; 38] = [
+const UNSUPPORTED: [&str; 39] = [
     "CLUSTER BY",
     "CLUSTERED BY",
     "TRIGGER",
@@ -108,6 +130,7 @@ const UNSUPPORTED: [&str; 38] = [
     "EVERY",
     "REFRESH",
     "SECURITY",
+    "ON FULL REFRESH",
 ];
 
 /// Reads clauses up to `AS` or the end of the statement.
@@ -115,7 +138,14 @@ pub(crate) fn read(cursor: &mut Cursor<'_>, of: Of) -> Result<Clauses, SyntaxErr
     let mut clauses = Clauses::default();
     let mut said: Vec<&str> = Vec::new();
     while !cursor.at_end() && !cursor.sees("AS") {
-        if let Some(what) = UNSUPPORTED.iter().find(|words| cursor.sees(words)) {
+        if of == Of::StreamingTable && cursor.sees("FLOW") {
+            break;
+        }
+        let is_own = |words: &str| {
+            of.words().iter().any(|own| own.split(' ').next() == words.split(' ').next())
+        };
+        let unsupported = UNSUPPORTED.iter().find(|words| cursor.sees(words) && !is_own(words));
+        if let Some(what) = unsupported {
             return Err(refused(cursor, of, what));
         }
         let clause = clause(cursor, of)?;
@@ -133,6 +163,14 @@ fn refused(cursor: &Cursor<'_>, of: Of, what: &str) -> SyntaxError {
     match what {
         "WITH HEADER ROW" => error.with_hint("write OPTIONS ('format.has_header' 'true')"),
         "CLUSTER BY" | "CLUSTERED BY" => error.with_hint("write PARTITIONED BY (…)"),
+        "TRIGGER" if matches!(of, Of::Table | Of::TableLike | Of::View) => {
+            error.with_hint("only a materialized view or a streaming table refreshes by itself")
+        }
+        "REFRESH POLICY" if of == Of::StreamingTable => {
+            error.with_hint("leave it out: a streaming table only reads what is new")
+        }
+        "MISFIRE" => error.with_hint("write it after SCHEDULE …"),
+        "ON FULL REFRESH" => error.with_hint("write it after REFRESH POLICY …"),
         "TRIGGER" | "EVERY" | "REFRESH" => error.with_hint("write SCHEDULE EVERY 1 HOUR"),
         "LIKE" => error.with_hint("write CREATE TABLE new LIKE other, without columns"),
         "CLONE" | "SHALLOW CLONE" | "DEEP CLONE" => error.with_hint("write AS SELECT * FROM …"),
@@ -159,6 +197,8 @@ fn clause(cursor: &Cursor<'_>, of: Of) -> Result<&'static str, SyntaxError> {
         "USING",
         "STORED AS",
         "SCHEDULE",
+        "TRIGGER ON UPDATE",
+        "REFRESH POLICY",
     ];
     let Some(clause) =
         all.into_iter().find(|clause| clause.split(' ').next() == Some(word.as_str()))
@@ -171,13 +211,15 @@ fn clause(cursor: &Cursor<'_>, of: Of) -> Result<&'static str, SyntaxError> {
     }
     let error = cursor.unsupported(&format!("{clause} of a {}", of.name()));
     Err(match (of, clause) {
-        (Of::MaterializedView, "USING" | "STORED AS") => {
+        (Of::MaterializedView | Of::StreamingTable, "USING" | "STORED AS") => {
             error.with_hint("the result is always a Delta table; leave the clause out")
         }
         (Of::TableLike, "PARTITIONED BY" | "USING" | "STORED AS") => error.with_hint(
             "the new table is partitioned and stored as the other; leave the clause out",
         ),
-        (_, "SCHEDULE") => error.with_hint("only a materialized view refreshes by itself"),
+        (_, "SCHEDULE" | "TRIGGER ON UPDATE" | "REFRESH POLICY") => {
+            error.with_hint("only a materialized view or a streaming table refreshes by itself")
+        }
         _ => error,
     })
 }
@@ -211,6 +253,8 @@ fn read_one(
             clauses.options = cursor.properties()?;
         }
         "USING" => clauses.format = Some(format(cursor)?),
+        "TRIGGER ON UPDATE" => clauses.trigger = Some(trigger(cursor)?),
+        "REFRESH POLICY" => clauses.policy = Some(policy(cursor)?),
         _ => clauses.schedule = Some(schedule(cursor)?),
     }
     Ok(())
@@ -262,10 +306,67 @@ pub(crate) fn format(cursor: &mut Cursor<'_>) -> Result<TableFormat, SyntaxError
     Ok(format)
 }
 
-/// `SCHEDULE [REFRESH] EVERY n unit` or `SCHEDULE [REFRESH] CRON 'text' [AT TIME ZONE 'zone']`.
-fn schedule(cursor: &mut Cursor<'_>) -> Result<Schedule, SyntaxError> {
+/// `SCHEDULE [REFRESH] EVERY n unit` or `SCHEDULE [REFRESH] CRON 'text' [AT TIME ZONE 'zone']`, and
+/// `[MISFIRE {SKIP | ONCE}]`.
+pub(crate) fn schedule(cursor: &mut Cursor<'_>) -> Result<(Schedule, Misfire), SyntaxError> {
     cursor.expect("SCHEDULE")?;
     cursor.take("REFRESH");
+    let schedule = due_times(cursor)?;
+    let mut misfire = Misfire::default();
+    if cursor.take("MISFIRE") {
+        misfire = match cursor.word().as_str() {
+            "SKIP" => Misfire::Skip,
+            "ONCE" => Misfire::Once,
+            _ => return Err(cursor.expected_one_of(&["SKIP", "ONCE"])),
+        };
+        cursor.skip(1);
+    }
+    Ok((schedule, misfire))
+}
+
+/// `TRIGGER ON UPDATE [AT MOST EVERY interval]`.
+pub(crate) fn trigger(cursor: &mut Cursor<'_>) -> Result<Trigger, SyntaxError> {
+    cursor.expect("TRIGGER ON UPDATE")?;
+    if !cursor.take("AT MOST EVERY") {
+        return Ok(Trigger { at_most_every_s: None });
+    }
+    let at = cursor.here();
+    let ms = interval_ms(cursor)?;
+    if ms == 0 || !ms.is_multiple_of(1_000) {
+        return Err(SyntaxError::new(at, "the time is a whole number of seconds, at least one"));
+    }
+    Ok(Trigger { at_most_every_s: Some(ms / 1_000) })
+}
+
+/// `REFRESH POLICY … [ON FULL REFRESH …]`.
+fn policy(cursor: &mut Cursor<'_>) -> Result<(RefreshPolicy, OnFullRefresh), SyntaxError> {
+    cursor.expect("REFRESH POLICY")?;
+    let policy = if cursor.take("AUTO") {
+        RefreshPolicy::Auto
+    } else if cursor.take("INCREMENTAL STRICT") {
+        RefreshPolicy::IncrementalStrict
+    } else if cursor.take("INCREMENTAL") {
+        RefreshPolicy::Incremental
+    } else if cursor.take("FULL") {
+        RefreshPolicy::Full
+    } else {
+        let policies = ["AUTO", "INCREMENTAL", "INCREMENTAL STRICT", "FULL"];
+        return Err(cursor.expected_one_of(&policies));
+    };
+    if !cursor.take("ON FULL REFRESH") {
+        return Ok((policy, OnFullRefresh::default()));
+    }
+    let on_full_refresh = match cursor.word().as_str() {
+        "ALLOW" => OnFullRefresh::Allow,
+        "APPROVE" => OnFullRefresh::Approve,
+        "FAIL" => OnFullRefresh::Fail,
+        _ => return Err(cursor.expected_one_of(&["ALLOW", "APPROVE", "FAIL"])),
+    };
+    cursor.skip(1);
+    Ok((policy, on_full_refresh))
+}
+
+fn due_times(cursor: &mut Cursor<'_>) -> Result<Schedule, SyntaxError> {
     if cursor.take("EVERY") {
         return every(cursor);
     }

@@ -6,7 +6,7 @@ use model::object::Properties;
 use sqlparser::{
     ast,
     parser::{Parser, ParserError},
-    tokenizer::{Location, Token, TokenWithSpan},
+    tokenizer::{Location, Token, TokenWithSpan, Word},
 };
 
 use crate::{
@@ -14,8 +14,8 @@ use crate::{
     error::{SyntaxError, nearest},
     query::{self, at_sign},
     scope::ident_name,
-    statement::{NameParts, Query, TimeTravel},
-    tokens::{Tokens, Travel, Travels, is_unquoted, is_word, misplaced_travel, normal},
+    statement::{NameParts, Query, StreamRead, TimeTravel},
+    tokens::{Tokens, Travel, Travels, is_unquoted, is_word, misplaced, normal, planned_name},
 };
 
 /// Words that end or begin a clause and so are never meant as a name without quotes.
@@ -57,6 +57,7 @@ pub(crate) struct Cursor<'a> {
     travels: Travels,
     parameters: usize,
     end: Location,
+    streams: bool,
 }
 
 impl<'a> Cursor<'a> {
@@ -69,6 +70,7 @@ impl<'a> Cursor<'a> {
             parameters,
             end,
             dialect,
+            streams: false,
         }
     }
 
@@ -240,7 +242,7 @@ impl<'a> Cursor<'a> {
             return Err(self.expected(what));
         };
         if let Some(travel) = self.travels.get(&span.start) {
-            return Err(misplaced_travel(travel.clause));
+            return Err(misplaced(travel));
         }
         let ident = word.to_ident(*span);
         self.parser.advance_token();
@@ -390,7 +392,7 @@ impl<'a> Cursor<'a> {
 
     /// Makes a parsed query ready for the planner.
     pub(crate) fn finish(&mut self, ast: Box<ast::Query>) -> Result<Query, SyntaxError> {
-        let Self { parser, travels, parameters, .. } = self;
+        let Self { parser, travels, parameters, streams, .. } = self;
         let find = |word: &str, after: Location| {
             (0..)
                 .map(|n| parser.token_at(n))
@@ -398,7 +400,41 @@ impl<'a> Cursor<'a> {
                 .find(|token| token.span.start >= after && is_unquoted(&token.token, word))
                 .map_or(after, |token| token.span.start)
         };
-        query::finish(ast, travels, *parameters, &find)
+        query::finish(ast, travels, *parameters, *streams, &find)
+    }
+
+    /// Queries that are finished from here on may read a STREAM.
+    pub(crate) fn allow_streams(&mut self) {
+        self.streams = true;
+    }
+
+    /// Lets a name that was read mean the STREAM of the table, as if that had been written.
+    pub(crate) fn make_stream(&mut self, last: &mut ast::Ident) {
+        let Some(word) = self.word_at(last.span.start) else { return };
+        let at = TimeTravel::Stream(StreamRead::default());
+        last.value = planned_name(&normal(&word), &at);
+        last.quote_style = Some('"');
+        let clause = last.span.start;
+        self.travels.insert(clause, Travel { word, at, clause, used: false });
+    }
+
+    /// Where this word stands for the first time, in any case; the end when it does not.
+    pub(crate) fn find_word(&self, word: &str) -> Location {
+        (0..)
+            .map(|n| self.parser.token_at(n))
+            .take_while(|token| token.token != Token::EOF)
+            .find(|token| is_unquoted(&token.token, word))
+            .map_or(self.end, |token| token.span.start)
+    }
+
+    fn word_at(&self, at: Location) -> Option<Word> {
+        (0..)
+            .map(|n| self.parser.token_at(n))
+            .take_while(|token| token.token != Token::EOF)
+            .find_map(|token| match &token.token {
+                Token::Word(word) if token.span.start == at => Some(word.clone()),
+                _ => None,
+            })
     }
 
     /// A query that is stored, and so can have no parameters.
@@ -463,7 +499,7 @@ impl<'a> Cursor<'a> {
     /// The end of the statement has to be here, and every time travel clause has to have a table.
     pub(crate) fn end(&mut self) -> Result<(), SyntaxError> {
         if let Some(travel) = self.travels.values().find(|travel| !travel.used) {
-            return Err(misplaced_travel(travel.clause));
+            return Err(misplaced(travel));
         }
         if self.at_end() {
             return Ok(());

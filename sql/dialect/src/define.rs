@@ -1,6 +1,6 @@
 //! CREATE and DROP.
 
-use model::{object::Properties, transform::DeclaredColumn};
+use model::object::Properties;
 use sqlparser::{
     parser::Parser,
     tokenizer::{Location, Token},
@@ -13,18 +13,14 @@ use crate::{
     error::SyntaxError,
     rights,
     statement::{
-        Column, CreateMaterializedView, CreateMode, CreateTable, CreateView, Drop, DropKind,
-        NameParts, Statement,
+        Column, CreateMode, CreateTable, CreateView, Drop, DropKind, NameParts, Statement,
     },
     tokens::is_unquoted,
+    transform::{self, Head},
 };
 
 /// Things that SQL creates or drops, but not this version.
-const UNSUPPORTED_OBJECTS: [&str; 34] = [
-    "STREAMING TABLE",
-    "STREAMING LIVE TABLE",
-    "LIVE TABLE",
-    "FLOW",
+const UNSUPPORTED_OBJECTS: [&str; 30] = [
     "FUNCTION",
     "AGGREGATE",
     "PROCEDURE",
@@ -56,8 +52,28 @@ const UNSUPPORTED_OBJECTS: [&str; 34] = [
     "VIRTUAL TABLE",
     "FOREIGN TABLE",
 ];
-const CREATE_OBJECTS: [&str; 6] =
-    ["TABLE", "EXTERNAL TABLE", "VIEW", "MATERIALIZED VIEW", "SCHEMA", "DATABASE"];
+const CREATE_OBJECTS: [&str; 8] = [
+    "TABLE",
+    "EXTERNAL TABLE",
+    "VIEW",
+    "MATERIALIZED VIEW",
+    "STREAMING TABLE",
+    "FLOW",
+    "SCHEMA",
+    "DATABASE",
+];
+/// What pipelines call these objects elsewhere, and what to write.
+const OF_PIPELINES: [(&str, &str); 9] = [
+    ("STREAMING LIVE TABLE", "write CREATE STREAMING TABLE"),
+    ("LIVE TABLE", "write CREATE MATERIALIZED VIEW"),
+    ("LIVE VIEW", "write CREATE VIEW"),
+    ("STREAMING LIVE VIEW", "write CREATE STREAMING TABLE"),
+    ("STREAMING VIEW", "write CREATE STREAMING TABLE"),
+    ("TEMPORARY STREAMING", "leave TEMPORARY out: what a run has read has to be kept"),
+    ("TEMPORARY LIVE", "leave TEMPORARY LIVE out, or write CREATE VIEW"),
+    ("TEMPORARY MATERIALIZED VIEW", "leave TEMPORARY out, or write CREATE VIEW"),
+    ("INCREMENTAL LIVE", "write CREATE STREAMING TABLE"),
+];
 
 /// What stands between CREATE and the kind of the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +96,20 @@ pub(crate) fn create(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> 
     } else {
         Or::Nothing
     };
-    for what in ["PRIVATE", "UNBOUNDED", "UNLOGGED", "TRANSIENT", "RECURSIVE", "SECURE"] {
+    if let Some((what, instead)) = OF_PIPELINES.into_iter().find(|(what, _)| cursor.sees(what)) {
+        return Err(cursor.unsupported(&format!("CREATE {what}")).with_hint(instead));
+    }
+    let private_at = cursor.here();
+    let private = cursor.take("PRIVATE");
+    let of_transform = cursor.sees("MATERIALIZED VIEW") || cursor.sees("STREAMING TABLE");
+    if private && !of_transform {
+        return Err(SyntaxError::unsupported(
+            private_at,
+            "CREATE PRIVATE is not supported in this version",
+        )
+        .with_hint("only materialized views and streaming tables are private"));
+    }
+    for what in ["UNBOUNDED", "UNLOGGED", "TRANSIENT", "RECURSIVE", "SECURE"] {
         if cursor.sees(what) {
             return Err(cursor.unsupported(&format!("CREATE {what}")));
         }
@@ -95,10 +124,27 @@ pub(crate) fn create(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> 
     }
     let refresh_misplaced = |words: &str| {
         SyntaxError::new(or_at, format!("CREATE OR REFRESH {words} has no meaning"))
-            .with_hint("only a materialized view is refreshed")
+            .with_hint("only materialized views and streaming tables are refreshed")
     };
+    let mode = match or {
+        Or::Replace => CreateMode::OrReplace,
+        Or::Refresh => CreateMode::OrRefresh,
+        Or::Nothing => CreateMode::Create,
+    };
+    let head = Head { start, mode, private };
     if cursor.take("MATERIALIZED VIEW") {
-        return create_materialized_view(cursor, start, or);
+        return transform::create_materialized_view(cursor, head);
+    }
+    if cursor.take("STREAMING TABLE") {
+        return transform::create_streaming_table(cursor, head);
+    }
+    if cursor.sees("FLOW") {
+        if or != Or::Nothing {
+            return Err(SyntaxError::new(or_at, "a flow is created, not replaced")
+                .with_hint("write DROP FLOW f, then CREATE FLOW f"));
+        }
+        cursor.skip(1);
+        return transform::create_flow(cursor, start);
     }
     if cursor.take("VIEW") {
         return if or == Or::Refresh {
@@ -118,8 +164,10 @@ pub(crate) fn create(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> 
     if external {
         cursor.expect("TABLE")?;
     }
-    if cursor.sees("MATERIALIZED") {
-        cursor.expect("MATERIALIZED VIEW")?;
+    for words in ["MATERIALIZED VIEW", "STREAMING TABLE"] {
+        if words.split(' ').next().is_some_and(|word| cursor.sees(word)) {
+            cursor.expect(words)?;
+        }
     }
     let schema = cursor.take("SCHEMA") || cursor.take("DATABASE");
     if !schema {
@@ -188,84 +236,6 @@ fn create_view(cursor: &mut Cursor<'_>, start: Location, or: Or) -> Result<State
     }))
 }
 
-fn create_materialized_view(
-    cursor: &mut Cursor<'_>,
-    start: Location,
-    or: Or,
-) -> Result<Statement, SyntaxError> {
-    let if_not_exists = if_not_exists(cursor, or)?;
-    let mode = match or {
-        Or::Replace => CreateMode::OrReplace,
-        Or::Refresh => CreateMode::OrRefresh,
-        Or::Nothing if if_not_exists => CreateMode::IfNotExists,
-        Or::Nothing => CreateMode::Create,
-    };
-    let name = cursor.name("the name of a materialized view")?;
-    let columns =
-        if matches!(cursor.peek(), Token::LParen) { declared_columns(cursor)? } else { Vec::new() };
-    let Clauses { partitioned_by, location, comment, properties, schedule, .. } =
-        clauses::read(cursor, Of::MaterializedView)?;
-    cursor.expect("AS")?;
-    let query = cursor.stored_query("materialized view")?;
-    let partitioned_by = partitioned_by.into_iter().map(|(column, _)| column).collect();
-    let definition = cursor.text_from(start);
-    Ok(Statement::CreateMaterializedView(CreateMaterializedView {
-        name,
-        mode,
-        columns,
-        partitioned_by,
-        location,
-        comment,
-        properties,
-        schedule,
-        query,
-        definition,
-    }))
-}
-
-/// The column list of a materialized view: types are optional.
-fn declared_columns(cursor: &mut Cursor<'_>) -> Result<Vec<DeclaredColumn>, SyntaxError> {
-    let mut columns: Vec<DeclaredColumn> = Vec::new();
-    cursor.expect_token(&Token::LParen)?;
-    loop {
-        if let Some(what) = constraint_ahead(cursor) {
-            return Err(cursor.unsupported(&format!("{what} of a materialized view")));
-        }
-        let at = cursor.here();
-        let name = cursor.ident("the name of a column")?;
-        if columns.iter().any(|column| column.name == name) {
-            return Err(SyntaxError::new(at, format!("column '{name}' is declared twice")));
-        }
-        let no_type = matches!(cursor.peek(), Token::Comma | Token::RParen)
-            || is_column_option(&cursor.word());
-        let data_type = if no_type { None } else { Some(data_type_text(cursor)?) };
-        let mut column = DeclaredColumn { name, data_type, not_null: false, comment: None };
-        while !matches!(cursor.peek(), Token::Comma | Token::RParen | Token::EOF) {
-            match cursor.word().as_str() {
-                "NOT" if !column.not_null => {
-                    cursor.expect("NOT NULL")?;
-                    column.not_null = true;
-                }
-                "COMMENT" if column.comment.is_none() => {
-                    column.comment = Some(clauses::comment(cursor)?)
-                }
-                word => return Err(column_option_error(cursor, word, &["NOT NULL", "COMMENT"])),
-            }
-        }
-        columns.push(column);
-        if !cursor.take_token(&Token::Comma) {
-            break;
-        }
-    }
-    if cursor.take_token(&Token::RParen) { Ok(columns) } else { Err(cursor.expected(", or )")) }
-}
-
-fn data_type_text(cursor: &mut Cursor<'_>) -> Result<String, SyntaxError> {
-    let from = cursor.here();
-    cursor.run(Parser::parse_data_type)?;
-    Ok(cursor.text_until_here(from))
-}
-
 pub(crate) fn is_column_option(word: &str) -> bool {
     matches!(
         word,
@@ -287,7 +257,7 @@ pub(crate) fn is_column_option(word: &str) -> bool {
 }
 
 /// A constraint of the whole table that comes next, in the words of its author.
-fn constraint_ahead(cursor: &Cursor<'_>) -> Option<&'static str> {
+pub(crate) fn constraint_ahead(cursor: &Cursor<'_>) -> Option<&'static str> {
     if cursor.sees("CONSTRAINT") && matches!(cursor.peek_at(1), Token::Word(_)) {
         let kinds = ["PRIMARY", "UNIQUE", "FOREIGN", "CHECK", "EXPECT"];
         let names = ["PRIMARY KEY", "UNIQUE", "FOREIGN KEY", "CHECK", "EXPECT"];
@@ -560,10 +530,17 @@ pub(crate) fn drop(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
         DropKind::View
     } else if cursor.take("MATERIALIZED VIEW") {
         DropKind::MaterializedView
+    } else if cursor.take("STREAMING TABLE") {
+        DropKind::StreamingTable
+    } else if cursor.take("FLOW") {
+        let if_exists = cursor.take("IF EXISTS");
+        return Ok(Statement::DropFlow { name: cursor.name("the name of a flow")?, if_exists });
     } else if cursor.take("SCHEMA") || cursor.take("DATABASE") {
         return drop_schema(cursor);
     } else if cursor.take("MATERIALIZED") {
         return Err(cursor.expected_one_of(&["VIEW"]));
+    } else if cursor.take("STREAMING") {
+        return Err(cursor.expected_one_of(&["TABLE"]));
     } else {
         return Err(cursor.expected_one_of(&CREATE_OBJECTS));
     };

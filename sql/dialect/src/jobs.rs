@@ -3,9 +3,10 @@
 use sqlparser::tokenizer::{Location, Token};
 
 use crate::{
+    checks,
     cursor::Cursor,
-    error::SyntaxError,
-    statement::{Along, JobStatement, Refresh, Statement, Wait},
+    error::{SyntaxError, nearest},
+    statement::{Along, DropKind, JobStatement, Refresh, RefreshOptions, Statement, Wait},
 };
 
 /// The longest time that a TIMEOUT can say: a hundred years.
@@ -22,61 +23,128 @@ const UNITS: [(&[&str], u64); 6] = [
 ];
 
 pub(crate) fn refresh(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    const WHAT: &str = "the name of a materialized view or streaming table";
+    const CLAUSES: [&str; 7] = ["FULL", "WHERE", "WITH", "ASYNC", "SYNC", "NOTIFY", "OPTIONS"];
     cursor.expect("REFRESH")?;
-    for what in ["STREAMING TABLE", "FOLDER"] {
-        let is_name = cursor.peek_at(1) == &Token::EOF;
-        if !is_name && cursor.sees(what) {
-            return Err(cursor.unsupported(&format!("REFRESH {what}")));
+    let is_name = matches!(cursor.peek_at(1), Token::EOF | Token::Period | Token::Comma);
+    if !is_name && cursor.sees("FOLDER") {
+        return Err(cursor.unsupported("REFRESH FOLDER"));
+    }
+    let mut kind = None;
+    for said in [DropKind::MaterializedView, DropKind::StreamingTable, DropKind::Table] {
+        if !is_name && kind.is_none() && cursor.take(said.as_sql()) {
+            kind = Some(said);
         }
     }
-    if cursor.sees("TABLE") {
-        return Err(cursor.unsupported("REFRESH TABLE").with_hint(
-            "tables are always read at their newest version; write REFRESH MATERIALIZED VIEW v",
-        ));
-    }
-    cursor.take("MATERIALIZED VIEW");
-    let mut names = vec![cursor.name("the name of a materialized view")?];
+    let mut names = vec![cursor.name(WHAT)?];
     while cursor.take_token(&Token::Comma) {
-        names.push(cursor.name("the name of a materialized view")?);
+        names.push(cursor.name(WHAT)?);
     }
-    let mut refresh =
-        Refresh { names, full: false, along: Along::Nothing, sync: false, timeout_ms: None };
-    let (mut along_said, mut sync_said) = (false, false);
+    let mut refresh = Refresh {
+        kind,
+        names,
+        full: false,
+        condition: None,
+        along: Along::Nothing,
+        sync: false,
+        timeout_ms: None,
+        notify: None,
+        options: RefreshOptions::default(),
+    };
+    let mut said: Vec<String> = Vec::new();
     while !cursor.at_end() {
-        match cursor.word().as_str() {
-            "FULL" if !refresh.full => refresh.full = cursor.take("FULL"),
-            "WITH" if !along_said => {
-                cursor.expect("WITH")?;
-                along_said = true;
-                refresh.along = match cursor.word().as_str() {
-                    "UPSTREAM" => Along::Upstream,
-                    "DOWNSTREAM" => Along::Downstream,
-                    _ => return Err(cursor.expected_one_of(&["UPSTREAM", "DOWNSTREAM"])),
-                };
-                cursor.skip(1);
-            }
-            "ASYNC" if !sync_said => sync_said = cursor.take("ASYNC"),
-            "SYNC" if !sync_said => {
-                sync_said = cursor.take("SYNC");
-                refresh.sync = true;
+        let word = cursor.word();
+        let clause = if word == "ASYNC" { "SYNC".to_owned() } else { word.clone() };
+        if said.contains(&clause) {
+            return Err(cursor.error(format!("{word} does not fit with what was said before")));
+        }
+        match word.as_str() {
+            "FULL" => refresh.full = cursor.take("FULL"),
+            "WITH" => refresh.along = along(cursor)?,
+            "ASYNC" => cursor.skip(1),
+            "SYNC" => {
+                refresh.sync = cursor.take("SYNC");
                 refresh.timeout_ms = timeout(cursor)?;
             }
-            "WHERE" | "FOR" | "USING" | "NOTIFY" | "OPTIONS" => {
-                return Err(cursor.unsupported(&format!("REFRESH … {}", cursor.word())));
+            "WHERE" => {
+                let at = cursor.here();
+                cursor.skip(1);
+                if refresh.names.len() > 1 {
+                    return Err(SyntaxError::new(at, "WHERE is about one transform")
+                        .with_hint("write one REFRESH for each"));
+                }
+                refresh.condition = Some(checks::normal_expression(cursor, "the condition")?);
+            }
+            "NOTIFY" => {
+                cursor.skip(1);
+                refresh.notify = Some(cursor.string("a URL in single quotes")?);
+            }
+            "OPTIONS" => {
+                cursor.skip(1);
+                refresh.options = options(cursor)?;
+            }
+            "FOR" | "USING" => {
+                return Err(cursor.unsupported(&format!("REFRESH … {word}")));
             }
             "TIMEOUT" => {
                 return Err(cursor
                     .error("TIMEOUT belongs to SYNC")
                     .with_hint("write SYNC TIMEOUT 30 SECONDS"));
             }
-            "FULL" | "WITH" | "ASYNC" | "SYNC" => {
-                return Err(cursor
-                    .error(format!("{} does not fit with what was said before", cursor.word())));
-            }
-            _ => return Err(cursor.expected_one_of(&["FULL", "WITH", "ASYNC", "SYNC"])),
+            _ => return Err(cursor.expected_one_of(&CLAUSES)),
         }
+        said.push(clause);
     }
     Ok(Statement::Refresh(refresh))
+}
+
+/// `WITH {UPSTREAM | DOWNSTREAM}`.
+fn along(cursor: &mut Cursor<'_>) -> Result<Along, SyntaxError> {
+    cursor.expect("WITH")?;
+    let along = match cursor.word().as_str() {
+        "UPSTREAM" => Along::Upstream,
+        "DOWNSTREAM" => Along::Downstream,
+        _ => return Err(cursor.expected_one_of(&["UPSTREAM", "DOWNSTREAM"])),
+    };
+    cursor.skip(1);
+    Ok(along)
+}
+
+/// `(idempotency_key = 'text', priority = n, max_attempts = n)`.
+fn options(cursor: &mut Cursor<'_>) -> Result<RefreshOptions, SyntaxError> {
+    const KEYS: [&str; 3] = ["idempotency_key", "priority", "max_attempts"];
+    let at = cursor.here();
+    let mut options = RefreshOptions::default();
+    for (key, value) in cursor.properties()? {
+        let wrong = |what: &str| SyntaxError::new(at, format!("{key} is {what}, not '{value}'"));
+        match key.to_ascii_lowercase().as_str() {
+            "idempotency_key" if value.trim().is_empty() => {
+                return Err(wrong("a text that is not empty"));
+            }
+            "idempotency_key" => options.idempotency_key = Some(value),
+            "priority" => {
+                options.priority = Some(value.parse().map_err(|_| wrong("a whole number"))?);
+            }
+            "max_attempts" => {
+                let attempts = value.parse().ok().filter(|attempts| *attempts > 0);
+                options.max_attempts = Some(attempts.ok_or_else(|| wrong("at least 1"))?);
+            }
+            "profile" | "max_bytes" => {
+                return Err(SyntaxError::unsupported(
+                    at,
+                    format!("the option {key} is not supported in this version"),
+                ));
+            }
+            _ => {
+                let error = SyntaxError::new(at, format!("'{key}' is no option of REFRESH"));
+                return Err(match nearest(&key, &KEYS) {
+                    Some(meant) => error.with_hint(format!("did you mean {meant}?")),
+                    None => error.with_hint(format!("options are {}", KEYS.join(", "))),
+                });
+            }
+        }
+    }
+    Ok(options)
 }
 
 /// `ASYNC` or `SYNC [TIMEOUT interval]`, if it comes next.

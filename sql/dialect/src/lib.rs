@@ -5,9 +5,11 @@
 
 mod alter;
 mod bounded;
+mod cdc;
 mod change;
 mod checks;
 mod clauses;
+mod constraints;
 mod copy;
 mod cursor;
 mod define;
@@ -23,14 +25,19 @@ mod query;
 mod refused;
 mod rights;
 mod rows;
+mod runs;
 mod scope;
 mod show;
 pub mod statement;
+mod streams;
 mod tokens;
+mod transform;
 mod users;
+mod written;
 
 pub use error::{SyntaxError, SyntaxErrorKind};
 pub use like::{LIKE_PATTERN, like_pattern};
-pub use parse::{ScriptStatement, parse, parse_data_type, parse_script};
+pub use parse::{ScriptStatement, parse, parse_data_type, parse_flow_query, parse_script};
 pub use print::{normal_form, qualify};
 pub use users::without_secrets;
+pub use written::written;

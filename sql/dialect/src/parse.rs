@@ -13,8 +13,8 @@ use crate::{
     cursor::{Cursor, slice},
     define,
     error::{SyntaxError, SyntaxErrorKind, nearest},
-    insert, jobs, maintain, refused, rights, show,
-    statement::Statement,
+    insert, jobs, maintain, refused, rights, runs, show,
+    statement::{QuarantineAction, Query, Statement},
     tokens::{settle, statements},
 };
 
@@ -30,11 +30,11 @@ pub struct ScriptStatement {
 }
 
 /// Words that begin a statement.
-const HEADS: [&str; 30] = [
+const HEADS: [&str; 36] = [
     "SELECT", "WITH", "VALUES", "FROM", "EXPLAIN", "INSERT", "DELETE", "UPDATE", "MERGE",
     "TRUNCATE", "ALTER", "COMMENT", "OPTIMIZE", "VACUUM", "RESTORE", "VALIDATE", "CREATE", "DROP",
     "REFRESH", "SHOW", "DESCRIBE", "WAIT", "CANCEL", "RETRY", "SET", "TABLE", "CONVERT", "COPY",
-    "GRANT", "REVOKE",
+    "GRANT", "REVOKE", "SUSPEND", "RESUME", "VERIFY", "BACKFILL", "PURGE", "RELEASE",
 ];
 
 /// Reads exactly one statement; a `;` at its end and comments are fine.
@@ -74,6 +74,17 @@ pub fn parse_script(text: &str) -> Result<Vec<ScriptStatement>, SyntaxError> {
         });
     }
     Ok(script)
+}
+
+/// Reads the query of a flow, as it is stored: in it, STREAM may stand before tables.
+pub fn parse_flow_query(text: &str) -> Result<Query, SyntaxError> {
+    let tokens = settle(statements(text)?.into_iter().next().unwrap_or_default())?;
+    let dialect = Bounded::new(tokens.tokens.len());
+    let mut cursor = Cursor::new(text, tokens, &dialect);
+    cursor.allow_streams();
+    let query = cursor.stored_query("flow")?;
+    cursor.end()?;
+    Ok(query)
 }
 
 /// Reads an SQL type, as declared column lists hold it.
@@ -122,6 +133,14 @@ fn statement(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
         "GRANT" => rights::grant(cursor),
         "REVOKE" => rights::revoke(cursor),
         "REFRESH" => jobs::refresh(cursor),
+        "SUSPEND" => runs::suspend(cursor),
+        "RESUME" => runs::resume(cursor),
+        "VERIFY" => runs::verify(cursor),
+        "BACKFILL" => runs::backfill(cursor),
+        "PURGE" => runs::quarantine(cursor, QuarantineAction::Purge),
+        "RELEASE" if cursor.sees("RELEASE QUARANTINE") => {
+            runs::quarantine(cursor, QuarantineAction::Release)
+        }
         "WAIT" => jobs::wait(cursor),
         "CANCEL" => jobs::cancel(cursor),
         "RETRY" => jobs::retry(cursor),
@@ -158,6 +177,13 @@ fn explain(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
             "EXPLAIN" => return Err(cursor.error("EXPLAIN cannot explain itself")),
             _ => break,
         }
+    }
+    if cursor.sees("REFRESH") {
+        if analyze || verbose {
+            let what = if analyze { "EXPLAIN ANALYZE REFRESH" } else { "EXPLAIN VERBOSE REFRESH" };
+            return Err(cursor.unsupported(what).with_hint("write EXPLAIN REFRESH name"));
+        }
+        return runs::explain_refresh(cursor);
     }
     let at = cursor.here();
     let statement = Box::new(statement(cursor)?);

@@ -15,7 +15,9 @@ use sqlparser::{
 
 use crate::{
     scope::{Scope, name_parts},
-    statement::{FilesUse, Query, TableUse, TimeTravel, on_large_stack},
+    statement::{
+        FilesUse, OnChange, Query, StreamRead, StreamStart, TableUse, TimeTravel, on_large_stack,
+    },
     tokens::CHANGES,
 };
 
@@ -42,6 +44,12 @@ pub fn normal_form(query: &Query) -> String {
 #[must_use]
 pub fn qualify(query: &Query, default_schema: &str) -> String {
     print(query, Form::Qualified { default_schema })
+}
+
+/// An expression that was read as the only item of a SELECT, in its normal form.
+pub(crate) fn expression(selected: &Query) -> String {
+    let text = normal_form(selected);
+    text.strip_prefix("SELECT ").map(str::to_owned).unwrap_or(text)
 }
 
 fn print(query: &Query, form: Form<'_>) -> String {
@@ -202,10 +210,17 @@ fn printed(parts: &[String], at: Option<&TimeTravel>) -> ObjectName {
                 let bounds = bounds.map(|bound| match &**bound {
                     TimeTravel::Version(version) => format!(", {version}"),
                     TimeTravel::Timestamp(text) => format!(", {}", literal(text)),
-                    TimeTravel::Changes { .. } => String::new(),
+                    _ => String::new(),
                 });
                 let bounds: String = bounds.collect();
                 let call = format!("{CHANGES}({}{bounds})", literal(&texts.join(".")));
+                return ObjectName::from(vec![Ident::new(call)]);
+            }
+            TimeTravel::Stream(read) => {
+                return ObjectName::from(vec![Ident::new(stream(&texts.join("."), read))]);
+            }
+            TimeTravel::Quarantine => {
+                let call = format!("QUARANTINE({})", texts.join("."));
                 return ObjectName::from(vec![Ident::new(call)]);
             }
         }
@@ -213,12 +228,31 @@ fn printed(parts: &[String], at: Option<&TimeTravel>) -> ObjectName {
     ObjectName::from(texts.into_iter().map(Ident::new).collect::<Vec<_>>())
 }
 
-fn literal(text: &str) -> String {
+/// `STREAM name`, or a call when it has options.
+pub(crate) fn stream(name: &str, StreamRead { start, on_change }: &StreamRead) -> String {
+    let start = match start {
+        StreamStart::Earliest => None,
+        StreamStart::Latest => Some(literal("latest")),
+        StreamStart::Version(version) => Some(version.to_string()),
+        StreamStart::Timestamp(text) => Some(literal(text)),
+    };
+    let start = start.map(|start| format!(", START => {start}")).unwrap_or_default();
+    let on_change = match on_change {
+        OnChange::Fail => String::new(),
+        other => format!(", ON_CHANGE => {}", literal(other.as_sql())),
+    };
+    if start.is_empty() && on_change.is_empty() {
+        return format!("STREAM {name}");
+    }
+    format!("STREAM({name}{start}{on_change})")
+}
+
+pub(crate) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
 /// An identifier as SQL: quoted unless it is plain lower case and no word of a query.
-fn quoted(part: &str) -> String {
+pub(crate) fn quoted(part: &str) -> String {
     let upper = part.to_ascii_uppercase();
     let keyword =
         ALL_KEYWORDS.binary_search(&upper.as_str()).ok().and_then(|n| ALL_KEYWORDS_INDEX.get(n));

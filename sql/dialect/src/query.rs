@@ -15,8 +15,8 @@ use crate::{
     error::SyntaxError,
     files, like,
     scope::{Scope, name_parts},
-    statement::{FilesUse, Query, TableUse},
-    tokens::{Travels, misplaced_travel, normal},
+    statement::{FilesUse, Query, TableUse, TimeTravel},
+    tokens::{Travels, misplaced, normal},
 };
 
 /// Walks the query once. `find` answers where a word stands at or after a place.
@@ -24,10 +24,11 @@ pub(crate) fn finish(
     mut ast: Box<ast::Query>,
     travels: &mut Travels,
     parameters: usize,
+    streams: bool,
     find: &dyn Fn(&str, Location) -> Location,
 ) -> Result<Query, SyntaxError> {
     let (scope, tables, files) = (Scope::default(), Vec::new(), Vec::new());
-    let mut walk = Walk { scope, travels, tables, files, find };
+    let mut walk = Walk { scope, travels, tables, files, streams, find };
     match ast.visit(&mut walk) {
         ControlFlow::Break(error) => Err(*error),
         ControlFlow::Continue(()) => {
@@ -42,6 +43,7 @@ struct Walk<'a> {
     travels: &'a mut Travels,
     tables: Vec<TableUse>,
     files: Vec<FilesUse>,
+    streams: bool,
     find: &'a dyn Fn(&str, Location) -> Location,
 }
 
@@ -116,7 +118,7 @@ impl VisitorMut for Walk<'_> {
         let travel = self.travels.get_mut(&last.span.start);
         if let Some(arguments) = args {
             if let Some(travel) = travel {
-                return stop(misplaced_travel(travel.clause));
+                return stop(misplaced(travel));
             }
             let files = match files::read(&planned_name, arguments, at) {
                 Ok(Some(files)) => files,
@@ -156,6 +158,12 @@ impl VisitorMut for Walk<'_> {
             part.as_ident().map_or(ControlFlow::Continue(()), refuse_at_sign)?;
         }
         travel.used = true;
+        if matches!(travel.at, TimeTravel::Stream(_)) && !self.streams {
+            let text = "STREAM reads what came since the last run, which only a flow has";
+            return stop(SyntaxError::new(travel.clause, text).with_hint(
+                "leave STREAM out to read the table as it is, or write CREATE STREAMING TABLE",
+            ));
+        }
         let mut written = planned_name.clone();
         if let Some(last) = written.last_mut() {
             *last = normal(&travel.word);

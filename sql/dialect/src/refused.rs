@@ -8,7 +8,7 @@ const AGAIN: &str = "create it again with CREATE OR REPLACE";
 const LATER: &str = "";
 
 /// First words of statements, and what to do instead.
-const STATEMENTS: [(&str, &str); 49] = [
+const STATEMENTS: [(&str, &str); 45] = [
     ("REPLACE", AGAIN),
     ("RENAME", AGAIN),
     (
@@ -51,10 +51,6 @@ const STATEMENTS: [(&str, &str); 49] = [
     ("LIST", "write SHOW TABLES"),
     ("PLAN", "write EXPLAIN, or use `whimbrel plan DIR`"),
     ("APPLY", "use `whimbrel apply DIR`"),
-    ("BACKFILL", "write REFRESH MATERIALIZED VIEW v FULL"),
-    ("SUSPEND", LATER),
-    ("RESUME", LATER),
-    ("VERIFY", LATER),
     ("REPLAY", LATER),
     ("RECOVER", LATER),
     ("APPROVE", LATER),
@@ -70,6 +66,13 @@ pub(crate) fn heads() -> impl Iterator<Item = &'static str> {
 
 /// The error for a statement that begins with `head`, if that is one of these.
 pub(crate) fn statement(cursor: &Cursor<'_>, head: &str) -> Option<SyntaxError> {
+    if cursor.sees("APPLY CHANGES") {
+        return Some(with_advice(
+            cursor,
+            "APPLY CHANGES",
+            "write CREATE FLOW f AS AUTO CDC INTO …",
+        ));
+    }
     let (_, instead) = STATEMENTS.into_iter().find(|(word, _)| *word == head)?;
     Some(with_advice(cursor, head, instead))
 }

@@ -207,7 +207,7 @@ fn securable(cursor: &mut Cursor<'_>) -> Result<SecurableName, SyntaxError> {
         return Ok(SecurableName::Schema(cursor.name("the name of a schema")?));
     }
     if !is_name(cursor) {
-        for what in ["MATERIALIZED VIEW", "TABLE", "VIEW"] {
+        for what in ["MATERIALIZED VIEW", "STREAMING TABLE", "TABLE", "VIEW"] {
             if cursor.take(what) {
                 break;
             }
@@ -257,21 +257,17 @@ pub(crate) fn owner(
 }
 
 /// After ALTER: `VIEW v OWNER TO who`, and nothing else.
-pub(crate) fn alter_view(
-    cursor: &mut Cursor<'_>,
-    kind: DropKind,
-    words: &str,
-) -> Result<Statement, SyntaxError> {
+pub(crate) fn alter_view(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     let at = cursor.here();
-    cursor.expect(words)?;
+    cursor.expect("VIEW")?;
     let name = cursor.name("the name of a view")?;
-    match owner(cursor, OwnedObject { kind: Some(kind), name: name.clone() })? {
+    match owner(cursor, OwnedObject { kind: Some(DropKind::View), name: name.clone() })? {
         Some(statement) => Ok(statement),
         None => match policy(cursor, &name)? {
             Some(statement) => Ok(statement),
             None => Err(SyntaxError::unsupported(
                 at,
-                format!("ALTER {words} other than OWNER TO is not supported in this version"),
+                "ALTER VIEW other than OWNER TO is not supported in this version",
             )
             .with_hint("create it again with CREATE OR REPLACE")),
         },

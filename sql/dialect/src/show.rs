@@ -14,10 +14,11 @@ use crate::{
     statement::{DropKind, JobStatement, Show, Statement},
 };
 
-const OBJECTS: [&str; 13] = [
+const OBJECTS: [&str; 14] = [
     "TABLES",
     "VIEWS",
     "MATERIALIZED",
+    "STREAMING",
     "SCHEMAS",
     "DATABASES",
     "COLUMNS",
@@ -37,7 +38,6 @@ pub(crate) fn show(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
         "EXTENDED",
         "FUNCTIONS",
         "PARTITIONS",
-        "STREAMING",
         "FLOWS",
         "CONTRACTS",
         "CONSUMERS",
@@ -59,6 +59,8 @@ pub(crate) fn show(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
         tables(cursor, Some(DropKind::View))?
     } else if cursor.take("MATERIALIZED VIEWS") {
         tables(cursor, Some(DropKind::MaterializedView))?
+    } else if cursor.take("STREAMING TABLES") {
+        tables(cursor, Some(DropKind::StreamingTable))?
     } else if cursor.take("SCHEMAS") || cursor.take("DATABASES") {
         refuse_filter(cursor)?;
         Show::Schemas
@@ -70,14 +72,17 @@ pub(crate) fn show(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
         refuse_filter(cursor)?;
         Show::Columns { name }
     } else if cursor.take("CREATE") {
-        let known = cursor.take("TABLE") || cursor.take("VIEW") || cursor.take("MATERIALIZED VIEW");
-        if !known {
-            return Err(cursor.expected_one_of(&["TABLE", "VIEW", "MATERIALIZED VIEW"]));
+        const KINDS: [&str; 4] = ["TABLE", "VIEW", "MATERIALIZED VIEW", "STREAMING TABLE"];
+        if !KINDS.iter().any(|kind| cursor.take(kind)) {
+            return Err(cursor.expected_one_of(&KINDS));
         }
         Show::Create { name: cursor.name("the name of a table or view")? }
     } else if cursor.sees("MATERIALIZED") {
         cursor.expect("MATERIALIZED VIEWS")?;
         return Err(cursor.expected("VIEWS"));
+    } else if cursor.sees("STREAMING") {
+        cursor.expect("STREAMING TABLES")?;
+        return Err(cursor.expected("TABLES"));
     } else if cursor.take("ALL") {
         Show::Setting { key: None }
     } else {

@@ -1,6 +1,7 @@
 //! What a client can say, as types.
 
 mod rights;
+mod transform;
 
 use std::fmt;
 
@@ -9,12 +10,15 @@ use sqlparser::ast;
 use model::{
     name::ObjectName,
     object::{Properties, TableFormat},
-    schedule::Schedule,
-    transform::DeclaredColumn,
 };
 
 pub use rights::{
     Expiry, Granted, OwnedObject, PolicyAction, PrivilegeOf, RightsStatement, SecurableName,
+};
+pub use transform::{
+    Along, AlterTransform, AlterTransformAction, Backfill, CreateFlow, CreateMaterializedView,
+    CreateMode, CreateStreamingTable, DeclaredKey, DeclaredKeyKind, FlowBody, Quarantine,
+    QuarantineAction, Refresh, RefreshOptions, Step, StepUnit, Wakes,
 };
 
 /// One parsed statement.
@@ -70,10 +74,51 @@ pub enum Statement {
     CreateView(CreateView),
     /// CREATE MATERIALIZED VIEW.
     CreateMaterializedView(CreateMaterializedView),
-    /// DROP TABLE, VIEW or MATERIALIZED VIEW.
+    /// CREATE STREAMING TABLE.
+    CreateStreamingTable(Box<CreateStreamingTable>),
+    /// CREATE FLOW.
+    CreateFlow(Box<CreateFlow>),
+    /// DROP TABLE, VIEW, MATERIALIZED VIEW or STREAMING TABLE.
     Drop(Drop),
-    /// REFRESH MATERIALIZED VIEW.
+    /// DROP FLOW.
+    DropFlow {
+        /// What to drop.
+        name: NameParts,
+        /// IF EXISTS.
+        if_exists: bool,
+    },
+    /// ALTER MATERIALIZED VIEW and ALTER STREAMING TABLE.
+    AlterTransform(AlterTransform),
+    /// REFRESH.
     Refresh(Refresh),
+    /// EXPLAIN REFRESH name [FULL]: how a refresh would be done now; nothing takes effect.
+    ExplainRefresh {
+        /// The transform.
+        name: NameParts,
+        /// FULL.
+        full: bool,
+    },
+    /// VERIFY name [ASYNC | SYNC [TIMEOUT interval]]: is the stored result what its query says.
+    Verify {
+        /// The transform.
+        name: NameParts,
+        /// When to answer.
+        wait: Wait,
+    },
+    /// BACKFILL.
+    Backfill(Backfill),
+    /// SUSPEND name: it refreshes no more by itself.
+    Suspend {
+        /// The transform.
+        name: NameParts,
+    },
+    /// RESUME name: it does again.
+    Resume {
+        /// The transform.
+        name: NameParts,
+    },
+    /// PURGE QUARANTINE and RELEASE QUARANTINE.
+    Quarantine(Quarantine),
     /// SHOW JOBS, DESCRIBE JOB and the rest.
     Job(JobStatement),
     /// CANCEL QUERY id [REASON str].
@@ -181,7 +226,7 @@ impl fmt::Display for FilesUse {
     }
 }
 
-/// VERSION AS OF, TIMESTAMP AS OF or `table_changes`.
+/// VERSION AS OF, TIMESTAMP AS OF, `table_changes`, STREAM or QUARANTINE.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TimeTravel {
     /// A Delta version.
@@ -195,13 +240,67 @@ pub enum TimeTravel {
         /// The last; the newest one when it is left out.
         to: Option<Box<Self>>,
     },
+    /// STREAM: the rows that came since the last run. Only queries of flows have it.
+    Stream(StreamRead),
+    /// QUARANTINE: the rows of a transform that its expectations sent there.
+    Quarantine,
 }
 
 impl TimeTravel {
-    /// Whether it reads the newest version too: changes without an end.
+    /// Whether it reads the newest version too: changes without an end, and streams.
     #[must_use]
     pub fn reads_newest(&self) -> bool {
-        matches!(self, Self::Changes { to: None, .. })
+        matches!(self, Self::Changes { to: None, .. } | Self::Stream(_))
+    }
+}
+
+/// How a STREAM is read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct StreamRead {
+    /// START: where the first run begins.
+    pub start: StreamStart,
+    /// ON_CHANGE: what a commit means that did more than add rows.
+    pub on_change: OnChange,
+}
+
+/// Where the first run of a STREAM begins.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub enum StreamStart {
+    /// 'earliest', and where nothing is said: with all rows that are there.
+    #[default]
+    Earliest,
+    /// 'latest': with the rows that come from then on.
+    Latest,
+    /// With the rows that come after a version.
+    Version(i64),
+    /// With the rows that come after a time, as text for the planner to read.
+    Timestamp(String),
+}
+
+/// What a commit in the source of a STREAM means that did more than add rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OnChange {
+    /// 'fail', and where nothing is said: the run fails.
+    #[default]
+    Fail,
+    /// 'skip': it is left out and counted.
+    Skip,
+    /// 'changes': its rows come with `_change_type` and `_commit_version`, as all rows do.
+    Changes,
+}
+
+impl OnChange {
+    /// Every answer, with the word that SQL uses.
+    pub const ALL: [Self; 3] = [Self::Fail, Self::Skip, Self::Changes];
+
+    /// The word that SQL uses.
+    #[must_use]
+    pub fn as_sql(self) -> &'static str {
+        match self {
+            Self::Fail => "fail",
+            Self::Skip => "skip",
+            Self::Changes => "changes",
+        }
     }
 }
 
@@ -514,44 +613,6 @@ pub struct CreateView {
     pub definition: String,
 }
 
-/// What CREATE does when the name is taken by an object of the same kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CreateMode {
-    /// An error.
-    Create,
-    /// Nothing.
-    IfNotExists,
-    /// CREATE OR REFRESH: the stored definition becomes this one, and a refresh is queued.
-    OrRefresh,
-    /// CREATE OR REPLACE: as OR REFRESH, and the next refresh recomputes whatever has changed.
-    OrReplace,
-}
-
-/// CREATE MATERIALIZED VIEW.
-#[derive(Debug, Clone)]
-pub struct CreateMaterializedView {
-    /// What to create.
-    pub name: NameParts,
-    /// What to do when it exists.
-    pub mode: CreateMode,
-    /// Declared columns, when given.
-    pub columns: Vec<DeclaredColumn>,
-    /// PARTITIONED BY.
-    pub partitioned_by: Vec<String>,
-    /// LOCATION as written.
-    pub location: Option<String>,
-    /// COMMENT of the view.
-    pub comment: Option<String>,
-    /// TBLPROPERTIES.
-    pub properties: Properties,
-    /// SCHEDULE.
-    pub schedule: Option<Schedule>,
-    /// AS query.
-    pub query: Query,
-    /// The whole statement as written.
-    pub definition: String,
-}
-
 /// What a DROP says it drops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DropKind {
@@ -561,9 +622,24 @@ pub enum DropKind {
     View,
     /// DROP MATERIALIZED VIEW.
     MaterializedView,
+    /// DROP STREAMING TABLE.
+    StreamingTable,
 }
 
-/// DROP TABLE, VIEW or MATERIALIZED VIEW.
+impl DropKind {
+    /// The words that SQL uses.
+    #[must_use]
+    pub fn as_sql(self) -> &'static str {
+        match self {
+            Self::Table => "TABLE",
+            Self::View => "VIEW",
+            Self::MaterializedView => "MATERIALIZED VIEW",
+            Self::StreamingTable => "STREAMING TABLE",
+        }
+    }
+}
+
+/// DROP TABLE, VIEW, MATERIALIZED VIEW or STREAMING TABLE.
 #[derive(Debug, Clone)]
 pub struct Drop {
     /// What kind was said.
@@ -574,32 +650,6 @@ pub struct Drop {
     pub if_exists: bool,
     /// PURGE: the data goes too.
     pub purge: bool,
-}
-
-/// Which related transforms a REFRESH takes along.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Along {
-    /// Only the named ones.
-    Nothing,
-    /// Those that they read, first.
-    Upstream,
-    /// Those that read them, after.
-    Downstream,
-}
-
-/// REFRESH MATERIALIZED VIEW.
-#[derive(Debug, Clone)]
-pub struct Refresh {
-    /// What to refresh.
-    pub names: Vec<NameParts>,
-    /// FULL: recompute even when nothing changed.
-    pub full: bool,
-    /// WITH UPSTREAM or DOWNSTREAM.
-    pub along: Along,
-    /// SYNC: answer when the jobs have ended.
-    pub sync: bool,
-    /// SYNC TIMEOUT, in milliseconds.
-    pub timeout_ms: Option<u64>,
 }
 
 /// Statements about jobs. Ids are as written.
@@ -638,7 +688,7 @@ pub enum JobStatement {
 pub enum Show {
     /// SHOW SCHEMAS or SHOW DATABASES.
     Schemas,
-    /// SHOW TABLES [IN schema]; also SHOW VIEWS and SHOW MATERIALIZED VIEWS.
+    /// SHOW TABLES [IN schema]; also SHOW VIEWS, MATERIALIZED VIEWS and STREAMING TABLES.
     Tables {
         /// Only those of this schema.
         schema: Option<String>,
@@ -662,7 +712,7 @@ pub enum Show {
         /// The table.
         name: NameParts,
     },
-    /// SHOW CREATE TABLE, VIEW or MATERIALIZED VIEW.
+    /// SHOW CREATE TABLE, VIEW, MATERIALIZED VIEW or STREAMING TABLE.
     Create {
         /// The table or view.
         name: NameParts,

@@ -11,7 +11,11 @@ use sqlparser::{
     tokenizer::{Location, Token, TokenWithSpan, Tokenizer, Word},
 };
 
-use crate::{error::SyntaxError, statement::TimeTravel};
+use crate::{
+    error::SyntaxError,
+    statement::{StreamRead, StreamStart, TimeTravel},
+    streams::{self, Places},
+};
 
 pub(crate) static DIALECT: GenericDialect = GenericDialect {};
 
@@ -36,7 +40,7 @@ pub(crate) struct Tokens {
     pub(crate) end: Location,
 }
 
-/// Time travel clauses, by where the last part of the table's name stands.
+/// Time travel clauses and their like, by where the last part of the table's name stands.
 pub(crate) type Travels = BTreeMap<Location, Travel>;
 
 /// One time travel clause.
@@ -214,8 +218,20 @@ fn number_placeholders(tokens: &mut [TokenWithSpan]) -> Result<usize, SyntaxErro
 fn take_travels(tokens: Vec<TokenWithSpan>) -> Result<(Vec<TokenWithSpan>, Travels), SyntaxError> {
     let mut travels = Travels::new();
     let mut kept: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let mut places = Places::new();
     let mut next = 0;
     while let Some(token) = tokens.get(next) {
+        if places.is_place()
+            && let Some((name, travel, length)) = streams::relation_at(&tokens[next..])?
+        {
+            let at = name.last().map_or(token.span.start, |last| last.span.start);
+            travels.insert(at, travel);
+            places.pass(&Token::Period);
+            kept.extend(name);
+            next += length;
+            continue;
+        }
+        places.pass(&token.token);
         if let Some((name, travel, length)) = changes_at(kept.last(), &tokens[next..])? {
             travels.insert(token.span.start, travel);
             kept.extend(name);
@@ -314,6 +330,23 @@ fn changes_at(
     let span = rest[0].span;
     let name = words.into_iter().map(|token| TokenWithSpan { token, span }).collect();
     Ok(Some((name, Travel { word, at: travel_at, clause: call, used: false }, close + 1)))
+}
+
+/// The error for a way to read a table where there is no table to read.
+pub(crate) fn misplaced(travel: &Travel) -> SyntaxError {
+    match travel.at {
+        TimeTravel::Stream(_) => SyntaxError::new(
+            travel.clause,
+            "STREAM belongs before the name of a table that is read",
+        )
+        .with_hint("write FROM STREAM t in the query of a streaming table or a flow"),
+        TimeTravel::Quarantine => SyntaxError::new(
+            travel.clause,
+            "QUARANTINE(…) can only be read, in the place of a table",
+        )
+        .with_hint("write SELECT * FROM QUARANTINE(t), or PURGE QUARANTINE t"),
+        _ => misplaced_travel(travel.clause),
+    }
 }
 
 /// The error for a time travel clause that follows anything but a table's name.
@@ -431,5 +464,15 @@ pub(crate) fn planned_name(name: &str, at: &TimeTravel) -> String {
             let from = planned_name(&format!("{name}@c"), from);
             to.as_ref().map_or(from.clone(), |to| planned_name(&from, to))
         }
+        TimeTravel::Stream(StreamRead { start, on_change }) => {
+            let name = format!("{name}@s{}", on_change.as_sql());
+            match start {
+                StreamStart::Earliest => name,
+                StreamStart::Latest => format!("{name}@l"),
+                StreamStart::Version(version) => format!("{name}@v{version}"),
+                StreamStart::Timestamp(text) => format!("{name}@t{text}"),
+            }
+        }
+        TimeTravel::Quarantine => format!("{name}@q"),
     }
 }

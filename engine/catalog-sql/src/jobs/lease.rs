@@ -4,6 +4,7 @@ use catalog::error::CatalogError;
 use model::{
     id::RunId,
     job::{JobState, Lease, LeaseState, PinnedInput, RunOutcome, RunProgress},
+    report::RunReport,
     time::Timestamp,
 };
 
@@ -144,7 +145,8 @@ pub(super) async fn finish(
         RunOutcome::Cancelled => {
             end(tx, job.id, &Ended { state: JobState::Cancelled, error: None, at }).await
         }
-        RunOutcome::Failed { code, message, retry_after } => {
+        RunOutcome::Failed { code, message, retry_after, report } => {
+            record_report(tx, lease, report).await?;
             let error = Some(message.clone());
             let again = code.is_transient() && job.attempt < job.attempts_max;
             if !again {
@@ -188,13 +190,14 @@ async fn succeed(
     )
     .await?;
     match outcome {
-        RunOutcome::Succeeded { progress, strategy, reason, definition_hash, .. } => {
+        RunOutcome::Succeeded { progress, strategy, reason, definition_hash, report, .. } => {
             tx.rows(
                 sql!("UPDATE runs SET strategy = $2, reason = $3, definition_hash = $4"
                      " WHERE id = $1"),
                 values![lease.run, strategy.as_str(), reason.as_str(), definition_hash.as_str()],
             )
             .await?;
+            record_report(tx, lease, report).await?;
             record(tx, lease, progress).await
         }
         RunOutcome::Maintained { progress, result, .. } => {
@@ -229,6 +232,17 @@ async fn record(
         ],
     )
     .await?;
+    Ok(())
+}
+
+/// Writes down what a run says of itself, in the place of what an earlier attempt said.
+async fn record_report(
+    tx: &mut impl Transaction,
+    lease: &Lease,
+    report: &RunReport,
+) -> Result<(), CatalogError> {
+    let report = (!report.is_empty()).then(|| report.to_json());
+    tx.rows(sql!("UPDATE runs SET report = $2 WHERE id = $1"), values![lease.run, report]).await?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use catalog::{error::CatalogError, jobs::JobFilter};
 use model::{
     id::{JobId, RunId},
     job::{Job, JobCause, PinnedInput, Run, RunProgress},
+    report::RunReport,
     work::{JobKind, Maintained},
 };
 
@@ -30,7 +31,7 @@ macro_rules! select_runs {
         "SELECT r.id, r.job_id, j.kind, r.object_id, j.object_schema, j.object_name, r.run_seq, r.state, \
          r.attempt, r.worker_id, r.started_at, r.finished_at, r.strategy, r.reason, r.rows_read, \
          r.rows_read_expected, r.rows_written, r.bytes_written, r.files, r.files_expected, \
-         r.output_version, r.result, r.error \
+         r.output_version, r.result, r.error, r.report \
          FROM runs r JOIN jobs j ON j.id = r.job_id "
     };
 }
@@ -204,6 +205,7 @@ fn read_run(mut row: Row) -> Result<Run, CatalogError> {
         output_version: row.int_opt("output version")?,
         result: read_result(&mut row)?,
         error: row.text_opt("error of a run")?,
+        report: read_report(&mut row)?,
     })
 }
 
@@ -222,6 +224,12 @@ fn read_result(row: &mut Row) -> Result<Option<Maintained>, CatalogError> {
     let text = row.text_opt("result of a run")?;
     let result = text.map(|text| serde_json::from_str(&text)).transpose();
     result.map_err(|error| corrupt("result of a run", error))
+}
+
+fn read_report(row: &mut Row) -> Result<RunReport, CatalogError> {
+    let text = row.text_opt("report of a run")?;
+    let report = text.map(|text| serde_json::from_str(&text)).transpose();
+    report.map(Option::unwrap_or_default).map_err(|error| corrupt("report of a run", error))
 }
 
 fn read_cause(text: &str) -> Result<JobCause, CatalogError> {

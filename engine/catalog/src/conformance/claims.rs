@@ -87,6 +87,7 @@ async fn a_taken_job_is_in_planning_with_its_first_run(catalog: C) {
         output_version: None,
         result: None,
         error: None,
+        report: model::report::RunReport::default(),
     };
     assert_eq!(runs, [expected]);
 }

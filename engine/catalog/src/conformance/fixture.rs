@@ -8,8 +8,9 @@ use model::{
     job::{ClaimedRun, Job, JobCause, JobState, NewJob, PinnedInput, RunOutcome, RunProgress},
     name::ObjectName,
     object::{Object, ObjectBody, Table, TableFormat},
+    report::{ExpectationResult, KeyResult, RunReport},
     time::Timestamp,
-    transform::Transform,
+    transform::{OnViolation, Transform},
     work::Work,
 };
 
@@ -144,6 +145,25 @@ pub(super) fn succeeded(output_version: i64) -> RunOutcome {
         strategy: "FULL".to_owned(),
         reason: "FIRST_RUN".to_owned(),
         definition_hash: "hash".to_owned(),
+        report: report(10),
+    }
+}
+
+/// What a run of so many rows says of itself.
+pub(super) fn report(rows: u64) -> RunReport {
+    RunReport {
+        rows_in: Some(rows + 3),
+        rows_out: Some(rows),
+        rows_dropped: Some(2),
+        rows_quarantined: Some(1),
+        expectations: vec![ExpectationResult {
+            name: "it's \"positive\"".to_owned(),
+            on_violation: OnViolation::Drop,
+            violated: 2,
+        }],
+        keys: vec![KeyResult { name: "pk".to_owned(), violated: 0 }],
+        alternatives: vec!["APPEND: a row went".to_owned()],
+        hash: None,
     }
 }
 
@@ -152,6 +172,7 @@ pub(super) fn failed(code: Code) -> RunOutcome {
         code,
         message: "the disk is full".to_owned(),
         retry_after: Duration::from_secs(60),
+        report: RunReport::default(),
     }
 }
 

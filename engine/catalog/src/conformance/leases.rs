@@ -6,11 +6,12 @@ use model::{
     code::Code,
     id::{RunId, WorkerId},
     job::{JobState, Lease, LeaseState, NewJob, PinnedInput, RunOutcome},
+    report::RunReport,
 };
 
 use super::{
     fixture::{
-        C, LEASE, at, claim, failed, input, job, new_job, progress, queued, state, stored,
+        C, LEASE, at, claim, failed, input, job, new_job, progress, queued, report, state, stored,
         submit_one, succeeded, try_claim,
     },
     suite,
@@ -31,6 +32,7 @@ suite![
     a_transient_failure_is_tried_again_when_its_time_has_come,
     a_transient_failure_of_the_last_attempt_is_final,
     a_lasting_failure_is_final_at_once,
+    a_failure_keeps_what_it_had_found_out_until_the_next_attempt_ends,
     a_transient_failure_of_a_run_that_was_asked_to_stop_ends_it,
     inputs_of_runs_are_listed_in_the_order_of_the_runs,
     runs_are_listed_newest_first,
@@ -160,6 +162,7 @@ async fn a_success_records_everything_and_clears_the_error_before_it(catalog: C)
     assert_eq!((run.state, run.attempt), (JobState::Succeeded, 2));
     assert_eq!((run.strategy.as_deref(), run.reason.as_deref()), (Some("FULL"), Some("FIRST_RUN")));
     assert_eq!((run.output_version, run.error), (Some(5), None));
+    assert_eq!(run.report, report(10));
     assert_eq!((run.started_at, run.finished_at), (at(0), Some(at(71))));
     assert_eq!(run.worker, Some(second.lease.worker));
 }
@@ -208,6 +211,23 @@ async fn a_lasting_failure_is_final_at_once(catalog: C) {
     assert_eq!(ended.error.as_deref(), Some("the disk is full"));
     let run = catalog.runs(None, 1).await.unwrap().remove(0);
     assert_eq!((run.state, run.error), (JobState::Failed, ended.error));
+}
+
+async fn a_failure_keeps_what_it_had_found_out_until_the_next_attempt_ends(catalog: C) {
+    queued(&catalog, "a", &[]).await;
+    let told = |code| match failed(code) {
+        RunOutcome::Failed { code, message, retry_after, .. } => {
+            RunOutcome::Failed { code, message, retry_after, report: report(4) }
+        }
+        other => other,
+    };
+    let claimed = claim(&catalog, at(0)).await;
+    assert_eq!(catalog.runs(None, 1).await.unwrap()[0].report, RunReport::default());
+    catalog.finish(&claimed.lease, &told(Code::Unavailable), at(1)).await.unwrap();
+    assert_eq!(catalog.runs(None, 1).await.unwrap()[0].report, report(4));
+    let claimed = claim(&catalog, at(90)).await;
+    catalog.finish(&claimed.lease, &failed(Code::Internal), at(91)).await.unwrap();
+    assert_eq!(catalog.runs(None, 1).await.unwrap()[0].report, RunReport::default());
 }
 
 async fn a_transient_failure_of_a_run_that_was_asked_to_stop_ends_it(catalog: C) {

@@ -9,6 +9,7 @@ use model::{
     code::Code,
     id::{JobId, ObjectId, RunId},
     job::{ClaimedRun, Job, JobState, Lease, LeaseState, NewJob, RunOutcome},
+    report::RunReport,
     time::Timestamp,
     work::{Maintained, OptimizeWork, VacuumWork, Vacuumed, Work},
 };
@@ -373,5 +374,10 @@ impl History {
 }
 
 pub(super) fn failure(code: Code) -> RunOutcome {
-    RunOutcome::Failed { code, message: "no".to_owned(), retry_after: Duration::from_secs(5) }
+    RunOutcome::Failed {
+        code,
+        message: "no".to_owned(),
+        retry_after: Duration::from_secs(5),
+        report: RunReport::default(),
+    }
 }

@@ -12,9 +12,10 @@ pub(crate) mod maintain;
 mod rights;
 mod schemas;
 pub(crate) mod show;
+mod streaming;
 mod struct_values;
 mod tables;
-mod target;
+pub(crate) mod target;
 pub(crate) mod users;
 mod views;
 
@@ -78,6 +79,13 @@ pub(crate) async fn check(
         Statement::CreateMaterializedView(create) => {
             let checked = views::check_materialized(inner, session, &create.name, &create.query);
             checked.await.map(|_| None)
+        }
+        Statement::CreateStreamingTable(create) => {
+            let Some(flow) = &create.flow else { return Ok(None) };
+            streaming::check(inner, session, &create.name, flow).await.map(|_| None)
+        }
+        Statement::CreateFlow(create) => {
+            streaming::check(inner, session, &create.target, &create.body).await.map(|_| None)
         }
         Statement::Job(JobStatement::Describe { job }) => {
             let job = jobs::one(inner, session, job).await?;
@@ -155,6 +163,13 @@ async fn run(
         Statement::CreateMaterializedView(create) => {
             views::create_materialized(queries, session, create).await
         }
+        Statement::CreateStreamingTable(create) => {
+            streaming::create(queries, session, *create).await
+        }
+        Statement::CreateFlow(create) => streaming::create_flow(queries, session, *create).await,
+        Statement::DropFlow { name, if_exists } => {
+            streaming::drop_flow(queries, session, &name, if_exists).await
+        }
         Statement::Drop(drop) => tables::drop(queries, session, &drop).await,
         Statement::Refresh(refresh) => jobs::refresh(queries, session, &refresh).await,
         Statement::Job(job) => jobs::run(queries, session, job).await,
@@ -165,13 +180,24 @@ async fn run(
         Statement::Set { key, .. } => Err(QueryError::Unsupported(format!(
             "SET {key} is not supported in this version: settings belong to the server's configuration"
         ))),
+        Statement::AlterTransform(_)
+        | Statement::ExplainRefresh { .. }
+        | Statement::Verify { .. }
+        | Statement::Backfill(_)
+        | Statement::Suspend { .. }
+        | Statement::Resume { .. }
+        | Statement::Quarantine(_) => Err(QueryError::Unsupported(
+            "the statement is not supported in this version".to_owned(),
+        )),
         Statement::Query(_) | Statement::Explain { .. } | Statement::Show(_) => {
             Err(QueryError::Invalid("the statement is a query: fetch its rows".to_owned()))
         }
     }
 }
 
+pub(crate) use show::sql_type;
 pub(crate) use tables::arrow_type;
+pub(crate) use views::named_once;
 
 /// The query inside a statement.
 pub(crate) fn query_of(statement: &Statement) -> Option<&Query> {
@@ -182,6 +208,8 @@ pub(crate) fn query_of(statement: &Statement) -> Option<&Query> {
         Statement::CreateTable(create) => create.query.as_ref(),
         Statement::CreateView(create) => Some(&create.query),
         Statement::CreateMaterializedView(create) => Some(&create.query),
+        Statement::CreateStreamingTable(create) => create.flow.as_ref().map(|flow| &flow.query),
+        Statement::CreateFlow(create) => Some(&create.body.query),
         _ => None,
     }
 }

@@ -100,6 +100,7 @@ pub(super) fn kind_of(kind: DropKind) -> ObjectKind {
         DropKind::Table => ObjectKind::Table,
         DropKind::View => ObjectKind::View,
         DropKind::MaterializedView => ObjectKind::MaterializedView,
+        DropKind::StreamingTable => ObjectKind::StreamingTable,
     }
 }
 
@@ -181,8 +182,11 @@ async fn partitions(inner: &Inner, object: &Object) -> Result<Vec<String>, Query
 async fn create_statement(inner: &Inner, object: &Object) -> Result<String, QueryError> {
     let table = match &object.body {
         ObjectBody::View(view) => return Ok(view.definition.clone()),
-        ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view) => {
-            return Ok(view.definition.clone());
+        ObjectBody::MaterializedView(view) => return Ok(view.definition.clone()),
+        ObjectBody::StreamingTable(view) => {
+            let own = [view.definition.clone()].into_iter();
+            let all: Vec<_> = own.chain(super::streaming::create_statements(object)).collect();
+            return Ok(all.join(";\n\n"));
         }
         ObjectBody::Table(table) => table,
     };
@@ -243,7 +247,7 @@ async fn managed_table(
 }
 
 /// The SQL word for an Arrow type, as CREATE TABLE reads it.
-fn sql_type(data_type: &arrow::datatypes::DataType) -> String {
+pub(crate) fn sql_type(data_type: &arrow::datatypes::DataType) -> String {
     use arrow::datatypes::DataType as T;
     match data_type {
         T::Boolean => "BOOLEAN".to_owned(),

@@ -370,6 +370,7 @@ pub(super) async fn drop(
         (DropKind::Table, ObjectKind::Table)
             | (DropKind::View, ObjectKind::View)
             | (DropKind::MaterializedView, ObjectKind::MaterializedView)
+            | (DropKind::StreamingTable, ObjectKind::StreamingTable)
     );
     if !fits {
         let problem = format!("and is dropped with DROP {}", object.kind().as_sql());

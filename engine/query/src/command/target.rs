@@ -102,7 +102,7 @@ pub(super) fn check_as(
 }
 
 /// Whether an expression calls a function whose answer is not always the same.
-pub(super) fn changes_with_time(expr: &Expr) -> Result<bool, DataFusionError> {
+pub(crate) fn changes_with_time(expr: &Expr) -> Result<bool, DataFusionError> {
     expr.exists(|expr| {
         let Expr::ScalarFunction(function) = expr else { return Ok(false) };
         Ok(function.func.signature().volatility != Volatility::Immutable)
@@ -110,7 +110,7 @@ pub(super) fn changes_with_time(expr: &Expr) -> Result<bool, DataFusionError> {
 }
 
 /// The expression over batches.
-pub(super) fn physical_of(
+pub(crate) fn physical_of(
     state: &SessionState,
     expr: Expr,
     schema: &DFSchema,

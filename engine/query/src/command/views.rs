@@ -200,7 +200,7 @@ fn same_definition(before: &Object, after: &Object) -> bool {
     }
 }
 
-fn replace_or(existing: Option<&Object>, keep: bool) -> OnConflict {
+pub(super) fn replace_or(existing: Option<&Object>, keep: bool) -> OnConflict {
     match existing {
         Some(object) => {
             OnConflict::Replace { id: object.id, definition_version: object.definition_version }
@@ -211,7 +211,7 @@ fn replace_or(existing: Option<&Object>, keep: bool) -> OnConflict {
 }
 
 /// The objects that a query names, system tables left out.
-fn reads(session: &Session, query: &Query) -> Result<Vec<ObjectName>, QueryError> {
+pub(super) fn reads(session: &Session, query: &Query) -> Result<Vec<ObjectName>, QueryError> {
     let mut names = Vec::new();
     for used in &query.tables {
         let name = ObjectName::from_parts(&used.name, session.schema())?;
@@ -268,7 +268,7 @@ async fn refuse_cycle(
 }
 
 /// A stored result needs a distinct name for every column.
-pub(super) fn named_once(schema: &DFSchema) -> Result<(), QueryError> {
+pub(crate) fn named_once(schema: &DFSchema) -> Result<(), QueryError> {
     let mut names = HashSet::new();
     for field in schema.fields() {
         if !names.insert(field.name()) {

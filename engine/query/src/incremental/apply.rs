@@ -25,7 +25,12 @@ use super::{
     delta::{Changes, Deltas, matched, union},
     keys::Keyed,
 };
-use crate::{error::QueryError, plan, queries::Inner};
+use crate::{
+    error::QueryError,
+    expect::{Gate, watched},
+    plan,
+    queries::Inner,
+};
 
 /// What the rows of the table that is refreshed are called.
 pub(super) const TARGET: &str = "@target";
@@ -61,7 +66,13 @@ pub(super) fn nothing(base: &Snapshot) -> Result<LogicalPlan, QueryError> {
 }
 
 /// Rows that come: those of a plan whose columns are the table's.
-fn coming(rows: LogicalPlan, stored: &SchemaRef) -> Result<LogicalPlan, QueryError> {
+fn coming(
+    state: &SessionState,
+    rows: LogicalPlan,
+    stored: &SchemaRef,
+    gate: Option<&Arc<Gate>>,
+) -> Result<LogicalPlan, QueryError> {
+    let rows = watched(state, rows, gate)?;
     let mut items = vec![
         lit(ScalarValue::Int32(None)).alias(FILE_COLUMN),
         lit(ScalarValue::Int64(None)).alias(ROW_COLUMN),
@@ -98,6 +109,7 @@ pub(super) async fn keys(
     keys: LogicalPlan,
     shown: &[(usize, usize)],
     base: &Arc<Snapshot>,
+    gate: Option<&Arc<Gate>>,
 ) -> Result<Result<LogicalPlan, Why>, QueryError> {
     let columns = keys.schema().columns();
     let parts = shown.iter().filter_map(|(part, _)| columns.get(*part));
@@ -122,7 +134,7 @@ pub(super) async fn keys(
     });
     let held: Vec<_> = held.collect();
     let gone = matched(places(base)?, &held, &keys, JoinType::LeftSemi)?;
-    both(going(gone, &stored)?, coming(computed, &stored)?).map(Ok)
+    both(going(gone, &stored)?, coming(state, computed, &stored, gate)?).map(Ok)
 }
 
 /// Single rows go and come: as many of each as its count changed.
@@ -131,6 +143,7 @@ pub(super) async fn rows(
     state: &SessionState,
     changes: Changes,
     base: &Arc<Snapshot>,
+    gate: Option<&Arc<Gate>>,
 ) -> Result<Result<LogicalPlan, Why>, QueryError> {
     let stored = base.schema();
     let weighted = |rows: LogicalPlan, weight: i64| -> Result<LogicalPlan, QueryError> {
@@ -159,10 +172,12 @@ pub(super) async fn rows(
     let (fewer, more) = split(&batches)?;
     let schema: SchemaRef = net.schema().as_arrow().clone().into();
     let comes = coming(
+        state,
         LogicalPlanBuilder::from(table(Arc::clone(&schema), more)?)
             .project(stored.fields().iter().map(|field| name(field.name())))?
             .build()?,
         &stored,
+        gate,
     )?;
     if fewer.is_empty() {
         return both(going(none(places(base)?)?, &stored)?, comes).map(Ok);

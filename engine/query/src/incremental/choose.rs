@@ -11,7 +11,7 @@ use lake::Snapshot;
 use model::{
     job::PinnedInput,
     principal::Principal,
-    transform::{OnFullRefresh, RefreshPolicy, Transform},
+    transform::{Expectation, OnFullRefresh, OnViolation, RefreshPolicy, Transform},
 };
 
 use super::{
@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     error::QueryError,
+    expect::{self, Gate, Quarantining, watched},
     plan,
     queries::{Inner, Queries},
     resolve::Resolved,
@@ -46,6 +47,8 @@ pub struct RefreshWish {
     pub since: Result<(Vec<PinnedInput>, Arc<Snapshot>), Why>,
     /// Nobody has to allow a full refresh: it is the first one, or it was asked for.
     pub full_is_meant: bool,
+    /// What is noted with rows that are quarantined.
+    pub quarantining: Quarantining,
 }
 
 impl Queries {
@@ -85,13 +88,18 @@ impl Inner {
     async fn plan_refresh(&self, wish: &RefreshWish) -> Result<PlannedRefresh, QueryError> {
         let (resolved, logical) =
             self.resolve_transform(&wish.owner, &wish.view, &wish.inputs).await?;
+        let columns = Arc::clone(logical.schema().inner());
+        let expectations = &wish.view.expectations;
+        let gate = Gate::new(&resolved.state, &columns, expectations, wish.quarantining)?;
+        let gate = gate.as_ref();
         let mut alternatives = Vec::new();
-        let reason = match self.incrementally(wish, &resolved, &logical, &mut alternatives).await? {
+        let way = self.incrementally(wish, &resolved, &logical, gate, &mut alternatives).await?;
+        let reason = match way {
             Ok((way, base, reason)) => {
                 let state = &resolved.state;
                 let (strategy, plan) = match way {
                     Way::Nothing => (Strategy::Append, apply::nothing(&base)?),
-                    Way::Append(rows) => (Strategy::Append, rows),
+                    Way::Append(rows) => (Strategy::Append, watched(state, rows, gate)?),
                     Way::Change(strategy, changes) => (strategy, changes),
                 };
                 let planned = self.planned(state, &plan, &resolved).await?;
@@ -102,14 +110,17 @@ impl Inner {
                 return Ok(PlannedRefresh {
                     choice: Choice { strategy, reason, alternatives },
                     work,
+                    gate: gate.map(Arc::clone),
                 });
             }
             Err(why) => why,
         };
         self.allows_full(wish, &reason)?;
+        let logical = watched(&resolved.state, logical, gate)?;
         let planned = self.planned(&resolved.state, &logical, &resolved).await?;
         let choice = Choice { strategy: Strategy::Full, reason, alternatives };
-        Ok(PlannedRefresh { choice, work: RefreshWork::Replace(planned) })
+        let gate = gate.map(Arc::clone);
+        Ok(PlannedRefresh { choice, work: RefreshWork::Replace(planned), gate })
     }
 
     async fn planned(
@@ -146,6 +157,7 @@ impl Inner {
         wish: &RefreshWish,
         resolved: &Resolved,
         logical: &LogicalPlan,
+        gate: Option<&Arc<Gate>>,
         alternatives: &mut Vec<(Strategy, Why)>,
     ) -> Result<Result<(Way, Arc<Snapshot>, Why), Why>, QueryError> {
         let (last, base) = match &wish.since {
@@ -166,8 +178,8 @@ impl Inner {
         if let Some(why) = same_columns(&plan, &base) {
             return Ok(Err(why));
         }
-        let chosen =
-            Choosing { inner: self, wish, resolved, leaves: &leaves, base: &base, plan: &plan };
+        let (leaves, base_of, plan) = (&leaves, &base, &plan);
+        let chosen = Choosing { inner: self, wish, resolved, leaves, base: base_of, plan, gate };
         let way = chosen.way(alternatives).await?;
         Ok(way.map(|(way, reason)| (way, base, reason)))
     }
@@ -188,6 +200,7 @@ struct Choosing<'a> {
     leaves: &'a Leaves,
     base: &'a Arc<Snapshot>,
     plan: &'a LogicalPlan,
+    gate: Option<&'a Arc<Gate>>,
 }
 
 impl Choosing<'_> {
@@ -249,7 +262,11 @@ impl Choosing<'_> {
             let why = format!("values of '{}' cannot be compared", field.name());
             return Ok(Err(Why::new("NOT_COMPARABLE", why)));
         }
-        Ok(match apply::rows(self.inner, &self.resolved.state, changes, self.base).await? {
+        if let Some(why) = self.rows_are_diverted("rows that went are not found where they are") {
+            return Ok(Err(why));
+        }
+        let state = &self.resolved.state;
+        Ok(match apply::rows(self.inner, state, changes, self.base, self.gate).await? {
             Ok(changes) => Ok((Way::Change(Strategy::Rows, changes), changed())),
             Err(why) => Err(why),
         })
@@ -266,11 +283,24 @@ impl Choosing<'_> {
         })
     }
 
+    /// Why only appends will do: rows of the result are not all in its table.
+    fn rows_are_diverted(&self, detail: &str) -> Option<Why> {
+        let diverts = |each: &Expectation| {
+            matches!(each.on_violation, OnViolation::Drop | OnViolation::Quarantine)
+        };
+        let any = self.wish.view.expectations.iter().any(diverts);
+        any.then(|| Why::new("EXPECTATIONS", detail))
+    }
+
     fn merged(
         &self,
         deltas: &Deltas<'_>,
         top: &Top<'_>,
     ) -> Result<Result<LogicalPlan, Why>, QueryError> {
+        if self.gate.is_some() {
+            let why = "expectations are asked of whole rows, and only what is added is computed";
+            return Ok(Err(Why::new("EXPECTATIONS", why)));
+        }
         let Some(node) = aggregate(top.operator) else {
             return Ok(Err(Why::new("NO_AGGREGATE", "the query is no aggregate at its top")));
         };
@@ -313,6 +343,10 @@ impl Choosing<'_> {
                 shown.push((part, column));
             }
         }
+        let quarantine = expect::has_quarantine(&self.wish.view.expectations);
+        if quarantine && let Some(why) = self.rows_are_diverted("rows of a key lie in quarantine") {
+            return Ok(Err(why));
+        }
         if shown.is_empty() {
             let why = "no part of the key is a column of the result";
             return Ok(Err(Why::new("KEY_NOT_SHOWN", why)));
@@ -340,7 +374,8 @@ impl Choosing<'_> {
         }
         let state = &self.resolved.state;
         let changes =
-            apply::keys(self.inner, state, deltas, top, keyed, keys, &shown, self.base).await?;
+            apply::keys(self.inner, state, deltas, top, keyed, keys, &shown, self.base, self.gate)
+                .await?;
         Ok(changes.map(|changes| (strategy, changes)))
     }
 }

@@ -19,9 +19,9 @@ use std::sync::{
 };
 
 use datafusion::{
-    common::{Column, JoinConstraint, JoinType, NullEquality},
+    common::{JoinConstraint, JoinType, NullEquality},
     error::DataFusionError,
-    logical_expr::{Aggregate, Expr, Join, LogicalPlan, LogicalPlanBuilder, Union, Window},
+    logical_expr::{Aggregate, Expr, Join, LogicalPlan, LogicalPlanBuilder, Union},
 };
 
 use super::{
@@ -265,27 +265,10 @@ fn unknown(plan: &LogicalPlan) -> Why {
     Why::new("OPERATOR", format!("there is no rule for {name}"))
 }
 
-/// The columns of an aggregate's or a window's input, for expressions over them.
-pub(super) fn column_of(expr: &Expr) -> Option<&Column> {
-    match expr {
-        Expr::Column(column) => Some(column),
-        Expr::Alias(alias) => column_of(&alias.expr),
-        _ => None,
-    }
-}
-
 /// Its node, when the plan is one.
 pub(super) fn aggregate(plan: &LogicalPlan) -> Option<&Aggregate> {
     match plan {
         LogicalPlan::Aggregate(aggregate) => Some(aggregate),
-        _ => None,
-    }
-}
-
-/// Its node, when the plan is one.
-pub(super) fn window(plan: &LogicalPlan) -> Option<&Window> {
-    match plan {
-        LogicalPlan::Window(window) => Some(window),
         _ => None,
     }
 }

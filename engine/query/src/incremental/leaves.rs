@@ -174,11 +174,6 @@ impl Leaves {
         Ok(moved.data)
     }
 
-    /// Whether any table has changed.
-    pub(super) fn any_changed(&self) -> bool {
-        self.versions.iter().any(|versions| versions.changed.is_some())
-    }
-
     /// Whether rows went from any table.
     pub(super) fn any_went(&self) -> bool {
         let went =

@@ -22,7 +22,7 @@ use std::{fmt, sync::Arc};
 use datafusion::{execution::TaskContext, physical_plan::ExecutionPlan};
 use lake::Snapshot;
 
-use crate::transform::PlannedTransform;
+use crate::{expect::Gate, transform::PlannedTransform};
 pub use choose::RefreshWish;
 
 /// How a run computes its result.
@@ -131,6 +131,8 @@ pub struct PlannedRefresh {
     pub choice: Choice,
     /// What is to be staged.
     pub work: RefreshWork,
+    /// What the rows that come go through, where something is expected of them.
+    pub gate: Option<Arc<Gate>>,
 }
 
 /// What the lake has to do with the rows of a plan.

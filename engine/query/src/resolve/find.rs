@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use dialect::statement::{FilesUse, Query, TableUse, TimeTravel};
+use dialect::statement::{FilesUse, Query, StreamRead, TableUse, TimeTravel};
 use model::{
     name::ObjectName,
     object::{Object, ObjectBody},
@@ -28,6 +28,13 @@ pub(super) struct ObjectUse {
 impl ObjectUse {
     pub(super) fn reads_changes(&self) -> bool {
         matches!(self.at, Some(TimeTravel::Changes { .. }))
+    }
+
+    pub(super) fn stream(&self) -> Option<&StreamRead> {
+        match &self.at {
+            Some(TimeTravel::Stream(stream)) => Some(stream),
+            _ => None,
+        }
     }
 }
 
@@ -58,7 +65,10 @@ pub(super) enum StoredKind {
         definition: String,
     },
     /// A materialized view that was never refreshed.
-    Transform,
+    Transform {
+        /// The STREAM of it that is asked for.
+        stream: Option<StreamRead>,
+    },
     /// Those columns of an object that may be read.
     Columns,
     /// The rows of an object as its policy shows them.
@@ -281,7 +291,15 @@ impl Find<'_> {
                 if self.wanted.purpose == Purpose::Describe
                     && !self.queries.options.lake.exists(&view.location).await? =>
             {
-                (&view.query, StoredKind::Transform)
+                let stream = used.stream().cloned();
+                let flow = view.flows.first().map(|flow| &flow.query);
+                match (&object.body, flow) {
+                    (ObjectBody::MaterializedView(_), _) => {
+                        (&view.query, StoredKind::Transform { stream })
+                    }
+                    (_, Some(query)) => (query, StoredKind::Transform { stream }),
+                    (_, None) => return Err(QueryError::NotRefreshed(object.name.clone())),
+                }
             }
             ObjectBody::Table(_)
             | ObjectBody::MaterializedView(_)
@@ -290,10 +308,17 @@ impl Find<'_> {
                 return Ok(Source::Table(used));
             }
         };
-        super::open::refuse_time_travel(&used, "a view")?;
+        if !matches!(kind, StoredKind::Transform { stream: Some(_) }) {
+            super::open::refuse_time_travel(&used, "a view")?;
+        }
         let (of, text) = (object.name.clone(), query.clone());
-        let stored = StoredQuery { of, query: parse_stored(query)?, kind };
-        self.stored(&object, stored, text, None).await
+        let query = match &object.body {
+            ObjectBody::StreamingTable(_) => dialect::parse_flow_query(query)?,
+            _ => parse_stored(query)?,
+        };
+        let stored = StoredQuery { of, query, kind };
+        self.stored(&object, stored, text, used.at.filter(|at| matches!(at, TimeTravel::Stream(_))))
+            .await
     }
 
     /// The scope of a stored query, which is read with the rights of the object's owner.

@@ -1,6 +1,6 @@
 //! The query that stands for an object of which somebody sees a part only.
 
-use dialect::statement::{Query, TimeTravel};
+use dialect::statement::{OnChange, Query, StreamRead, TimeTravel};
 use model::{
     name::quote,
     object::Object,
@@ -40,8 +40,12 @@ pub(super) fn of(
     let items = match &columns {
         Columns::Some(columns) => {
             let mut items: Vec<_> = columns.iter().map(shown).collect();
-            if matches!(at, Some(TimeTravel::Changes { .. })) {
-                items.extend(OF_CHANGES.map(str::to_owned));
+            match at {
+                Some(TimeTravel::Changes { .. }) => items.extend(OF_CHANGES.map(str::to_owned)),
+                Some(TimeTravel::Stream(StreamRead { on_change: OnChange::Changes, .. })) => {
+                    items.extend(OF_CHANGES[..2].iter().map(|column| (*column).to_owned()));
+                }
+                _ => {}
             }
             items.join(", ")
         }

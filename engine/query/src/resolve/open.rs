@@ -13,10 +13,10 @@ use model::{
 };
 
 use super::{
-    Pins, Purpose, Wanted,
+    Described, Pins, Purpose, Wanted,
     find::{Found, ObjectUse},
 };
-use crate::{error::QueryError, queries::Inner};
+use crate::{error::QueryError, queries::Inner, streaming::with_changes};
 
 const SNAPSHOTS_AT_ONCE: usize = 16;
 
@@ -62,6 +62,9 @@ pub(super) async fn open(
         let object = &found.objects[&object_use.name];
         let table = match &object.body {
             body if object_use.reads_changes() => changes(queries, &object_use, body).await?,
+            _ if object_use.stream().is_some() => {
+                stream_of(queries, &object_use, object, wanted).await?
+            }
             ObjectBody::Table(table) if table.format != TableFormat::Delta => {
                 refuse_time_travel(&object_use, "no Delta table")?;
                 OpenTable::Files { table: table.clone() }
@@ -112,6 +115,37 @@ async fn changes(
         )));
     }
     Ok(OpenTable::Changes(queries.options.lake.table_changes(location, from, to).await?))
+}
+
+/// The rows of a STREAM, as the run of a flow has found them; where only columns are wanted, these.
+async fn stream_of(
+    queries: &Inner,
+    object_use: &ObjectUse,
+    object: &Object,
+    wanted: &Wanted<'_>,
+) -> Result<OpenTable, QueryError> {
+    let name = &object_use.name;
+    let location = match &object.body {
+        ObjectBody::Table(table) if table.format != TableFormat::Delta => None,
+        _ => object.location(),
+    };
+    let (Some(location), Some(stream)) = (location, object_use.stream()) else {
+        return Err(QueryError::Invalid(format!(
+            "'{name}' is no Delta table: only those can be read as a STREAM"
+        )));
+    };
+    let found = wanted.streams.and_then(|streams| streams.get(&(object.id, stream.clone())));
+    if let Some(rows) = found {
+        return Ok(OpenTable::Changes(Arc::clone(rows)));
+    }
+    if wanted.purpose == Purpose::Read {
+        return Err(QueryError::Invalid(format!(
+            "'{name}' is read as a STREAM, which only the flow of a streaming table can"
+        )));
+    }
+    let table = queries.options.lake.snapshot(location, At::Latest).await?;
+    let columns = with_changes(&table.provider()?.schema(), stream);
+    Ok(OpenTable::Changes(Arc::new(Described::new(columns, None))))
 }
 
 /// Files that a query names, by the rules of a LOCATION.
@@ -173,8 +207,11 @@ pub(crate) fn at(travel: &TimeTravel) -> Result<At, QueryError> {
     match travel {
         TimeTravel::Version(version) => Ok(At::Version(*version)),
         TimeTravel::Timestamp(text) => Ok(At::Timestamp(parse_time(text)?)),
-        TimeTravel::Changes { .. } => {
+        TimeTravel::Changes { .. } | TimeTravel::Stream(_) => {
             Err(QueryError::Invalid("a range of versions is no version".to_owned()))
+        }
+        TimeTravel::Quarantine => {
+            Err(QueryError::Unsupported("QUARANTINE(…) cannot be read in this version".to_owned()))
         }
     }
 }

@@ -52,6 +52,7 @@ fn a_commit_says_which_run_made_it_and_how_far_each_delta_input_was_read() {
         reason: "INPUT_CHANGED".to_owned(),
         inputs: vec![input("a", "id-1", 3), input("files", "", 99), input("again", "id-1", 4)],
         notes: Vec::new(),
+        report: RunReport::default(),
     };
     let info = info(&claimed, &strategy);
     let object = claimed.job.object;

@@ -1,9 +1,11 @@
 //! What a declaration changes on what the catalog has.
 
-use dialect::statement::{CreateMaterializedView, CreateView, Query, Statement};
+use dialect::statement::{
+    CreateMaterializedView, CreateStreamingTable, CreateView, Query, Statement,
+};
 use model::{
     object::{Object, ObjectBody, View},
-    transform::Transform,
+    transform::{FlowKind, Transform},
 };
 
 use super::{
@@ -27,6 +29,10 @@ pub(super) fn compare(
         (DeclaredBody::MaterializedView(declared), ObjectBody::MaterializedView(view)) => {
             let changed = changed_of_transform(declared, view, default_schema);
             (changed, metadata_of_transform(declaration, declared, view, existing))
+        }
+        (DeclaredBody::StreamingTable(declared), ObjectBody::StreamingTable(table)) => {
+            let changed = changed_of_stream(declared, table, existing, default_schema);
+            (changed, metadata_of_stream(declaration, declared, table, existing))
         }
         _ => {
             return Err(FolderError::WrongKind {
@@ -78,6 +84,62 @@ fn metadata_of_transform(
         (view.suspended, "was suspended"),
         (!view.suspended && file != Some(declaration.at.path.as_str()), "file"),
     ])
+}
+
+fn changed_of_stream(
+    declared: &CreateStreamingTable,
+    table: &Transform,
+    existing: &Object,
+    default_schema: &str,
+) -> Vec<&'static str> {
+    let location_before = match dialect::parse(&table.definition) {
+        Ok(Statement::CreateStreamingTable(before)) => before.location,
+        _ => None,
+    };
+    let moves = declared.location.is_some() && declared.location != location_before;
+    let own = table.flows.iter().find(|flow| flow.name == existing.name);
+    let same_flow = match (&declared.flow, own) {
+        (None, None) => true,
+        (Some(declared), Some(flow)) => {
+            let kind = match &declared.changes {
+                None => FlowKind::Append,
+                Some(changes) => FlowKind::Changes(changes.clone()),
+            };
+            let query = dialect::qualify(&declared.query, default_schema);
+            kind == flow.kind
+                && declared.once == flow.once
+                && flow_meaning(&query) == flow_meaning(&flow.query)
+        }
+        _ => false,
+    };
+    named([
+        (!same_flow, "query"),
+        (declared.columns != table.columns, "columns"),
+        (declared.partitioned_by != table.partitioned_by, "partitioning"),
+        (moves, "location"),
+    ])
+}
+
+fn metadata_of_stream(
+    declaration: &Declaration,
+    declared: &CreateStreamingTable,
+    table: &Transform,
+    existing: &Object,
+) -> Vec<&'static str> {
+    let file = table.source_file.as_deref();
+    named([
+        (declared.schedule != table.schedule || declared.misfire != table.misfire, "schedule"),
+        (declared.trigger != table.trigger, "trigger"),
+        (declared.comment != existing.comment, "comment"),
+        (declared.properties != existing.properties, "properties"),
+        (table.suspended, "was suspended"),
+        (!table.suspended && file != Some(declaration.at.path.as_str()), "file"),
+    ])
+}
+
+/// As [`meaning`], for a query of a flow with full names.
+pub(super) fn flow_meaning(qualified: &str) -> Option<String> {
+    dialect::parse_flow_query(qualified).ok().map(|query| dialect::normal_form(&query))
 }
 
 fn changed_of_view(declared: &CreateView, view: &View, default_schema: &str) -> Vec<&'static str> {

@@ -4,9 +4,15 @@ use std::collections::BTreeMap;
 
 use dialect::{
     ScriptStatement,
-    statement::{CreateMaterializedView, CreateView, JobStatement, Query, Show, Statement},
+    statement::{
+        CreateFlow, CreateMaterializedView, CreateStreamingTable, CreateView, JobStatement, Query,
+        Show, Statement,
+    },
 };
-use model::name::{ObjectName, RESERVED_SCHEMAS, check_part};
+use model::{
+    name::{ObjectName, RESERVED_SCHEMAS, check_part},
+    object::ObjectKind,
+};
 
 use super::{
     SourceFile,
@@ -18,6 +24,18 @@ use super::{
 pub(super) struct Declarations {
     pub(super) schemas: BTreeMap<String, DeclaredSchema>,
     pub(super) objects: Vec<Declaration>,
+    pub(super) flows: Vec<DeclaredFlow>,
+}
+
+/// CREATE FLOW.
+#[derive(Debug, Clone)]
+pub(super) struct DeclaredFlow {
+    pub(super) at: Place,
+    pub(super) text: String,
+    pub(super) name: ObjectName,
+    /// The table that it feeds.
+    pub(super) target: ObjectName,
+    pub(super) create: Box<CreateFlow>,
 }
 
 /// CREATE SCHEMA.
@@ -27,7 +45,7 @@ pub(super) struct DeclaredSchema {
     pub(super) text: String,
 }
 
-/// CREATE VIEW or CREATE MATERIALIZED VIEW.
+/// CREATE VIEW, CREATE MATERIALIZED VIEW or CREATE STREAMING TABLE.
 #[derive(Debug, Clone)]
 pub(super) struct Declaration {
     pub(super) at: Place,
@@ -42,11 +60,44 @@ pub(super) struct Declaration {
 pub(super) enum DeclaredBody {
     View(Box<CreateView>),
     MaterializedView(Box<CreateMaterializedView>),
+    StreamingTable(Box<CreateStreamingTable>),
 }
 
 impl Declaration {
     pub(super) fn is_transform(&self) -> bool {
-        matches!(self.body, DeclaredBody::MaterializedView(_))
+        !matches!(self.body, DeclaredBody::View(_))
+    }
+
+    /// Whether it has rows of its own, without further statements.
+    pub(super) fn is_fed(&self) -> bool {
+        match &self.body {
+            DeclaredBody::View(_) => false,
+            DeclaredBody::MaterializedView(_) => true,
+            DeclaredBody::StreamingTable(table) => table.flow.is_some(),
+        }
+    }
+
+    pub(super) fn kind(&self) -> ObjectKind {
+        match self.body {
+            DeclaredBody::View(_) => ObjectKind::View,
+            DeclaredBody::MaterializedView(_) => ObjectKind::MaterializedView,
+            DeclaredBody::StreamingTable(_) => ObjectKind::StreamingTable,
+        }
+    }
+
+    /// The beginning of the statement that makes it so, whatever is there.
+    pub(super) fn head(&self) -> &'static str {
+        match &self.body {
+            DeclaredBody::View(_) => "CREATE OR REPLACE VIEW",
+            DeclaredBody::MaterializedView(view) if view.private => {
+                "CREATE OR REFRESH PRIVATE MATERIALIZED VIEW"
+            }
+            DeclaredBody::MaterializedView(_) => "CREATE OR REFRESH MATERIALIZED VIEW",
+            DeclaredBody::StreamingTable(table) if table.private => {
+                "CREATE OR REFRESH PRIVATE STREAMING TABLE"
+            }
+            DeclaredBody::StreamingTable(_) => "CREATE OR REFRESH STREAMING TABLE",
+        }
     }
 }
 
@@ -73,13 +124,21 @@ pub(super) fn declarations(
                 }
                 continue;
             }
-            let declaration = declaration(at, text, statement, default_schema)?;
-            let Declaration { name, at, .. } = &declaration;
+            let (name, at) = if let Statement::CreateFlow(create) = statement {
+                let flow = flow(at, text, create, default_schema)?;
+                let named = (flow.name.clone(), flow.at.clone());
+                all.flows.push(flow);
+                named
+            } else {
+                let declaration = declaration(at, text, statement, default_schema)?;
+                let named = (declaration.name.clone(), declaration.at.clone());
+                all.objects.push(declaration);
+                named
+            };
             if let Some(first) = places.insert(name.clone(), at.clone()) {
-                let (name, second) = (name.to_string(), at.clone());
+                let (name, second) = (name.to_string(), at);
                 return Err(FolderError::DeclaredTwice { name, first, second });
             }
-            all.objects.push(declaration);
         }
     }
     Ok(all)
@@ -93,10 +152,15 @@ fn declaration(
 ) -> Result<Declaration, FolderError> {
     let (name, query, body) = match statement {
         Statement::CreateView(view) => {
-            (view.name.clone(), view.query.clone(), DeclaredBody::View(Box::new(view)))
+            (view.name.clone(), Some(view.query.clone()), DeclaredBody::View(Box::new(view)))
         }
         Statement::CreateMaterializedView(view) => {
-            (view.name.clone(), view.query.clone(), DeclaredBody::MaterializedView(Box::new(view)))
+            let query = Some(view.query.clone());
+            (view.name.clone(), query, DeclaredBody::MaterializedView(Box::new(view)))
+        }
+        Statement::CreateStreamingTable(table) => {
+            let query = table.flow.as_ref().map(|flow| flow.query.clone());
+            (table.name.clone(), query, DeclaredBody::StreamingTable(table))
         }
         other => {
             let statement = first_words(&other);
@@ -108,8 +172,22 @@ fn declaration(
             .map_err(|source| FolderError::Name { at: at.clone(), source })
     };
     let name = named(&name)?;
-    let reads = reads(&query, named)?;
+    let reads = query.map_or(Ok(Vec::new()), |query| reads(&query, named))?;
     Ok(Declaration { at, text, name, reads, body })
+}
+
+fn flow(
+    at: Place,
+    text: String,
+    create: Box<CreateFlow>,
+    default_schema: &str,
+) -> Result<DeclaredFlow, FolderError> {
+    let named = |parts: &[String]| {
+        ObjectName::from_parts(parts, default_schema)
+            .map_err(|source| FolderError::Name { at: at.clone(), source })
+    };
+    let (name, target) = (named(&create.name)?, named(&create.target)?);
+    Ok(DeclaredFlow { at, text, name, target, create })
 }
 
 fn reads(
@@ -147,7 +225,16 @@ fn first_words(statement: &Statement) -> &'static str {
         Statement::CreateTable(_) => "CREATE TABLE",
         Statement::CreateView(_) => "CREATE VIEW",
         Statement::CreateMaterializedView(_) => "CREATE MATERIALIZED VIEW",
-        Statement::Drop(_) => "DROP",
+        Statement::CreateStreamingTable(_) => "CREATE STREAMING TABLE",
+        Statement::CreateFlow(_) => "CREATE FLOW",
+        Statement::Drop(_) | Statement::DropFlow { .. } => "DROP",
+        Statement::AlterTransform(_) => "ALTER",
+        Statement::ExplainRefresh { .. } => "EXPLAIN REFRESH",
+        Statement::Verify { .. } => "VERIFY",
+        Statement::Backfill(_) => "BACKFILL",
+        Statement::Suspend { .. } => "SUSPEND",
+        Statement::Resume { .. } => "RESUME",
+        Statement::Quarantine(_) => "a statement about a quarantine",
         Statement::Refresh(_) => "REFRESH",
         Statement::Job(JobStatement::Show(_)) => "SHOW JOBS",
         Statement::Job(JobStatement::Describe { .. }) => "DESCRIBE JOB",

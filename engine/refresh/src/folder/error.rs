@@ -88,6 +88,18 @@ pub enum FolderError {
         /// The most similar name that does exist or is declared.
         nearest: Option<String>,
     },
+    /// A flow feeds something that neither exists nor is declared.
+    #[error(
+        "{at}: the flow '{flow}' feeds '{name}', which neither exists nor is declared in the folder"
+    )]
+    TargetMissing {
+        /// The statement.
+        at: Place,
+        /// What it declares.
+        flow: ObjectName,
+        /// What it feeds.
+        name: ObjectName,
+    },
     /// Declarations that read each other in a circle.
     #[error("{at}: '{}' would read itself: {}", .names[0], cycle(.names))]
     Cycle {
@@ -136,7 +148,9 @@ impl FolderError {
             | Self::DeclaredTwice { .. }
             | Self::Cycle { .. }
             | Self::WrongKind { .. } => Code::InvalidArgument,
-            Self::SchemaMissing { .. } | Self::ReadMissing { .. } => Code::NotFound,
+            Self::SchemaMissing { .. } | Self::ReadMissing { .. } | Self::TargetMissing { .. } => {
+                Code::NotFound
+            }
             Self::Statement { source, .. } | Self::Queue { source } | Self::Refused(source) => {
                 source.code()
             }

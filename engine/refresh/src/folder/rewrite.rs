@@ -1,13 +1,13 @@
 //! Statements of a folder as they are sent: a file says what should be, whatever is there.
 
-/// `CREATE …` as `CREATE OR REFRESH MATERIALIZED VIEW …` or `CREATE OR REPLACE VIEW …`; the text
-/// after the head stays as it is, comments included.
+/// `CREATE …` as `CREATE OR REFRESH MATERIALIZED VIEW …`, `CREATE OR REFRESH STREAMING TABLE …` or
+/// `CREATE OR REPLACE VIEW …`; the text after the head stays as it is, comments included.
 pub(super) fn desired_state(text: &str, head: &str) -> String {
     let mut rest = text;
-    // Everything up to the word VIEW is the head.
+    // Everything up to the word VIEW or TABLE is the head.
     while let Some((word, after)) = next_word(rest) {
         rest = after;
-        if word.eq_ignore_ascii_case("view") {
+        if ["view", "table"].iter().any(|end| word.eq_ignore_ascii_case(end)) {
             break;
         }
     }

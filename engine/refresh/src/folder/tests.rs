@@ -433,3 +433,60 @@ fn heads_become_desired_state_and_the_rest_stays() {
         assert_eq!(rewrite::desired_state(text, head), expected);
     }
 }
+
+fn stream(name: &str, query: &str, more: &[(&str, &str)]) -> Object {
+    let mut made = transform(name, "", &[], |table| {
+        table.definition = format!("CREATE STREAMING TABLE {name} AS {query}");
+        let flow = |name: ObjectName, query: &str| model::transform::Flow {
+            name,
+            query: query.to_owned(),
+            definition_hash: String::new(),
+            reads: Vec::new(),
+            once: false,
+            kind: model::transform::FlowKind::Append,
+        };
+        table.flows.push(flow(named(name), query));
+        table.flows.extend(more.iter().map(|(name, query)| flow(named(name), query)));
+    });
+    if let ObjectBody::MaterializedView(table) = made.body {
+        made.body = ObjectBody::StreamingTable(table);
+    }
+    made
+}
+
+#[test]
+fn streaming_tables_and_their_flows_are_declared() {
+    let text = "create streaming table if not exists s as select a from stream t;
+                CREATE FLOW more AS INSERT INTO s BY NAME SELECT a FROM STREAM u";
+    let plan = drafted(&[("s.sql", text)], &[table("t"), table("u")]);
+    assert_eq!(changes(&plan), ["ADDED main.s", "ADDED main.more"]);
+    assert_eq!(refreshed(&plan), ["main.s"]);
+    assert!(plan.steps[0].sql.starts_with("CREATE OR REFRESH STREAMING TABLE s as select"));
+
+    let query = "SELECT a FROM STREAM main.t AS t";
+    let known = stream("s", query, &[("more", "SELECT a FROM STREAM main.u AS u")]);
+    let existing = [table("t"), table("u"), known];
+    let plan = drafted(&[("s.sql", text)], &existing);
+    assert_eq!(changes(&plan), ["UNCHANGED main.s", "UNCHANGED main.more"]);
+
+    let known = stream("s", query, &[("more", "SELECT a FROM STREAM main.t AS t")]);
+    let existing = [table("t"), table("u"), known];
+    let plan = drafted(&[("s.sql", text)], &existing);
+    assert_eq!(changes(&plan), ["UNCHANGED main.s", "CHANGED main.more: query"]);
+    assert_eq!(refreshed(&plan), ["main.s"]);
+
+    let alone = "CREATE STREAMING TABLE s AS SELECT a FROM STREAM(t, ON_CHANGE => 'skip')";
+    let plan = drafted(&[("s.sql", alone)], &existing);
+    let expected = ["CHANGED main.s: query", "REMOVED main.more: dropped; its rows stay"];
+    assert_eq!(changes(&plan), expected);
+}
+
+#[test]
+fn a_flow_feeds_a_streaming_table() {
+    let text = "CREATE FLOW f AS INSERT INTO s BY NAME SELECT a FROM STREAM t";
+    let error = refused(&[("f.sql", text)], &[table("t")]);
+    assert_eq!(error.code(), Code::NotFound);
+    assert!(error.to_string().contains("feeds 'main.s'"), "{error}");
+    let error = refused(&[("f.sql", text)], &[table("t"), table("s")]);
+    assert!(matches!(error, FolderError::WrongKind { .. }), "{error}");
+}

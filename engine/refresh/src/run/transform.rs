@@ -11,7 +11,7 @@ use lake::{LakeError, Staged};
 use model::{
     job::{ClaimedRun, PinnedInput, RunOutcome, RunProgress},
     name::ObjectName,
-    object::{Object, ObjectBody},
+    object::Object,
     principal::Principal,
     transform::Transform,
 };
@@ -25,6 +25,7 @@ use crate::{
     heartbeat::Beating,
     options::RefreshOptions,
     progress::Progress,
+    quarantine::{self, StagedQuarantine},
     stop::{Stop, StopSignal},
 };
 
@@ -40,6 +41,8 @@ pub(super) enum Computed {
 pub(super) struct StagedRun {
     pub(super) location: String,
     pub(super) staged: Staged,
+    /// Rows that were kept out, for a table of their own.
+    pub(super) quarantine: Option<StagedQuarantine>,
     pub(super) computation: Computation,
 }
 
@@ -64,16 +67,28 @@ impl Run<'_> {
             why = self.stop.given() => return Err(Ended::Stopped(why)),
             computed = self.compute() => computed?,
         };
-        let StagedRun { location, staged, computation } = match computed {
+        let StagedRun { location, staged, quarantine, mut computation } = match computed {
             Computed::Done(outcome) => return Ok(outcome),
             Computed::Staged(work) => *work,
         };
         if let Err(why) = self.heartbeat.committing().await {
             self.options.lake.discard(staged).await;
+            if let Some(quarantine) = quarantine {
+                self.options.lake.discard(quarantine.staged).await;
+            }
             return Err(Ended::Stopped(why));
         }
         // From here on nothing stops the run: a commit that is on its way is waited for.
         let lake = &self.options.lake;
+        if let Some(quarantine) = quarantine {
+            match quarantine::commit(lake, self.claimed, quarantine).await {
+                Ok(note) => computation.notes.extend(note),
+                Err(source) => {
+                    lake.discard(staged).await;
+                    return Err(self.lake("commit the quarantine of", source).into());
+                }
+            }
+        }
         let info = commit::info(self.claimed, &computation);
         match lake.commit(staged, info).await {
             Ok(committed) => Ok(RunOutcome::Succeeded {
@@ -86,6 +101,7 @@ impl Run<'_> {
                 strategy: computation.strategy.to_string(),
                 reason: computation.reason,
                 definition_hash: computation.definition_hash,
+                report: computation.report,
             }),
             // It is committed; only its new snapshot could not be read.
             Err(LakeError::ReadBack { version, .. }) => Ok(RunOutcome::Succeeded {
@@ -94,6 +110,7 @@ impl Run<'_> {
                 strategy: computation.strategy.to_string(),
                 reason: computation.reason,
                 definition_hash: computation.definition_hash,
+                report: computation.report,
             }),
             // Another attempt of this run was faster, or our own first try arrived after all.
             Err(LakeError::AlreadyApplied { .. }) => {
@@ -145,6 +162,7 @@ impl Run<'_> {
         }
         self.refuse_suspended(view)?;
         let newest = self.newest_inputs(&owner, view).await?;
+        let streams = matches!(object.body, ObjectBody::StreamingTable(_));
         let inputs = match pinned {
             Some(pinned) if same_tables(&pinned, &newest) => pinned,
             Some(_) => {
@@ -154,9 +172,11 @@ impl Run<'_> {
                 });
             }
             None => {
-                if let Some(output_version) =
-                    self.unchanged(view, &definition_hash, &newest).await?
-                {
+                let unchanged = match streams {
+                    true => self.find_new_rows(view, &newest).await?.unchanged(),
+                    false => self.unchanged(view, &definition_hash, &newest).await?,
+                };
+                if let Some(output_version) = unchanged {
                     return Ok(Computed::Done(RunOutcome::SkippedNoChange { output_version }));
                 }
                 self.refuse_older_catalog(view).await?;
@@ -166,7 +186,12 @@ impl Run<'_> {
                     .map_err(|source| self.catalog("pin the inputs of", source))?
             }
         };
-        let staged = self.stage_view(&object, owner, view, definition_hash, inputs).await?;
+        let staged = if streams {
+            let found = self.find_new_rows(view, &inputs).await?;
+            self.stage_flows(&object, &owner, view, definition_hash, inputs, found).await?
+        } else {
+            self.stage_view(&object, owner, view, definition_hash, inputs).await?
+        };
         Ok(Computed::Staged(Box::new(staged)))
     }
 
@@ -228,10 +253,8 @@ impl Run<'_> {
         let found = commit::find(&self.options.lake, location, self.claimed, &definition_hash)
             .await
             .map_err(|source| self.lake("read the log of", source))?;
-        let Some(Unbooked { output_version, is_of_definition, strategy, rows, bytes }) = found
-        else {
-            return Ok(None);
-        };
+        let Some(found) = found else { return Ok(None) };
+        let Unbooked { output_version, is_of_definition, strategy, rows, bytes, report } = found;
         let before = self.claimed.job.progress;
         Ok(Some(RunOutcome::Succeeded {
             output_version,
@@ -244,6 +267,7 @@ impl Run<'_> {
             reason,
             // An unknown definition equals none: the next refresh computes anew.
             definition_hash: if is_of_definition { definition_hash } else { String::new() },
+            report,
         }))
     }
 

@@ -15,14 +15,21 @@ use model::{
 use query::{
     Schema, SchemaRef,
     error::QueryError,
-    incremental::{Choice, PlannedRefresh, RefreshWish, RefreshWork, Strategy, Why},
+    expect::{Gate, Quarantining},
+    incremental::{Choice, PlannedRefresh, RefreshWish, RefreshWork, Why},
     transform::{PlannedTransform, declared_fields},
 };
 
-use super::transform::{Run, StagedRun, same_tables};
+use rt::cpu::CpuTaskError;
+
+use super::{
+    check::Checking,
+    transform::{Run, StagedRun, same_tables},
+};
 use crate::{
     commit::{self, Computation},
     error::RefreshError,
+    quarantine::{self, Before, StagedQuarantine},
 };
 
 impl Run<'_> {
@@ -40,7 +47,7 @@ impl Run<'_> {
             return Ok(None);
         }
         let lake = &self.options.lake;
-        let target = match lake.snapshot(&view.location, lake::At::Latest).await {
+        let target = match lake.snapshot(&view.location, At::Latest).await {
             Ok(target) => target,
             Err(LakeError::NotFound { .. }) => return Ok(None),
             Err(source) => return Err(self.lake("open the table of", source)),
@@ -165,26 +172,53 @@ impl Run<'_> {
     ) -> Result<StagedRun, RefreshError> {
         let since = self.since(object, view, &definition_hash).await?;
         let full_is_meant = self.claimed.job.force || self.claimed.last.is_none();
-        let wish =
-            RefreshWish { owner, view: view.clone(), inputs: inputs.clone(), since, full_is_meant };
+        let wish = RefreshWish {
+            owner: owner.clone(),
+            view: view.clone(),
+            inputs: inputs.clone(),
+            since,
+            full_is_meant,
+            quarantining: self.quarantining(),
+        };
         let planned = self.options.queries.plan_refresh(wish).await;
-        let PlannedRefresh { choice, work } =
+        let PlannedRefresh { choice, work, gate } =
             planned.map_err(|source| self.query("plan the refresh of", source))?;
-        let Choice { strategy, reason, .. } = choice;
+        let Choice { strategy, reason, .. } = &choice;
         tracing::debug!(object = %object.name, %strategy, %reason, "refresh planned");
-        let staged = self.stage(object, view, work).await?;
+        let (staged, quarantine) = self.stage(object, view, work, gate.clone()).await?;
+        let (owner, inputs_of, gate) = (&owner, &inputs, gate.as_deref());
+        let checking = Checking {
+            object,
+            view,
+            owner,
+            inputs: inputs_of,
+            strategy: choice.strategy,
+            gate,
+            staged: &staged,
+        };
+        let mut report = self.checked(checking).await?;
+        let Choice { strategy, reason, alternatives } = choice;
+        report.alternatives =
+            alternatives.iter().map(|(strategy, why)| format!("{strategy}: {why}")).collect();
         let reason = reason.to_string();
         let notes = Vec::new();
-        let computation = Computation { definition_hash, strategy, reason, inputs, notes };
-        Ok(StagedRun { location: view.location.clone(), staged, computation })
+        let computation = Computation { definition_hash, strategy, reason, inputs, notes, report };
+        Ok(StagedRun { location: view.location.clone(), staged, quarantine, computation })
     }
 
-    async fn stage(
+    /// What is noted with rows that this run keeps out.
+    pub(super) fn quarantining(&self) -> Quarantining {
+        Quarantining { run: self.claimed.lease.run, at: self.options.clock.now() }
+    }
+
+    pub(super) async fn stage(
         &self,
         object: &Object,
         view: &Transform,
         work: RefreshWork,
-    ) -> Result<Staged, RefreshError> {
+        gate: Option<Arc<Gate>>,
+    ) -> Result<(Staged, Option<StagedQuarantine>), RefreshError> {
+        let claimed = self.claimed.clone();
         let (queries, lake) = (self.options.queries.clone(), Arc::clone(&self.options.lake));
         let (view, name) = (view.clone(), object.name.clone());
         let (comment, properties) = (object.comment.clone(), object.properties.clone());
@@ -214,6 +248,25 @@ impl Run<'_> {
                 checks: Vec::new(),
                 progress: progress.staged(),
             };
+            let (mut quarantine, before) = (
+                None,
+                match &work {
+                    RefreshWork::Replace(_) => Before::Go,
+                    RefreshWork::Append(..) | RefreshWork::Change(..) => Before::Stay,
+                },
+            );
+            if let (Some(gate), RefreshWork::Replace(planned) | RefreshWork::Append(planned, _)) =
+                (&gate, &work)
+            {
+                let of = &view.location;
+                let prepared =
+                    quarantine::prepare(&lake, &claimed, of, gate, planned, before).await;
+                quarantine = prepared.map_err(|source| RefreshError::Lake {
+                    step: "make ready the quarantine of",
+                    object: name.clone(),
+                    source,
+                })?;
+            }
             let stage = match work {
                 RefreshWork::Replace(planned) => {
                     let planned = shared(planned);
@@ -253,7 +306,7 @@ impl Run<'_> {
                         .await
                         .map_err(|source| RefreshError::Task { object: name.clone(), source })?;
                     if let (Some(staged), _) = staged.map_err(failed)? {
-                        return Ok(staged);
+                        return Ok((staged, None));
                     }
                     // No row is another one: the commit says only how far the inputs were read.
                     let nothing = queries.nothing_for(&base);
@@ -265,13 +318,29 @@ impl Run<'_> {
                     appended(&planned, base)
                 }
             };
-            // The inner task ends with the outer one, whichever runtime it is on.
-            let staging =
-                queries.runtime(&stage.plan).spawn(async move { lake.stage(stage).await });
-            let staged = staging
-                .await
-                .map_err(|source| RefreshError::Task { object: name.clone(), source })?;
-            staged.map_err(failed)
+            // The inner tasks end with the outer one, whichever runtime they are on.
+            let run = |stage: Stage| {
+                let lake = Arc::clone(&lake);
+                queries.runtime(&stage.plan).spawn(async move { lake.stage(stage).await })
+            };
+            let ended = |ended: Result<Result<Staged, LakeError>, CpuTaskError>| {
+                ended
+                    .map_err(|source| RefreshError::Task { object: name.clone(), source })?
+                    .map_err(failed)
+            };
+            let result = async {
+                let staged = ended(run(stage).await);
+                if let Some(gate) = &gate {
+                    gate.close();
+                }
+                staged
+            };
+            let aside = async {
+                let Some(prepared) = quarantine else { return Ok(None) };
+                let (stage, staged_as) = prepared.split();
+                ended(run(stage).await).map(|staged| Some(staged_as(staged)))
+            };
+            tokio::try_join!(result, aside)
         };
         self.options
             .cpu

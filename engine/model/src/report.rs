@@ -1,0 +1,87 @@
+//! What a run says of itself: its ledger of rows, its checks, and why it was computed as it was.
+//!
+//! The stored form is JSON: fields may be added, with a default.
+
+use serde::{Deserialize, Serialize};
+
+use crate::transform::OnViolation;
+
+/// The report of one run. Everything in it is optional: a run tells what it has found out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunReport {
+    /// Rows of the result before its expectations had their say. Where only some rows of the
+    /// result were computed anew, those.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows_in: Option<u64>,
+    /// Rows that were published of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows_out: Option<u64>,
+    /// Rows that were left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows_dropped: Option<u64>,
+    /// Rows that went to the quarantine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows_quarantined: Option<u64>,
+    /// What became of each expectation, in the order of their declaration.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub expectations: Vec<ExpectationResult>,
+    /// What became of each key that was checked, in the order of their declaration.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<KeyResult>,
+    /// Strategies that were not taken, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<String>,
+    /// The hash of all rows of the result, where it was computed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
+}
+
+/// What a run found of one expectation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpectationResult {
+    /// Its name.
+    pub name: String,
+    /// What becomes of rows that do not meet it.
+    #[serde(default)]
+    pub on_violation: OnViolation,
+    /// Rows that did not.
+    #[serde(default)]
+    pub violated: u64,
+}
+
+/// What a run found of one key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyResult {
+    /// Its name.
+    pub name: String,
+    /// Values that violate it; a run that finds one fails.
+    #[serde(default)]
+    pub violated: u64,
+}
+
+impl RunReport {
+    /// Whether the run says nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether each row that came went somewhere: out, dropped or quarantined. True where rows were
+    /// not counted.
+    #[must_use]
+    pub fn balances(&self) -> bool {
+        let Some(rows_in) = self.rows_in else { return true };
+        let went = [self.rows_out, self.rows_dropped, self.rows_quarantined];
+        rows_in == went.into_iter().flatten().sum::<u64>()
+    }
+
+    /// The report as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("numbers and texts under names are JSON")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,357 @@
+//! CREATE STREAMING TABLE, CREATE FLOW and DROP FLOW.
+//!
+//! Flows are a part of the table that they feed: they are stored with it, and have no rights or
+//! owner of their own.
+
+use catalog::{error::CatalogError, objects::OnConflict};
+use dialect::statement::{
+    CreateFlow, CreateMode, CreateStreamingTable, FlowBody, NameParts, Query,
+};
+use model::{
+    id::ObjectId,
+    job::JobCause,
+    name::ObjectName,
+    object::{Object, ObjectBody, ObjectKind},
+    transform::{Flow, FlowKind, Transform},
+};
+use sha2::{Digest, Sha256};
+
+use super::{
+    new_name, stored,
+    tables::{schema_must_exist, wrong_kind},
+    views,
+};
+use crate::{
+    error::QueryError,
+    queries::{Checked, CommandResult, Inner, Queries},
+    session::Session,
+    streaming::{check_linear, first_columns, reads_a_stream},
+    system, transform,
+};
+
+/// Plans the query of a flow of the table `name`, without any effect.
+pub(super) async fn check(
+    inner: &Inner,
+    session: &Session,
+    name: &[String],
+    flow: &FlowBody,
+) -> Result<Checked, QueryError> {
+    stored(&flow.query)?;
+    if flow.changes.is_some() {
+        return Err(QueryError::Unsupported(
+            "AUTO CDC is not supported in this version: append the events with a flow, and let a \
+             materialized view keep the newest of each key"
+                .to_owned(),
+        ));
+    }
+    if !flow.once && !reads_a_stream(&flow.query) {
+        return Err(QueryError::Invalid(
+            "a flow reads at least one STREAM, or runs ONCE: what it reads now would come again with \
+             each run; write FROM STREAM t, or CREATE MATERIALIZED VIEW"
+                .to_owned(),
+        ));
+    }
+    let checked = views::check(inner, session, name, &flow.query).await?;
+    transform::has_versions(&checked.resolved)?;
+    check_linear(&checked.plan, &flow.query)?;
+    Ok(checked)
+}
+
+pub(super) async fn create(
+    queries: &Queries,
+    session: &Session,
+    create: CreateStreamingTable,
+) -> Result<CommandResult, QueryError> {
+    let inner = &queries.inner;
+    let name = new_name(session, &create.name)?;
+    let existing = inner.objects_named(std::slice::from_ref(&name)).await?.pop();
+    if let Some(existing) = &existing {
+        match create.mode {
+            CreateMode::IfNotExists => return Ok(CommandResult::done()),
+            CreateMode::Create => return Err(CatalogError::ObjectExists(name).into()),
+            CreateMode::OrRefresh | CreateMode::OrReplace => {}
+        }
+        if existing.kind() != ObjectKind::StreamingTable {
+            return Err(wrong_kind(existing, "which CREATE STREAMING TABLE does not replace"));
+        }
+    }
+    refuse(&create)?;
+    schema_must_exist(inner, &name).await?;
+    let before = existing.as_ref().and_then(Object::transform);
+    let mut flows: Vec<Flow> = before.map(|table| table.flows.clone()).unwrap_or_default();
+    flows.retain(|flow| flow.name != name);
+    let id = existing.as_ref().map_or_else(ObjectId::generate, |object| object.id);
+    let mut view = table(inner, session, &create, id, &name, existing.as_ref())?;
+    if let Some(body) = &create.flow {
+        let checked = check(inner, session, &create.name, body).await?;
+        let columns = first_columns(&checked.resolved, &checked.plan, &view).await?;
+        for partition in &view.partitioned_by {
+            if !columns.iter().any(|column| column.name() == partition) {
+                return Err(QueryError::Invalid(format!(
+                    "PARTITIONED BY names the column '{partition}', which '{name}' does not have"
+                )));
+            }
+        }
+        flows.insert(0, flow(session, name.clone(), body)?);
+    }
+    with_flows(&mut view, flows);
+    let has_flows = !view.flows.is_empty();
+    let same = before.is_some_and(|before| before.definition_hash == view.definition_hash);
+    let object = Object {
+        id,
+        name,
+        body: ObjectBody::StreamingTable(view),
+        comment: create.comment,
+        properties: create.properties,
+        owner: session.principal().name().to_owned(),
+        policy: model::object::Policy::default(),
+        created_at: inner.options.clock.now(),
+        definition_version: 1,
+    };
+    let keep = create.mode == CreateMode::IfNotExists;
+    let on = views::replace_or(existing.as_ref(), keep);
+    inner.options.catalog.put_object(&object, on).await?;
+    if session.defers_refresh() || !has_flows {
+        return Ok(CommandResult::done());
+    }
+    let cause = if same { JobCause::Request } else { JobCause::Definition };
+    let jobs = queries.submit_graph(session, &[id], cause).await?;
+    Ok(CommandResult::rows(system::job_rows(&jobs)))
+}
+
+/// What a streaming table cannot have yet.
+fn refuse(create: &CreateStreamingTable) -> Result<(), QueryError> {
+    let refused = [
+        (
+            create.mode == CreateMode::OrReplace,
+            "OR REPLACE of a streaming table",
+            "write CREATE OR REFRESH, and REFRESH … FULL to read everything again",
+        ),
+        (
+            create.private,
+            "PRIVATE",
+            "leave it out: whoever has no right on the table does not see it",
+        ),
+        (
+            !create.expectations.is_empty(),
+            "EXPECT of a streaming table",
+            "filter the rows in the query, or expect it of a materialized view",
+        ),
+        (
+            !create.keys.is_empty(),
+            "a key of a streaming table",
+            "declare it for a materialized view that reads the table",
+        ),
+    ];
+    match refused.into_iter().find(|(said, ..)| *said) {
+        None => Ok(()),
+        Some((_, what, instead)) => Err(QueryError::Unsupported(format!(
+            "{what} is not supported in this version; {instead}"
+        ))),
+    }
+}
+
+fn table(
+    inner: &Inner,
+    session: &Session,
+    create: &CreateStreamingTable,
+    id: ObjectId,
+    name: &ObjectName,
+    existing: Option<&Object>,
+) -> Result<Transform, QueryError> {
+    let lake = &inner.options.lake;
+    let kept = existing.and_then(Object::location).map(str::to_owned);
+    let location = match (&create.location, kept) {
+        (Some(text), _) => lake.parse_location(text)?,
+        (None, Some(location)) => location,
+        (None, None) => lake.table_location(id, name),
+    };
+    Ok(Transform {
+        definition: create.definition.clone(),
+        location,
+        partitioned_by: create.partitioned_by.clone(),
+        schedule: create.schedule.clone(),
+        misfire: create.misfire,
+        trigger: create.trigger,
+        columns: create.columns.clone(),
+        source_file: session.source_file().map(str::to_owned),
+        suspended: false,
+        ..Transform::default()
+    })
+}
+
+/// A flow with full names.
+fn flow(session: &Session, name: ObjectName, body: &FlowBody) -> Result<Flow, QueryError> {
+    let query = dialect::qualify(&body.query, session.schema());
+    let kind = match &body.changes {
+        None => FlowKind::Append,
+        Some(spec) => FlowKind::Changes(spec.clone()),
+    };
+    let meaning = serde_json::json!([normal(&query)?, body.once, kind]);
+    Ok(Flow {
+        name,
+        definition_hash: hash([meaning.to_string().as_str()]),
+        reads: views::reads(session, &body.query)?,
+        query,
+        once: body.once,
+        kind,
+    })
+}
+
+fn normal(query: &str) -> Result<String, QueryError> {
+    let query: Query = dialect::parse_flow_query(query)?;
+    Ok(dialect::normal_form(&query))
+}
+
+/// Gives a table its flows, and what follows from them.
+fn with_flows(view: &mut Transform, flows: Vec<Flow>) {
+    view.reads.clear();
+    for read in flows.iter().flat_map(|flow| &flow.reads) {
+        if !view.reads.contains(read) {
+            view.reads.push(read.clone());
+        }
+    }
+    let layout = serde_json::json!([view.partitioned_by, view.columns]).to_string();
+    let parts = flows.iter().map(|flow| format!("{}={}", flow.name, flow.definition_hash));
+    let parts: Vec<String> = [layout].into_iter().chain(parts).collect();
+    view.definition_hash = hash(parts.iter().map(String::as_str));
+    view.flows = flows;
+}
+
+fn hash<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
+    let mut hash = Sha256::new();
+    for text in texts {
+        // Lengths keep two lists of texts from running together into the same bytes.
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text.as_bytes());
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(super) async fn create_flow(
+    queries: &Queries,
+    session: &Session,
+    create: CreateFlow,
+) -> Result<CommandResult, QueryError> {
+    let inner = &queries.inner;
+    if create.comment.is_some() {
+        return Err(QueryError::Unsupported(
+            "COMMENT of a flow is not supported in this version; write it as a comment in the text"
+                .to_owned(),
+        ));
+    }
+    let name = new_name(session, &create.name)?;
+    let object = streaming_table(inner, session, &create.target).await?;
+    if let Some(other) = owner_of(inner, &name).await?
+        && other.id != object.id
+    {
+        return Err(QueryError::Invalid(format!(
+            "the flow '{name}' is one of '{}' already: give this one another name",
+            other.name
+        )));
+    }
+    if inner.objects_named(std::slice::from_ref(&name)).await?.pop().is_some() {
+        return Err(CatalogError::ObjectExists(name).into());
+    }
+    let target = vec![object.name.schema().to_owned(), object.name.name().to_owned()];
+    check(inner, session, &target, &create.body).await?;
+    let made = flow(session, name.clone(), &create.body)?;
+    let mut flows = object.transform().map(|table| table.flows.clone()).unwrap_or_default();
+    match flows.iter_mut().find(|flow| flow.name == name) {
+        Some(known) if *known == made => return Ok(CommandResult::done()),
+        // A folder says what there is to be; a statement makes what is not there.
+        Some(known) if session.source_file().is_some() => *known = made,
+        Some(_) => {
+            return Err(QueryError::Invalid(format!(
+                "the flow '{name}' exists and does something else: DROP FLOW {} first; \
+                 a flow of the same name goes on where the other one ended",
+                name.to_sql()
+            )));
+        }
+        None => flows.push(made),
+    }
+    put(inner, &object, flows).await?;
+    if session.defers_refresh() {
+        return Ok(CommandResult::done());
+    }
+    let jobs = queries.submit_graph(session, &[object.id], JobCause::Definition).await?;
+    Ok(CommandResult::rows(system::job_rows(&jobs)))
+}
+
+pub(super) async fn drop_flow(
+    queries: &Queries,
+    session: &Session,
+    name: &NameParts,
+    if_exists: bool,
+) -> Result<CommandResult, QueryError> {
+    let inner = &queries.inner;
+    let name = ObjectName::from_parts(name, session.schema())?;
+    let rights = inner.rights(session.principal()).await?;
+    let owner = owner_of(inner, &name).await?.filter(|object| rights.sees(object));
+    let Some(object) = owner else {
+        if if_exists {
+            return Ok(CommandResult::done());
+        }
+        return Err(QueryError::Invalid(format!("the flow '{name}' does not exist")));
+    };
+    queries.must_own(session, &object).await?;
+    if name == object.name {
+        return Err(QueryError::Invalid(format!(
+            "'{name}' declares that flow itself: write CREATE OR REFRESH STREAMING TABLE {} without it",
+            name.to_sql()
+        )));
+    }
+    let mut flows = object.transform().map(|table| table.flows.clone()).unwrap_or_default();
+    flows.retain(|flow| flow.name != name);
+    put(inner, &object, flows).await?;
+    Ok(CommandResult::done())
+}
+
+/// The streaming table that has a flow.
+async fn owner_of(inner: &Inner, flow: &ObjectName) -> Result<Option<Object>, QueryError> {
+    let objects = inner.options.catalog.objects().await?;
+    Ok(objects.into_iter().find(|object| {
+        object.transform().is_some_and(|table| table.flows.iter().any(|known| known.name == *flow))
+    }))
+}
+
+async fn streaming_table(
+    inner: &Inner,
+    session: &Session,
+    name: &NameParts,
+) -> Result<Object, QueryError> {
+    let name = ObjectName::from_parts(name, session.schema())?;
+    let object = inner.object_named(session, &name).await?;
+    if object.kind() != ObjectKind::StreamingTable {
+        return Err(wrong_kind(&object, "and only streaming tables have flows"));
+    }
+    Ok(object)
+}
+
+/// Stores a table with other flows.
+async fn put(inner: &Inner, object: &Object, flows: Vec<Flow>) -> Result<(), QueryError> {
+    let mut changed = object.clone();
+    if let ObjectBody::StreamingTable(view) = &mut changed.body {
+        with_flows(view, flows);
+    }
+    let on = OnConflict::Replace { id: object.id, definition_version: object.definition_version };
+    inner.options.catalog.put_object(&changed, on).await?;
+    Ok(())
+}
+
+/// The statements that make the flows of a table which it does not declare itself.
+pub(super) fn create_statements(object: &Object) -> Vec<String> {
+    let flows = object.transform().map(|table| table.flows.as_slice()).unwrap_or_default();
+    let others = flows.iter().filter(|flow| flow.name != object.name);
+    others
+        .map(|flow| {
+            format!(
+                "CREATE FLOW {} AS\nINSERT INTO{} {} BY NAME {}",
+                flow.name.to_sql(),
+                if flow.once { " ONCE" } else { "" },
+                object.name.to_sql(),
+                flow.query
+            )
+        })
+        .collect()
+}

@@ -1,0 +1,265 @@
+//! The flows of a streaming table: what came to their sources since they last read them, as one plan.
+//!
+//! It exists because a flow sees each row of a source once: its query runs over the rows between two
+//! versions, and only operators that need no rows of other runs are let in. How far each source was
+//! read is the caller's to keep, with the rows. It never reads a row itself.
+
+mod by_name;
+mod linear;
+mod window;
+
+use std::{collections::HashMap, sync::Arc};
+
+use arrow::datatypes::{Field, SchemaRef};
+use datafusion::{
+    catalog::TableProvider,
+    logical_expr::{LogicalPlan, LogicalPlanBuilder},
+};
+use dialect::statement::{Query, StreamRead, TimeTravel};
+use model::{
+    id::ObjectId,
+    job::PinnedInput,
+    name::{DEFAULT_SCHEMA, ObjectName},
+    object::ObjectBody,
+    principal::Principal,
+    transform::{Flow, Transform},
+};
+
+use crate::{
+    error::QueryError,
+    expect::{Gate, Quarantining, watched},
+    plan,
+    queries::{Inner, Queries},
+    resolve::{self, Pins, Purpose, Reads, Resolved, Wanted},
+    transform::{PlannedTransform, has_versions},
+};
+pub(crate) use linear::check as check_linear;
+use window::Window;
+pub(crate) use window::with_changes;
+
+/// The rows of each STREAM of one query.
+pub(crate) type Streams = HashMap<(ObjectId, StreamRead), Arc<dyn TableProvider>>;
+
+/// A flow that is to run.
+#[derive(Debug, Clone)]
+pub struct FlowToRun {
+    /// What it does.
+    pub flow: Flow,
+    /// Up to which version it has read each of its sources, by the id of the Delta table.
+    pub read_until: HashMap<String, i64>,
+}
+
+/// How far a flow has read a source once its rows are committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlowRead {
+    /// The flow.
+    pub flow: ObjectName,
+    /// The source.
+    pub delta_table_id: String,
+    /// The last version whose rows it has seen.
+    pub version: i64,
+}
+
+/// What came to the sources of flows.
+pub struct NewRows {
+    flows: Vec<OpenFlow>,
+    /// Whether a run has anything to do: rows to add, or a first run to record.
+    pub is_news: bool,
+    /// How far each source will have been read.
+    pub read: Vec<FlowRead>,
+    /// What was read and what was left out, for people.
+    pub summary: String,
+}
+
+/// The rows of all flows together.
+#[derive(Debug)]
+pub struct PlannedFlows {
+    /// What is to be staged.
+    pub planned: PlannedTransform,
+    /// What the rows go through, where something is expected of them.
+    pub gate: Option<Arc<Gate>>,
+}
+
+struct OpenFlow {
+    flow: Flow,
+    query: Query,
+    streams: Streams,
+}
+
+impl Queries {
+    /// Looks at what came to the sources of flows, up to the versions that inputs are pinned to.
+    ///
+    /// [`QueryError::SourceChanged`] when a commit did more than add rows and the flow does not say
+    /// what that means. Reads logs, no rows.
+    pub async fn new_rows(
+        &self,
+        flows: Vec<FlowToRun>,
+        inputs: &[PinnedInput],
+    ) -> Result<NewRows, QueryError> {
+        let inner = Arc::clone(&self.inner);
+        let inputs = inputs.to_vec();
+        let work = async move { inner.new_rows(flows, &inputs).await };
+        self.inner.control().spawn(work).await?
+    }
+
+    /// Plans all flows together: the rows that they add to a table with the columns of `table`, by
+    /// their names. Without a table, columns are those that are declared, or those of the first flow.
+    pub async fn plan_flows(
+        &self,
+        owner: &Principal,
+        view: &Transform,
+        inputs: &[PinnedInput],
+        new_rows: NewRows,
+        table: Option<SchemaRef>,
+        quarantining: Quarantining,
+    ) -> Result<PlannedFlows, QueryError> {
+        let inner = Arc::clone(&self.inner);
+        let (owner, view, inputs) = (owner.clone(), view.clone(), inputs.to_vec());
+        let flows = new_rows.flows;
+        let work = async move {
+            inner.plan_flows(&owner, &view, &inputs, flows, table, quarantining).await
+        };
+        self.inner.control().spawn(work).await?
+    }
+}
+
+impl Inner {
+    async fn new_rows(
+        &self,
+        flows: Vec<FlowToRun>,
+        inputs: &[PinnedInput],
+    ) -> Result<NewRows, QueryError> {
+        let (mut open, mut read, mut told) = (Vec::new(), Vec::new(), Vec::new());
+        let mut is_news = false;
+        for FlowToRun { flow, read_until } in flows {
+            let query = dialect::parse_flow_query(&flow.query)?;
+            let mut streams = Streams::new();
+            // A flow that reads no stream runs once, and has not yet.
+            is_news |= !reads_a_stream(&query);
+            for used in &query.tables {
+                let Some(TimeTravel::Stream(stream)) = &used.at else { continue };
+                let name = ObjectName::from_parts(&used.name, DEFAULT_SCHEMA)?;
+                let (input, location) = self.source(&name, inputs).await?;
+                let until = read_until.get(&input.delta_table_id).copied();
+                let window = Window::open(self, &input, &location, stream, until).await?;
+                is_news |= window.is_news;
+                told.extend(window.told);
+                streams.insert((input.object, stream.clone()), window.rows);
+                let now = FlowRead {
+                    flow: flow.name.clone(),
+                    delta_table_id: input.delta_table_id,
+                    version: input.version,
+                };
+                if !read.contains(&now) {
+                    read.push(now);
+                }
+            }
+            open.push(OpenFlow { flow, query, streams });
+        }
+        Ok(NewRows { flows: open, is_news, read, summary: told.join("; ") })
+    }
+
+    /// The pinned version of a source, and where it lies.
+    async fn source(
+        &self,
+        name: &ObjectName,
+        inputs: &[PinnedInput],
+    ) -> Result<(PinnedInput, String), QueryError> {
+        let object = self.objects_named(std::slice::from_ref(name)).await?.pop();
+        let Some(object) = object else {
+            let name = name.clone();
+            return Err(QueryError::TableNotFound { name, nearest: None, is_hidden: false });
+        };
+        let input = inputs.iter().find(|input| input.object == object.id);
+        let location = match &object.body {
+            ObjectBody::View(_) => None,
+            _ => object.location(),
+        };
+        match (input, location) {
+            (Some(input), Some(location)) if !input.delta_table_id.is_empty() => {
+                Ok((input.clone(), location.to_owned()))
+            }
+            _ => Err(QueryError::Invalid(format!(
+                "'{name}' is no Delta table: only those can be read as a STREAM"
+            ))),
+        }
+    }
+
+    async fn plan_flows(
+        &self,
+        owner: &Principal,
+        view: &Transform,
+        inputs: &[PinnedInput],
+        flows: Vec<OpenFlow>,
+        table: Option<SchemaRef>,
+        quarantining: Quarantining,
+    ) -> Result<PlannedFlows, QueryError> {
+        let pins: Pins = inputs.iter().map(|input| (input.object, input.clone())).collect();
+        let rights = self.rights(owner).await?;
+        let mut plans: Vec<(ObjectName, Resolved, LogicalPlan)> = Vec::new();
+        for OpenFlow { flow, query, streams } in &flows {
+            let wanted = Wanted {
+                rights: Arc::clone(&rights),
+                default_schema: DEFAULT_SCHEMA,
+                purpose: Purpose::Read,
+                pins: &pins,
+                streams: Some(streams),
+            };
+            let blame =
+                |source| QueryError::Flow { flow: flow.name.clone(), source: Box::new(source) };
+            let resolved = resolve::resolve(self, Reads::from(query), &wanted).await;
+            let resolved = resolved.map_err(blame)?;
+            has_versions(&resolved).map_err(blame)?;
+            let logical = plan::logical(&resolved.state, query).await.map_err(blame)?;
+            check_linear(&logical, query).map_err(blame)?;
+            plans.push((flow.name.clone(), resolved, logical));
+        }
+        let Some((_, first, first_plan)) = plans.first() else {
+            return Err(QueryError::Invalid("it has no flow yet: write CREATE FLOW".to_owned()));
+        };
+        let fields = match table {
+            Some(table) => table.fields().to_vec(),
+            None => by_name::declared(&first.state, first_plan, &view.columns).await?,
+        };
+        let state = first.state.clone();
+        let rows: u64 = plans
+            .iter()
+            .flat_map(|(_, resolved, _)| resolved.snapshots.values())
+            .map(|snapshot| snapshot.rows().unwrap_or(0))
+            .sum();
+        let mut all: Option<LogicalPlan> = None;
+        for (name, _, logical) in plans {
+            let aligned = by_name::align(logical, &fields, &name)?;
+            all = Some(match all {
+                Some(before) => LogicalPlanBuilder::from(before).union(aligned)?.build()?,
+                None => aligned,
+            });
+        }
+        let Some(all) = all else {
+            return Err(QueryError::Invalid("it has no flow yet: write CREATE FLOW".to_owned()));
+        };
+        let columns = Arc::clone(all.schema().inner());
+        let gate = Gate::new(&state, &columns, &view.expectations, quarantining)?;
+        let all = watched(&state, all, gate.as_ref())?;
+        let plan = plan::physical(&state, &all).await?;
+        let planned = PlannedTransform { plan, task: state.task_ctx(), rows_expected: rows };
+        Ok(PlannedFlows { planned, gate })
+    }
+}
+
+/// The columns that a flow gives a table which is not there yet.
+pub(crate) async fn first_columns(
+    resolved: &Resolved,
+    plan: &LogicalPlan,
+    view: &Transform,
+) -> Result<Vec<Arc<Field>>, QueryError> {
+    by_name::declared(&resolved.state, plan, &view.columns).await
+}
+
+/// Whether a query reads any STREAM.
+pub(crate) fn reads_a_stream(query: &Query) -> bool {
+    query.tables.iter().any(|used| matches!(used.at, Some(TimeTravel::Stream(_))))
+}
+
+#[cfg(test)]
+mod tests;

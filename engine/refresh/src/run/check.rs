@@ -1,0 +1,121 @@
+//! What is checked of a run's rows while nobody sees them: expectations, keys, and its ledger.
+
+use std::sync::Arc;
+
+use lake::Staged;
+use model::{
+    job::PinnedInput,
+    object::Object,
+    principal::Principal,
+    report::RunReport,
+    transform::{KeyMode, Transform},
+};
+use query::{
+    expect::Gate,
+    incremental::{Choice, Strategy},
+    keys::{KeyCheck, RunRows},
+    violation::Violation,
+};
+
+use super::transform::Run;
+use crate::error::RefreshError;
+
+/// A run whose files wait for their commit.
+pub(super) struct Checking<'a> {
+    pub(super) object: &'a Object,
+    pub(super) view: &'a Transform,
+    pub(super) owner: &'a Principal,
+    pub(super) inputs: &'a [PinnedInput],
+    pub(super) choice: &'a Choice,
+    pub(super) gate: Option<&'a Gate>,
+    pub(super) staged: &'a Staged,
+}
+
+impl Run<'_> {
+    /// What the run says of itself, if nothing is against publishing its rows.
+    pub(super) async fn checked(&self, run: Checking<'_>) -> Result<RunReport, RefreshError> {
+        let Checking { object, view, choice, gate, staged, .. } = &run;
+        let mut report = gate.map(Gate::report).unwrap_or_default();
+        report.alternatives = choice
+            .alternatives
+            .iter()
+            .map(|(strategy, why)| format!("{strategy}: {why}"))
+            .collect();
+        if let Some(violation) = gate.and_then(|gate| gate.failure(&object.name)) {
+            return Err(self.violated(object, violation, report).await?);
+        }
+        // A change of rows also stages rows that it only copies.
+        let counts_rows = choice.strategy == Strategy::Full || choice.strategy == Strategy::Append;
+        if counts_rows {
+            let rows = staged.rows();
+            report.rows_in.get_or_insert(rows);
+            let out = *report.rows_out.get_or_insert(rows);
+            if out != rows {
+                return Err(self.lost(&report, rows));
+            }
+        }
+        if !report.balances() {
+            return Err(self.lost(&report, staged.rows()));
+        }
+        if !view.keys.iter().any(|key| key.mode == KeyMode::Verified) {
+            return Ok(report);
+        }
+        let mut violation = None;
+        for checked in self.keys(&run).await? {
+            report.keys.push(checked.result);
+            violation = violation.or(checked.violation);
+        }
+        match violation {
+            Some(violation) => Err(self.violated(object, violation, report).await?),
+            None => Ok(report),
+        }
+    }
+
+    async fn keys(&self, run: &Checking<'_>) -> Result<Vec<query::keys::CheckedKey>, RefreshError> {
+        let Checking { object, view, owner, inputs, choice, staged, .. } = run;
+        let lake = &self.options.lake;
+        let failed = |source| self.lake("read the staged rows of", source);
+        let coming = match choice.strategy {
+            Strategy::Full => None,
+            _ => Some(staged.rows_provider(lake).map_err(failed)?),
+        };
+        let table = lake.staged_table(staged).map_err(failed)?;
+        let check = KeyCheck {
+            owner: Principal::clone(owner),
+            object: object.name.clone(),
+            keys: view.keys.clone(),
+            inputs: inputs.to_vec(),
+            rows: RunRows { table, coming },
+        };
+        let queries = self.options.queries.clone();
+        let work = async move { queries.check_keys(check).await };
+        let checked = self.options.cpu.spawn(work).await;
+        checked
+            .map_err(|source| RefreshError::Task { object: self.name(), source })?
+            .map_err(|source| self.query("check the keys of", source))
+    }
+
+    /// The error for rows that must not be published. It shows some of them only where all who can
+    /// see the job can see them anyway.
+    async fn violated(
+        &self,
+        object: &Object,
+        violation: Violation,
+        report: RunReport,
+    ) -> Result<RefreshError, RefreshError> {
+        let may_show = self
+            .options
+            .queries
+            .may_show_rows(object)
+            .await
+            .map_err(|source| self.query("read the rights on", source))?;
+        let violation = if may_show { violation } else { violation.without_rows() };
+        let (violation, report) = (Box::new(violation), Box::new(report));
+        Ok(RefreshError::Violated { object: self.name(), violation, report })
+    }
+
+    fn lost(&self, report: &RunReport, staged: u64) -> RefreshError {
+        let (object, report) = (self.name(), Arc::new(report.clone()));
+        RefreshError::Ledger { object, report, staged }
+    }
+}

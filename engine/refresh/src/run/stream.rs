@@ -1,0 +1,197 @@
+//! What a run of a streaming table stages: the rows that came to the sources of its flows.
+//!
+//! How far a flow has read a source is in the log of the table, in the commit that brought the rows:
+//! so a run that died after its commit has read them, and one that died before has not.
+
+use std::{collections::HashMap, sync::Arc};
+
+use lake::{At, LakeError, Snapshot, Txn};
+use model::{
+    job::PinnedInput,
+    object::Object,
+    principal::Principal,
+    transform::{Flow, Transform},
+};
+use query::{
+    incremental::{RefreshWork, Strategy},
+    streaming::{FlowToRun, NewRows, PlannedFlows},
+};
+
+use super::{
+    check::Checking,
+    transform::{Run, StagedRun},
+};
+use crate::{
+    commit::{self, Computation},
+    error::RefreshError,
+};
+
+/// What a run of a streaming table found.
+pub(super) struct Found {
+    /// The table that rows are added to; none for the first run, and for one that reads everything
+    /// again.
+    pub(super) table: Option<Arc<Snapshot>>,
+    new_rows: NewRows,
+    /// Flows that run once, in this run.
+    once: Vec<Flow>,
+}
+
+impl Found {
+    /// The version that is still right, when there is nothing to add to it.
+    pub(super) fn unchanged(&self) -> Option<i64> {
+        let table = self.table.as_ref()?;
+        (!self.new_rows.is_news).then(|| table.version())
+    }
+}
+
+impl Run<'_> {
+    /// Looks at the table and at what came to the sources of its flows, up to `inputs`.
+    pub(super) async fn find_new_rows(
+        &self,
+        view: &Transform,
+        inputs: &[PinnedInput],
+    ) -> Result<Found, RefreshError> {
+        if view.flows.is_empty() {
+            return Err(RefreshError::NoFlow(self.name()));
+        }
+        let table = self.table_of_flows(view).await?;
+        let (mut flows, mut once) = (Vec::new(), Vec::new());
+        for flow in &view.flows {
+            let mut read_until = HashMap::new();
+            if table.is_some() {
+                if flow.once && self.has_run(view, flow).await? {
+                    continue;
+                }
+                read_until = self.read_until(view, flow, inputs).await?;
+            }
+            if flow.once {
+                once.push(flow.clone());
+            }
+            flows.push(FlowToRun { flow: flow.clone(), read_until });
+        }
+        let new_rows = self.options.queries.new_rows(flows, inputs);
+        let new_rows = new_rows.await.map_err(|source| self.query("read what came to", source))?;
+        Ok(Found { table, new_rows, once })
+    }
+
+    /// The table, if runs of this object have written it and it is to keep its rows.
+    async fn table_of_flows(
+        &self,
+        view: &Transform,
+    ) -> Result<Option<Arc<Snapshot>>, RefreshError> {
+        if self.claimed.job.force {
+            return Ok(None);
+        }
+        let table = match self.options.lake.snapshot(&view.location, At::Latest).await {
+            Ok(table) => table,
+            Err(LakeError::NotFound { .. }) => return Ok(None),
+            Err(source) => return Err(self.lake("open the table of", source)),
+        };
+        if self.txn_version(&view.location).await?.is_none() {
+            return Ok(None);
+        }
+        if table.partitioned_by() != view.partitioned_by.as_slice() {
+            return Err(RefreshError::NeedsFull {
+                object: self.name(),
+                why: "its table is partitioned in another way than it is declared".to_owned(),
+            });
+        }
+        Ok(Some(table))
+    }
+
+    async fn has_run(&self, view: &Transform, flow: &Flow) -> Result<bool, RefreshError> {
+        let app_id = commit::once_app_id(self.claimed.job.object, &flow.name);
+        Ok(self.noted(view, &app_id).await?.is_some())
+    }
+
+    /// How far a flow has read its sources, by the log of the table.
+    async fn read_until(
+        &self,
+        view: &Transform,
+        flow: &Flow,
+        inputs: &[PinnedInput],
+    ) -> Result<HashMap<String, i64>, RefreshError> {
+        let object = self.claimed.job.object;
+        let mut read_until = HashMap::new();
+        for input in inputs.iter().filter(|input| !input.delta_table_id.is_empty()) {
+            let app_id = commit::flow_app_id(object, &flow.name, &input.delta_table_id);
+            if let Some(version) = self.noted(view, &app_id).await? {
+                read_until.insert(input.delta_table_id.clone(), version);
+                continue;
+            }
+            // Another table of the same name: its rows are not those that come next.
+            let last = self.claimed.last.iter().flat_map(|last| &last.inputs);
+            let before = last
+                .filter(|before| before.object == input.object)
+                .find(|before| before.delta_table_id != input.delta_table_id);
+            let Some(before) = before else { continue };
+            let app_id = commit::flow_app_id(object, &flow.name, &before.delta_table_id);
+            if self.noted(view, &app_id).await?.is_some() {
+                return Err(RefreshError::NeedsFull {
+                    object: self.name(),
+                    why: format!("'{}' was dropped and created anew after it was read", input.name),
+                });
+            }
+        }
+        Ok(read_until)
+    }
+
+    async fn noted(&self, view: &Transform, app_id: &str) -> Result<Option<i64>, RefreshError> {
+        let noted = self.options.lake.txn_version(&view.location, app_id).await;
+        noted.map_err(|source| self.lake("read the log of", source))
+    }
+
+    /// Plans all flows at the pinned versions and writes their rows to files that nobody sees yet.
+    pub(super) async fn stage_flows(
+        &self,
+        object: &Object,
+        owner: &Principal,
+        view: &Transform,
+        definition_hash: String,
+        inputs: Vec<PinnedInput>,
+        found: Found,
+    ) -> Result<StagedRun, RefreshError> {
+        let Found { table, new_rows, once } = found;
+        let id = self.claimed.job.object;
+        let read = new_rows.read.iter().map(|read| Txn {
+            app_id: commit::flow_app_id(id, &read.flow, &read.delta_table_id),
+            version: read.version,
+        });
+        let once = once.iter().map(|flow| Txn {
+            app_id: commit::once_app_id(id, &flow.name),
+            version: self.claimed.run_seq,
+        });
+        let notes = read.chain(once).collect();
+        let code = match (&table, self.claimed.job.force) {
+            (Some(_), _) => "NEW_ROWS",
+            (None, true) => "REQUESTED_FULL",
+            (None, false) => "FIRST_RUN",
+        };
+        let reason = match new_rows.summary.as_str() {
+            "" => code.to_owned(),
+            summary => format!("{code}: {summary}"),
+        };
+        let columns = table.as_ref().map(|table| table.schema());
+        let by = self.quarantining();
+        let planned = self.options.queries.plan_flows(owner, view, &inputs, new_rows, columns, by);
+        let PlannedFlows { planned, gate } =
+            planned.await.map_err(|source| self.query("plan the flows of", source))?;
+        let (strategy, work) = match table {
+            Some(table) => (Strategy::Append, RefreshWork::Append(planned, table)),
+            None => (Strategy::Full, RefreshWork::Replace(planned)),
+        };
+        let (staged, quarantine) = self.stage(object, view, work, gate.clone()).await?;
+        let checking = Checking {
+            object,
+            view,
+            owner,
+            inputs: &inputs,
+            strategy,
+            gate: gate.as_deref(),
+            staged: &staged,
+        };
+        let report = self.checked(checking).await?;
+        let computation = Computation { definition_hash, strategy, reason, inputs, notes, report };
+        Ok(StagedRun { location: view.location.clone(), staged, quarantine, computation })
+    }
+}

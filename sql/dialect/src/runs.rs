@@ -1,0 +1,200 @@
+//! What is done with transforms that are there: SUSPEND, RESUME, VERIFY, BACKFILL, quarantine and
+//! EXPLAIN REFRESH.
+
+use sqlparser::{
+    ast::{Expr, UnaryOperator, Value},
+    tokenizer::Token,
+};
+
+use crate::{
+    checks,
+    cursor::Cursor,
+    error::SyntaxError,
+    jobs,
+    statement::{
+        Backfill, NameParts, Quarantine, QuarantineAction, Statement, Step, StepUnit, Wait,
+    },
+};
+
+const TRANSFORM: &str = "the name of a materialized view or streaming table";
+/// Parts of one BACKFILL that may run at a time.
+const PARALLEL_MAX: u64 = 1_000;
+
+/// `SUSPEND name`.
+pub(crate) fn suspend(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    Ok(Statement::Suspend { name: subject(cursor, "SUSPEND")? })
+}
+
+/// `RESUME name`.
+pub(crate) fn resume(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    Ok(Statement::Resume { name: subject(cursor, "RESUME")? })
+}
+
+fn subject(cursor: &mut Cursor<'_>, verb: &str) -> Result<NameParts, SyntaxError> {
+    cursor.expect(verb)?;
+    if cursor.sees("FOLDER") && matches!(cursor.peek_at(1), Token::SingleQuotedString(_)) {
+        return Err(cursor
+            .unsupported(&format!("{verb} FOLDER"))
+            .with_hint(format!("write {verb} once for each transform")));
+    }
+    name(cursor)
+}
+
+/// A name, with or without the words for what it is.
+fn name(cursor: &mut Cursor<'_>) -> Result<NameParts, SyntaxError> {
+    let _said = cursor.take("MATERIALIZED VIEW") || cursor.take("STREAMING TABLE");
+    cursor.name(TRANSFORM)
+}
+
+/// `EXPLAIN REFRESH name [FULL]`, after EXPLAIN.
+pub(crate) fn explain_refresh(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    cursor.expect("REFRESH")?;
+    let name = name(cursor)?;
+    let full = cursor.take("FULL");
+    if !cursor.at_end() {
+        let error = if full {
+            cursor.expected("end of statement")
+        } else {
+            cursor.expected_one_of(&["FULL"])
+        };
+        return Err(error.with_hint("EXPLAIN REFRESH takes one name and FULL"));
+    }
+    Ok(Statement::ExplainRefresh { name, full })
+}
+
+/// `VERIFY name [ASYNC | SYNC [TIMEOUT interval]]`.
+pub(crate) fn verify(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    cursor.expect("VERIFY")?;
+    let name = name(cursor)?;
+    for what in ["AT RUN", "SAMPLE"] {
+        if cursor.sees(what) {
+            return Err(cursor
+                .unsupported(&format!("VERIFY … {what}"))
+                .with_hint("leave it out: all of the newest result is compared"));
+        }
+    }
+    let wait = wait(cursor)?;
+    if !cursor.at_end() {
+        return Err(cursor.expected_one_of(&["ASYNC", "SYNC"]));
+    }
+    Ok(Statement::Verify { name, wait })
+}
+
+fn wait(cursor: &mut Cursor<'_>) -> Result<Wait, SyntaxError> {
+    Ok(jobs::wait_clause(cursor)?.unwrap_or(Wait::ForTheEnd { timeout_ms: None }))
+}
+
+/// `BACKFILL name FROM literal TO literal [BY n unit] [PARALLEL n] [ORDER ASC | DESC] [ASYNC | SYNC]`.
+pub(crate) fn backfill(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    cursor.expect("BACKFILL")?;
+    let name = name(cursor)?;
+    cursor.expect("FROM")?;
+    let from = literal(cursor)?;
+    cursor.expect("TO")?;
+    let to = literal(cursor)?;
+    let mut backfill = Backfill {
+        name,
+        from,
+        to,
+        by: None,
+        parallel: None,
+        descending: false,
+        wait: Wait::ForTheEnd { timeout_ms: None },
+    };
+    let (mut order_said, mut wait_said) = (false, false);
+    while !cursor.at_end() {
+        if backfill.by.is_none() && cursor.take("BY") {
+            backfill.by = Some(step(cursor)?);
+        } else if backfill.parallel.is_none() && cursor.take("PARALLEL") {
+            backfill.parallel = Some(count(cursor, PARALLEL_MAX)?);
+        } else if !order_said && cursor.take("ORDER") {
+            order_said = true;
+            backfill.descending = cursor.sees("DESC");
+            if !(cursor.take("ASC") || cursor.take("DESC")) {
+                return Err(cursor.expected_one_of(&["ASC", "DESC"]));
+            }
+        } else if !wait_said && let Some(wait) = jobs::wait_clause(cursor)? {
+            (backfill.wait, wait_said) = (wait, true);
+        } else {
+            let clauses = ["BY", "PARALLEL", "ORDER", "ASYNC", "SYNC"];
+            return Err(cursor.expected_one_of(&clauses));
+        }
+    }
+    Ok(Statement::Backfill(backfill))
+}
+
+/// A number, a text, `DATE '…'` or `TIMESTAMP '…'` as SQL.
+fn literal(cursor: &mut Cursor<'_>) -> Result<String, SyntaxError> {
+    let at = cursor.here();
+    let expression = cursor.expression()?;
+    let is_number = |expr: &Expr| match expr {
+        Expr::Value(value) => matches!(value.value, Value::Number(..)),
+        _ => false,
+    };
+    let is_literal = match &expression {
+        Expr::Value(value) => {
+            matches!(value.value, Value::Number(..) | Value::SingleQuotedString(_))
+        }
+        Expr::TypedString(_) => true,
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => is_number(expr),
+        _ => false,
+    };
+    if !is_literal {
+        return Err(SyntaxError::new(at, "a border of BACKFILL is a number, a text or a time")
+            .with_hint("for example FROM '2026-01-01' TO '2026-06-30'"));
+    }
+    checks::normal(cursor, expression, at, "BACKFILL")
+}
+
+/// `n [unit]`.
+fn step(cursor: &mut Cursor<'_>) -> Result<Step, SyntaxError> {
+    cursor.take("INTERVAL");
+    let count = count(cursor, u64::from(u32::MAX))?;
+    let word = cursor.word();
+    let named = |unit: &StepUnit| {
+        let unit = unit.as_sql();
+        word == unit || word.strip_suffix('S') == Some(unit)
+    };
+    let unit = StepUnit::ALL.into_iter().find(named);
+    if unit.is_some() {
+        cursor.skip(1);
+    } else if !word.is_empty() && !["PARALLEL", "ORDER", "ASYNC", "SYNC"].contains(&word.as_str()) {
+        let units: Vec<&str> = StepUnit::ALL.into_iter().map(StepUnit::as_sql).collect();
+        return Err(cursor.expected_one_of(&units));
+    }
+    Ok(Step { count, unit })
+}
+
+fn count(cursor: &mut Cursor<'_>, max: u64) -> Result<u32, SyntaxError> {
+    let at = cursor.here();
+    let number = cursor.whole_number("a whole number")?;
+    match u32::try_from(number) {
+        Ok(count) if count > 0 && number <= max => Ok(count),
+        _ => Err(SyntaxError::new(at, format!("the number is between 1 and {max}"))),
+    }
+}
+
+/// `PURGE QUARANTINE name [WHERE condition]` or `RELEASE QUARANTINE name [WHERE condition]`.
+pub(crate) fn quarantine(
+    cursor: &mut Cursor<'_>,
+    action: QuarantineAction,
+) -> Result<Statement, SyntaxError> {
+    cursor.expect(action.as_sql())?;
+    cursor.expect("QUARANTINE")?;
+    let name = name(cursor)?;
+    let condition = if cursor.take("WHERE") {
+        Some(checks::normal_expression(cursor, "the condition")?)
+    } else {
+        None
+    };
+    if !cursor.at_end() {
+        return Err(match condition {
+            Some(_) => cursor.expected("end of statement"),
+            None => cursor.expected_one_of(&["WHERE"]),
+        });
+    }
+    Ok(Statement::Quarantine(Quarantine { action, name, condition }))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+use super::*;
+use crate::parse;
+
+#[test]
+fn statements_about_transforms_are_read() {
+    let Ok(Statement::Suspend { name }) = parse("suspend a.v") else { panic!() };
+    assert_eq!(name, ["a", "v"]);
+    let Ok(Statement::Resume { name }) = parse("RESUME MATERIALIZED VIEW v") else { panic!() };
+    assert_eq!(name, ["v"]);
+    let Ok(Statement::Verify { wait, .. }) = parse("VERIFY v ASYNC") else { panic!() };
+    assert_eq!(wait, Wait::Not);
+    let Ok(Statement::ExplainRefresh { full, .. }) = parse("EXPLAIN REFRESH v FULL") else {
+        panic!()
+    };
+    assert!(full);
+    let Ok(Statement::Quarantine(quarantine)) = parse("PURGE QUARANTINE v WHERE a>1") else {
+        panic!()
+    };
+    assert_eq!(quarantine.condition.as_deref(), Some("a > 1"));
+    let Ok(Statement::Quarantine(quarantine)) = parse("RELEASE QUARANTINE s.v") else { panic!() };
+    assert_eq!(quarantine.action, QuarantineAction::Release);
+}
+
+#[test]
+fn backfills_are_read() {
+    let sql =
+        "BACKFILL v FROM '2026-01-01' TO DATE '2026-06-30' BY 7 DAYS PARALLEL 4 ORDER DESC ASYNC";
+    let Ok(Statement::Backfill(backfill)) = parse(sql) else { panic!("{:?}", parse(sql)) };
+    assert_eq!(
+        (backfill.from.as_str(), backfill.to.as_str()),
+        ("'2026-01-01'", "DATE '2026-06-30'")
+    );
+    assert_eq!(backfill.by, Some(Step { count: 7, unit: Some(StepUnit::Day) }));
+    assert_eq!((backfill.parallel, backfill.descending, backfill.wait), (Some(4), true, Wait::Not));
+    let Ok(Statement::Backfill(backfill)) = parse("BACKFILL v FROM -1 TO 9 BY 2 PARALLEL 1") else {
+        panic!()
+    };
+    assert_eq!((backfill.from.as_str(), backfill.by), ("-1", Some(Step { count: 2, unit: None })));
+}
+
+#[test]
+fn mistakes_say_where() {
+    for (sql, column, message) in [
+        ("SUSPEND", 8, "the name of a materialized view"),
+        ("SUSPEND FOLDER 'x'", 9, "SUSPEND FOLDER"),
+        ("VERIFY v SAMPLE 3 PERCENT", 10, "VERIFY … SAMPLE"),
+        ("VERIFY v SNYC", 10, "ASYNC or SYNC"),
+        ("BACKFILL v FROM now() TO 3", 17, "a number, a text or a time"),
+        ("BACKFILL v FROM 1 TO 3 BY 0", 27, "between 1 and"),
+        ("BACKFILL v FROM 1 TO 3 BY 1 FORTNIGHT", 29, "MINUTE"),
+        ("BACKFILL v FROM 1 TO 3 ORDER BY a", 30, "ASC or DESC"),
+        ("EXPLAIN ANALYZE REFRESH v", 17, "EXPLAIN ANALYZE REFRESH"),
+        ("EXPLAIN REFRESH v, w", 18, "FULL"),
+        ("PURGE v", 7, "QUARANTINE"),
+        ("RELEASE v", 1, "RELEASE"),
+        ("PURGE QUARANTINE v IF a", 20, "WHERE"),
+        ("PLAN REFRESH v", 1, "PLAN is not supported"),
+    ] {
+        let error = match parse(sql) {
+            Ok(statement) => panic!("{sql} was read as {statement:?}"),
+            Err(error) => error,
+        };
+        assert_eq!((error.line, error.column), (1, column), "{sql}: {error}");
+        assert!(error.message.contains(message), "{sql}: {error}");
+    }
+}

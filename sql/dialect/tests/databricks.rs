@@ -1,0 +1,136 @@
+//! Statements as files for Databricks SQL and Spark Declarative Pipelines have them: they are read
+//! unchanged, or refused with what to write.
+
+use dialect::{
+    parse,
+    statement::{CreateMode, Statement},
+    written,
+};
+use model::transform::{ColumnChoice, History, OnViolation};
+use whimbrel_dialect as dialect;
+
+const READ: [&str; 18] = [
+    "CREATE OR REFRESH STREAMING TABLE raw_user_table (
+       CONSTRAINT valid_data EXPECT (_rescued_data IS NULL) ON VIOLATION FAIL UPDATE
+     )
+     COMMENT 'raw users'
+     TBLPROPERTIES ('quality' = 'bronze', 'pipelines.reset.allowed' = 'false')
+     AS SELECT * FROM STREAM landing.users",
+    "CREATE OR REFRESH STREAMING TABLE customers_silver (
+       CONSTRAINT valid_id EXPECT (customer_id IS NOT NULL) ON VIOLATION DROP ROW,
+       CONSTRAINT valid_age EXPECT (age BETWEEN 0 AND 120)
+     )
+     AS SELECT customer_id, CAST(age AS INT) AS age, upper(name) AS name FROM STREAM(bronze.customers)",
+    "CREATE STREAMING TABLE firehose_bronze
+     SCHEDULE REFRESH CRON '0 0 * * * ? *' AT TIME ZONE 'America/Los_Angeles'
+     AS SELECT * FROM STREAM firehose_raw",
+    "CREATE OR REFRESH STREAMING TABLE events SCHEDULE EVERY 1 HOUR AS SELECT * FROM STREAM raw.events",
+    "CREATE OR REFRESH MATERIALIZED VIEW sales_by_region
+     COMMENT 'sales' CLUSTER BY AUTO AS SELECT region, sum(amount) FROM orders GROUP BY region",
+    "CREATE MATERIALIZED VIEW subscribed_users (
+       user_id LONG NOT NULL COMMENT 'who',
+       email STRING,
+       CONSTRAINT users_pk PRIMARY KEY (user_id) NOT ENFORCED RELY,
+       CONSTRAINT users_fk FOREIGN KEY (email) REFERENCES main.mails (email) NOT ENFORCED
+     ) AS SELECT user_id, email FROM users WHERE subscribed",
+    "CREATE OR REPLACE MATERIALIZED VIEW orders_mv
+     PARTITIONED BY (day)
+     SCHEDULE EVERY 8 HOURS
+     AS SELECT day, count(*) AS n FROM orders GROUP BY day",
+    "CREATE MATERIALIZED VIEW IF NOT EXISTS mv TRIGGER ON UPDATE AT MOST EVERY INTERVAL 15 MINUTES
+     AS SELECT 1 AS a",
+    "CREATE OR REFRESH PRIVATE MATERIALIZED VIEW only_inside AS SELECT * FROM t",
+    "CREATE OR REFRESH STREAMING TABLE target",
+    "CREATE FLOW apply_cdc AS AUTO CDC INTO target
+     FROM STREAM(cdc_data.users)
+     KEYS (userId)
+     APPLY AS DELETE WHEN operation = 'DELETE'
+     APPLY AS TRUNCATE WHEN operation = 'TRUNCATE'
+     SEQUENCE BY sequenceNum
+     COLUMNS * EXCEPT (operation, sequenceNum)
+     STORED AS SCD TYPE 1",
+    "CREATE FLOW target_flow AS AUTO CDC INTO history
+     FROM STREAM cdc_data.users KEYS (user_id, region) IGNORE NULL UPDATES
+     APPLY AS DELETE WHEN operation = 'DELETE' SEQUENCE BY struct(ts, id)
+     COLUMNS user_id, region, city STORED AS SCD TYPE 2 TRACK HISTORY ON * EXCEPT (city)",
+    "CREATE FLOW old_words AS APPLY CHANGES INTO target FROM stream(cdc) KEYS (id) SEQUENCE BY n",
+    "CREATE FLOW backfill COMMENT 'once' AS INSERT INTO ONCE target BY NAME SELECT * FROM archive.users",
+    "CREATE FLOW append_more AS INSERT INTO target BY NAME SELECT * FROM STREAM(more.users)",
+    "CREATE OR REFRESH STREAMING TABLE silver.customers
+     FLOW AUTO CDC FROM STREAM raw.customer_events KEYS (id) APPLY AS DELETE WHEN op = 'D' SEQUENCE BY (lsn)
+     COLUMNS * EXCEPT (op, lsn) STORED AS SCD TYPE 2",
+    "REFRESH STREAMING TABLE silver.customers FULL",
+    "ALTER STREAMING TABLE silver.customers ADD SCHEDULE EVERY 1 DAY",
+];
+
+#[test]
+fn files_for_pipelines_are_read_unchanged() {
+    for sql in READ {
+        if sql.contains("CLUSTER BY") {
+            let error = parse(sql).expect_err("the rows are not clustered, so it is not promised");
+            assert!(error.hint.is_some(), "{error}");
+            continue;
+        }
+        let statement = parse(sql).unwrap_or_else(|error| panic!("{error}\n{sql}"));
+        let text = written(&statement).unwrap_or_else(|| panic!("{statement:?}"));
+        let again = parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        assert_eq!(written(&again), Some(text));
+    }
+}
+
+#[test]
+fn their_words_mean_the_same() {
+    let Ok(Statement::CreateStreamingTable(table)) = parse(READ[0]) else { panic!() };
+    assert_eq!(table.mode, CreateMode::OrRefresh);
+    assert_eq!(table.expectations[0].condition, "_rescued_data IS NULL");
+    assert_eq!(table.expectations[0].on_violation, OnViolation::Fail);
+    let Ok(Statement::CreateFlow(flow)) = parse(READ[11]) else { panic!() };
+    let changes = flow.body.changes.expect("AUTO CDC");
+    assert_eq!(changes.keys, ["user_id", "region"]);
+    assert_eq!(changes.ignore_null_updates, ColumnChoice::All);
+    assert_eq!(changes.sequence_by, "struct(ts, id)");
+    let track = ColumnChoice::Except(vec!["city".to_owned()]);
+    assert_eq!(changes.history, History::Every { track });
+}
+
+#[test]
+fn what_cannot_mean_the_same_is_refused_with_what_to_write() {
+    for (sql, place, hint) in [
+        ("CREATE TEMPORARY STREAMING TABLE t AS SELECT 1", (1, 8), "leave TEMPORARY out"),
+        ("CREATE TEMPORARY LIVE VIEW t AS SELECT 1", (1, 8), "CREATE VIEW"),
+        ("CREATE STREAMING LIVE TABLE t AS SELECT 1", (1, 8), "CREATE STREAMING TABLE"),
+        ("CREATE OR REFRESH LIVE TABLE t AS SELECT 1", (1, 19), "CREATE MATERIALIZED VIEW"),
+        (
+            "CREATE OR REFRESH STREAMING TABLE t AS\nSELECT * FROM STREAM(LIVE.users)",
+            (2, 22),
+            "write users without it",
+        ),
+        ("CREATE MATERIALIZED VIEW m AS SELECT * FROM LIVE.users", (1, 45), "write users without"),
+        ("APPLY CHANGES INTO LIVE.t FROM stream(LIVE.s)", (1, 1), "CREATE FLOW"),
+        (
+            "CREATE FLOW f AS APPLY CHANGES INTO LIVE.t FROM stream(s) KEYS (a) SEQUENCE BY b",
+            (1, 37),
+            "write t without it",
+        ),
+        (
+            "CREATE STREAMING TABLE t AS SELECT * FROM STREAM read_files('/v', format => 'json')",
+            (1, 43),
+            "write files into one first",
+        ),
+        ("CREATE MATERIALIZED VIEW m AS SELECT * FROM STREAM t", (1, 45), "leave STREAM out"),
+        ("SELECT * FROM STREAM(t)", (1, 15), "leave STREAM out"),
+        (
+            "CREATE FLOW f AS AUTO CDC INTO t FROM SNAPSHOT s KEYS (a) SEQUENCE BY b",
+            (1, 39),
+            "FROM STREAM",
+        ),
+    ] {
+        let error = match parse(sql) {
+            Ok(statement) => panic!("{sql} was read as {statement:?}"),
+            Err(error) => error,
+        };
+        assert_eq!((error.line, error.column), place, "{sql}: {error}");
+        let said = error.hint.unwrap_or_default();
+        assert!(said.contains(hint), "{sql}: {said}");
+    }
+}
