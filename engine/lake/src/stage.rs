@@ -10,7 +10,7 @@ use std::{
     num::NonZeroU64,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -131,16 +131,15 @@ pub struct StageProgress {
     /// Files of the table that were put together or deleted.
     pub files: AtomicU64,
     /// Rows are hashed as they are written.
-    hashes: bool,
+    hashes: AtomicBool,
     /// Made for the first row; `None` for rows that cannot be hashed.
     hashing: OnceLock<Option<Hashing>>,
 }
 
 impl StageProgress {
-    /// Also hashes the rows that the plan returns, as they are written.
-    #[must_use]
-    pub fn hashing() -> Self {
-        Self { hashes: true, ..Self::default() }
+    /// From now on also hashes the rows that the plan returns, as they are written.
+    pub fn hash_rows(&self) {
+        self.hashes.store(true, Ordering::Release);
     }
 
     /// The hash of the rows so far; `None` when it was not asked for, and for types that cannot be
@@ -149,12 +148,12 @@ impl StageProgress {
     pub fn hash(&self) -> Option<RowsHash> {
         match self.hashing.get() {
             Some(hashing) => hashing.as_ref().map(Hashing::sum),
-            None => self.hashes.then(RowsHash::default),
+            None => self.hashes.load(Ordering::Acquire).then(RowsHash::default),
         }
     }
 
     fn add(&self, batch: &RecordBatch) -> Result<(), ArrowError> {
-        if !self.hashes {
+        if !self.hashes.load(Ordering::Acquire) {
             return Ok(());
         }
         let hashing = self.hashing.get_or_init(|| Hashing::new(batch.schema_ref()).ok());

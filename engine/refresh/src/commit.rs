@@ -6,8 +6,8 @@ use lake::{At, CommitInfo, Lake, LakeError, Txn};
 use model::{
     id::{ObjectId, RunId},
     job::{ClaimedRun, PinnedInput},
-    report::RunReport,
     name::ObjectName,
+    report::RunReport,
 };
 use query::incremental::Strategy;
 use serde_json::{Map, Value, json};

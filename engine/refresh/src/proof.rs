@@ -113,13 +113,88 @@ fn an_incremental_refresh_gives_what_a_full_one_gives() {
     }
 }
 
+#[test]
+fn what_others_have_done_to_a_view_is_found() {
+    let cpu = CpuRuntime::new(2).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut world = World::empty(0, cpu).await;
+        for statement in [
+            "CREATE TABLE t (k VARCHAR, n BIGINT, f DOUBLE)",
+            "INSERT INTO t VALUES ('a', 1, 0.25), ('a', 2, 0.5), ('b', 3, 'NaN'), (NULL, 4, NULL)",
+            "CREATE MATERIALIZED VIEW m PARTITIONED BY (k) AS SELECT k, sum(n) AS n, max(f) AS f FROM t GROUP BY k",
+        ] {
+            world.sql(statement).await.unwrap();
+        }
+        world.settle().await;
+        let hash = world.verified("m").await;
+        assert_eq!(
+            (hash["verdict"].as_str(), hash["rows"].as_str(), hash["differing"].as_str()),
+            ("EQUAL", "3", "NULL")
+        );
+        assert_eq!(hash["hash"], hash["hash_computed"]);
+        let runs = world.catalog.runs(None, 10).await.unwrap();
+        assert_eq!(runs[0].report.hash.as_ref(), Some(&hash["hash"]), "a full run notes its hash");
+
+        // What came to the table later is not what the view was computed from.
+        world.sql("INSERT INTO t VALUES ('a', 100, 9.5)").await.unwrap();
+        assert_eq!(world.verified("m").await, hash);
+
+        let key = [ObjectName::new("main", "m").unwrap()];
+        let object = world.catalog.objects_named(&key).await.unwrap().pop().unwrap();
+        let view = object.transform().unwrap();
+        // Somebody adds the rows of now to those of then.
+        let (lake, queries) = (&world.process.lake, &world.process.queries);
+        let owner = Principal::verified(&object.owner);
+        let inputs = queries.transform_inputs(&owner, view).await.unwrap();
+        let planned = queries.plan_transform(&owner, view, &inputs).await.unwrap();
+        let stage = lake::Stage {
+            location: view.location.clone(),
+            plan: planned.plan,
+            task: planned.task,
+            mode: lake::WriteMode::Append,
+            base: None,
+            checks: Vec::new(),
+            progress: Arc::default(),
+        };
+        let staged = lake.stage(stage).await.unwrap();
+        lake.commit(staged, lake::CommitInfo::default()).await.unwrap();
+        let found = world.verified("m").await;
+        assert_eq!(found["verdict"], "DIFFERENT");
+        assert_eq!((found["rows"].as_str(), found["rows_computed"].as_str()), ("6", "3"));
+        assert_eq!(
+            found["differing"].lines().collect::<Vec<_>>(),
+            [
+                "the last run made version 0, others have committed since",
+                "only stored: k = NULL, n = 4, f = NULL",
+                "only stored: k = 'a', n = 103, f = 9.5",
+                "only stored: k = 'b', n = 3, f = NaN",
+            ]
+        );
+        world.sql("REFRESH MATERIALIZED VIEW m ASYNC").await.unwrap();
+        world.settle().await;
+        assert_eq!(world.verified("m").await["verdict"], "EQUAL");
+    });
+}
+
 impl World {
     async fn new(seed: u64, cpu: CpuRuntime) -> Self {
+        let mut world = Self::empty(seed, cpu).await;
+        for statement in history::beginning(&mut world.random) {
+            world.sql(&statement).await.unwrap();
+        }
+        for number in 0..VIEWS {
+            world.define(number).await;
+        }
+        world
+    }
+
+    async fn empty(seed: u64, cpu: CpuRuntime) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let catalog = Arc::new(FlakyCatalog::new(seed).await);
         let clock = Arc::new(SimClock::new(Timestamp::from_micros(1_000_000_000_000_000)));
         let process = Process::new(&folder, &catalog, &clock, &cpu);
-        let mut world = Self {
+        Self {
             random: Random::new(seed),
             _folder: folder,
             catalog,
@@ -130,14 +205,7 @@ impl World {
             told: String::new(),
             strategies: BTreeMap::new(),
             refused: 0,
-        };
-        for statement in history::beginning(&mut world.random) {
-            world.sql(&statement).await.unwrap();
         }
-        for number in 0..VIEWS {
-            world.define(number).await;
-        }
-        world
     }
 
     /// Makes a view of some query, and lets its first refresh run.
@@ -211,6 +279,10 @@ impl World {
             let stored = self.rows(&format!("SELECT * FROM {}", view.name)).await.unwrap();
             let differ = difference(&stored, &expected);
             assert!(differ.is_empty(), "{about}\n{differ}\n\nall:\n{}", self.told);
+            if self.random.one_in(3) {
+                let verified = self.verified(&view.name).await;
+                assert_eq!(verified["verdict"], "EQUAL", "{about}\n{verified:?}");
+            }
             if run.state == JobState::Succeeded {
                 *self.strategies.entry(run.strategy.clone()).or_default() += 1;
             }
@@ -251,6 +323,19 @@ impl World {
             newest.entry(job.object).or_insert(job.state);
         }
         newest
+    }
+
+    /// What VERIFY answers, by column.
+    async fn verified(&self, name: &str) -> BTreeMap<String, String> {
+        let session = Session::new(Principal::anonymous());
+        let queries = &self.process.queries;
+        let prepared = queries.prepare(&session, &format!("VERIFY {name}")).await.unwrap();
+        let answer = queries.command(&session, &prepared, None).await.unwrap();
+        let row = answer.batches.into_iter().find(|batch| batch.num_rows() == 1).unwrap();
+        let options = FormatOptions::new().with_null("NULL");
+        let columns = row.schema_ref().fields().iter().zip(row.columns());
+        let text = |column| ArrayFormatter::try_new(column, &options).unwrap().value(0).to_string();
+        columns.map(|(field, column)| (field.name().clone(), text(column))).collect()
     }
 
     async fn sql(&mut self, text: &str) -> Result<(), QueryError> {

@@ -17,6 +17,7 @@ mod struct_values;
 mod tables;
 pub(crate) mod target;
 pub(crate) mod users;
+mod verify;
 mod views;
 
 use arrow::record_batch::RecordBatch;
@@ -118,6 +119,7 @@ pub(crate) async fn run_in_transaction(
         Statement::Insert(_) | Statement::Change(_) | Statement::Truncate { .. } => true,
         // These change no table.
         Statement::CancelQuery { .. }
+        | Statement::Verify { .. }
         | Statement::Job(JobStatement::Wait { .. } | JobStatement::Cancel { .. }) => true,
         _ => false,
     };
@@ -180,9 +182,9 @@ async fn run(
         Statement::Set { key, .. } => Err(QueryError::Unsupported(format!(
             "SET {key} is not supported in this version: settings belong to the server's configuration"
         ))),
+        Statement::Verify { name, wait } => verify::run(queries, session, &name, wait).await,
         Statement::AlterTransform(_)
         | Statement::ExplainRefresh { .. }
-        | Statement::Verify { .. }
         | Statement::Backfill(_)
         | Statement::Suspend { .. }
         | Statement::Resume { .. }

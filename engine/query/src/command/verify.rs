@@ -19,6 +19,7 @@ use datafusion::{
     logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit},
     physical_plan::{execute_stream, execution_plan::collect},
 };
+use dialect::statement::Wait;
 use futures::StreamExt;
 use lake::{At, RowHasher, RowsHash, Snapshot};
 use model::{
@@ -27,15 +28,15 @@ use model::{
     object::{Object, ObjectBody},
     principal::Principal,
     rights::{Privilege, Rights},
-    transform::{KeyKind, Transform},
+    transform::{Expectation, KeyKind, OnViolation, Transform},
     work::JobKind,
 };
 
 use super::tables::wrong_kind;
 use crate::{
     answer::{Answer, count},
-    authorize::not_granted,
     error::QueryError,
+    expect::{Gate, Quarantining, watched},
     plan,
     queries::{CommandResult, Inner, Queries},
     session::Session,
@@ -49,14 +50,19 @@ pub(super) async fn run(
     queries: &Queries,
     session: &Session,
     name: &[String],
+    wait: Wait,
 ) -> Result<CommandResult, QueryError> {
+    if !matches!(wait, Wait::ForTheEnd { timeout_ms: None }) {
+        return Err(QueryError::Unsupported(
+            "VERIFY is no job: it computes while its statement runs, and answers when it is through; leave \
+             ASYNC and TIMEOUT out"
+                .to_owned(),
+        ));
+    }
     let inner = &queries.inner;
     let name = ObjectName::from_parts(name, session.schema())?;
     let object = inner.object_named(session, &name).await?;
     let rights = inner.rights(session.principal()).await?;
-    if !rights.sees(&object) {
-        return Err(inner.not_found(&rights, name).await);
-    }
     let view = match &object.body {
         ObjectBody::MaterializedView(view) => view,
         ObjectBody::StreamingTable(_) => {
@@ -67,9 +73,6 @@ pub(super) async fn run(
         }
         _ => return Err(wrong_kind(&object, "and only materialized views can be verified")),
     };
-    if !rights.allows(Privilege::Refresh, &object) {
-        return Err(not_granted(&rights, Privilege::Refresh, &name.to_sql()));
-    }
     let (run, inputs) = last_run(inner, &object).await?;
     let verified = inner.verified(&object, view, &run, &inputs).await?;
     Ok(CommandResult::rows(verified.answer(&object, shows_rows(&rights, &object))))
@@ -153,7 +156,16 @@ impl Inner {
                 object.name
             )));
         }
-        let computed = with_types(logical, &stored_schema)?;
+        // Rows that an expectation has kept out are not there, whatever became of them.
+        let keeps_out = [OnViolation::Drop, OnViolation::Quarantine];
+        let kept_out = view.expectations.iter().filter(|e| keeps_out.contains(&e.on_violation));
+        let kept_out: Vec<_> = kept_out
+            .map(|e| Expectation { on_violation: OnViolation::Drop, ..e.clone() })
+            .collect();
+        let quarantining = Quarantining { run: run.id, at: self.options.clock.now() };
+        let columns = Arc::clone(logical.schema().inner());
+        let gate = Gate::new(state, &columns, &kept_out, quarantining)?;
+        let computed = with_types(watched(state, logical, gate.as_ref())?, &stored_schema)?;
         let stored = stored(&table)?;
         let hash_of_stored = self.hashed(state, &stored).await?;
         let hash_of_computed = self.hashed(state, &computed).await?;
