@@ -122,6 +122,51 @@ async fn a_streaming_table_gets_each_row_once_whenever_its_runs_die() {
 }
 
 #[tokio::test]
+async fn a_table_and_its_quarantine_agree_whenever_a_run_dies() {
+    let options = Options::new();
+    let (server, mut client) = start(&options).await;
+    client
+        .script(
+            "CREATE TABLE t (a BIGINT);
+             INSERT INTO t VALUES (1), (-1);
+             CREATE MATERIALIZED VIEW m
+               (CONSTRAINT positive EXPECT (a > 0) ON VIOLATION QUARANTINE ROW)
+               AS SELECT a FROM t",
+        )
+        .await;
+    client.newest_job("main.m").await.expect("SUCCEEDED");
+    server.stop();
+    let points = POINTS.into_iter().chain(["quarantine_committed"]);
+    for (row, point) in (2..).zip(points) {
+        for (statement, changed) in [
+            (format!("INSERT INTO t VALUES ({row}), (-{row})"), "APPEND"),
+            // Rows that went cannot be told apart any more, so all of them are computed anew.
+            (format!("UPDATE t SET a = a WHERE a = {row}"), "FULL"),
+        ] {
+            let (server, mut client) = start(&options).await;
+            client.update(&statement).await;
+            server.stop();
+
+            die_at(&options, point, "REFRESH MATERIALIZED VIEW m").await;
+
+            let (server, mut client) = start(&options).await;
+            client.newest_job("main.m").await.expect("SUCCEEDED");
+            let table = "SELECT count(*), count(DISTINCT a), sum(a) FROM m";
+            let sum: i64 = (1..=row).sum();
+            let table = client.query(table).await.text();
+            assert_eq!(table, format!("{row}|{row}|{sum}"), "{point} {changed}");
+            let aside = "SELECT count(*), count(DISTINCT a), -sum(a) FROM QUARANTINE(m)";
+            let aside = client.query(aside).await.text();
+            assert_eq!(aside, format!("{row}|{row}|{sum}"), "{point} {changed}");
+            let strategy = "SELECT strategy FROM system.runs ORDER BY run_seq DESC LIMIT 1";
+            assert_eq!(client.query(strategy).await.cell(), changed, "{point}");
+            client.refresh("m").await.expect("SKIPPED_NO_CHANGE");
+            server.stop();
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_optimize_survives_a_death_at_every_point() {
     for point in POINTS {
         let options = Options::new();

@@ -128,7 +128,7 @@ fn condition(
 
 /// Whether a text has a query in it. Told by its words, since planning it would first of all look
 /// for tables.
-fn has_query(text: &str) -> bool {
+pub(crate) fn has_query(text: &str) -> bool {
     let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize().unwrap_or_default();
     tokens.iter().any(|token| {
         matches!(token, Token::Word(word) if word.quote_style.is_none()

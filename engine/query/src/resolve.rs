@@ -123,6 +123,11 @@ impl Resolved {
         self.uses.iter().find(|used| used.reads_changes()).map(|used| &used.name)
     }
 
+    /// A transform whose quarantine is read, directly or through views.
+    pub(crate) fn quarantine(&self) -> Option<&ObjectName> {
+        self.uses.iter().find(|used| used.reads_quarantine()).map(|used| &used.name)
+    }
+
     /// Makes one more relation known to the planner.
     pub(crate) fn add(
         &self,

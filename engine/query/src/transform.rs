@@ -131,6 +131,12 @@ pub(crate) fn has_versions(resolved: &Resolved) -> Result<(), QueryError> {
              have no version that its runs could pin; name them with CREATE EXTERNAL TABLE and read that"
         )));
     }
+    if let Some(name) = resolved.quarantine() {
+        return Err(QueryError::Unsupported(format!(
+            "a stored result cannot be computed from the quarantine of '{name}', not through a view \
+             either: insert its rows into a table, and read that"
+        )));
+    }
     match resolved.table_of_changes() {
         None => Ok(()),
         Some(table) => Err(QueryError::Unsupported(format!(

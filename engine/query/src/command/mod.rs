@@ -9,6 +9,7 @@ pub(crate) mod ingest;
 mod insert;
 pub(crate) mod jobs;
 pub(crate) mod maintain;
+pub(crate) mod quarantine;
 mod rights;
 mod schemas;
 pub(crate) mod show;
@@ -17,7 +18,7 @@ mod struct_values;
 mod tables;
 pub(crate) mod target;
 pub(crate) mod users;
-mod verify;
+pub(crate) mod verify;
 mod views;
 
 use arrow::record_batch::RecordBatch;
@@ -172,6 +173,7 @@ async fn run(
         Statement::DropFlow { name, if_exists } => {
             streaming::drop_flow(queries, session, &name, if_exists).await
         }
+        Statement::Quarantine(statement) => quarantine::run(queries, session, statement).await,
         Statement::Drop(drop) => tables::drop(queries, session, &drop).await,
         Statement::Refresh(refresh) => jobs::refresh(queries, session, &refresh).await,
         Statement::Job(job) => jobs::run(queries, session, job).await,
@@ -187,8 +189,7 @@ async fn run(
         | Statement::ExplainRefresh { .. }
         | Statement::Backfill(_)
         | Statement::Suspend { .. }
-        | Statement::Resume { .. }
-        | Statement::Quarantine(_) => Err(QueryError::Unsupported(
+        | Statement::Resume { .. } => Err(QueryError::Unsupported(
             "the statement is not supported in this version".to_owned(),
         )),
         Statement::Query(_) | Statement::Explain { .. } | Statement::Show(_) => {

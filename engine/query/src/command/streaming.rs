@@ -3,7 +3,11 @@
 //! Flows are a part of the table that they feed: they are stored with it, and have no rights or
 //! owner of their own.
 
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema};
 use catalog::{error::CatalogError, objects::OnConflict};
+use datafusion::common::DFSchema;
 use dialect::statement::{
     CreateFlow, CreateMode, CreateStreamingTable, FlowBody, NameParts, Query,
 };
@@ -92,6 +96,9 @@ pub(super) async fn create(
                 )));
             }
         }
+        let fields = schema_of(&columns)?;
+        let state = &checked.resolved.state;
+        views::check_declared(inner, session, &name, state, &fields, &mut view).await?;
         flows.insert(0, flow(session, name.clone(), body)?);
     }
     with_flows(&mut view, flows);
@@ -119,6 +126,10 @@ pub(super) async fn create(
     Ok(CommandResult::rows(system::job_rows(&jobs)))
 }
 
+fn schema_of(columns: &[Arc<Field>]) -> Result<DFSchema, QueryError> {
+    Ok(DFSchema::try_from(Schema::new(columns.to_vec()))?)
+}
+
 /// What a streaming table cannot have yet.
 fn refuse(create: &CreateStreamingTable) -> Result<(), QueryError> {
     let refused = [
@@ -131,16 +142,6 @@ fn refuse(create: &CreateStreamingTable) -> Result<(), QueryError> {
             create.private,
             "PRIVATE",
             "leave it out: whoever has no right on the table does not see it",
-        ),
-        (
-            !create.expectations.is_empty(),
-            "EXPECT of a streaming table",
-            "filter the rows in the query, or expect it of a materialized view",
-        ),
-        (
-            !create.keys.is_empty(),
-            "a key of a streaming table",
-            "declare it for a materialized view that reads the table",
         ),
     ];
     match refused.into_iter().find(|(said, ..)| *said) {
@@ -174,6 +175,8 @@ fn table(
         misfire: create.misfire,
         trigger: create.trigger,
         columns: create.columns.clone(),
+        expectations: create.expectations.clone(),
+        keys: views::keys(session, &create.keys)?,
         source_file: session.source_file().map(str::to_owned),
         suspended: false,
         ..Transform::default()
@@ -212,8 +215,9 @@ fn with_flows(view: &mut Transform, flows: Vec<Flow>) {
         }
     }
     let layout = serde_json::json!([view.partitioned_by, view.columns]).to_string();
+    let declared = serde_json::json!([view.expectations, view.keys]).to_string();
     let parts = flows.iter().map(|flow| format!("{}={}", flow.name, flow.definition_hash));
-    let parts: Vec<String> = [layout].into_iter().chain(parts).collect();
+    let parts: Vec<String> = [layout, declared].into_iter().chain(parts).collect();
     view.definition_hash = hash(parts.iter().map(String::as_str));
     view.flows = flows;
 }
@@ -254,7 +258,14 @@ pub(super) async fn create_flow(
         return Err(CatalogError::ObjectExists(name).into());
     }
     let target = vec![object.name.schema().to_owned(), object.name.name().to_owned()];
-    check(inner, session, &target, &create.body).await?;
+    let checked = check(inner, session, &target, &create.body).await?;
+    if let Some(table) = object.transform().filter(|table| table.flows.is_empty()) {
+        let mut table = table.clone();
+        let columns = first_columns(&checked.resolved, &checked.plan, &table).await?;
+        let fields = schema_of(&columns)?;
+        let state = &checked.resolved.state;
+        views::check_declared(inner, session, &object.name, state, &fields, &mut table).await?;
+    }
     let made = flow(session, name.clone(), &create.body)?;
     let mut flows = object.transform().map(|table| table.flows.clone()).unwrap_or_default();
     match flows.iter_mut().find(|flow| flow.name == name) {

@@ -16,6 +16,7 @@ use model::{
 use super::{finished, generated, new_name, stored, target::check_as};
 use crate::{
     error::QueryError,
+    expect::quarantine_location,
     plan,
     queries::{Checked, CommandResult, Inner, Queries, check_query},
     session::Session,
@@ -382,6 +383,11 @@ pub(super) async fn drop(
         catalog.drop_object(object.id, object.definition_version).await?;
         if let Some(location) = purged {
             lake.purge(&location).await?;
+            // Rows that its expectations have kept out lie beside it.
+            let aside = quarantine_location(&location);
+            if object.transform().is_some() && lake.exists(&aside).await? {
+                lake.purge(&aside).await?;
+            }
         }
         Ok(CommandResult::done())
     })

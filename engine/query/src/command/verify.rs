@@ -117,23 +117,34 @@ struct Verified {
 
 impl Verified {
     fn answer(&self, object: &Object, with_rows: bool) -> RecordBatch {
-        let verdict = if self.differing.is_none() { "EQUAL" } else { "DIFFERENT" };
         let differing = match (&self.differing, with_rows) {
             (Some(_), false) => Some("rows are shown to those who may read all of them".to_owned()),
             (differing, _) => differing.clone(),
         };
-        Answer::new()
-            .text("object", [object.name.to_string()])
-            .number("version", [self.version])
-            .text("verdict", [verdict])
-            .number("rows", [count(self.stored.rows())])
-            .number("rows_computed", [count(self.computed.rows())])
-            .text("hash", [self.stored.to_string()])
-            .text("hash_computed", [self.computed.to_string()])
-            .maybe_text("differing", [differing])
-            .maybe_text("note", [self.note])
-            .finish()
+        answer([(object.name.to_string(), self, differing)].into_iter())
     }
+}
+
+/// The columns of the answer.
+pub(crate) fn answer_schema() -> SchemaRef {
+    answer(std::iter::empty()).schema()
+}
+
+fn answer<'a>(
+    rows: impl Iterator<Item = (String, &'a Verified, Option<String>)> + Clone,
+) -> RecordBatch {
+    let verdict = |found: &Verified| if found.differing.is_none() { "EQUAL" } else { "DIFFERENT" };
+    Answer::new()
+        .text("object", rows.clone().map(|(name, ..)| name))
+        .number("version", rows.clone().map(|(_, found, _)| found.version))
+        .text("verdict", rows.clone().map(|(_, found, _)| verdict(found)))
+        .number("rows", rows.clone().map(|(_, found, _)| count(found.stored.rows())))
+        .number("rows_computed", rows.clone().map(|(_, found, _)| count(found.computed.rows())))
+        .text("hash", rows.clone().map(|(_, found, _)| found.stored.to_string()))
+        .text("hash_computed", rows.clone().map(|(_, found, _)| found.computed.to_string()))
+        .maybe_text("differing", rows.clone().map(|(_, _, differing)| differing))
+        .maybe_text("note", rows.map(|(_, found, _)| found.note))
+        .finish()
 }
 
 impl Inner {

@@ -3,14 +3,14 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use catalog::objects::OnConflict;
-use datafusion::common::DFSchema;
-use dialect::statement::{CreateMaterializedView, CreateMode, CreateView, Query};
+use datafusion::{common::DFSchema, execution::SessionState};
+use dialect::statement::{CreateMaterializedView, CreateMode, CreateView, DeclaredKey, Query};
 use model::{
     id::ObjectId,
     job::JobCause,
     name::ObjectName,
     object::{Object, ObjectBody, ObjectKind, View},
-    transform::Transform,
+    transform::{Key, Transform},
 };
 use sha2::{Digest, Sha256};
 
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     error::QueryError,
-    plan,
+    expect, keys, plan,
     queries::{Checked, CommandResult, Inner, Queries},
     resolve::{Purpose, stored_schema},
     session::Session,
@@ -122,9 +122,11 @@ pub(super) async fn create_materialized(
     schema_must_exist(inner, &name).await?;
     let checked = check_materialized(inner, session, &create.name, &create.query).await?;
     let id = existing.as_ref().map_or_else(ObjectId::generate, |object| object.id);
-    let view = materialized_view(inner, session, &create, id, &name, existing.as_ref())?;
+    let mut view = materialized_view(inner, session, &create, id, &name, existing.as_ref())?;
     let shaped = transform::shaped(&checked.resolved.state, checked.plan, &view.columns).await?;
     let schema = stored_schema(shaped.schema().as_arrow())?;
+    check_declared(inner, session, &name, &checked.resolved.state, shaped.schema(), &mut view)
+        .await?;
     for column in &view.partitioned_by {
         if schema.field_with_name(column).is_err() {
             return Err(QueryError::Invalid(format!(
@@ -175,6 +177,11 @@ fn materialized_view(
     hash.update(dialect::normal_form(&create.query).as_bytes());
     let layout = serde_json::json!([create.partitioned_by, create.columns, session.schema()]);
     hash.update(layout.to_string().as_bytes());
+    let keys = keys(session, &create.keys)?;
+    if !(create.expectations.is_empty() && keys.is_empty()) {
+        // What is expected of rows is part of what they mean, and is asked of all of them anew.
+        hash.update(serde_json::json!([create.expectations, keys]).to_string().as_bytes());
+    }
     let definition_hash = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Transform {
         query: dialect::qualify(&create.query, session.schema()),
@@ -185,10 +192,38 @@ fn materialized_view(
         partitioned_by: create.partitioned_by.clone(),
         schedule: create.schedule.clone(),
         columns: create.columns.clone(),
+        expectations: create.expectations.clone(),
+        keys,
         source_file: session.source_file().map(str::to_owned),
         suspended: false,
         ..Transform::default()
     })
+}
+
+/// Keys as they were written, with full names.
+pub(super) fn keys(session: &Session, keys: &[DeclaredKey]) -> Result<Vec<Key>, QueryError> {
+    let keys = keys.iter().cloned().map(|key| key.qualified(session.schema()));
+    Ok(keys.collect::<Result<_, _>>()?)
+}
+
+/// Refuses expectations and keys that a result with these columns cannot have, and completes the
+/// keys.
+pub(super) async fn check_declared(
+    inner: &Inner,
+    session: &Session,
+    name: &ObjectName,
+    state: &SessionState,
+    columns: &DFSchema,
+    view: &mut Transform,
+) -> Result<(), QueryError> {
+    let columns = columns.inner();
+    expect::check(state, columns, &view.expectations)?;
+    if expect::has_quarantine(&view.expectations) {
+        // Refused here and not by the first run where the place beside the table is no place of ours.
+        inner.options.lake.exists(&expect::quarantine_location(&view.location)).await?;
+    }
+    view.keys = keys::check(inner, session, name, columns, std::mem::take(&mut view.keys)).await?;
+    Ok(())
 }
 
 fn same_definition(before: &Object, after: &Object) -> bool {

@@ -6,6 +6,7 @@ use arrow::datatypes::DataType;
 use datafusion::{
     execution::SessionState,
     logical_expr::{Expr, ExprSchemable, LogicalPlan},
+    physical_plan::ExecutionPlan,
 };
 use lake::Snapshot;
 use model::{
@@ -66,15 +67,22 @@ impl Queries {
 impl Queries {
     /// A plan without rows, in the columns of a table.
     pub async fn nothing_for(&self, table: &Arc<Snapshot>) -> Result<PlannedTransform, QueryError> {
-        let inner = Arc::clone(&self.inner);
-        let logical = apply::nothing(table)?;
+        let (inner, table) = (Arc::clone(&self.inner), Arc::clone(table));
         let work = async move {
             let state = inner.state(model::name::DEFAULT_SCHEMA);
-            let plan = plan::physical(&state, &logical).await?;
+            let plan = nothing_for(&state, &table).await?;
             Ok(PlannedTransform { plan, task: state.task_ctx(), rows_expected: 0 })
         };
         self.inner.control().spawn(work).await?
     }
+}
+
+/// A plan without rows, in the columns of a table.
+pub(crate) async fn nothing_for(
+    state: &SessionState,
+    table: &Arc<Snapshot>,
+) -> Result<Arc<dyn ExecutionPlan>, QueryError> {
+    plan::physical(state, &apply::nothing(table)?).await
 }
 
 /// A strategy that is proved, before it is planned.

@@ -24,6 +24,7 @@ use lake::Snapshot;
 
 use crate::{expect::Gate, transform::PlannedTransform};
 pub use choose::RefreshWish;
+pub(crate) use choose::nothing_for;
 
 /// How a run computes its result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -9,11 +9,18 @@ use dialect::statement::{FilesUse, Query, StreamRead, TableUse, TimeTravel};
 use model::{
     name::ObjectName,
     object::{Object, ObjectBody},
-    rights::{Privilege, Rights},
+    rights::{Columns, Privilege, Rights},
 };
 
 use super::{Purpose, Reads, Wanted, guard, parse_stored};
-use crate::{authorize::not_granted, error::QueryError, queries::Inner, system};
+use crate::{
+    authorize::{denied, not_granted},
+    command::quarantine::none_of,
+    error::QueryError,
+    expect::has_quarantine,
+    queries::Inner,
+    system,
+};
 
 const VIEW_DEPTH_MAX: usize = 32;
 
@@ -28,6 +35,10 @@ pub(super) struct ObjectUse {
 impl ObjectUse {
     pub(super) fn reads_changes(&self) -> bool {
         matches!(self.at, Some(TimeTravel::Changes { .. }))
+    }
+
+    pub(super) fn reads_quarantine(&self) -> bool {
+        matches!(self.at, Some(TimeTravel::Quarantine))
     }
 
     pub(super) fn stream(&self) -> Option<&StreamRead> {
@@ -273,6 +284,11 @@ impl Find<'_> {
                 false => self.queries.not_found(rights, used.name).await,
             });
         }
+        if used.reads_quarantine() {
+            may_read_quarantine(rights, &object)?;
+            self.found.uses.insert(used.clone());
+            return Ok(Source::Table(used));
+        }
         if let Some(guard) = guard::of(&object, rights, used.at.as_ref())? {
             let mut query = guard.query;
             for table in &mut query.tables {
@@ -348,6 +364,25 @@ impl Find<'_> {
         self.found.scopes.push(Scope::new(Some(stored), rights, reads));
         self.stored.insert(key, number);
         Ok(Source::Stored(number))
+    }
+}
+
+/// Rows in quarantine are as they came: no policy hides any of them, nor any of their columns.
+fn may_read_quarantine(rights: &Rights, object: &Object) -> Result<(), QueryError> {
+    let transform = object.transform();
+    if !transform.is_some_and(|view| has_quarantine(&view.expectations)) {
+        return Err(none_of(object));
+    }
+    if rights.owns(object) {
+        return Ok(());
+    }
+    if !object.policy.is_empty() {
+        let what = format!("read the quarantine of '{}', which has a policy", object.name);
+        return Err(denied(rights, &what, "its owner and admins may"));
+    }
+    match rights.columns(object) {
+        Some(Columns::All) => Ok(()),
+        _ => Err(not_granted(rights, Privilege::Select, &object.name.to_sql())),
     }
 }
 

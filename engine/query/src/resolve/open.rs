@@ -16,7 +16,13 @@ use super::{
     Described, Pins, Purpose, Wanted,
     find::{Found, ObjectUse},
 };
-use crate::{error::QueryError, queries::Inner, streaming::with_changes};
+use crate::{
+    command::quarantine::none_of,
+    error::QueryError,
+    expect::{quarantine_app_id, quarantine_location},
+    queries::Inner,
+    streaming::with_changes,
+};
 
 const SNAPSHOTS_AT_ONCE: usize = 16;
 
@@ -62,6 +68,7 @@ pub(super) async fn open(
         let object = &found.objects[&object_use.name];
         let table = match &object.body {
             body if object_use.reads_changes() => changes(queries, &object_use, body).await?,
+            _ if object_use.reads_quarantine() => quarantine_of(queries, object).await?,
             _ if object_use.stream().is_some() => {
                 stream_of(queries, &object_use, object, wanted).await?
             }
@@ -115,6 +122,16 @@ async fn changes(
         )));
     }
     Ok(OpenTable::Changes(queries.options.lake.table_changes(location, from, to).await?))
+}
+
+/// The rows in quarantine that belong to the newest version of a transform's table.
+async fn quarantine_of(queries: &Inner, object: &Object) -> Result<OpenTable, QueryError> {
+    let lake = &queries.options.lake;
+    let Some(location) = object.location() else { return Err(none_of(object)) };
+    let noted = lake.txn_version(location, &quarantine_app_id(object.id)).await?;
+    let Some(noted) = noted else { return Err(QueryError::NotRefreshed(object.name.clone())) };
+    let quarantine = lake.snapshot(&quarantine_location(location), At::Version(noted)).await?;
+    Ok(OpenTable::Changes(quarantine.provider()?))
 }
 
 /// The rows of a STREAM, as the run of a flow has found them; where only columns are wanted, these.
@@ -211,7 +228,7 @@ pub(crate) fn at(travel: &TimeTravel) -> Result<At, QueryError> {
             Err(QueryError::Invalid("a range of versions is no version".to_owned()))
         }
         TimeTravel::Quarantine => {
-            Err(QueryError::Unsupported("QUARANTINE(…) cannot be read in this version".to_owned()))
+            Err(QueryError::Invalid("a quarantine is no version of its table".to_owned()))
         }
     }
 }

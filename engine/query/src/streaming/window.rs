@@ -141,7 +141,7 @@ async fn begin(
 }
 
 /// The columns that a stream of a table has.
-fn columns(table: &Snapshot, stream: &StreamRead) -> Result<SchemaRef, QueryError> {
+fn columns(table: &Arc<Snapshot>, stream: &StreamRead) -> Result<SchemaRef, QueryError> {
     Ok(with_changes(&table.provider()?.schema(), stream))
 }
 

@@ -12,7 +12,7 @@ use model::{
 };
 use query::{
     expect::Gate,
-    incremental::{Choice, Strategy},
+    incremental::Strategy,
     keys::{KeyCheck, RunRows},
     violation::Violation,
 };
@@ -26,7 +26,7 @@ pub(super) struct Checking<'a> {
     pub(super) view: &'a Transform,
     pub(super) owner: &'a Principal,
     pub(super) inputs: &'a [PinnedInput],
-    pub(super) choice: &'a Choice,
+    pub(super) strategy: Strategy,
     pub(super) gate: Option<&'a Gate>,
     pub(super) staged: &'a Staged,
 }
@@ -34,19 +34,13 @@ pub(super) struct Checking<'a> {
 impl Run<'_> {
     /// What the run says of itself, if nothing is against publishing its rows.
     pub(super) async fn checked(&self, run: Checking<'_>) -> Result<RunReport, RefreshError> {
-        let Checking { object, view, choice, gate, staged, .. } = &run;
+        let Checking { object, view, strategy, gate, staged, .. } = &run;
         let mut report = gate.map(Gate::report).unwrap_or_default();
-        report.alternatives = choice
-            .alternatives
-            .iter()
-            .map(|(strategy, why)| format!("{strategy}: {why}"))
-            .collect();
         if let Some(violation) = gate.and_then(|gate| gate.failure(&object.name)) {
             return Err(self.violated(object, violation, report).await?);
         }
         // A change of rows also stages rows that it only copies.
-        let counts_rows = choice.strategy == Strategy::Full || choice.strategy == Strategy::Append;
-        if counts_rows {
+        if matches!(strategy, Strategy::Full | Strategy::Append) {
             let rows = staged.rows();
             report.rows_in.get_or_insert(rows);
             let out = *report.rows_out.get_or_insert(rows);
@@ -75,10 +69,10 @@ impl Run<'_> {
     }
 
     async fn keys(&self, run: &Checking<'_>) -> Result<Vec<query::keys::CheckedKey>, RefreshError> {
-        let Checking { object, view, owner, inputs, choice, staged, .. } = run;
+        let Checking { object, view, owner, inputs, strategy, staged, .. } = run;
         let lake = &self.options.lake;
         let failed = |source| self.lake("read the staged rows of", source);
-        let coming = match choice.strategy {
+        let coming = match strategy {
             Strategy::Full => None,
             _ => Some(staged.rows_provider(lake).map_err(failed)?),
         };
