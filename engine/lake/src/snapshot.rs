@@ -303,7 +303,7 @@ impl Snapshot {
     }
 
     /// The newest number that the application committed up to this version.
-    pub(crate) async fn txn_version(&self, app_id: &str) -> Result<Option<i64>, LakeError> {
+    pub async fn txn_version(&self, app_id: &str) -> Result<Option<i64>, LakeError> {
         let log_store = self.table.log_store();
         self.state.transaction_version(log_store.as_ref(), app_id).await.map_err(|source| {
             LakeError::Store {

@@ -71,6 +71,12 @@ pub struct NewRows {
     pub summary: String,
 }
 
+impl std::fmt::Debug for NewRows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewRows").field("is_news", &self.is_news).finish_non_exhaustive()
+    }
+}
+
 /// The rows of all flows together.
 #[derive(Debug)]
 pub struct PlannedFlows {

@@ -172,6 +172,9 @@ impl FolderError {
             Self::SchemaMissing { schema, .. } => {
                 Some(format!("add CREATE SCHEMA {} to the folder", model::name::quote(schema)))
             }
+            Self::TargetMissing { name, .. } => {
+                Some(format!("add CREATE STREAMING TABLE {} to the folder", name.to_sql()))
+            }
             Self::ReadMissing { nearest, .. } => Some(match nearest {
                 Some(nearest) => format!("did you mean '{nearest}'?"),
                 None => "SHOW TABLES lists what there is".to_owned(),

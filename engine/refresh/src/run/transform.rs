@@ -11,7 +11,7 @@ use lake::{LakeError, Staged};
 use model::{
     job::{ClaimedRun, PinnedInput, RunOutcome, RunProgress},
     name::ObjectName,
-    object::Object,
+    object::{Object, ObjectBody},
     principal::Principal,
     transform::Transform,
 };
