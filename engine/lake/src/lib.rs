@@ -41,6 +41,7 @@ mod patch;
 mod protocol;
 mod provider;
 mod restore;
+mod row_hash;
 mod rows;
 mod scan;
 mod schema;
@@ -72,6 +73,7 @@ pub use crate::{
     log_cleanup::Pins,
     optimize::{AUTOMATIC_EVERY, AUTOMATIC_FILES, Optimize, Optimized, Optimizing},
     restore::Restored,
+    row_hash::{RowHasher, RowsHash},
     rows::{FILE_COLUMN, ROW_COLUMN},
     scan::TABLE_SCAN,
     schema::{GENERATED, declared_schema, delta_schema},

@@ -105,7 +105,8 @@ impl Lake {
         let paths: Vec<String> = files.iter().map(|add| add.path.clone()).collect();
         let missing: Vec<Option<String>> = stream::iter(paths)
             .map(|file| async move {
-                let path = object_store::path::Path::from_url_path(&file).map_err(|error| {
+                // The library has decoded it already.
+                let path = object_store::path::Path::parse(&file).map_err(|error| {
                     LakeError::BrokenLog { location: place.text(), source: Arc::new(error) }
                 })?;
                 match place.store.head(&path).await {

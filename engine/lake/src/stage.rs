@@ -9,12 +9,12 @@ use std::{
     fmt,
     num::NonZeroU64,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError};
 use datafusion::{
     error::DataFusionError,
     execution::{SendableRecordBatchStream, TaskContext},
@@ -43,6 +43,7 @@ use crate::{
     lake::Lake,
     location::Place,
     protocol::{Declaration, check_writable, is_append_only},
+    row_hash::{Hashing, RowsHash},
     schema::{Fit, declared_schema_at, delta_schema_at},
     snapshot::Snapshot,
     staging::{StagingArea, StagingStore},
@@ -129,6 +130,35 @@ pub struct StageProgress {
     pub bytes: AtomicU64,
     /// Files of the table that were put together or deleted.
     pub files: AtomicU64,
+    /// Rows are hashed as they are written.
+    hashes: AtomicBool,
+    /// Made for the first row; `None` for rows that cannot be hashed.
+    hashing: OnceLock<Option<Hashing>>,
+}
+
+impl StageProgress {
+    /// From now on also hashes the rows that the plan returns, as they are written.
+    pub fn hash_rows(&self) {
+        self.hashes.store(true, Ordering::Release);
+    }
+
+    /// The hash of the rows so far; `None` when it was not asked for, and for types that cannot be
+    /// hashed. Of a change of rows it says nothing.
+    #[must_use]
+    pub fn hash(&self) -> Option<RowsHash> {
+        match self.hashing.get() {
+            Some(hashing) => hashing.as_ref().map(Hashing::sum),
+            None => self.hashes.load(Ordering::Acquire).then(RowsHash::default),
+        }
+    }
+
+    fn add(&self, batch: &RecordBatch) -> Result<(), ArrowError> {
+        if !self.hashes.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let hashing = self.hashing.get_or_init(|| Hashing::new(batch.schema_ref()).ok());
+        hashing.as_ref().map_or(Ok(()), |hashing| hashing.add(batch))
+    }
 }
 
 /// Rows in files that no version of the table has yet. Dropping it deletes the files in the
@@ -443,6 +473,9 @@ impl Writing {
             }
             let batch = self.fit.batch(&batch)?;
             check_rows(self.place.url.as_str(), &self.checks, &batch)?;
+            self.progress
+                .add(&batch)
+                .map_err(|error| LakeError::internal("hash the rows", self.place.text(), error))?;
             let count = batch.num_rows() as u64;
             self.rows.fetch_add(count, Ordering::Relaxed);
             self.progress.rows.fetch_add(count, Ordering::Relaxed);

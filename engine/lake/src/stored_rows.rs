@@ -107,6 +107,11 @@ impl StoredFile {
         }
     }
 
+    /// Whether only rows are meant that are marked.
+    pub(crate) fn is_part(&self) -> bool {
+        matches!(self.meant, Meant::Marked(..))
+    }
+
     /// Whether another one means the same rows, of the same file.
     pub(crate) fn means_the_same(&self, other: &Self) -> bool {
         self.within == other.within && self.meant == other.meant

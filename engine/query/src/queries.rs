@@ -525,6 +525,7 @@ impl Inner {
                 | JobStatement::Cancel { .. }
                 | JobStatement::Retry { .. },
             ) => Some(system::job_rows(&[]).schema()),
+            Statement::Verify { .. } => Some(command::verify::answer_schema()),
             Statement::Rights(RightsStatement::CreateToken { .. }) => {
                 Some(command::users::answer_schema())
             }

@@ -20,6 +20,8 @@ mod stop;
 mod worker;
 
 #[cfg(test)]
+mod proof;
+#[cfg(test)]
 mod sim;
 
 use std::sync::Arc;

@@ -5,10 +5,10 @@
 //! took their run, lose answers of the catalog, and are cancelled. At the end the Delta logs, the
 //! catalog and the rows have to agree: see [`check`].
 
-mod catalog;
+pub(crate) mod catalog;
 mod check;
 pub(crate) mod clock;
-mod random;
+pub(crate) mod random;
 
 use std::{collections::BTreeMap, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
@@ -63,9 +63,9 @@ impl Credentials for NoCredentials {
 }
 
 /// One server process: it shares the catalog and the folder with the others, and nothing else.
-struct Process {
-    lake: Arc<Lake>,
-    queries: Queries,
+pub(crate) struct Process {
+    pub(crate) lake: Arc<Lake>,
+    pub(crate) queries: Queries,
 }
 
 /// A worker that stands still in the middle of an attempt, its clock included.
@@ -290,7 +290,7 @@ impl World {
 }
 
 impl Process {
-    fn new(
+    pub(crate) fn new(
         folder: &TempDir,
         catalog: &Arc<FlakyCatalog>,
         clock: &Arc<SimClock>,
@@ -357,7 +357,7 @@ async fn poll_at_most(
 }
 
 /// Lets time pass for a worker and the world alike, ten times as fast as it does.
-async fn ticks(clock: &SimClock, world: &SimClock) {
+pub(crate) async fn ticks(clock: &SimClock, world: &SimClock) {
     loop {
         tokio::time::sleep(Duration::from_millis(2)).await;
         world.advance(Duration::from_millis(20));

@@ -14,8 +14,8 @@ use super::{
     reading::mark_deleted, replace, unreliable::Random, write,
 };
 use crate::{
-    Alteration, Amount, At, CommitInfo, Delta, Lake, LakeError, Repeats, Stage, StageProgress,
-    WriteMode,
+    Alteration, Amount, At, CommitInfo, Delta, Lake, LakeError, Repeats, RowHasher, RowsHash,
+    Stage, StageProgress, WriteMode,
 };
 
 /// How often each row is there.
@@ -122,6 +122,19 @@ fn recorded() -> WriteMode {
         comment: None,
         properties: [("delta.enableChangeDataFeed".to_owned(), "true".to_owned())].into(),
         schema: None,
+    }
+}
+
+/// Deletes rows of a table with the columns `n` and `label`.
+async fn delete_labelled(lake: &Lake, table: &str, condition: &str) {
+    let base = latest(lake, table).await;
+    let sql = format!(
+        "SELECT \"@file\", \"@row\", arrow_cast(0, 'Int8'), NULL AS n, NULL AS label FROM rows \
+         WHERE {condition}"
+    );
+    let (staged, _) = changing::stage(lake, &base, &sql, Repeats::Once).await.unwrap();
+    if let Some(staged) = staged {
+        lake.commit(staged, CommitInfo::default()).await.unwrap();
     }
 }
 
@@ -270,19 +283,21 @@ async fn new_columns_are_null_in_old_rows_and_other_columns_are_refused() {
     let delta = test.lake.delta(&table, 0, 1).await.unwrap();
     assert!(delta.unchanged && !delta.same_columns && delta.same_table);
     write(&test.lake, &table, WriteMode::Append, labelled(&[(7, Some("x"))])).await.unwrap();
-    changing::delete(&test.lake, &table, "n = 1").await.unwrap_or_default();
-    let delta = test.lake.delta(&table, 0, 2).await.unwrap();
-    assert_eq!(all_rows(delta.came().unwrap()).await.keys().next().unwrap(), "7|x|");
+    delete_labelled(&test.lake, &table, "n = 1").await;
+    let delta = test.lake.delta(&table, 0, 3).await.unwrap();
+    let (came, went) = (delta.came().unwrap(), delta.went().unwrap());
+    assert_eq!(all_rows(came).await, rows(&["0|NULL", "2|NULL", "7|x"]));
+    assert_eq!(all_rows(went).await, rows(&["0|NULL", "1|NULL", "2|NULL"]));
 
     // Another definition in between is noticed even where it is the old one again.
     write(&test.lake, &table, replace(), numbers([5])).await.unwrap();
-    let delta = test.lake.delta(&table, 2, 3).await.unwrap();
+    let delta = test.lake.delta(&table, 3, 4).await.unwrap();
     assert!(!delta.same_columns && !delta.appended_only);
     for error in [delta.came(), delta.went(), delta.appended()].map(Result::unwrap_err) {
         assert!(matches!(error, LakeError::NotTold { .. }), "{error}");
         assert!(error.to_string().contains("'label' is no longer there"), "{error}");
     }
-    let delta = test.lake.delta(&table, 0, 3).await.unwrap();
+    let delta = test.lake.delta(&table, 0, 4).await.unwrap();
     assert!(delta.same_columns);
     assert!(matches!(delta.came().unwrap_err(), LakeError::NotTold { .. }));
 
@@ -370,7 +385,7 @@ async fn some_commit(test: &TestLake, table: &str, random: &mut Random) {
             write(lake, table, WriteMode::Append, some_rows(random)).await.unwrap();
         }
         4 | 5 => {
-            changing::delete(lake, table, &format!("n % 7 = {}", n % 7)).await.unwrap();
+            delete_labelled(lake, table, &format!("n % 7 = {}", n % 7)).await;
         }
         6 | 7 => {
             let set = "(n + 3) % 40, CASE WHEN n % 2 = 0 THEN NULL ELSE label END";
@@ -411,6 +426,33 @@ async fn what_came_and_went_leads_from_any_version_to_any_later_one() {
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_hashed_while_they_are_staged() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    let rows = labelled(&[(1, Some("a")), (2, None), (1, Some("a"))]);
+    let parts = vec![vec![rows.slice(1, 2)], vec![rows.slice(0, 1)]];
+    let progress = Arc::new(StageProgress::default());
+    assert_eq!(progress.hash(), None);
+    progress.hash_rows();
+    assert_eq!(progress.hash(), Some(RowsHash::default()));
+    let stage = Stage {
+        location: table.clone(),
+        plan: plan_of(&parts, rows.schema()),
+        task: SessionContext::new().task_ctx(),
+        mode: create_by("label"),
+        base: None,
+        checks: Vec::new(),
+        progress: Arc::clone(&progress),
+    };
+    let staged = test.lake.stage(stage).await.unwrap();
+    let committed = test.lake.commit(staged, CommitInfo::default()).await.unwrap();
+    let stored = super::read(&committed.snapshot).await;
+    let stored = RowHasher::new(&stored.schema()).unwrap().hash(&stored).unwrap();
+    assert_eq!(progress.hash(), Some(stored));
+    assert_eq!(stored.rows(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,6 +19,7 @@ mod tables;
 pub(crate) mod target;
 mod transforms;
 pub(crate) mod users;
+pub(crate) mod verify;
 mod views;
 
 use arrow::record_batch::RecordBatch;
@@ -120,6 +121,7 @@ pub(crate) async fn run_in_transaction(
         Statement::Insert(_) | Statement::Change(_) | Statement::Truncate { .. } => true,
         // These change no table.
         Statement::CancelQuery { .. }
+        | Statement::Verify { .. }
         | Statement::Job(JobStatement::Wait { .. } | JobStatement::Cancel { .. }) => true,
         _ => false,
     };
@@ -183,15 +185,13 @@ async fn run(
         Statement::Set { key, .. } => Err(QueryError::Unsupported(format!(
             "SET {key} is not supported in this version: settings belong to the server's configuration"
         ))),
+        Statement::Verify { name, wait } => verify::run(queries, session, &name, wait).await,
         Statement::AlterTransform(alter) => transforms::alter(queries, session, &alter).await,
         Statement::ExplainRefresh { name, full } => {
             transforms::explain(queries, session, &name, full).await
         }
         Statement::Suspend { name } => transforms::suspend(queries, session, &name, true).await,
         Statement::Resume { name } => transforms::suspend(queries, session, &name, false).await,
-        Statement::Verify { .. } => {
-            Err(QueryError::Unsupported("VERIFY is not supported in this version".to_owned()))
-        }
         Statement::Backfill(_) => Err(QueryError::Unsupported(
             "BACKFILL is not supported in this version: write REFRESH … FULL".to_owned(),
         )),

@@ -32,7 +32,10 @@ pub(super) fn takes_a_turn(statement: &Statement) -> bool {
     let reads = |query: &Query| !query.tables.is_empty() || !query.files.is_empty();
     match statement {
         Statement::Insert(insert) => reads(&insert.source),
-        Statement::Change(_) | Statement::Copy(_) | Statement::Quarantine(_) => true,
+        Statement::Change(_)
+        | Statement::Copy(_)
+        | Statement::Quarantine(_)
+        | Statement::Verify { .. } => true,
         Statement::CreateTable(create) => create.query.is_some(),
         _ => false,
     }

@@ -48,6 +48,9 @@ impl Run<'_> {
                 return Err(self.lost(&report, rows));
             }
         }
+        if choice.strategy == Strategy::Full {
+            report.hash = self.progress.staged().hash().map(|hash| hash.to_string());
+        }
         if !report.balances() {
             return Err(self.lost(&report, staged.rows()));
         }

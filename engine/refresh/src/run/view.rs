@@ -209,6 +209,7 @@ impl Run<'_> {
             let stage = match work {
                 RefreshWork::Replace(planned) => {
                     let planned = shared(planned);
+                    progress.staged().hash_rows();
                     let schema = declared_schema(&planned.plan.schema(), &view);
                     let partitioned_by = view.partitioned_by.clone();
                     Stage {

@@ -40,7 +40,7 @@ use super::random::Random;
 
 /// Every call runs in a task of its own: a caller that dies or stands still in the middle of one
 /// neither undoes it nor blocks the database.
-pub(super) struct FlakyCatalog {
+pub(crate) struct FlakyCatalog {
     inner: Arc<SqliteCatalog>,
     random: Mutex<Random>,
     /// One call in so many fails; 0 for none.
@@ -48,7 +48,7 @@ pub(super) struct FlakyCatalog {
 }
 
 impl FlakyCatalog {
-    pub(super) async fn new(seed: u64) -> Self {
+    pub(crate) async fn new(seed: u64) -> Self {
         let inner = Arc::new(SqliteCatalog::in_memory().await.unwrap());
         Self { inner, random: Mutex::new(Random::new(seed)), failing: AtomicU64::new(0) }
     }

@@ -1,0 +1,339 @@
+//! VERIFY: whether what a materialized view has stored is what its query says.
+//!
+//! The query is computed once more over the versions that the last run has read, and compared with
+//! the rows that are there: by one hash of all rows, and only where that is another one by the rows.
+//! Nothing is written.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{AsArray, RecordBatch},
+    datatypes::{DataType, Int64Type, SchemaRef},
+};
+use catalog::jobs::JobFilter;
+use datafusion::{
+    catalog::default_table_source::DefaultTableSource,
+    common::Column,
+    execution::SessionState,
+    functions_aggregate::expr_fn::sum,
+    logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit},
+    physical_plan::{execute_stream, execution_plan::collect},
+};
+use dialect::statement::Wait;
+use futures::StreamExt;
+use lake::{At, RowHasher, RowsHash, Snapshot};
+use model::{
+    job::{JobState, PinnedInput, Run},
+    name::ObjectName,
+    object::{Object, ObjectBody},
+    principal::Principal,
+    rights::{Privilege, Rights},
+    transform::{Expectation, KeyKind, OnViolation, Transform},
+    work::JobKind,
+};
+
+use super::tables::wrong_kind;
+use crate::{
+    answer::{Answer, count},
+    error::QueryError,
+    expect::{Gate, Quarantining, watched},
+    plan,
+    queries::{CommandResult, Inner, Queries},
+    session::Session,
+};
+
+/// Rows that are shown where some differ.
+const SHOWN: usize = 5;
+const WEIGHT: &str = "@weight";
+
+pub(super) async fn run(
+    queries: &Queries,
+    session: &Session,
+    name: &[String],
+    wait: Wait,
+) -> Result<CommandResult, QueryError> {
+    if !matches!(wait, Wait::ForTheEnd { timeout_ms: None }) {
+        return Err(QueryError::Unsupported(
+            "VERIFY is no job: it computes while its statement runs, and answers when it is through; leave \
+             ASYNC and TIMEOUT out"
+                .to_owned(),
+        ));
+    }
+    let inner = &queries.inner;
+    let name = ObjectName::from_parts(name, session.schema())?;
+    let object = inner.object_named(session, &name).await?;
+    let rights = inner.rights(session.principal()).await?;
+    let view = match &object.body {
+        ObjectBody::MaterializedView(view) => view,
+        ObjectBody::StreamingTable(_) => {
+            return Err(QueryError::Unsupported(format!(
+                "VERIFY {name}: a streaming table keeps what it has read once, and its query over the \
+                 rows of now says nothing about it; only materialized views can be verified"
+            )));
+        }
+        _ => return Err(wrong_kind(&object, "and only materialized views can be verified")),
+    };
+    let (run, inputs) = last_run(inner, &object).await?;
+    let verified = inner.verified(&object, view, &run, &inputs).await?;
+    Ok(CommandResult::rows(verified.answer(&object, shows_rows(&rights, &object))))
+}
+
+/// Whether somebody may see single rows that differ.
+fn shows_rows(rights: &Rights, object: &Object) -> bool {
+    let filtered = !object.policy.is_empty();
+    rights.is_admin()
+        || rights.owns(object)
+        || (!filtered && rights.allows(Privilege::Select, object))
+}
+
+/// The run that made what is there, and what it read.
+async fn last_run(inner: &Inner, object: &Object) -> Result<(Run, Vec<PinnedInput>), QueryError> {
+    let catalog = &inner.options.catalog;
+    let filter = JobFilter {
+        object: Some(object.id),
+        kind: Some(JobKind::Refresh),
+        states: Some(vec![JobState::Succeeded]),
+        limit: Some(1),
+        ..JobFilter::default()
+    };
+    let none = || QueryError::NotRefreshed(object.name.clone());
+    let job = catalog.jobs(&filter).await?.pop().ok_or_else(none)?;
+    let runs = catalog.runs(Some(&[job.id]), u32::MAX).await?;
+    let made = runs.into_iter().filter(|run| run.output_version.is_some());
+    let run = made.max_by_key(|run| run.run_seq).ok_or_else(none)?;
+    let inputs = catalog.run_inputs(&[run.id]).await?;
+    Ok((run, inputs.into_iter().map(|(_, input)| input).collect()))
+}
+
+/// What was found.
+struct Verified {
+    version: i64,
+    stored: RowsHash,
+    computed: RowsHash,
+    /// Rows that differ; `None` when all are equal.
+    differing: Option<String>,
+    note: Option<&'static str>,
+}
+
+impl Verified {
+    fn answer(&self, object: &Object, with_rows: bool) -> RecordBatch {
+        let differing = match (&self.differing, with_rows) {
+            (Some(_), false) => Some("rows are shown to those who may read all of them".to_owned()),
+            (differing, _) => differing.clone(),
+        };
+        answer([(object.name.to_string(), self, differing)].into_iter())
+    }
+}
+
+/// The columns of the answer.
+pub(crate) fn answer_schema() -> SchemaRef {
+    answer(std::iter::empty()).schema()
+}
+
+fn answer<'a>(
+    rows: impl Iterator<Item = (String, &'a Verified, Option<String>)> + Clone,
+) -> RecordBatch {
+    let verdict = |found: &Verified| if found.differing.is_none() { "EQUAL" } else { "DIFFERENT" };
+    Answer::new()
+        .text("object", rows.clone().map(|(name, ..)| name))
+        .number("version", rows.clone().map(|(_, found, _)| found.version))
+        .text("verdict", rows.clone().map(|(_, found, _)| verdict(found)))
+        .number("rows", rows.clone().map(|(_, found, _)| count(found.stored.rows())))
+        .number("rows_computed", rows.clone().map(|(_, found, _)| count(found.computed.rows())))
+        .text("hash", rows.clone().map(|(_, found, _)| found.stored.to_string()))
+        .text("hash_computed", rows.clone().map(|(_, found, _)| found.computed.to_string()))
+        .maybe_text("differing", rows.clone().map(|(_, _, differing)| differing))
+        .maybe_text("note", rows.map(|(_, found, _)| found.note))
+        .finish()
+}
+
+impl Inner {
+    async fn verified(
+        &self,
+        object: &Object,
+        view: &Transform,
+        run: &Run,
+        inputs: &[PinnedInput],
+    ) -> Result<Verified, QueryError> {
+        let lake = &self.options.lake;
+        let table = lake.snapshot(&view.location, At::Latest).await?;
+        let owner = Principal::verified(&object.owner);
+        let (resolved, logical) = self.resolve_transform(&owner, view, inputs).await?;
+        let state = &resolved.state;
+        let stored_schema = table.schema();
+        if logical.schema().fields().len() != stored_schema.fields().len() {
+            return Err(QueryError::Invalid(format!(
+                "'{}' was redefined since its last refresh, with other columns; refresh it first",
+                object.name
+            )));
+        }
+        // Rows that an expectation has kept out are not there, whatever became of them.
+        let keeps_out = [OnViolation::Drop, OnViolation::Quarantine];
+        let kept_out = view.expectations.iter().filter(|e| keeps_out.contains(&e.on_violation));
+        let kept_out: Vec<_> = kept_out
+            .map(|e| Expectation { on_violation: OnViolation::Drop, ..e.clone() })
+            .collect();
+        let quarantining = Quarantining { run: run.id, at: self.options.clock.now() };
+        let columns = Arc::clone(logical.schema().inner());
+        let gate = Gate::new(state, &columns, &kept_out, quarantining)?;
+        let computed = with_types(watched(state, logical, gate.as_ref())?, &stored_schema)?;
+        let stored = stored(&table)?;
+        let hash_of_stored = self.hashed(state, &stored).await?;
+        let hash_of_computed = self.hashed(state, &computed).await?;
+        let mut verified = Verified {
+            version: table.version(),
+            stored: hash_of_stored,
+            computed: hash_of_computed,
+            differing: None,
+            note: None,
+        };
+        if hash_of_stored != hash_of_computed {
+            let keys = primary_key(view);
+            match self.differing(state, stored, computed, &stored_schema, &keys).await? {
+                Some(rows) => {
+                    let since = since_run(&table, run);
+                    verified.differing = Some(format!("{since}{rows}"));
+                }
+                None => verified.note = Some("up to the last digits of floating point numbers"),
+            }
+        }
+        Ok(verified)
+    }
+
+    /// The hash of all rows of a plan.
+    async fn hashed(
+        &self,
+        state: &SessionState,
+        logical: &LogicalPlan,
+    ) -> Result<RowsHash, QueryError> {
+        let plan = plan::physical(state, logical).await?;
+        let mut rows = execute_stream(Arc::clone(&plan), state.task_ctx())?;
+        let hasher = RowHasher::new(&plan.schema())?;
+        let work = async move {
+            let mut sum = RowsHash::default();
+            while let Some(batch) = rows.next().await {
+                sum = sum.and(hasher.hash(&batch?)?);
+            }
+            Ok::<_, QueryError>(sum)
+        };
+        self.runtime_of(&plan).spawn(work).await?
+    }
+
+    /// Some of the rows that are only on one side; `None` when there are none.
+    async fn differing(
+        &self,
+        state: &SessionState,
+        stored: LogicalPlan,
+        computed: LogicalPlan,
+        schema: &SchemaRef,
+        keys: &[String],
+    ) -> Result<Option<String>, QueryError> {
+        if let Some(field) = schema.fields().iter().find(|field| has_map(field.data_type())) {
+            return Ok(Some(format!(
+                "rows cannot be told apart: values of '{}' cannot be compared one by one",
+                field.name()
+            )));
+        }
+        let both = LogicalPlanBuilder::from(weighted(stored, schema, 1)?)
+            .union(weighted(computed, schema, -1)?)?;
+        let name = |name: &str| Expr::Column(Column::from_name(name));
+        let groups = schema.fields().iter().map(|field| name(field.name()));
+        let order = keys.iter().chain(schema.fields().iter().map(|field| field.name()));
+        let order: Vec<_> = order.map(|column| name(column).sort(true, true)).collect();
+        let rows = both
+            .aggregate(groups, vec![sum(name(WEIGHT)).alias(WEIGHT)])?
+            .filter(name(WEIGHT).not_eq(lit(0_i64)))?
+            .sort_with_limit(order, Some(SHOWN))?
+            .build()?;
+        let plan = plan::physical(state, &rows).await?;
+        let work = collect(Arc::clone(&plan), state.task_ctx());
+        let batches = self.runtime_of(&plan).spawn(work).await??;
+        let shown: Vec<String> = batches.iter().flat_map(|batch| shown(batch, keys)).collect();
+        Ok((!shown.is_empty()).then(|| shown.join("\n")))
+    }
+}
+
+/// What a reader should know who wonders why rows differ.
+fn since_run(table: &Snapshot, run: &Run) -> String {
+    match run.output_version {
+        Some(made) if made < table.version() => {
+            format!("the last run made version {made}, others have committed since\n")
+        }
+        _ => String::new(),
+    }
+}
+
+fn primary_key(view: &Transform) -> Vec<String> {
+    let primary = view.keys.iter().find(|key| key.kind == KeyKind::Primary);
+    primary.map(|key| key.columns.clone()).unwrap_or_default()
+}
+
+fn has_map(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Map(..) => true,
+        DataType::Struct(fields) => fields.iter().any(|field| has_map(field.data_type())),
+        DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) => {
+            has_map(field.data_type())
+        }
+        _ => false,
+    }
+}
+
+fn stored(table: &Arc<Snapshot>) -> Result<LogicalPlan, QueryError> {
+    let source = Arc::new(DefaultTableSource::new(table.provider()?));
+    let scan = LogicalPlanBuilder::scan("@stored", source, None)?.build()?;
+    with_types(scan, &table.schema())
+}
+
+/// The rows in the columns of a table.
+fn with_types(plan: LogicalPlan, schema: &SchemaRef) -> Result<LogicalPlan, QueryError> {
+    let columns = plan.schema().columns().into_iter().zip(schema.fields());
+    let items: Vec<_> = columns
+        .map(|(column, field)| {
+            cast(Expr::Column(column), field.data_type().clone()).alias(field.name())
+        })
+        .collect();
+    Ok(LogicalPlanBuilder::from(plan).project(items)?.build()?)
+}
+
+/// The rows with a weight, and with floating point numbers without their last digits: these depend
+/// on the order in which rows were added up.
+fn weighted(plan: LogicalPlan, schema: &SchemaRef, weight: i64) -> Result<LogicalPlan, QueryError> {
+    let columns = plan.schema().columns().into_iter().zip(schema.fields());
+    let mut items: Vec<_> = columns
+        .map(|(column, field)| {
+            let column = Expr::Column(column);
+            let value = match field.data_type() {
+                // Adding nothing takes the sign from a zero.
+                DataType::Float32 | DataType::Float64 => {
+                    cast(column, DataType::Float32) + lit(0_f32)
+                }
+                _ => column,
+            };
+            value.alias(field.name())
+        })
+        .collect();
+    items.push(lit(weight).alias(WEIGHT));
+    Ok(LogicalPlanBuilder::from(plan).project(items)?.build()?)
+}
+
+/// Rows with what is wrong with them.
+fn shown(batch: &RecordBatch, keys: &[String]) -> Vec<String> {
+    let last = batch.num_columns() - 1;
+    let weights = batch.column(last).as_primitive::<Int64Type>();
+    // What people know the row by comes first.
+    let is_key = |column: &usize| keys.contains(batch.schema_ref().field(*column).name());
+    let (mut order, others): (Vec<usize>, Vec<usize>) = (0..last).partition(is_key);
+    order.extend(others);
+    let row = |(row, weight): (usize, &i64)| {
+        let what = if *weight > 0 { "stored" } else { "computed" };
+        let times = weight.unsigned_abs();
+        let times = if times > 1 { format!(" {times} times") } else { String::new() };
+        let text = match batch.slice(row, 1).project(&order) {
+            Ok(row) => lake::shown(&row),
+            Err(error) => error.to_string(),
+        };
+        format!("only {what}{times}: {text}")
+    };
+    weights.values().iter().enumerate().map(row).collect()
+}

@@ -1,0 +1,393 @@
+//! An incremental refresh gives what a full one gives, whatever the query and whatever happened to
+//! its tables: driven by a seed, from statements to rows.
+//!
+//! Every refresh is compared with the query over the same versions. Nobody dies here: that is what
+//! `sim.rs` is about.
+
+mod history;
+mod query;
+
+use std::{collections::BTreeMap, fmt::Write, sync::Arc, time::Duration};
+
+use ::catalog::{
+    Catalog,
+    jobs::{JobFilter, Jobs},
+    objects::{Objects, OnConflict},
+};
+use ::query::{error::QueryError, session::Session};
+use arrow::{
+    array::RecordBatch,
+    util::display::{ArrayFormatter, FormatOptions},
+};
+use futures::TryStreamExt;
+use model::{
+    id::{ObjectId, WorkerId},
+    job::JobState,
+    name::ObjectName,
+    object::ObjectBody,
+    principal::Principal,
+    time::Timestamp,
+    transform::RefreshPolicy,
+};
+use query::{Author, Relation};
+use rt::{clock::Clock, cpu::CpuRuntime};
+use tempfile::TempDir;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    options::{Backoff, RefreshOptions},
+    run,
+    sim::{Process, catalog::FlakyCatalog, clock::SimClock, random::Random, ticks},
+};
+
+const LEASE_FOR: Duration = Duration::from_secs(600);
+/// Queries and refreshes of each in one history.
+const VIEWS: usize = 6;
+const STEPS: usize = 5;
+
+/// `0..100` or `7` in `WHIMBREL_PROOF_SEEDS`; otherwise those that are always run.
+fn seeds() -> std::ops::Range<u64> {
+    let Ok(asked) = std::env::var("WHIMBREL_PROOF_SEEDS") else { return 0..12 };
+    match asked.split_once("..") {
+        Some((from, to)) => from.parse().unwrap()..to.parse().unwrap(),
+        None => {
+            let seed = asked.parse().unwrap();
+            seed..seed + 1
+        }
+    }
+}
+
+/// A view that is compared with its query.
+struct View {
+    name: String,
+    object: ObjectId,
+    query: Relation,
+}
+
+struct World {
+    random: Random,
+    _folder: TempDir,
+    catalog: Arc<FlakyCatalog>,
+    clock: Arc<SimClock>,
+    cpu: CpuRuntime,
+    process: Process,
+    views: Vec<View>,
+    /// Everything that happened, to be shown when something is wrong.
+    told: String,
+    /// How often each strategy was taken.
+    strategies: BTreeMap<String, usize>,
+    refused: usize,
+}
+
+#[test]
+fn an_incremental_refresh_gives_what_a_full_one_gives() {
+    let cpu = CpuRuntime::new(2).unwrap();
+    let mut strategies: BTreeMap<String, usize> = BTreeMap::new();
+    let (mut refused, mut seen) = (0, 0);
+    for seed in seeds() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        println!("seed {seed}");
+        runtime.block_on(async {
+            let mut world = World::new(seed, cpu.clone()).await;
+            for _ in 0..STEPS {
+                world.step(seed).await;
+            }
+            seen += VIEWS;
+            refused += world.refused;
+            for (strategy, count) in world.strategies {
+                *strategies.entry(strategy).or_default() += count;
+            }
+        });
+        runtime.shutdown_timeout(Duration::from_secs(5));
+    }
+    println!("{strategies:?}, {refused} of {seen} queries refused");
+    assert!(refused * 3 <= seen, "{refused} of {seen} queries were refused");
+    if std::env::var_os("WHIMBREL_PROOF_SEEDS").is_none() {
+        for strategy in ["FULL", "APPEND", "MERGE", "KEYS", "PARTITIONS", "ROWS"] {
+            assert!(
+                strategies.contains_key(strategy),
+                "{strategy} was never taken: {strategies:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_others_have_done_to_a_view_is_found() {
+    let cpu = CpuRuntime::new(2).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut world = World::empty(0, cpu).await;
+        for statement in [
+            "CREATE TABLE t (k VARCHAR, n BIGINT, f DOUBLE)",
+            "INSERT INTO t VALUES ('a', 1, 0.25), ('a', 2, 0.5), ('b', 3, 'NaN'), (NULL, 4, NULL)",
+            "CREATE MATERIALIZED VIEW m PARTITIONED BY (k) AS SELECT k, sum(n) AS n, max(f) AS f FROM t GROUP BY k",
+        ] {
+            world.sql(statement).await.unwrap();
+        }
+        world.settle().await;
+        let hash = world.verified("m").await;
+        assert_eq!(
+            (hash["verdict"].as_str(), hash["rows"].as_str(), hash["differing"].as_str()),
+            ("EQUAL", "3", "NULL")
+        );
+        assert_eq!(hash["hash"], hash["hash_computed"]);
+        let runs = world.catalog.runs(None, 10).await.unwrap();
+        assert_eq!(runs[0].report.hash.as_ref(), Some(&hash["hash"]), "a full run notes its hash");
+
+        // What came to the table later is not what the view was computed from.
+        world.sql("INSERT INTO t VALUES ('a', 100, 9.5)").await.unwrap();
+        assert_eq!(world.verified("m").await, hash);
+
+        let key = [ObjectName::new("main", "m").unwrap()];
+        let object = world.catalog.objects_named(&key).await.unwrap().pop().unwrap();
+        let view = object.transform().unwrap();
+        // Somebody adds the rows of now to those of then.
+        let (lake, queries) = (&world.process.lake, &world.process.queries);
+        let owner = Principal::verified(&object.owner);
+        let inputs = queries.transform_inputs(&owner, view).await.unwrap();
+        let planned = queries.plan_transform(&owner, view, &inputs).await.unwrap();
+        let stage = lake::Stage {
+            location: view.location.clone(),
+            plan: planned.plan,
+            task: planned.task,
+            mode: lake::WriteMode::Append,
+            base: None,
+            checks: Vec::new(),
+            progress: Arc::default(),
+        };
+        let staged = lake.stage(stage).await.unwrap();
+        lake.commit(staged, lake::CommitInfo::default()).await.unwrap();
+        let found = world.verified("m").await;
+        assert_eq!(found["verdict"], "DIFFERENT");
+        assert_eq!((found["rows"].as_str(), found["rows_computed"].as_str()), ("6", "3"));
+        assert_eq!(
+            found["differing"].lines().collect::<Vec<_>>(),
+            [
+                "the last run made version 0, others have committed since",
+                "only stored: k = NULL, n = 4, f = NULL",
+                "only stored: k = 'a', n = 103, f = 9.5",
+                "only stored: k = 'b', n = 3, f = NaN",
+            ]
+        );
+        world.sql("REFRESH MATERIALIZED VIEW m ASYNC").await.unwrap();
+        world.settle().await;
+        assert_eq!(world.verified("m").await["verdict"], "EQUAL");
+    });
+}
+
+impl World {
+    async fn new(seed: u64, cpu: CpuRuntime) -> Self {
+        let mut world = Self::empty(seed, cpu).await;
+        for statement in history::beginning(&mut world.random) {
+            world.sql(&statement).await.unwrap();
+        }
+        for number in 0..VIEWS {
+            world.define(number).await;
+        }
+        world
+    }
+
+    async fn empty(seed: u64, cpu: CpuRuntime) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Arc::new(FlakyCatalog::new(seed).await);
+        let clock = Arc::new(SimClock::new(Timestamp::from_micros(1_000_000_000_000_000)));
+        let process = Process::new(&folder, &catalog, &clock, &cpu);
+        Self {
+            random: Random::new(seed),
+            _folder: folder,
+            catalog,
+            clock,
+            cpu,
+            process,
+            views: Vec::new(),
+            told: String::new(),
+            strategies: BTreeMap::new(),
+            refused: 0,
+        }
+    }
+
+    /// Makes a view of some query, and lets its first refresh run.
+    async fn define(&mut self, number: usize) {
+        let query = Author::new(&mut self.random).query();
+        let name = format!("m{number}");
+        let partitioned = match self.random.one_in(4) {
+            true => format!(" PARTITIONED BY ({})", query.first_column()),
+            false => String::new(),
+        };
+        let create = format!("CREATE MATERIALIZED VIEW {name}{partitioned} AS {}", query.sql);
+        if self.sql(&create).await.is_err() {
+            // What the engine cannot plan, or no table can hold, is not what this is about.
+            self.refused += 1;
+            return;
+        }
+        let key = [ObjectName::new("main", name.as_str()).unwrap()];
+        let mut object = self.catalog.objects_named(&key).await.unwrap().pop().unwrap();
+        if let ObjectBody::MaterializedView(view) = &mut object.body {
+            let strictly = [RefreshPolicy::Auto, RefreshPolicy::Incremental];
+            view.policy = strictly[usize::from(!self.random.one_in(4))];
+        }
+        let replaced =
+            OnConflict::Replace { id: object.id, definition_version: object.definition_version };
+        self.catalog.put_object(&object, replaced).await.unwrap();
+        let states = self.settle().await;
+        if states.get(&object.id) != Some(&JobState::Succeeded) {
+            assert!(self.rows(&query.sql).await.is_err(), "{}", self.told);
+            self.refused += 1;
+            return;
+        }
+        self.views.push(View { name, object: object.id, query });
+    }
+
+    /// Something happens to the tables, and every view is refreshed.
+    async fn step(&mut self, seed: u64) {
+        let before = self.told.len();
+        for _ in 0..self.random.below(1..4) {
+            let statement = history::statement(&mut self.random);
+            // A MERGE that names a row twice, and what a partitioned table refuses.
+            let _ = self.sql(&statement).await;
+            self.settle().await;
+        }
+        let views = std::mem::take(&mut self.views);
+        for view in views {
+            self.sql(&format!("REFRESH MATERIALIZED VIEW {} ASYNC", view.name)).await.unwrap();
+            let states = self.settle().await;
+            let runs = self.catalog.runs(None, 10_000).await.unwrap();
+            let run = runs.iter().filter(|run| run.object == view.object);
+            let run = run.max_by_key(|run| run.run_seq).unwrap();
+            let expected = self.rows(&view.query.sql).await;
+            let about = format!(
+                "seed {seed}, view {}: {} {:?} ({:?})\n{}\nsince the last refresh:\n{}",
+                view.name,
+                run.state,
+                run.strategy,
+                run.reason,
+                view.query.sql,
+                &self.told[before..],
+            );
+            let succeeded = matches!(
+                states.get(&view.object),
+                Some(JobState::Succeeded | JobState::SkippedNoChange)
+            );
+            let expected = match expected {
+                Ok(expected) if succeeded => expected,
+                // Both fail, for example because a number became too large.
+                Err(_) if !succeeded => continue,
+                other => panic!("{about}\n{:?}\n{other:?}\n\nall:\n{}", run.error, self.told),
+            };
+            let stored = self.rows(&format!("SELECT * FROM {}", view.name)).await.unwrap();
+            let differ = difference(&stored, &expected);
+            assert!(differ.is_empty(), "{about}\n{differ}\n\nall:\n{}", self.told);
+            if self.random.one_in(3) {
+                let verified = self.verified(&view.name).await;
+                assert_eq!(verified["verdict"], "EQUAL", "{about}\n{verified:?}");
+            }
+            if run.state == JobState::Succeeded {
+                *self.strategies.entry(run.strategy.clone()).or_default() += 1;
+            }
+            self.views.push(view);
+        }
+    }
+
+    /// Lets all jobs run; answers how the newest one of each object ended.
+    async fn settle(&mut self) -> BTreeMap<ObjectId, JobState> {
+        for _ in 0..200 {
+            let now = self.clock.now();
+            let claimed = self.catalog.claim(WorkerId::generate(), now, LEASE_FOR).await.unwrap();
+            let Some(claimed) = claimed else { break };
+            let options = Arc::new(RefreshOptions {
+                catalog: Arc::clone(&self.catalog) as Arc<dyn Catalog>,
+                lake: Arc::clone(&self.process.lake),
+                queries: self.process.queries.clone(),
+                clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+                cpu: self.cpu.clone(),
+                wake: Arc::new(Notify::new()),
+                workers: 1,
+                lease_for: LEASE_FOR,
+                tick: Duration::from_secs(1),
+                progress_every: Duration::from_secs(60),
+                attempts_max: 1,
+                backoff: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(4) },
+                drain_max: Duration::ZERO,
+            });
+            let attempt = run::attempt(&options, claimed, now, CancellationToken::new());
+            tokio::select! {
+                _ = attempt => {},
+                () = ticks(&self.clock, &self.clock) => {},
+            }
+        }
+        let jobs = self.catalog.jobs(&JobFilter::default()).await.unwrap();
+        let mut newest = BTreeMap::new();
+        for job in jobs {
+            newest.entry(job.object).or_insert(job.state);
+        }
+        newest
+    }
+
+    /// What VERIFY answers, by column.
+    async fn verified(&self, name: &str) -> BTreeMap<String, String> {
+        let session = Session::new(Principal::anonymous());
+        let queries = &self.process.queries;
+        let prepared = queries.prepare(&session, &format!("VERIFY {name}")).await.unwrap();
+        let answer = queries.command(&session, &prepared, None).await.unwrap();
+        let row = answer.batches.into_iter().find(|batch| batch.num_rows() == 1).unwrap();
+        let options = FormatOptions::new().with_null("NULL");
+        let columns = row.schema_ref().fields().iter().zip(row.columns());
+        let text = |column| ArrayFormatter::try_new(column, &options).unwrap().value(0).to_string();
+        columns.map(|(field, column)| (field.name().clone(), text(column))).collect()
+    }
+
+    async fn sql(&mut self, text: &str) -> Result<(), QueryError> {
+        let session = Session::new(Principal::anonymous());
+        let queries = &self.process.queries;
+        let done = async {
+            let prepared = queries.prepare(&session, text).await?;
+            queries.command(&session, &prepared, None).await
+        };
+        let done = done.await.map(drop);
+        let failed = done.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        writeln!(self.told, "{text}; {failed}").unwrap();
+        done
+    }
+
+    /// How often each row is there.
+    async fn rows(&self, sql: &str) -> Result<BTreeMap<String, usize>, QueryError> {
+        let session = Session::new(Principal::anonymous());
+        let queries = &self.process.queries;
+        let prepared = queries.prepare(&session, sql).await?;
+        let planned = queries.plan(&session, &prepared, None).await?;
+        let stream = queries.execute(planned).await?;
+        let batches: Vec<RecordBatch> = stream.try_collect().await?;
+        let mut rows = BTreeMap::new();
+        for batch in &batches {
+            let options = FormatOptions::new().with_null("NULL");
+            let columns: Vec<_> = batch
+                .columns()
+                .iter()
+                .map(|column| ArrayFormatter::try_new(column, &options).unwrap())
+                .collect();
+            for row in 0..batch.num_rows() {
+                let values = columns.iter().map(|column| match column.value(row).to_string() {
+                    zero if zero == "-0.0" => "0.0".to_owned(),
+                    value => value,
+                });
+                *rows.entry(values.collect::<Vec<_>>().join("|")).or_default() += 1;
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// What is in one and not in the other.
+fn difference(stored: &BTreeMap<String, usize>, expected: &BTreeMap<String, usize>) -> String {
+    let mut text = String::new();
+    for row in stored.keys().chain(expected.keys().filter(|row| !stored.contains_key(*row))) {
+        let there = stored.get(row).copied().unwrap_or_default();
+        let right = expected.get(row).copied().unwrap_or_default();
+        if there != right {
+            writeln!(text, "{row}: {there} times and should be {right} times").unwrap();
+        }
+    }
+    text
+}
