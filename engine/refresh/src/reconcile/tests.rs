@@ -41,6 +41,7 @@ impl Room {
             columns: Vec::new(),
             source_file: None,
             suspended,
+            ..Transform::default()
         };
         let object = Object {
             id: ObjectId::generate(),
