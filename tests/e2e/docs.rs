@@ -166,6 +166,11 @@ async fn every_example_of_the_sql_page_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_example_of_the_transforms_page_runs() {
+    every_example_runs("docs/transforms.md").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_example_of_the_operating_page_runs() {
     every_example_runs("docs/operating.md").await;
 }

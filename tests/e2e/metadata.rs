@@ -81,6 +81,7 @@ async fn tables_are_filtered_as_the_driver_asks() {
         system.column("table_name"),
         [
             "audit",
+            "expectation_results",
             "grants",
             "jobs",
             "limits",

@@ -27,6 +27,7 @@ macro_rules! delegate_catalog {
                 -> Vec<model::job::Job>;
             fn jobs(filter: &catalog::jobs::JobFilter) -> Vec<model::job::Job>;
             fn last_due(object: model::id::ObjectId) -> Option<model::time::Timestamp>;
+            fn last_refresh(object: model::id::ObjectId) -> Option<model::job::LastRun>;
             fn claim(
                 worker: model::id::WorkerId,
                 now: model::time::Timestamp,

@@ -19,8 +19,8 @@ use catalog::{
 use model::{
     id::{JobId, ObjectId, RunId, WorkerId},
     job::{
-        ClaimedRun, Job, JobState, Lease, LeaseState, NewJob, PinnedInput, Run, RunOutcome,
-        RunProgress,
+        ClaimedRun, Job, JobState, LastRun, Lease, LeaseState, NewJob, PinnedInput, Run,
+        RunOutcome, RunProgress,
     },
     time::Timestamp,
 };
@@ -132,6 +132,13 @@ impl<D: Database> Jobs for SqlCatalog<D> {
         let job = control::retry(&mut tx, job, now).await?;
         tx.commit().await?;
         Ok(job)
+    }
+
+    async fn last_refresh(&self, object: ObjectId) -> Result<Option<LastRun>, CatalogError> {
+        let mut tx = self.db.read("read the last refresh").await?;
+        let last = claim::last_run(&mut tx, object).await?;
+        tx.commit().await?;
+        Ok(last)
     }
 
     async fn runs(&self, jobs: Option<&[JobId]>, limit: u32) -> Result<Vec<Run>, CatalogError> {

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use model::{
     id::{JobId, ObjectId, RunId, WorkerId},
     job::{
-        ClaimedRun, Job, JobState, Lease, LeaseState, NewJob, PinnedInput, Run, RunOutcome,
-        RunProgress,
+        ClaimedRun, Job, JobState, LastRun, Lease, LeaseState, NewJob, PinnedInput, Run,
+        RunOutcome, RunProgress,
     },
     time::Timestamp,
     work::JobKind,
@@ -112,6 +112,9 @@ pub trait Jobs: Send + Sync {
     /// attempts, together with the unsuccessful jobs that it waits for. Others:
     /// [`CatalogError::JobState`].
     async fn retry(&self, job: JobId, now: Timestamp) -> Result<Job, CatalogError>;
+
+    /// What the last refresh of an object that succeeded stood on.
+    async fn last_refresh(&self, object: ObjectId) -> Result<Option<LastRun>, CatalogError>;
 
     /// Runs of the given jobs, or the newest of all, newest first.
     async fn runs(&self, jobs: Option<&[JobId]>, limit: u32) -> Result<Vec<Run>, CatalogError>;

@@ -113,7 +113,8 @@ pub enum JobCause {
     Request,
     /// Its schedule was due.
     Schedule,
-    /// Nobody asked: the table needed it.
+    /// Nobody asked: the table needed it, or an input has a new version and the transform is
+    /// triggered by that.
     Automatic,
 }
 

@@ -15,6 +15,7 @@ mod cancel;
 mod care;
 mod command;
 pub mod credentials;
+pub mod definition;
 pub mod describe;
 pub mod error;
 pub mod expect;

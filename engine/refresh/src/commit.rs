@@ -9,7 +9,7 @@ use model::{
     name::ObjectName,
     report::RunReport,
 };
-use query::incremental::Strategy;
+use query::incremental::{Strategy, app_id, source_app_id};
 use serde_json::{Map, Value, json};
 
 /// Under what a commit keeps the report of its run.
@@ -29,11 +29,6 @@ pub(crate) struct Computation {
     pub(crate) report: RunReport,
 }
 
-/// The application of a transform's runs in the log of its table.
-pub(crate) fn app_id(object: ObjectId) -> String {
-    format!("whimbrel:{object}")
-}
-
 /// The application under which a transform's commits say what definition they computed.
 ///
 /// The rest of what a commit says about its run is lost once the log is cleaned; this is needed to
@@ -45,11 +40,6 @@ fn definition_app_id(object: ObjectId) -> String {
 /// The application under which a transform's commits say how they were computed.
 fn strategy_app_id(object: ObjectId) -> String {
     format!("{}:strategy", app_id(object))
-}
-
-/// How far a Delta table was read by the runs of a transform.
-pub(crate) fn source_app_id(object: ObjectId, delta_table_id: &str) -> String {
-    format!("{}:src:{delta_table_id}", app_id(object))
 }
 
 /// How far a flow of a streaming table has read a Delta table.

@@ -17,13 +17,11 @@ pub enum RefreshError {
     /// The name belongs to something else by now.
     #[error("'{0}' is no materialized view any more")]
     NotATransform(ObjectName),
-    /// Its file is gone from the folder that declared it.
-    #[error("'{object}' is suspended: its file '{file}' is gone from the folder of transforms")]
+    /// Somebody has suspended it, or its file is gone from the folder that declared it.
+    #[error("'{object}' is suspended: RESUME it, or bring back the file that declared it")]
     Suspended {
         /// The transform.
         object: ObjectName,
-        /// Where it was declared.
-        file: String,
     },
     /// A streaming table that nothing feeds.
     #[error("the streaming table '{0}' has no flow yet")]
@@ -179,9 +177,6 @@ impl RefreshError {
         match self {
             Self::NotATransform(object) => {
                 Some(format!("create it again, or read '{object}' directly: it needs no refresh"))
-            }
-            Self::Suspended { file, .. } => {
-                Some(format!("put '{file}' back, or create the materialized view by a statement"))
             }
             Self::InputNotRefreshed { object, .. } => {
                 Some(format!("REFRESH MATERIALIZED VIEW {} WITH UPSTREAM", object.to_sql()))

@@ -7,7 +7,6 @@
 
 mod bell;
 mod commit;
-mod definition;
 pub mod error;
 pub mod folder;
 mod heartbeat;

@@ -17,7 +17,7 @@ use query::{
 };
 use serde_json::json;
 
-use crate::commit::app_id;
+use query::incremental::app_id;
 
 /// What becomes of the rows that are in quarantine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

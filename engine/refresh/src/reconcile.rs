@@ -1,27 +1,36 @@
-//! Queues the refreshes that are due by their schedules.
+//! Queues the refreshes that are due: by their schedules, or because an input has a new version.
 //!
 //! It exists so that a schedule needs nobody: each tick looks at everything anew, so a missed tick,
 //! a restart or a second process changes nothing. It takes no input and keeps no state that has to
 //! survive.
 
-use std::{collections::BTreeMap, sync::Arc};
+mod updates;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use catalog::{Catalog, error::CatalogError};
 use model::{
     id::{JobId, ObjectId},
     job::{JobCause, NewJob},
-    object::{Object, ObjectBody},
-    schedule::{Schedule, ScheduleError},
+    object::Object,
+    schedule::ScheduleError,
     time::Timestamp,
+    transform::{Misfire, Transform},
     work::Work,
 };
 use rt::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
 use crate::{bell::Bell, error::chain, options::RefreshOptions};
+use updates::{ByName, Updates};
 
 /// Who asks for the jobs of schedules, as `system.jobs` shows it.
 pub(crate) const REQUESTED_BY: &str = "schedule";
+/// Who asks for the jobs of triggers.
+const TRIGGERED_BY: &str = "trigger";
+
+/// How late a refresh with MISFIRE SKIP may be: longer than any tick and any pause of a machine.
+const LATE_MAX: Duration = Duration::from_secs(60);
 
 /// Queues what is due on every ring of the bell, until `stop`.
 pub(crate) async fn reconcile(options: Arc<RefreshOptions>, bell: Bell, stop: CancellationToken) {
@@ -31,6 +40,7 @@ pub(crate) async fn reconcile(options: Arc<RefreshOptions>, bell: Bell, stop: Ca
         catalog: Arc::clone(&options.catalog),
         clock: Arc::clone(&options.clock),
         attempts_max: options.attempts_max,
+        updates: Updates::new(Arc::clone(&options.lake)),
         told: BTreeMap::new(),
     };
     loop {
@@ -56,6 +66,7 @@ struct Reconciler {
     catalog: Arc<dyn Catalog>,
     clock: Arc<dyn Clock>,
     attempts_max: u32,
+    updates: Updates,
     told: BTreeMap<Subject, String>,
 }
 
@@ -70,9 +81,10 @@ impl Reconciler {
             }
         };
         self.over(Subject::Catalog);
+        let by_name: ByName<'_> = objects.iter().map(|object| (&object.name, object)).collect();
         let mut queued = 0;
-        for (object, schedule) in objects.iter().filter_map(scheduled) {
-            match self.queue_when_due(object, schedule).await {
+        for (object, transform) in objects.iter().filter_map(awake) {
+            match self.queue_when_due(object, transform, &by_name).await {
                 Ok(new) => {
                     queued += new;
                     self.over(Subject::Transform(object.id));
@@ -83,18 +95,40 @@ impl Reconciler {
                 }
             }
         }
+        self.updates.next_tick();
         queued
     }
 
     async fn queue_when_due(
-        &self,
+        &mut self,
         object: &Object,
-        schedule: &Schedule,
+        transform: &Transform,
+        by_name: &ByName<'_>,
     ) -> Result<usize, ReconcileError> {
+        if let Some(trigger) = transform.trigger {
+            let now = self.clock.now();
+            let catalog = self.catalog.as_ref();
+            if !self.updates.is_due(catalog, object, trigger, by_name, now).await? {
+                return Ok(0);
+            }
+            let job = NewJob {
+                cause: JobCause::Automatic,
+                due_at: None,
+                requested_by: TRIGGERED_BY.to_owned(),
+                ..new_job(object.id, now, self.attempts_max)
+            };
+            let queued = self.catalog.submit(&[job], now).await?.len();
+            self.updates.queued(object.id, now);
+            return Ok(queued);
+        }
+        let Some(schedule) = &transform.schedule else { return Ok(0) };
         let last_due = self.catalog.last_due(object.id).await?;
         let after = last_due.map_or(object.created_at, |last| last.max(object.created_at));
         let now = self.clock.now();
         let Some(due_at) = schedule.due(after, now)? else { return Ok(0) };
+        if transform.misfire == Misfire::Skip && due_at.plus(LATE_MAX) < now {
+            return Ok(0);
+        }
         let job = new_job(object.id, due_at, self.attempts_max);
         Ok(self.catalog.submit(&[job], now).await?.len())
     }
@@ -118,18 +152,15 @@ enum ReconcileError {
     Catalog(#[from] CatalogError),
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
+    #[error(transparent)]
+    Lake(#[from] lake::LakeError),
 }
 
-/// The object with its schedule, if it refreshes by itself.
-fn scheduled(object: &Object) -> Option<(&Object, &Schedule)> {
-    match &object.body {
-        ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view)
-            if !view.suspended =>
-        {
-            view.schedule.as_ref().map(|schedule| (object, schedule))
-        }
-        _ => None,
-    }
+/// The object with its declaration, if it refreshes by itself.
+fn awake(object: &Object) -> Option<(&Object, &Transform)> {
+    let transform = object.transform()?;
+    let wakes = transform.schedule.is_some() || transform.trigger.is_some();
+    (wakes && !transform.suspended).then_some((object, transform))
 }
 
 fn new_job(object: ObjectId, due_at: Timestamp, attempts_max: u32) -> NewJob {

@@ -88,7 +88,7 @@ fn their_words_mean_the_same() {
     let changes = flow.body.changes.expect("AUTO CDC");
     assert_eq!(changes.keys, ["user_id", "region"]);
     assert_eq!(changes.ignore_null_updates, ColumnChoice::All);
-    assert_eq!(changes.sequence_by, "struct(ts, id)");
+    assert_eq!(changes.sequence_by, "STRUCT(ts, id)");
     let track = ColumnChoice::Except(vec!["city".to_owned()]);
     assert_eq!(changes.history, History::Every { track });
 }

@@ -163,7 +163,7 @@ async fn continue_run(
 }
 
 /// The last refresh that succeeded.
-async fn last_run(
+pub(super) async fn last_run(
     tx: &mut impl Transaction,
     object: ObjectId,
 ) -> Result<Option<LastRun>, CatalogError> {

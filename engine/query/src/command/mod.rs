@@ -17,6 +17,7 @@ mod streaming;
 mod struct_values;
 mod tables;
 pub(crate) mod target;
+mod transforms;
 pub(crate) mod users;
 pub(crate) mod verify;
 mod views;
@@ -185,12 +186,14 @@ async fn run(
             "SET {key} is not supported in this version: settings belong to the server's configuration"
         ))),
         Statement::Verify { name, wait } => verify::run(queries, session, &name, wait).await,
-        Statement::AlterTransform(_)
-        | Statement::ExplainRefresh { .. }
-        | Statement::Backfill(_)
-        | Statement::Suspend { .. }
-        | Statement::Resume { .. } => Err(QueryError::Unsupported(
-            "the statement is not supported in this version".to_owned(),
+        Statement::AlterTransform(alter) => transforms::alter(queries, session, &alter).await,
+        Statement::ExplainRefresh { name, full } => {
+            transforms::explain(queries, session, &name, full).await
+        }
+        Statement::Suspend { name } => transforms::suspend(queries, session, &name, true).await,
+        Statement::Resume { name } => transforms::suspend(queries, session, &name, false).await,
+        Statement::Backfill(_) => Err(QueryError::Unsupported(
+            "BACKFILL is not supported in this version: write REFRESH … FULL".to_owned(),
         )),
         Statement::Query(_) | Statement::Explain { .. } | Statement::Show(_) => {
             Err(QueryError::Invalid("the statement is a query: fetch its rows".to_owned()))

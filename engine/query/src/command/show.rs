@@ -185,7 +185,7 @@ async fn create_statement(inner: &Inner, object: &Object) -> Result<String, Quer
         ObjectBody::MaterializedView(view) => return Ok(view.definition.clone()),
         ObjectBody::StreamingTable(view) => {
             let own = [view.definition.clone()].into_iter();
-            let all: Vec<_> = own.chain(super::streaming::create_statements(object)).collect();
+            let all: Vec<_> = own.chain(super::streaming::create_statements(object)?).collect();
             return Ok(all.join(";\n\n"));
         }
         ObjectBody::Table(table) => table,

@@ -3,20 +3,19 @@
 //! Flows are a part of the table that they feed: they are stored with it, and have no rights or
 //! owner of their own.
 
-use std::sync::Arc;
-
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::Schema;
 use catalog::{error::CatalogError, objects::OnConflict};
 use datafusion::common::DFSchema;
 use dialect::statement::{
-    CreateFlow, CreateMode, CreateStreamingTable, FlowBody, NameParts, Query,
+    CreateFlow, CreateMode, CreateStreamingTable, FlowBody, NameParts, Query, Statement,
+    StreamRead, TimeTravel,
 };
 use model::{
     id::ObjectId,
     job::JobCause,
     name::ObjectName,
     object::{Object, ObjectBody, ObjectKind},
-    transform::{Flow, FlowKind, Transform},
+    transform::{ChangeSpec, Flow, FlowKind, Transform},
 };
 use sha2::{Digest, Sha256};
 
@@ -28,8 +27,9 @@ use super::{
 use crate::{
     error::QueryError,
     queries::{Checked, CommandResult, Inner, Queries},
+    resolve::{parse_stored, stored_schema},
     session::Session,
-    streaming::{check_linear, first_columns, reads_a_stream},
+    streaming::{check_linear, first_columns, kept, reads_a_stream},
     system, transform,
 };
 
@@ -40,13 +40,20 @@ pub(super) async fn check(
     name: &[String],
     flow: &FlowBody,
 ) -> Result<Checked, QueryError> {
+    Ok(check_flow(inner, session, name, flow).await?.0)
+}
+
+/// As [`check`]; of AUTO CDC with the query that gives the rows which the events have made.
+async fn check_flow(
+    inner: &Inner,
+    session: &Session,
+    name: &[String],
+    flow: &FlowBody,
+) -> Result<(Checked, Option<String>), QueryError> {
     stored(&flow.query)?;
-    if flow.changes.is_some() {
-        return Err(QueryError::Unsupported(
-            "AUTO CDC is not supported in this version: append the events with a flow, and let a \
-             materialized view keep the newest of each key"
-                .to_owned(),
-        ));
+    if let Some(spec) = &flow.changes {
+        let (checked, query) = check_changes(inner, session, name, flow, spec).await?;
+        return Ok((checked, Some(query)));
     }
     if !flow.once && !reads_a_stream(&flow.query) {
         return Err(QueryError::Invalid(
@@ -58,7 +65,36 @@ pub(super) async fn check(
     let checked = views::check(inner, session, name, &flow.query).await?;
     transform::has_versions(&checked.resolved)?;
     check_linear(&checked.plan, &flow.query)?;
-    Ok(checked)
+    Ok((checked, None))
+}
+
+async fn check_changes(
+    inner: &Inner,
+    session: &Session,
+    name: &[String],
+    flow: &FlowBody,
+    spec: &ChangeSpec,
+) -> Result<(Checked, String), QueryError> {
+    let source = flow.query.tables.first();
+    let Some((source, Some(TimeTravel::Stream(stream)))) = source.map(|used| (used, &used.at))
+    else {
+        return Err(QueryError::Invalid("AUTO CDC reads the STREAM of one table".to_owned()));
+    };
+    if flow.once || *stream != StreamRead::default() {
+        return Err(QueryError::Unsupported(
+            "AUTO CDC reads all events of its source in this version: leave out ONCE, and START and \
+             ON_CHANGE of the STREAM"
+                .to_owned(),
+        ));
+    }
+    let events = views::check(inner, session, name, &flow.query).await?;
+    let fields = events.plan.schema().fields().iter();
+    let columns: Vec<String> = fields.map(|field| field.name().clone()).collect();
+    let source = ObjectName::from_parts(&source.name, session.schema())?;
+    let query = parse_stored(&kept::query(spec, &source.to_sql(), &columns)?)?;
+    let checked = views::check(inner, session, name, &query).await?;
+    transform::has_versions(&checked.resolved)?;
+    Ok((checked, dialect::qualify(&query, session.schema())))
 }
 
 pub(super) async fn create(
@@ -86,22 +122,23 @@ pub(super) async fn create(
     flows.retain(|flow| flow.name != name);
     let id = existing.as_ref().map_or_else(ObjectId::generate, |object| object.id);
     let mut view = table(inner, session, &create, id, &name, existing.as_ref())?;
+    let mut query = before.map(|before| before.query.clone());
     if let Some(body) = &create.flow {
-        let checked = check(inner, session, &create.name, body).await?;
-        let columns = first_columns(&checked.resolved, &checked.plan, &view).await?;
+        let (checked, of_changes) = check_flow(inner, session, &create.name, body).await?;
+        let state = &checked.resolved.state;
+        let fields = columns_of(&checked, of_changes.is_some(), &view).await?;
         for partition in &view.partitioned_by {
-            if !columns.iter().any(|column| column.name() == partition) {
+            if fields.inner().field_with_name(partition).is_err() {
                 return Err(QueryError::Invalid(format!(
                     "PARTITIONED BY names the column '{partition}', which '{name}' does not have"
                 )));
             }
         }
-        let fields = schema_of(&columns)?;
-        let state = &checked.resolved.state;
         views::check_declared(inner, session, &name, state, &fields, &mut view).await?;
+        query = of_changes;
         flows.insert(0, flow(session, name.clone(), body)?);
     }
-    with_flows(&mut view, flows);
+    with_flows(&mut view, flows, query)?;
     let has_flows = !view.flows.is_empty();
     let same = before.is_some_and(|before| before.definition_hash == view.definition_hash);
     let object = Object {
@@ -126,8 +163,20 @@ pub(super) async fn create(
     Ok(CommandResult::rows(system::job_rows(&jobs)))
 }
 
-fn schema_of(columns: &[Arc<Field>]) -> Result<DFSchema, QueryError> {
-    Ok(DFSchema::try_from(Schema::new(columns.to_vec()))?)
+/// The columns that a flow, the first one of its table, gives it.
+async fn columns_of(
+    checked: &Checked,
+    is_of_changes: bool,
+    view: &Transform,
+) -> Result<DFSchema, QueryError> {
+    let schema = if is_of_changes {
+        let plan = checked.plan.clone();
+        let shaped = transform::shaped(&checked.resolved.state, plan, &view.columns).await?;
+        stored_schema(shaped.schema().as_arrow())?.as_ref().clone()
+    } else {
+        Schema::new(first_columns(&checked.resolved, &checked.plan, view).await?)
+    };
+    Ok(DFSchema::try_from(schema)?)
 }
 
 /// What a streaming table cannot have yet.
@@ -206,8 +255,21 @@ fn normal(query: &str) -> Result<String, QueryError> {
     Ok(dialect::normal_form(&query))
 }
 
-/// Gives a table its flows, and what follows from them.
-fn with_flows(view: &mut Transform, flows: Vec<Flow>) {
+/// Gives a table its flows, and what follows from them. `query` is that of AUTO CDC, if one of them
+/// is.
+fn with_flows(
+    view: &mut Transform,
+    flows: Vec<Flow>,
+    query: Option<String>,
+) -> Result<(), QueryError> {
+    let of_changes = flows.iter().find(|flow| matches!(flow.kind, FlowKind::Changes(_)));
+    if let (Some(flow), true) = (of_changes, flows.len() > 1) {
+        return Err(QueryError::Unsupported(format!(
+            "the flow '{}' is AUTO CDC, and a table with such a flow has no other in this version",
+            flow.name
+        )));
+    }
+    view.query = query.filter(|_| of_changes.is_some()).unwrap_or_default();
     view.reads.clear();
     for read in flows.iter().flat_map(|flow| &flow.reads) {
         if !view.reads.contains(read) {
@@ -215,11 +277,12 @@ fn with_flows(view: &mut Transform, flows: Vec<Flow>) {
         }
     }
     let layout = serde_json::json!([view.partitioned_by, view.columns]).to_string();
-    let declared = serde_json::json!([view.expectations, view.keys]).to_string();
+    let declared = serde_json::json!([view.expectations, view.keys, view.query]).to_string();
     let parts = flows.iter().map(|flow| format!("{}={}", flow.name, flow.definition_hash));
     let parts: Vec<String> = [layout, declared].into_iter().chain(parts).collect();
     view.definition_hash = hash(parts.iter().map(String::as_str));
     view.flows = flows;
+    Ok(())
 }
 
 fn hash<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
@@ -245,7 +308,7 @@ pub(super) async fn create_flow(
         ));
     }
     let name = new_name(session, &create.name)?;
-    let object = streaming_table(inner, session, &create.target).await?;
+    let mut object = streaming_table(inner, session, &create.target).await?;
     if let Some(other) = owner_of(inner, &name).await?
         && other.id != object.id
     {
@@ -258,13 +321,13 @@ pub(super) async fn create_flow(
         return Err(CatalogError::ObjectExists(name).into());
     }
     let target = vec![object.name.schema().to_owned(), object.name.name().to_owned()];
-    let checked = check(inner, session, &target, &create.body).await?;
-    if let Some(table) = object.transform().filter(|table| table.flows.is_empty()) {
-        let mut table = table.clone();
-        let columns = first_columns(&checked.resolved, &checked.plan, &table).await?;
-        let fields = schema_of(&columns)?;
+    let (checked, of_changes) = check_flow(inner, session, &target, &create.body).await?;
+    if let ObjectBody::StreamingTable(table) = &mut object.body
+        && table.flows.is_empty()
+    {
+        let fields = columns_of(&checked, of_changes.is_some(), table).await?;
         let state = &checked.resolved.state;
-        views::check_declared(inner, session, &object.name, state, &fields, &mut table).await?;
+        views::check_declared(inner, session, &object.name, state, &fields, table).await?;
     }
     let made = flow(session, name.clone(), &create.body)?;
     let mut flows = object.transform().map(|table| table.flows.clone()).unwrap_or_default();
@@ -281,7 +344,7 @@ pub(super) async fn create_flow(
         }
         None => flows.push(made),
     }
-    put(inner, &object, flows).await?;
+    put(inner, &object, flows, of_changes).await?;
     if session.defers_refresh() {
         return Ok(CommandResult::done());
     }
@@ -314,7 +377,7 @@ pub(super) async fn drop_flow(
     }
     let mut flows = object.transform().map(|table| table.flows.clone()).unwrap_or_default();
     flows.retain(|flow| flow.name != name);
-    put(inner, &object, flows).await?;
+    put(inner, &object, flows, None).await?;
     Ok(CommandResult::done())
 }
 
@@ -340,10 +403,16 @@ async fn streaming_table(
 }
 
 /// Stores a table with other flows.
-async fn put(inner: &Inner, object: &Object, flows: Vec<Flow>) -> Result<(), QueryError> {
+async fn put(
+    inner: &Inner,
+    object: &Object,
+    flows: Vec<Flow>,
+    of_changes: Option<String>,
+) -> Result<(), QueryError> {
     let mut changed = object.clone();
     if let ObjectBody::StreamingTable(view) = &mut changed.body {
-        with_flows(view, flows);
+        let query = of_changes.or_else(|| Some(view.query.clone()));
+        with_flows(view, flows, query)?;
     }
     let on = OnConflict::Replace { id: object.id, definition_version: object.definition_version };
     inner.options.catalog.put_object(&changed, on).await?;
@@ -351,18 +420,24 @@ async fn put(inner: &Inner, object: &Object, flows: Vec<Flow>) -> Result<(), Que
 }
 
 /// The statements that make the flows of a table which it does not declare itself.
-pub(super) fn create_statements(object: &Object) -> Vec<String> {
+pub(super) fn create_statements(object: &Object) -> Result<Vec<String>, QueryError> {
     let flows = object.transform().map(|table| table.flows.as_slice()).unwrap_or_default();
-    let others = flows.iter().filter(|flow| flow.name != object.name);
-    others
-        .map(|flow| {
-            format!(
-                "CREATE FLOW {} AS\nINSERT INTO{} {} BY NAME {}",
-                flow.name.to_sql(),
-                if flow.once { " ONCE" } else { "" },
-                object.name.to_sql(),
-                flow.query
-            )
-        })
-        .collect()
+    let parts = |name: &ObjectName| vec![name.schema().to_owned(), name.name().to_owned()];
+    let mut statements = Vec::new();
+    for flow in flows.iter().filter(|flow| flow.name != object.name) {
+        let changes = match &flow.kind {
+            FlowKind::Append => None,
+            FlowKind::Changes(spec) => Some(spec.clone()),
+        };
+        let query = dialect::parse_flow_query(&flow.query)?;
+        let create = CreateFlow {
+            name: parts(&flow.name),
+            comment: None,
+            target: parts(&object.name),
+            body: FlowBody { once: flow.once, query, changes },
+            definition: String::new(),
+        };
+        statements.extend(dialect::written(&Statement::CreateFlow(Box::new(create))));
+    }
+    Ok(statements)
 }

@@ -21,6 +21,7 @@ use super::{
     keys::{Keyed, keyed},
     leaves::Leaves,
     merge, shape,
+    since::Since,
 };
 use crate::{
     error::QueryError,
@@ -45,7 +46,7 @@ pub struct RefreshWish {
     pub inputs: Vec<PinnedInput>,
     /// What is there: the versions of the inputs that the table's rows are the query's answer for,
     /// and the table. `Err` where it has to be computed in full whatever changed.
-    pub since: Result<(Vec<PinnedInput>, Arc<Snapshot>), Why>,
+    pub since: Since,
     /// Nobody has to allow a full refresh: it is the first one, or it was asked for.
     pub full_is_meant: bool,
     /// What is noted with rows that are quarantined.

@@ -16,6 +16,7 @@ mod keys;
 mod leaves;
 mod merge;
 mod shape;
+mod since;
 
 use std::{fmt, sync::Arc};
 
@@ -25,6 +26,7 @@ use lake::Snapshot;
 use crate::{expect::Gate, transform::PlannedTransform};
 pub use choose::RefreshWish;
 pub(crate) use choose::nothing_for;
+pub use since::{Since, app_id, source_app_id};
 
 /// How a run computes its result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -313,6 +313,9 @@ impl Find<'_> {
                     (ObjectBody::MaterializedView(_), _) => {
                         (&view.query, StoredKind::Transform { stream })
                     }
+                    (_, Some(_)) if !view.query.is_empty() => {
+                        (&view.query, StoredKind::Transform { stream })
+                    }
                     (_, Some(query)) => (query, StoredKind::Transform { stream }),
                     (_, None) => return Err(QueryError::NotRefreshed(object.name.clone())),
                 }

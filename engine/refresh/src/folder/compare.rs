@@ -56,15 +56,17 @@ fn changed_of_transform(
     view: &Transform,
     default_schema: &str,
 ) -> Vec<&'static str> {
-    let location_before = match dialect::parse(&view.definition) {
-        Ok(Statement::CreateMaterializedView(before)) => before.location,
-        _ => None,
+    let (location_before, keys_before) = match dialect::parse(&view.definition) {
+        Ok(Statement::CreateMaterializedView(before)) => (before.location, before.keys),
+        _ => (None, Vec::new()),
     };
     // A declaration without LOCATION leaves the data where it is.
     let moves = declared.location.is_some() && declared.location != location_before;
     named([
         (meaning(&declared.query, default_schema) != stored_meaning(&view.query), "query"),
         (declared.columns != view.columns, "columns"),
+        (declared.expectations != view.expectations, "expectations"),
+        (declared.keys != keys_before, "keys"),
         (declared.partitioned_by != view.partitioned_by, "partitioning"),
         (moves, "location"),
     ])
@@ -78,7 +80,12 @@ fn metadata_of_transform(
 ) -> Vec<&'static str> {
     let file = view.source_file.as_deref();
     named([
-        (declared.schedule != view.schedule, "schedule"),
+        (declared.schedule != view.schedule || declared.misfire != view.misfire, "schedule"),
+        (declared.trigger != view.trigger, "trigger"),
+        (
+            (declared.policy, declared.on_full_refresh) != (view.policy, view.on_full_refresh),
+            "refresh policy",
+        ),
         (declared.comment != existing.comment, "comment"),
         (declared.properties != existing.properties, "properties"),
         (view.suspended, "was suspended"),

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use dialect::{
     ScriptStatement,
     statement::{
-        CreateFlow, CreateMaterializedView, CreateStreamingTable, CreateView, JobStatement, Query,
-        Show, Statement,
+        CreateFlow, CreateMaterializedView, CreateStreamingTable, CreateView, DeclaredKeyKind,
+        JobStatement, NameParts, Query, Show, Statement,
     },
 };
 use model::{
@@ -144,12 +144,27 @@ pub(super) fn declarations(
     Ok(all)
 }
 
+/// The objects that foreign keys of a transform reference.
+fn references(statement: &Statement) -> Vec<NameParts> {
+    let keys = match statement {
+        Statement::CreateMaterializedView(view) => view.keys.as_slice(),
+        Statement::CreateStreamingTable(table) => table.keys.as_slice(),
+        _ => &[],
+    };
+    let references = keys.iter().filter_map(|key| match &key.kind {
+        DeclaredKeyKind::Foreign { references, .. } => Some(references.clone()),
+        DeclaredKeyKind::Primary | DeclaredKeyKind::Unique { .. } => None,
+    });
+    references.collect()
+}
+
 fn declaration(
     at: Place,
     text: String,
     statement: Statement,
     default_schema: &str,
 ) -> Result<Declaration, FolderError> {
+    let references = references(&statement);
     let (name, query, body) = match statement {
         Statement::CreateView(view) => {
             (view.name.clone(), Some(view.query.clone()), DeclaredBody::View(Box::new(view)))
@@ -172,7 +187,14 @@ fn declaration(
             .map_err(|source| FolderError::Name { at: at.clone(), source })
     };
     let name = named(&name)?;
-    let reads = query.map_or(Ok(Vec::new()), |query| reads(&query, named))?;
+    let mut reads = query.map_or(Ok(Vec::new()), |query| reads(&query, named))?;
+    // What a foreign key references has to be there first as well.
+    for references in references {
+        let references = named(&references)?;
+        if references != name && !reads.contains(&references) {
+            reads.push(references);
+        }
+    }
     Ok(Declaration { at, text, name, reads, body })
 }
 

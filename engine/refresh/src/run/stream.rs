@@ -10,7 +10,7 @@ use model::{
     job::PinnedInput,
     object::Object,
     principal::Principal,
-    transform::{Flow, Transform},
+    transform::{Flow, FlowKind, Transform},
 };
 use query::{
     incremental::{RefreshWork, Strategy},
@@ -72,6 +72,27 @@ impl Run<'_> {
         let new_rows = self.options.queries.new_rows(flows, inputs);
         let new_rows = new_rows.await.map_err(|source| self.query("read what came to", source))?;
         Ok(Found { table, new_rows, once })
+    }
+
+    /// AUTO CDC reads events, which only come: fails when a commit did more than add some since the last
+    /// run. Reading everything again takes them as they are now.
+    pub(super) async fn refuse_changed_events(
+        &self,
+        view: &Transform,
+        inputs: &[PinnedInput],
+    ) -> Result<(), RefreshError> {
+        let of_changes = |flow: &&Flow| matches!(flow.kind, FlowKind::Changes(_));
+        let flow = view.flows.iter().find(of_changes);
+        let (Some(flow), Some(last), false) = (flow, &self.claimed.last, self.claimed.job.force)
+        else {
+            return Ok(());
+        };
+        let read_until = last.inputs.iter().filter(|input| !input.delta_table_id.is_empty());
+        let read_until = read_until.map(|input| (input.delta_table_id.clone(), input.version));
+        let flow = FlowToRun { flow: flow.clone(), read_until: read_until.collect() };
+        let new_rows = self.options.queries.new_rows(vec![flow], inputs).await;
+        new_rows.map_err(|source| self.query("read what came to", source))?;
+        Ok(())
     }
 
     /// The table, if runs of this object have written it and it is to keep its rows.

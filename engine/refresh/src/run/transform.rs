@@ -15,12 +15,11 @@ use model::{
     principal::Principal,
     transform::Transform,
 };
-use query::error::QueryError;
+use query::{definition, error::QueryError, incremental};
 
 use super::Ended;
 use crate::{
     commit::{self, Computation, Unbooked},
-    definition,
     error::RefreshError,
     heartbeat::Beating,
     options::RefreshOptions,
@@ -162,7 +161,7 @@ impl Run<'_> {
         }
         self.refuse_suspended(view)?;
         let newest = self.newest_inputs(&owner, view).await?;
-        let streams = matches!(object.body, ObjectBody::StreamingTable(_));
+        let streams = matches!(object.body, ObjectBody::StreamingTable(_)) && view.query.is_empty();
         let inputs = match pinned {
             Some(pinned) if same_tables(&pinned, &newest) => pinned,
             Some(_) => {
@@ -186,6 +185,7 @@ impl Run<'_> {
                     .map_err(|source| self.catalog("pin the inputs of", source))?
             }
         };
+        self.refuse_changed_events(view, &inputs).await?;
         let staged = if streams {
             let found = self.find_new_rows(view, &inputs).await?;
             self.stage_flows(&object, &owner, view, definition_hash, inputs, found).await?
@@ -213,8 +213,7 @@ impl Run<'_> {
         if !view.suspended {
             return Ok(());
         }
-        let file = view.source_file.clone().unwrap_or_default();
-        Err(RefreshError::Suspended { object: self.name(), file })
+        Err(RefreshError::Suspended { object: self.name() })
     }
 
     async fn newest_inputs(
@@ -272,7 +271,7 @@ impl Run<'_> {
     }
 
     pub(super) async fn txn_version(&self, location: &str) -> Result<Option<i64>, RefreshError> {
-        let app_id = commit::app_id(self.claimed.job.object);
+        let app_id = incremental::app_id(self.claimed.job.object);
         match self.options.lake.txn_version(location, &app_id).await {
             Err(LakeError::NotFound { .. }) => Ok(None),
             read => read.map_err(|source| self.lake("read the log of", source)),

@@ -16,7 +16,7 @@ use query::{
     Schema, SchemaRef,
     error::QueryError,
     expect::{Gate, Quarantining},
-    incremental::{Choice, PlannedRefresh, RefreshWish, RefreshWork, Why},
+    incremental::{Choice, PlannedRefresh, RefreshWish, RefreshWork},
     transform::{PlannedTransform, declared_fields},
 };
 
@@ -27,7 +27,7 @@ use super::{
     transform::{Run, StagedRun, same_tables},
 };
 use crate::{
-    commit::{self, Computation},
+    commit::Computation,
     error::RefreshError,
     quarantine::{self, Before, StagedQuarantine},
 };
@@ -98,69 +98,6 @@ impl Run<'_> {
         Ok(true)
     }
 
-    /// What the table's rows are the answer for, and the table; or why it has to be computed anew.
-    async fn since(
-        &self,
-        object: &Object,
-        view: &Transform,
-        definition_hash: &str,
-    ) -> Result<Result<(Vec<PinnedInput>, Arc<Snapshot>), Why>, RefreshError> {
-        let why =
-            |code: &'static str, detail: &str| Ok(Err(Why { code, detail: detail.to_owned() }));
-        let Some(last) = &self.claimed.last else { return why("FIRST_RUN", "") };
-        if self.claimed.job.force {
-            return why("REQUESTED_FULL", "");
-        }
-        if last.definition_hash != definition_hash {
-            return why("DEFINITION_CHANGED", "");
-        }
-        let lake = &self.options.lake;
-        let table = match lake.snapshot(&view.location, At::Latest).await {
-            Ok(table) => table,
-            Err(LakeError::NotFound { .. }) => return why("FIRST_RUN", "its table is gone"),
-            Err(source) => return Err(self.lake("open the table of", source)),
-        };
-        if table.partitioned_by() != view.partitioned_by.as_slice() {
-            return why("LAYOUT_CHANGED", "the table is partitioned in another way");
-        }
-        let declared =
-            |(key, value): (&String, &String)| table.properties().get(key) == Some(value);
-        if table.comment() != object.comment.as_deref() || !object.properties.iter().all(declared) {
-            return why("LAYOUT_CHANGED", "the table has another comment or other properties");
-        }
-        if self.txn_version(&view.location).await?.is_none() {
-            return why("TABLE_CREATED_ANEW", "no run of this transform has written it");
-        }
-        let untouched = match table.version() {
-            version if version < last.output_version => false,
-            version if version == last.output_version => true,
-            version => lake
-                .moved_only(&view.location, last.output_version, version)
-                .await
-                .map_err(|source| self.lake("read the log of", source))?,
-        };
-        if !untouched {
-            return why("TABLE_CHANGED", "somebody else has changed its rows");
-        }
-        // The log is the truth, and the catalog its index: where they differ, nothing is proved.
-        for input in last.inputs.iter().filter(|input| !input.delta_table_id.is_empty()) {
-            let read = commit::source_app_id(self.claimed.job.object, &input.delta_table_id);
-            let read = lake
-                .txn_version(&view.location, &read)
-                .await
-                .map_err(|source| self.lake("read the log of", source))?;
-            let same_table = |other: &&PinnedInput| other.delta_table_id == input.delta_table_id;
-            let newest = last.inputs.iter().filter(same_table).map(|other| other.version).max();
-            if read != newest {
-                return why(
-                    "OFFSETS_UNKNOWN",
-                    "its log says nothing of how far its inputs were read",
-                );
-            }
-        }
-        Ok(Ok((last.inputs.clone(), table)))
-    }
-
     /// Plans the refresh at the pinned versions and writes its rows to files that nobody sees yet.
     pub(super) async fn stage_view(
         &self,
@@ -170,8 +107,10 @@ impl Run<'_> {
         definition_hash: String,
         inputs: Vec<PinnedInput>,
     ) -> Result<StagedRun, RefreshError> {
-        let since = self.since(object, view, &definition_hash).await?;
-        let full_is_meant = self.claimed.job.force || self.claimed.last.is_none();
+        let (last, force) = (self.claimed.last.as_ref(), self.claimed.job.force);
+        let since = self.options.queries.since(object, view, &definition_hash, last, force).await;
+        let since = since.map_err(|source| self.query("look at the table of", source))?;
+        let full_is_meant = force || last.is_none();
         let wish = RefreshWish {
             owner: owner.clone(),
             view: view.clone(),

@@ -25,8 +25,8 @@ use model::{
     audit::AuditRecord,
     id::{JobId, ObjectId, RunId, WorkerId},
     job::{
-        ClaimedRun, Job, JobState, Lease, LeaseState, NewJob, PinnedInput, Run, RunOutcome,
-        RunProgress,
+        ClaimedRun, Job, JobState, LastRun, Lease, LeaseState, NewJob, PinnedInput, Run,
+        RunOutcome, RunProgress,
     },
     limits::RoleLimits,
     name::ObjectName,
@@ -151,6 +151,10 @@ impl Jobs for FlakyCatalog {
 
     async fn retry(&self, job: JobId, now: Timestamp) -> Result<Job, CatalogError> {
         self.inner.retry(job, now).await
+    }
+
+    async fn last_refresh(&self, object: ObjectId) -> Result<Option<LastRun>, CatalogError> {
+        self.inner.last_refresh(object).await
     }
 
     async fn runs(&self, jobs: Option<&[JobId]>, limit: u32) -> Result<Vec<Run>, CatalogError> {

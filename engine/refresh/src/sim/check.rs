@@ -15,7 +15,7 @@ use query::session::Session;
 use serde_json::Value;
 
 use super::World;
-use crate::commit::app_id;
+use query::incremental::app_id;
 
 /// A commit of a run, as the Delta log has it.
 #[derive(Debug)]

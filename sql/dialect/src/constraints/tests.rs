@@ -82,7 +82,12 @@ fn mistakes_in_lists_say_where() {
         ("(CONSTRAINT e EXCEPT (a > 0))", 14, "EXPECT, PRIMARY KEY", "EXPECT"),
         ("(CONSTRAINT e EXPECT (a), CONSTRAINT E EXPECT (b))", 37, "given twice", ""),
         ("(PRIMARY KEY (a), PRIMARY KEY (b))", 18, "one primary key", "UNIQUE"),
-        ("(a, b, PRIMARY KEY (c))", 20, "no column 'c'", "columns are a, b"),
+        (
+            "(first, second, PRIMARY KEY (other))",
+            29,
+            "no column 'other'",
+            "columns are first, second",
+        ),
         ("(a, a)", 4, "declared twice", ""),
         ("(PRIMARY KEY (a) ENFORCED)", 17, "VERIFIED", "VERIFIED"),
         ("(FOREIGN KEY (a) REFERENCES t (x, y))", 30, "1 columns, but 2", ""),

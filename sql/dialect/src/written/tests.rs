@@ -33,7 +33,7 @@ fn meaning(statement: Statement) -> String {
     format!("{texts:?} {statement:?}")
 }
 
-fn a_name() -> impl Strategy<Value = String> {
+fn a_name() -> BoxedStrategy<String> {
     prop_oneof![
         4 => "[a-d]{1,2}",
         1 => Just("\"a b\"".to_owned()),
@@ -45,20 +45,22 @@ fn a_name() -> impl Strategy<Value = String> {
         1 => Just("\"expect\"".to_owned()),
         1 => Just("\"constraint\"".to_owned()),
     ]
+    .boxed()
 }
 
-fn an_object() -> impl Strategy<Value = String> {
+fn an_object() -> BoxedStrategy<String> {
     prop_oneof![
         a_name(),
         ("[a-c]{1,2}", a_name()).prop_map(|(schema, name)| format!("{schema}.{name}"))
     ]
+    .boxed()
 }
 
-fn a_text() -> impl Strategy<Value = String> {
-    "[a-c' \\\\\"?;ü-]{0,6}".prop_map(|text| format!("'{}'", text.replace('\'', "''")))
+fn a_text() -> BoxedStrategy<String> {
+    "[a-c' \\\\\"?;ü-]{0,6}".prop_map(|text| format!("'{}'", text.replace('\'', "''"))).boxed()
 }
 
-fn a_condition() -> impl Strategy<Value = String> {
+fn a_condition() -> BoxedStrategy<String> {
     let leaf = prop_oneof![
         a_name().prop_map(|name| format!("{name} > 0")),
         a_name().prop_map(|name| format!("{name} IS NOT NULL")),
@@ -73,14 +75,16 @@ fn a_condition() -> impl Strategy<Value = String> {
             inner.prop_map(|a| format!("NOT ({a})")),
         ]
     })
+    .boxed()
 }
 
-fn a_query() -> impl Strategy<Value = String> {
+fn a_query() -> BoxedStrategy<String> {
     (an_object(), a_condition())
         .prop_map(|(table, condition)| format!("SELECT * FROM {table} AS t WHERE {condition}"))
+        .boxed()
 }
 
-fn a_stream() -> impl Strategy<Value = String> {
+fn a_stream() -> BoxedStrategy<String> {
     let options = prop_oneof![
         Just(""),
         Just(", START => 'latest'"),
@@ -91,15 +95,17 @@ fn a_stream() -> impl Strategy<Value = String> {
         an_object().prop_map(|table| format!("STREAM {table}")),
         (an_object(), options).prop_map(|(table, options)| format!("STREAM ({table}{options})")),
     ]
+    .boxed()
 }
 
-fn columns() -> impl Strategy<Value = String> {
+fn columns() -> BoxedStrategy<String> {
     proptest::sample::subsequence(vec!["a", "b", "\"C\"", "\"d e\""], 1..4)
         .prop_map(|columns| format!("({})", columns.join(", ")))
+        .boxed()
 }
 
-fn a_choice() -> impl Strategy<Value = String> {
-    prop_oneof![columns(), columns().prop_map(|columns| format!("* EXCEPT {columns}"))]
+fn a_choice() -> BoxedStrategy<String> {
+    prop_oneof![columns(), columns().prop_map(|columns| format!("* EXCEPT {columns}"))].boxed()
 }
 
 fn a_mode() -> impl Strategy<Value = &'static str> {
@@ -113,7 +119,7 @@ fn a_mode() -> impl Strategy<Value = &'static str> {
     ]
 }
 
-fn a_key() -> impl Strategy<Value = String> {
+fn a_key() -> BoxedStrategy<String> {
     prop_oneof![
         (columns(), a_mode()).prop_map(|(columns, mode)| format!("UNIQUE {columns}{mode}")),
         (columns(), a_mode())
@@ -125,10 +131,11 @@ fn a_key() -> impl Strategy<Value = String> {
             "FOREIGN KEY {columns} REFERENCES {other}{mode}"
         )),
     ]
+    .boxed()
 }
 
 /// A list of constraints in which each name is there once.
-fn a_list() -> impl Strategy<Value = String> {
+fn a_list() -> BoxedStrategy<String> {
     let violation = prop_oneof![
         Just(""),
         Just(" ON VIOLATION DROP ROW"),
@@ -138,8 +145,8 @@ fn a_list() -> impl Strategy<Value = String> {
     let expectation = (a_condition(), violation)
         .prop_map(|(condition, violation)| format!("EXPECT ({condition}){violation}"));
     let constraint = prop_oneof![expectation, a_key()];
-    (proptest::collection::vec(constraint, 0..4), columns(), any::<bool>()).prop_map(
-        |(constraints, key, primary)| {
+    (proptest::collection::vec(constraint, 0..4), columns(), any::<bool>())
+        .prop_map(|(constraints, key, primary)| {
             let named = constraints.iter().enumerate();
             let mut items: Vec<String> =
                 named.map(|(n, text)| format!("CONSTRAINT \"n {n}\" {text}")).collect();
@@ -147,11 +154,11 @@ fn a_list() -> impl Strategy<Value = String> {
                 items.push(format!("PRIMARY KEY {key}"));
             }
             if items.is_empty() { String::new() } else { format!("({})", items.join(", ")) }
-        },
-    )
+        })
+        .boxed()
 }
 
-fn clauses() -> impl Strategy<Value = String> {
+fn clauses() -> BoxedStrategy<String> {
     let clause = vec![
         "PARTITIONED BY (a, \"B b\")",
         "COMMENT 'it''s'",
@@ -160,10 +167,10 @@ fn clauses() -> impl Strategy<Value = String> {
         "SCHEDULE EVERY 90 MINUTES MISFIRE SKIP",
         "TRIGGER ON UPDATE AT MOST EVERY INTERVAL 5 MINUTES",
     ];
-    proptest::sample::subsequence(clause, 0..6).prop_map(|clauses| clauses.join(" "))
+    proptest::sample::subsequence(clause, 0..6).prop_map(|clauses| clauses.join(" ")).boxed()
 }
 
-fn a_spec() -> impl Strategy<Value = String> {
+fn a_spec() -> BoxedStrategy<String> {
     let optional = |text: BoxedStrategy<String>| prop_oneof![Just(String::new()), text];
     let ignored = a_choice().prop_map(|choice| format!(" IGNORE NULL UPDATES ON {choice}")).boxed();
     let deleted = a_condition().prop_map(|c| format!(" APPLY AS DELETE WHEN {c}")).boxed();
@@ -185,9 +192,10 @@ fn a_spec() -> impl Strategy<Value = String> {
         .prop_map(|(from, keys, ignored, deleted, by, chosen, kept)| {
             format!("FROM {from} KEYS {keys}{ignored}{deleted} SEQUENCE BY {by} ON TIE LAST BY {by}{chosen}{kept}")
         })
+    .boxed()
 }
 
-fn a_statement() -> impl Strategy<Value = String> {
+fn a_statement() -> BoxedStrategy<String> {
     let policy = prop_oneof![
         Just(""),
         Just("REFRESH POLICY FULL"),
@@ -236,7 +244,7 @@ fn a_statement() -> impl Strategy<Value = String> {
             format!("ALTER MATERIALIZED VIEW {name} ALTER TRIGGER ON UPDATE"),
         ])
     });
-    prop_oneof![3 => view, 3 => table, 1 => append, 2 => changes, 1 => refresh, 3 => others]
+    prop_oneof![3 => view, 3 => table, 1 => append, 2 => changes, 1 => refresh, 3 => others].boxed()
 }
 
 proptest! {

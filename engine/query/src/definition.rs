@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 ///
 /// To be taken before planning: a view that changes in between then makes the next refresh
 /// recompute, never skip.
-pub(crate) async fn hash<O: Objects + ?Sized>(
+pub async fn hash<O: Objects + ?Sized>(
     objects: &O,
     view: &Transform,
 ) -> Result<String, CatalogError> {

@@ -1,0 +1,206 @@
+//! Statements about how and when transforms are refreshed: EXPLAIN REFRESH, SUSPEND, RESUME and ALTER.
+
+use catalog::{jobs::Jobs, objects::OnConflict};
+use datafusion::physical_plan::displayable;
+use dialect::statement::{AlterTransform, AlterTransformAction, Wakes};
+use model::{
+    job::PinnedInput,
+    name::ObjectName,
+    object::{Object, ObjectBody, ObjectKind},
+    principal::Principal,
+    transform::{Misfire, Transform},
+};
+
+use super::{show::kind_of, tables::wrong_kind};
+use crate::{
+    answer::Answer,
+    definition,
+    error::QueryError,
+    expect::Quarantining,
+    incremental::{PlannedRefresh, RefreshWish},
+    queries::{CommandResult, Inner, Queries},
+    session::Session,
+};
+
+/// What the next refresh would do, and why; nothing is written. Keys that changed are looked for, since
+/// the choice depends on them.
+pub(super) async fn explain(
+    queries: &Queries,
+    session: &Session,
+    name: &[String],
+    full: bool,
+) -> Result<CommandResult, QueryError> {
+    let inner = &queries.inner;
+    let object = transform_named(inner, session, name).await?;
+    if object.kind() != ObjectKind::MaterializedView {
+        return Err(wrong_kind(
+            &object,
+            "whose refreshes always append what is new: EXPLAIN REFRESH is for materialized views",
+        ));
+    }
+    let Some(view) = object.transform() else { return Ok(CommandResult::done()) };
+    let owner = Principal::verified(&object.owner);
+    let inputs = queries.transform_inputs(&owner, view).await?;
+    let last = Jobs::last_refresh(inner.options.catalog.as_ref(), object.id).await?;
+    let hash = definition::hash(inner.options.catalog.as_ref(), view).await?;
+    let since = queries.since(&object, view, &hash, last.as_ref(), full).await?;
+    let before = last.as_ref().map(|last| last.inputs.clone()).unwrap_or_default();
+    let wish = RefreshWish {
+        owner,
+        view: view.clone(),
+        inputs: inputs.clone(),
+        since,
+        full_is_meant: full || last.is_none(),
+        quarantining: Quarantining {
+            run: model::id::RunId::generate(),
+            at: inner.options.clock.now(),
+        },
+    };
+    let mut lines: Vec<(&'static str, String)> = Vec::new();
+    match queries.plan_refresh(wish).await {
+        Ok(PlannedRefresh { choice, work, .. }) => {
+            lines.push(("strategy", choice.strategy.to_string()));
+            lines.push(("reason", choice.reason.to_string()));
+            for (strategy, why) in &choice.alternatives {
+                lines.push(("not taken", format!("{strategy}: {why}")));
+            }
+            lines.extend(inputs_of(&inputs, &before));
+            let (plan, _) = work.plan();
+            lines.push(("plan", displayable(plan.as_ref()).indent(false).to_string()));
+        }
+        Err(QueryError::FullRefused { why, rule }) => {
+            lines.push(("refused", format!("only a full refresh is left, which {rule} forbids")));
+            lines.push(("reason", why));
+            lines.extend(inputs_of(&inputs, &before));
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(CommandResult::rows(
+        Answer::new()
+            .text("item", lines.iter().map(|(item, _)| *item))
+            .text("value", lines.iter().map(|(_, value)| value.as_str()))
+            .finish(),
+    ))
+}
+
+/// From which version to which each input would be read.
+fn inputs_of(now: &[PinnedInput], last: &[PinnedInput]) -> Vec<(&'static str, String)> {
+    let lines = now.iter().map(|input| {
+        let before = last.iter().find(|before| before.object == input.object);
+        let text = match before {
+            _ if input.delta_table_id.is_empty() => {
+                format!("{}: files without versions", input.name)
+            }
+            None => format!("{}: version {}, whole", input.name, input.version),
+            Some(before) if before.version == input.version => {
+                format!("{}: version {}, unchanged", input.name, input.version)
+            }
+            Some(before) => {
+                format!("{}: version {} to {}", input.name, before.version, input.version)
+            }
+        };
+        ("input", text)
+    });
+    lines.collect()
+}
+
+/// SUSPEND and RESUME: whether a transform is refreshed by itself or on request.
+pub(super) async fn suspend(
+    queries: &Queries,
+    session: &Session,
+    name: &[String],
+    suspended: bool,
+) -> Result<CommandResult, QueryError> {
+    let object = transform_named(&queries.inner, session, name).await?;
+    change(queries, object, |transform| {
+        transform.suspended = suspended;
+        Ok(())
+    })
+    .await
+}
+
+/// ALTER MATERIALIZED VIEW or STREAMING TABLE: when it refreshes by itself.
+pub(super) async fn alter(
+    queries: &Queries,
+    session: &Session,
+    alter: &AlterTransform,
+) -> Result<CommandResult, QueryError> {
+    let object = transform_named(&queries.inner, session, &alter.name).await?;
+    if object.kind() != kind_of(alter.kind) {
+        let problem = format!("and is changed with ALTER {}", object.kind().as_sql());
+        return Err(wrong_kind(&object, &problem));
+    }
+    let name = object.name.clone();
+    let action = alter.action.clone();
+    change(queries, object, move |transform| {
+        let wakes = transform.schedule.is_some() || transform.trigger.is_some();
+        match action {
+            AlterTransformAction::Add(_) if wakes => {
+                return Err(QueryError::Invalid(format!(
+                    "'{name}' has a schedule or a trigger already: ALTER it, or DROP it first"
+                )));
+            }
+            AlterTransformAction::Alter(_) if !wakes => {
+                return Err(QueryError::Invalid(format!(
+                    "'{name}' has no schedule and no trigger: ADD one"
+                )));
+            }
+            AlterTransformAction::Add(wakes) | AlterTransformAction::Alter(wakes) => match wakes {
+                Wakes::Schedule(schedule, misfire) => {
+                    (transform.schedule, transform.misfire) = (Some(schedule), misfire);
+                    transform.trigger = None;
+                }
+                Wakes::Trigger(trigger) => {
+                    (transform.schedule, transform.misfire) = (None, Misfire::default());
+                    transform.trigger = Some(trigger);
+                }
+            },
+            AlterTransformAction::DropSchedule if transform.schedule.is_none() => {
+                return Err(QueryError::Invalid(format!("'{name}' has no schedule")));
+            }
+            AlterTransformAction::DropSchedule => {
+                (transform.schedule, transform.misfire) = (None, Misfire::default());
+            }
+            AlterTransformAction::DropTrigger if transform.trigger.is_none() => {
+                return Err(QueryError::Invalid(format!("'{name}' has no trigger")));
+            }
+            AlterTransformAction::DropTrigger => transform.trigger = None,
+        }
+        Ok(())
+    })
+    .await
+}
+
+async fn change(
+    queries: &Queries,
+    mut object: Object,
+    change: impl FnOnce(&mut Transform) -> Result<(), QueryError>,
+) -> Result<CommandResult, QueryError> {
+    let on = OnConflict::Replace { id: object.id, definition_version: object.definition_version };
+    let (ObjectBody::MaterializedView(transform) | ObjectBody::StreamingTable(transform)) =
+        &mut object.body
+    else {
+        return Ok(CommandResult::done());
+    };
+    change(transform)?;
+    queries.inner.options.catalog.put_object(&object, on).await?;
+    queries.inner.options.wake.notify_one();
+    Ok(CommandResult::done())
+}
+
+async fn transform_named(
+    inner: &Inner,
+    session: &Session,
+    name: &[String],
+) -> Result<Object, QueryError> {
+    let name = ObjectName::from_parts(name, session.schema())?;
+    let found = inner.objects_named(std::slice::from_ref(&name)).await?.pop();
+    let Some(object) = found else { return Err(inner.missing(session, name).await) };
+    if object.transform().is_none() {
+        return Err(wrong_kind(
+            &object,
+            "and only materialized views and streaming tables refresh",
+        ));
+    }
+    Ok(object)
+}

@@ -1,0 +1,151 @@
+use std::sync::Arc;
+
+use arrow::{
+    array::{Int64Array, StringArray},
+    datatypes::{DataType, Field, Schema},
+    record_batch::RecordBatch,
+    util::pretty::pretty_format_batches,
+};
+use datafusion::prelude::SessionContext;
+
+use super::*;
+
+/// `(id, value, op, seq)`.
+type Event = (i64, Option<&'static str>, &'static str, Option<i64>);
+
+fn spec(history: History) -> ChangeSpec {
+    ChangeSpec {
+        keys: vec!["id".to_owned()],
+        ignore_null_updates: ColumnChoice::None,
+        delete_when: Some("op = 'D'".to_owned()),
+        truncate_when: None,
+        sequence_by: "seq".to_owned(),
+        last_by: None,
+        columns: ColumnChoice::Except(vec!["op".to_owned(), "seq".to_owned()]),
+        history,
+    }
+}
+
+fn every_state() -> History {
+    History::Every { track: ColumnChoice::All }
+}
+
+/// The rows that events have made, one line each.
+async fn made(spec: &ChangeSpec, events: &[Event]) -> Result<Vec<String>, String> {
+    let field = |name: &str, data_type| Field::new(name, data_type, true);
+    let schema = Arc::new(Schema::new(vec![
+        field("id", DataType::Int64),
+        field("value", DataType::Utf8),
+        field("op", DataType::Utf8),
+        field("seq", DataType::Int64),
+    ]));
+    let batch = RecordBatch::try_new(
+        schema,
+        vec![
+            Arc::new(Int64Array::from_iter_values(events.iter().map(|event| event.0))),
+            Arc::new(StringArray::from_iter(events.iter().map(|event| event.1))),
+            Arc::new(StringArray::from_iter_values(events.iter().map(|event| event.2))),
+            Arc::new(Int64Array::from_iter(events.iter().map(|event| event.3))),
+        ],
+    );
+    let context = SessionContext::new();
+    context.register_batch("s", batch.expect("columns of one length")).expect("a free name");
+    let columns = ["id", "value", "op", "seq"].map(str::to_owned);
+    let sql = query(spec, "s", &columns).map_err(|error| error.to_string())?;
+    let sql = format!("SELECT * FROM ({sql}) AS made ORDER BY 1, 2");
+    let rows = context.sql(&sql).await.map_err(|error| format!("{error}\n{sql}"))?;
+    let batches = rows.collect().await.map_err(|error| error.to_string())?;
+    let table = pretty_format_batches(&batches).expect("rows").to_string();
+    let lines = table.lines().skip(3).filter(|line| line.starts_with('|'));
+    let cells = |line: &str| {
+        let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
+        cells.join(" ").trim_end().to_owned()
+    };
+    Ok(lines.map(cells).collect())
+}
+
+const EVENTS: [Event; 6] = [
+    (1, Some("a"), "I", Some(1)),
+    (1, Some("b"), "U", Some(3)),
+    (2, Some("x"), "I", Some(2)),
+    (2, None, "D", Some(5)),
+    (3, Some("z"), "I", Some(4)),
+    (1, Some("b"), "U", Some(6)),
+];
+
+#[tokio::test]
+async fn the_newest_state_of_each_key_is_kept_whatever_the_order_of_the_events() {
+    let mut events = EVENTS.to_vec();
+    for turn in 0..events.len() {
+        events.rotate_left(turn);
+        // Events come twice, and late.
+        events.push((1, Some("b"), "U", Some(3)));
+        let rows = made(&spec(History::Newest), &events).await;
+        assert_eq!(rows.as_deref(), Ok(&["1 b".to_owned(), "3 z".to_owned()][..]), "{turn}");
+    }
+    events.push((2, Some("back"), "I", Some(7)));
+    let rows = made(&spec(History::Newest), &events).await.expect("rows");
+    assert_eq!(rows, ["1 b", "2 back", "3 z"]);
+}
+
+#[tokio::test]
+async fn every_state_of_each_key_has_its_time() {
+    let mut events = EVENTS.to_vec();
+    events.push((2, Some("x"), "I", Some(8)));
+    for turn in 0..events.len() {
+        events.rotate_left(turn);
+        let mut rows = made(&spec(every_state()), &events).await.expect("rows");
+        rows.sort();
+        // The repeated state of 1 is no new one; 2 was deleted and came back.
+        assert_eq!(rows, ["1 a 1 3", "1 b 3", "2 x 2 5", "2 x 8", "3 z 4"], "{turn}");
+    }
+}
+
+#[tokio::test]
+async fn events_without_an_order_fail() {
+    for history in [History::Newest, every_state()] {
+        let mut spec = spec(history);
+        let tied = [(1, Some("a"), "I", Some(1)), (1, Some("b"), "U", Some(1))];
+        let error = made(&spec, &tied).await.expect_err("two answers");
+        assert!(error.contains("the same sequence and differ"), "{error}");
+        let error = made(&spec, &[(1, Some("a"), "I", None)]).await.expect_err("no answer");
+        assert!(error.contains("has no sequence"), "{error}");
+        let twice = [(1, Some("a"), "I", Some(1)), (1, Some("a"), "U", Some(1))];
+        assert_eq!(made(&spec, &twice).await.expect("one answer").len(), 1);
+        spec.last_by = Some("value".to_owned());
+        let rows = made(&spec, &tied).await.expect("the last by value");
+        assert!(rows.len() == 1 && rows[0].starts_with("1 b"), "{rows:?}");
+    }
+}
+
+#[tokio::test]
+async fn truncating_deletes_what_came_before() {
+    let mut spec = spec(History::Newest);
+    spec.truncate_when = Some("op = 'T'".to_owned());
+    let mut events = EVENTS.to_vec();
+    events.push((0, None, "T", Some(5)));
+    assert_eq!(made(&spec, &events).await.expect("rows"), ["1 b"]);
+    spec.history = every_state();
+    let error = made(&spec, &events).await.expect_err("not in this version");
+    assert!(error.contains("TRUNCATE"), "{error}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_kept_is_refused() {
+    let with = |change: &dyn Fn(&mut ChangeSpec)| {
+        let mut spec = spec(History::Newest);
+        change(&mut spec);
+        spec
+    };
+    for (spec, what) in [
+        (with(&|spec| spec.keys = vec!["nr".to_owned()]), "no column 'nr'"),
+        (
+            with(&|spec| spec.columns = ColumnChoice::Only(vec!["value".to_owned()])),
+            "leaves the key",
+        ),
+        (with(&|spec| spec.ignore_null_updates = ColumnChoice::All), "IGNORE NULL UPDATES"),
+    ] {
+        let error = made(&spec, &EVENTS).await.expect_err(what);
+        assert!(error.contains(what), "{error}");
+    }
+}

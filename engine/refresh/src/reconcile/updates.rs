@@ -1,0 +1,132 @@
+//! TRIGGER ON UPDATE: which transforms have inputs with new versions.
+//!
+//! The logs of the tables say so, and nothing else is asked: an idle server looks once a tick whether
+//! the next entry of each log is there. What was seen is kept in memory only; after a restart the last
+//! refresh of a transform tells which versions it has read.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use catalog::Catalog;
+use lake::{At, Lake, LakeError};
+use model::{
+    id::ObjectId,
+    name::ObjectName,
+    object::{Object, ObjectBody, TableFormat},
+    time::Timestamp,
+    transform::Trigger,
+};
+
+use super::ReconcileError;
+
+/// All objects of the catalog.
+pub(super) type ByName<'a> = BTreeMap<&'a ObjectName, &'a Object>;
+
+/// The versions of a transform's inputs, by their tables.
+type Versions = BTreeMap<ObjectId, i64>;
+
+pub(super) struct Updates {
+    lake: Arc<Lake>,
+    /// What the newest job of each transform was queued for.
+    asked: BTreeMap<ObjectId, Asked>,
+    /// What this tick has found, so that a table is asked once.
+    found: BTreeMap<ObjectId, Option<i64>>,
+    /// What is to be remembered when the job is queued.
+    due: Option<(ObjectId, Versions)>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Asked {
+    versions: Versions,
+    at: Option<Timestamp>,
+}
+
+impl Updates {
+    pub(super) fn new(lake: Arc<Lake>) -> Self {
+        Self { lake, asked: BTreeMap::new(), found: BTreeMap::new(), due: None }
+    }
+
+    /// Whether an input has a version that no refresh was queued for, and enough time has passed.
+    pub(super) async fn is_due(
+        &mut self,
+        catalog: &dyn Catalog,
+        object: &Object,
+        trigger: Trigger,
+        by_name: &ByName<'_>,
+        now: Timestamp,
+    ) -> Result<bool, ReconcileError> {
+        if !self.asked.contains_key(&object.id) {
+            let last = catalog.last_refresh(object.id).await?;
+            let inputs = last.map(|last| last.inputs).unwrap_or_default();
+            let versions = inputs.into_iter().map(|input| (input.object, input.version)).collect();
+            self.asked.insert(object.id, Asked { versions, at: None });
+        }
+        let asked = self.asked.get(&object.id).cloned().unwrap_or_default();
+        let least = trigger.at_most_every_s.map(Duration::from_secs).unwrap_or_default();
+        if asked.at.is_some_and(|at| at.plus(least) > now) {
+            return Ok(false);
+        }
+        let mut versions = Versions::new();
+        for input in inputs(object, by_name) {
+            if let Some(version) = self.newest(input).await? {
+                versions.insert(input.id, version);
+            }
+        }
+        let is_news = versions.iter().any(|(id, version)| asked.versions.get(id) != Some(version));
+        self.due = is_news.then_some((object.id, versions));
+        Ok(is_news)
+    }
+
+    /// The job for what [`Self::is_due`] has found is queued.
+    pub(super) fn queued(&mut self, object: ObjectId, now: Timestamp) {
+        if let Some((due, versions)) = self.due.take()
+            && due == object
+        {
+            self.asked.insert(object, Asked { versions, at: Some(now) });
+        }
+    }
+
+    /// From now on tables are asked anew.
+    pub(super) fn next_tick(&mut self) {
+        self.found.clear();
+    }
+
+    async fn newest(&mut self, input: &Object) -> Result<Option<i64>, LakeError> {
+        if let Some(found) = self.found.get(&input.id) {
+            return Ok(*found);
+        }
+        let version = match &input.body {
+            ObjectBody::Table(table) if table.format != TableFormat::Delta => {
+                Some(self.lake.files_fingerprint(&table.location).await?)
+            }
+            _ => match input.location() {
+                None => None,
+                Some(location) => match self.lake.snapshot(location, At::Latest).await {
+                    Ok(table) => Some(table.version()),
+                    // A transform that was never refreshed has no table yet.
+                    Err(LakeError::NotFound { .. }) => None,
+                    Err(error) => return Err(error),
+                },
+            },
+        };
+        self.found.insert(input.id, version);
+        Ok(version)
+    }
+}
+
+/// The tables and transforms that a transform reads, views seen through.
+fn inputs<'a>(object: &'a Object, by_name: &ByName<'a>) -> Vec<&'a Object> {
+    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
+    let mut waiting: Vec<&ObjectName> = object.reads().iter().collect();
+    while let Some(name) = waiting.pop() {
+        let Some(read) = by_name.get(name).filter(|_| seen.insert(name)) else { continue };
+        match &read.body {
+            ObjectBody::View(view) => waiting.extend(&view.reads),
+            _ => found.push(*read),
+        }
+    }
+    found
+}
