@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use catalog::Catalog;
 use query::{audit::AuditTrail, options::QueriesOptions, queries::Queries};
 use rt::{
     clock::{Clock, SystemClock},
