@@ -44,6 +44,7 @@ mod rows;
 mod scan;
 mod schema;
 mod snapshot;
+mod spread;
 mod stage;
 mod staging;
 mod statistics;
@@ -67,6 +68,7 @@ pub use crate::{
     lake::{Lake, LakeOptions, Turn},
     log_cleanup::Pins,
     optimize::{AUTOMATIC_EVERY, AUTOMATIC_FILES, Optimize, Optimized, Optimizing},
+    provider::with_plain_text,
     restore::Restored,
     rows::{FILE_COLUMN, ROW_COLUMN},
     scan::TABLE_SCAN,
