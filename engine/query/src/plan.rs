@@ -19,7 +19,7 @@ use datafusion::{
         memory_pool::{GreedyMemoryPool, TrackConsumersPool},
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
-    logical_expr::{Expr, LogicalPlan, TableScan},
+    logical_expr::{Expr, LogicalPlan, TableScan, logical_plan::TableScanBuilder},
     physical_plan::ExecutionPlan,
     prelude::SessionConfig,
     sql::{parser::Statement as DataFusionStatement, sqlparser::ast},
@@ -133,7 +133,11 @@ pub(crate) fn as_it_travels(plan: LogicalPlan) -> Result<LogicalPlan, QueryError
         };
         let TableScan { table_name, projection, filters, fetch, .. } = scan;
         let source = provider_as_source(plain);
-        let scan = TableScan::try_new(table_name, source, projection, filters, fetch)?;
+        let scan = TableScanBuilder::new(table_name, source)
+            .with_projection(projection)
+            .with_filters(filters)
+            .with_fetch(fetch)
+            .build()?;
         Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
     })?;
     Ok(changed.data)
