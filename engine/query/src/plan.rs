@@ -79,6 +79,7 @@ pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionS
         // Last: what it adds is part of no pattern that another rule looks for.
         .with_physical_optimizer_rule(Arc::new(Pauses));
     state.scalar_functions().get_or_insert_default().push(like::function());
+    state.scalar_functions().get_or_insert_default().push(crate::streaming::unordered());
     state.build()
 }
 
