@@ -284,7 +284,8 @@ impl World {
                 assert_eq!(verified["verdict"], "EQUAL", "{about}\n{verified:?}");
             }
             if run.state == JobState::Succeeded {
-                *self.strategies.entry(run.strategy.clone()).or_default() += 1;
+                let strategy = run.strategy.clone().unwrap_or_default();
+                *self.strategies.entry(strategy).or_default() += 1;
             }
             self.views.push(view);
         }

@@ -184,6 +184,9 @@ impl Inner {
             Err(why) => return Ok(Err(why)),
         };
         let plan = shape::prepared(&resolved.state, logical.clone())?;
+        if let Some(why) = shape::without_subqueries(&plan)? {
+            return Ok(Err(why));
+        }
         if let Some(why) = same_columns(&plan, &base) {
             return Ok(Err(why));
         }

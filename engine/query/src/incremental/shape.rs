@@ -37,6 +37,29 @@ pub(super) fn prepared(state: &SessionState, plan: LogicalPlan) -> Result<Logica
     Ok(Optimizer::with_rules(rules).optimize(typed, state, |_, _| {})?)
 }
 
+/// Refuses queries with a subquery that no rule has made a join of: its tables are not seen by what
+/// looks at the plan node by node, and its value may decide about rows that have not changed.
+pub(super) fn without_subqueries(plan: &LogicalPlan) -> Result<Option<Why>, QueryError> {
+    let mut found = false;
+    plan.apply(|node| {
+        node.apply_expressions(|expr| {
+            found = found
+                || expr.exists(|expr| {
+                    Ok(matches!(
+                        expr,
+                        Expr::ScalarSubquery(_)
+                            | Expr::Exists(_)
+                            | Expr::InSubquery(_)
+                            | Expr::SetComparison(_)
+                    ))
+                })?;
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    let why = "its value may decide about rows that have not changed";
+    Ok(found.then(|| Why::new("SUBQUERY", why)))
+}
+
 /// Refuses queries that may answer differently for the same inputs.
 pub(super) fn deterministic(plan: &LogicalPlan) -> Result<Option<Why>, QueryError> {
     let mut found = None;
