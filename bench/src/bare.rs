@@ -1,7 +1,9 @@
 //! A Flight server with nothing behind it: what the wire and the client allow.
 
 use std::{
+    fs,
     io::{BufRead, BufReader},
+    path::Path,
     pin::Pin,
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -11,22 +13,40 @@ use arrow::record_batch::RecordBatch;
 use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo,
     HandshakeRequest, HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
+    decode::FlightRecordBatchStream,
     encode::FlightDataEncoderBuilder,
+    error::FlightError,
     flight_service_server::{FlightService, FlightServiceServer},
+    sql::DoPutUpdateResult,
 };
 use futures::{Stream, StreamExt, TryStreamExt, stream};
-use tonic::{Request, Response, Status, Streaming, transport::server::TcpIncoming};
+use prost::Message;
+use tonic::{
+    Request, Response, Status, Streaming,
+    transport::{Identity, ServerTlsConfig, server::TcpIncoming},
+};
 
-use crate::flight::Connection;
+use crate::{certificate::Certificate, flight::Connection};
 
 const READY: &str = "bare server on ";
+/// As the real server has it.
+const WINDOW: u32 = 4 << 20;
 
-/// Fetches lineitem from the server at `source` and serves just these batches.
-pub(crate) async fn serve(source: &str) {
+/// Fetches lineitem from the server at `source` and serves just these batches, encrypted when there
+/// is a folder with a certificate. Rows that are put are decoded, counted and dropped.
+pub(crate) async fn serve(source: &str, certificate: Option<&Path>) {
     let batches = Connection::open(source).await.query("SELECT * FROM lineitem").await;
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     println!("{READY}{}", incoming.local_addr().unwrap());
-    tonic::transport::Server::builder()
+    let mut server = tonic::transport::Server::builder()
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW);
+    if let Some(folder) = certificate {
+        let read = |name: &str| fs::read(folder.join(name)).unwrap();
+        let identity = Identity::from_pem(read(Certificate::FILE), read(Certificate::KEY));
+        server = server.tls_config(ServerTlsConfig::new().identity(identity)).unwrap();
+    }
+    server
         .add_service(FlightServiceServer::new(Bare { batches: Arc::new(batches) }))
         .serve_with_incoming(incoming.with_nodelay(Some(true)))
         .await
@@ -42,12 +62,17 @@ pub(crate) struct BareServer {
 impl BareServer {
     /// Starts one with what the server at `source` sends.
     pub(crate) fn start(source: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--data", ".", "--bare", source])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::start_by(source, None)
+    }
+
+    /// The same, encrypted when there is a certificate.
+    pub(crate) fn start_by(source: &str, certificate: Option<&Certificate>) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--data", ".", "--bare", source]);
+        if let Some(certificate) = certificate {
+            command.arg("--bare-certificate").arg(certificate.folder());
+        }
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix(READY).expect("the line of a server that is ready");
@@ -70,7 +95,7 @@ struct Bare {
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 fn unknown<T>() -> Result<T, Status> {
-    Err(Status::unimplemented("this server only has DoGet"))
+    Err(Status::unimplemented("this server only has DoGet and DoPut"))
 }
 
 #[tonic::async_trait]
@@ -132,9 +157,16 @@ impl FlightService for Bare {
 
     async fn do_put(
         &self,
-        _: Request<Streaming<FlightData>>,
+        request: Request<Streaming<FlightData>>,
     ) -> Result<Response<Self::DoPutStream>, Status> {
-        unknown()
+        let messages = request.into_inner().map_err(FlightError::from);
+        let mut rows = FlightRecordBatchStream::new_from_flight_data(messages);
+        let mut record_count = 0;
+        while let Some(batch) = rows.try_next().await? {
+            record_count += i64::try_from(batch.num_rows()).unwrap();
+        }
+        let app_metadata = DoPutUpdateResult { record_count }.encode_to_vec().into();
+        Ok(Response::new(stream::iter([Ok(PutResult { app_metadata })]).boxed()))
     }
 
     async fn do_action(

@@ -8,7 +8,7 @@ use std::{
 use tests::process::{Options, Server};
 use url::Url;
 
-use crate::flight::Connection;
+use crate::{certificate::Certificate, flight::Connection};
 
 /// Tables in the order of their size.
 pub(crate) const TABLES: [&str; 8] =
@@ -40,12 +40,25 @@ impl Dataset {
 
     /// Starts a server on the tables.
     pub(crate) fn serve(&self) -> Server {
+        self.options().start()
+    }
+
+    /// Starts an encrypted one.
+    pub(crate) fn serve_by(&self, certificate: &Certificate) -> Server {
+        let file = |name: &str| certificate.folder().join(name).to_string_lossy().into_owned();
+        self.options()
+            .env("WHIMBREL__SERVER__TLS_CERT", file(Certificate::FILE))
+            .env("WHIMBREL__SERVER__TLS_KEY", file(Certificate::KEY))
+            .start()
+    }
+
+    /// What a server on the tables is started with.
+    pub(crate) fn options(&self) -> Options {
         Options::new()
             .data_dir(self.data_dir.to_str().expect("a path that is text"))
             .env("WHIMBREL__LAKE__LOCATIONS", self.files.to_str().expect("a path that is text"))
             .without_env("WHIMBREL__REFRESH__LEASE")
             .without_env("WHIMBREL__REFRESH__TICK")
-            .start()
     }
 
     /// Where one table is, for other programs.

@@ -1,11 +1,19 @@
 //! One Flight SQL client for every server that is measured.
 
+use std::sync::Arc;
+
 use arrow::record_batch::RecordBatch;
 use arrow_flight::{
-    FlightInfo, flight_service_client::FlightServiceClient, sql::client::FlightSqlServiceClient,
+    FlightDescriptor, FlightInfo,
+    error::FlightError,
+    flight_service_client::FlightServiceClient,
+    sql::{
+        CommandStatementIngest, TableDefinitionOptions, TableExistsOption, TableNotExistOption,
+        client::FlightSqlServiceClient,
+    },
 };
-use futures::TryStreamExt;
-use tonic::transport::{Channel, Endpoint};
+use futures::{TryStreamExt, stream};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 /// A connection to one server.
 #[derive(Debug, Clone)]
@@ -25,7 +33,17 @@ pub(crate) struct Volume {
 impl Connection {
     /// Connects to `host:port`.
     pub(crate) async fn open(address: &str) -> Self {
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+        Self::open_by(address, None).await
+    }
+
+    /// Connects to `host:port`, encrypted when there is an authority (PEM) to believe.
+    pub(crate) async fn open_by(address: &str, authority: Option<&str>) -> Self {
+        let scheme = if authority.is_some() { "https" } else { "http" };
+        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}")).unwrap();
+        if let Some(authority) = authority {
+            let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority));
+            endpoint = endpoint.tls_config(tls).unwrap();
+        }
         let channel = endpoint.tcp_nodelay(true).connect().await.unwrap();
         let inner = FlightServiceClient::new(channel).max_decoding_message_size(64 << 20);
         Self { client: FlightSqlServiceClient::new_from_inner(inner) }
@@ -33,6 +51,40 @@ impl Connection {
 
     pub(crate) fn client(&mut self) -> &mut FlightSqlServiceClient<Channel> {
         &mut self.client
+    }
+
+    /// Logs in; later calls bring the token.
+    pub(crate) async fn log_in(&mut self, user: &str, password: &str) {
+        self.client.handshake(user, password).await.unwrap();
+    }
+
+    /// Makes a table of rows that are here; how many there were.
+    pub(crate) async fn ingest(&mut self, table: &str, batches: Arc<Vec<RecordBatch>>) -> i64 {
+        let command = CommandStatementIngest {
+            table_definition_options: Some(TableDefinitionOptions {
+                if_not_exist: TableNotExistOption::Create.into(),
+                if_exists: TableExistsOption::Fail.into(),
+            }),
+            table: table.to_owned(),
+            ..Default::default()
+        };
+        let rows = (0..batches.len()).map(move |n| Ok::<_, FlightError>(batches[n].clone()));
+        self.client.execute_ingest(command, stream::iter(rows)).await.unwrap()
+    }
+
+    /// The same for servers that take the plain text of a statement for a command.
+    pub(crate) async fn drain_text(&mut self, sql: &str) -> Volume {
+        let descriptor = FlightDescriptor::new_cmd(sql.to_owned());
+        let flight = self.client.inner_mut();
+        let info = flight.get_flight_info(descriptor).await.unwrap().into_inner();
+        let mut volume = Volume::default();
+        for ticket in tickets(info) {
+            let mut rows = self.client.do_get(ticket).await.unwrap();
+            while let Some(batch) = rows.try_next().await.unwrap() {
+                volume.add(&batch);
+            }
+        }
+        volume
     }
 
     /// Sends a statement and fetches its rows.

@@ -15,14 +15,20 @@ use clap::{Parser, ValueEnum};
 use crate::dataset::Dataset;
 
 mod bare;
+mod certificate;
 mod control;
+mod crowd;
 mod dataset;
 mod figures;
 mod flight;
+mod ingest;
 mod memory;
 mod peers;
+mod postgres;
 mod repeats;
+mod rights;
 mod stream;
+mod streams;
 mod tpch;
 mod writes;
 
@@ -52,12 +58,21 @@ struct Arguments {
     /// Sail's program; without it Sail is not compared.
     #[arg(long, value_name = "FILE")]
     sail: Option<PathBuf>,
+    /// flydelta's program; without it flydelta is not compared.
+    #[arg(long, value_name = "FILE")]
+    flydelta: Option<PathBuf>,
+    /// Folder of PostgreSQL's programs; without it PostgreSQL is not compared.
+    #[arg(long, value_name = "DIR")]
+    postgres: Option<PathBuf>,
     /// A Python with the package deltalake; without it that is not compared.
     #[arg(long, value_name = "FILE")]
     python: Option<PathBuf>,
     /// Internal: serve what the server at this address sends for lineitem, from memory.
     #[arg(long, hide = true)]
     bare: Option<String>,
+    /// Internal: the folder of the certificate to serve it with.
+    #[arg(long, hide = true)]
+    bare_certificate: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -66,6 +81,16 @@ enum Which {
     Tpch,
     /// All of lineitem to a client, beside a Flight server that sends it from memory.
     Stream,
+    /// The same to one client and to eight, in the clear and under TLS.
+    Streams,
+    /// Bulk ingest of lineitem, beside a Flight server that drops it.
+    Ingest,
+    /// A small query of 64 clients at once, beside flydelta and Sail.
+    Crowd,
+    /// A small query with and without users, rights and audit.
+    Rights,
+    /// A million rows over the Postgres protocol, beside PostgreSQL.
+    Postgres,
     /// Metadata calls and job submission, idle and beside two transforms.
     Control,
     /// A small query 1,000 times on a table of 200 commits.
@@ -93,7 +118,7 @@ fn main() {
         .unwrap();
     runtime.block_on(async {
         match &arguments.bare {
-            Some(source) => bare::serve(source).await,
+            Some(source) => bare::serve(source, arguments.bare_certificate.as_deref()).await,
             None => measure(&arguments).await,
         }
     });
@@ -114,8 +139,19 @@ async fn measure(arguments: &Arguments) {
     if wanted(Which::Planning) {
         writes::planning().await;
     }
-    let of_tables =
-        [Which::Tpch, Which::Stream, Which::Control, Which::Tables, Which::Merges, Which::Changes];
+    let of_tables = [
+        Which::Tpch,
+        Which::Stream,
+        Which::Streams,
+        Which::Ingest,
+        Which::Crowd,
+        Which::Rights,
+        Which::Postgres,
+        Which::Control,
+        Which::Tables,
+        Which::Merges,
+        Which::Changes,
+    ];
     if !of_tables.into_iter().any(wanted) {
         return;
     }
@@ -126,6 +162,23 @@ async fn measure(arguments: &Arguments) {
     }
     if wanted(Which::Stream) {
         stream::measure(&dataset, sail, arguments.rounds).await;
+    }
+    if wanted(Which::Streams) {
+        streams::measure(&dataset, arguments.rounds).await;
+    }
+    if wanted(Which::Ingest) {
+        ingest::measure(&dataset, arguments.rounds).await;
+    }
+    if wanted(Which::Crowd) {
+        crowd::measure(&dataset, arguments.flydelta.as_deref(), sail).await;
+    }
+    if wanted(Which::Rights) {
+        rights::measure(&dataset).await;
+    }
+    if wanted(Which::Postgres)
+        && let Some(programs) = &arguments.postgres
+    {
+        postgres::measure(&dataset, programs, arguments.rounds).await;
     }
     if wanted(Which::Control) {
         control::measure(&dataset).await;

@@ -56,15 +56,60 @@ pub(crate) async fn run_in_process(context: &SessionContext, sql: &str) -> Vec<R
     context.sql(sql).await.unwrap().collect().await.unwrap()
 }
 
+/// flydelta, killed when dropped.
+pub(crate) struct FlyDelta {
+    child: Child,
+    address: String,
+}
+
+impl FlyDelta {
+    /// Starts it on some of the tables.
+    pub(crate) async fn start(program: &Path, dataset: &Dataset, tables: &[&str]) -> Self {
+        let port = free_port();
+        let mut command = Command::new(program);
+        command.args(["serve", "--host", "127.0.0.1", "--port", &port.to_string()]);
+        for table in tables {
+            let folder = dataset.location(table).to_file_path().expect("a folder");
+            command.arg("--table").arg(format!("{table}={}", folder.display()));
+        }
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+        let address = format!("127.0.0.1:{port}");
+        wait_for(&address).await;
+        Self { child, address }
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+impl Drop for FlyDelta {
+    fn drop(&mut self) {
+        // It may have died on its own.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// Sail's Flight SQL server, killed when dropped.
 pub(crate) struct Sail {
     child: Child,
+    address: String,
     pub(crate) connection: Connection,
 }
 
 impl Sail {
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     /// Starts it and tells it where the tables are.
@@ -79,7 +124,8 @@ impl Sail {
             .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         let address = format!("127.0.0.1:{port}");
         wait_for(&address).await;
-        let mut sail = Self { child, connection: Connection::open(&address).await };
+        let connection = Connection::open(&address).await;
+        let mut sail = Self { child, address, connection };
         for table in TABLES {
             let location = dataset.location(table);
             let sql = format!("CREATE TABLE {table} USING delta LOCATION '{location}'");

@@ -5,15 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arrow_flight::Ticket;
-use futures::TryStreamExt;
-
 use crate::{
     bare::BareServer,
     dataset::Dataset,
     figures::{self, Bound},
     flight::{Connection, Volume},
     peers::Sail,
+    streams::drain_bare,
 };
 
 const SQL: &str = "SELECT * FROM lineitem";
@@ -65,15 +63,6 @@ pub(crate) async fn measure(dataset: &Dataset, sail: Option<&Path>, rounds: usiz
     }
     figures::held("of the bare server", bound / ours, "", Bound::AtLeast(0.65));
     server.stop();
-}
-
-async fn drain_bare(connection: &mut Connection) -> Volume {
-    let mut volume = Volume::default();
-    let mut rows = connection.client().do_get(Ticket::new("all")).await.unwrap();
-    while let Some(batch) = rows.try_next().await.unwrap() {
-        volume.add(&batch);
-    }
-    volume
 }
 
 async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {

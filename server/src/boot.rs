@@ -6,6 +6,7 @@ mod catalog_url;
 mod folder;
 mod lock;
 mod signals;
+mod worker;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -29,7 +30,7 @@ use rt::{
 use tokio::{net::TcpListener, runtime::Handle, sync::Notify, task::JoinHandle};
 use tower::util::{MapRequestLayer, MapResponseLayer};
 
-pub use self::{catalog_url::open_catalog, signals::Signals};
+pub use self::{catalog_url::open_catalog, signals::Signals, worker::WorkerProcess};
 use self::{folder::FolderWatch, lock::CatalogLock};
 use crate::{
     auth::{AuthOptions, Authenticator, OidcOptions, Outside},
@@ -88,6 +89,14 @@ pub enum BootError {
         path: String,
         /// What is known of the other one.
         holder: String,
+    },
+    /// A worker would be alone.
+    #[error(
+        "{catalog} serves one process at a time, and a worker works beside others: keep the catalog in Postgres (--catalog postgres://…), or run `whimbrel serve`, which works on jobs itself"
+    )]
+    NotShared {
+        /// The catalog.
+        catalog: String,
     },
     /// The lock file cannot be used.
     #[error("lock the catalog with the file '{path}'")]

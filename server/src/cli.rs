@@ -9,6 +9,7 @@ mod serve;
 mod sql;
 mod transforms;
 mod user;
+mod worker;
 
 #[cfg(test)]
 mod tests;
@@ -58,6 +59,8 @@ pub struct Cli {
 enum Command {
     /// Run a server
     Serve(serve::ServeArgs),
+    /// Work on the jobs of a catalog that others serve
+    Worker(worker::WorkerArgs),
     /// Load three million flights, transform them, ask questions, and keep serving
     Demo(demo::DemoArgs),
     /// Send statements to a Flight SQL server, or type them
@@ -83,6 +86,7 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
     let plan = matches!(cli.command, Command::Plan(_));
     let done = match cli.command {
         Command::Serve(args) => Box::pin(serve::run(args, &place)).await,
+        Command::Worker(args) => Box::pin(worker::run(args, &place)).await,
         Command::Demo(args) => Box::pin(demo::run(args, &place)).await,
         Command::Sql(args) => Box::pin(sql::run(args, &place)).await,
         Command::Plan(args) => Box::pin(transforms::plan(args, &place)).await,

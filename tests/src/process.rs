@@ -16,7 +16,8 @@ use tempfile::TempDir;
 
 use crate::eventually::LIMIT;
 
-const READY: &str = "listening on grpc://";
+/// Before the address: `listening on grpc://`, or `listening on grpc+tls://`.
+const READY: &str = "listening on grpc";
 
 /// The binary under test: `WHIMBREL_BIN`, or the debug build beside this test.
 #[must_use]
@@ -185,7 +186,8 @@ impl Options {
             std::thread::spawn(move || {
                 for line in BufReader::new(stream).lines().map_while(Result::ok) {
                     log.push(&line);
-                    if let Some((_, address)) = line.split_once(READY) {
+                    let ready_at = line.split_once(READY).and_then(|(_, at)| at.split_once("://"));
+                    if let Some((_, address)) = ready_at {
                         let address = address.split_whitespace().next().unwrap_or_default();
                         // Nobody listens any more once the address is known.
                         let _ = ready.send(address.to_owned());

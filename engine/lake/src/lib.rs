@@ -46,6 +46,7 @@ mod rows;
 mod scan;
 mod schema;
 mod snapshot;
+mod spread;
 mod stage;
 mod staged_rows;
 mod staging;
@@ -72,6 +73,7 @@ pub use crate::{
     lake::{Lake, LakeOptions, Turn},
     log_cleanup::Pins,
     optimize::{AUTOMATIC_EVERY, AUTOMATIC_FILES, Optimize, Optimized, Optimizing},
+    provider::with_plain_text,
     restore::Restored,
     row_hash::{RowHasher, RowsHash},
     rows::{FILE_COLUMN, ROW_COLUMN},

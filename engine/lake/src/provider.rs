@@ -29,7 +29,33 @@ pub(crate) struct DeltaTableProvider {
     stores: Arc<Stores>,
     snapshot: Arc<EagerSnapshot>,
     statistics: Arc<LogStatistics>,
+    text: Text,
     scan: DeltaScanNext,
+}
+
+/// As what text and bytes are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Text {
+    /// As views of what was read: quick to compare, to filter and to join.
+    Views,
+    /// As plain values, one after the other.
+    Plain,
+}
+
+/// The same table with text and bytes read as plain values, for plans that only pass rows on to who
+/// wants them so. `None` where nothing else can be had.
+#[must_use]
+pub fn with_plain_text(table: &dyn TableProvider) -> Option<Arc<dyn TableProvider>> {
+    let table: &DeltaTableProvider = table.downcast_ref()?;
+    let scan = scan(&table.snapshot, false, Text::Plain).ok()?;
+    Some(Arc::new(DeltaTableProvider {
+        location: table.location.clone(),
+        stores: Arc::clone(&table.stores),
+        snapshot: Arc::clone(&table.snapshot),
+        statistics: Arc::clone(&table.statistics),
+        text: Text::Plain,
+        scan,
+    }))
 }
 
 impl fmt::Debug for DeltaTableProvider {
@@ -48,19 +74,25 @@ impl DeltaTableProvider {
         stores: Arc<Stores>,
         location: &str,
     ) -> Result<Self, LakeError> {
-        let scan = scan(&snapshot, false).map_err(|source| LakeError::BrokenLog {
+        let text = Text::Views;
+        let scan = scan(&snapshot, false, text).map_err(|source| LakeError::BrokenLog {
             location: location.to_owned(),
             source: Arc::new(source),
         })?;
-        Ok(Self { location: location.to_owned(), stores, snapshot, statistics, scan })
+        Ok(Self { location: location.to_owned(), stores, snapshot, statistics, text, scan })
     }
 }
 
-fn scan(snapshot: &Arc<EagerSnapshot>, row_filter: bool) -> DataFusionResult<DeltaScanNext> {
-    let config = DeltaScanConfig::new()
+fn scan(
+    snapshot: &Arc<EagerSnapshot>,
+    row_filter: bool,
+    text: Text,
+) -> DataFusionResult<DeltaScanNext> {
+    let mut config = DeltaScanConfig::new()
         // Dictionary-typed partition columns trip joins and clients.
         .with_wrap_partition_values(false)
         .with_parquet_pushdown(row_filter);
+    config.schema_force_view_types = text == Text::Views;
     DeltaScanNext::new(Arc::clone(snapshot), config)
 }
 
@@ -99,7 +131,7 @@ impl TableProvider for DeltaTableProvider {
         self.stores.register(session.runtime_env());
         let row_filter = session.config().options().execution.parquet.pushdown_filters;
         let plan = if row_filter {
-            let scan = scan(&self.snapshot, row_filter)?;
+            let scan = scan(&self.snapshot, row_filter, self.text)?;
             scan.scan(session, projection, filters, limit).await?
         } else {
             self.scan.scan(session, projection, filters, limit).await?

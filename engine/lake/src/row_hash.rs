@@ -75,10 +75,7 @@ impl RowHasher {
                 if *floats { plain(column) } else { Ok(Arc::clone(column)) }
             });
         let encoded = self.converter.convert_columns(&columns.collect::<Result<Vec<_>, _>>()?)?;
-        let sum = encoded
-            .iter()
-            .map(|row| one_row(row.data()))
-            .fold(0_u128, u128::wrapping_add);
+        let sum = encoded.iter().map(|row| one_row(row.data())).fold(0_u128, u128::wrapping_add);
         Ok(RowsHash { sum, rows })
     }
 }

@@ -10,15 +10,16 @@ use arrow::{
 use datafusion::{
     common::{
         ParamValues, ScalarValue,
-        tree_node::{TreeNode, TreeNodeRecursion},
+        tree_node::{Transformed, TreeNode, TreeNodeRecursion},
     },
+    datasource::{provider_as_source, source_as_provider},
     execution::{
         SessionState, SessionStateBuilder,
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
         memory_pool::{GreedyMemoryPool, TrackConsumersPool},
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
-    logical_expr::{Expr, LogicalPlan},
+    logical_expr::{Expr, LogicalPlan, TableScan},
     physical_plan::ExecutionPlan,
     prelude::SessionConfig,
     sql::{parser::Statement as DataFusionStatement, sqlparser::ast},
@@ -103,6 +104,39 @@ pub(crate) async fn physical(
     plan: &LogicalPlan,
 ) -> Result<Arc<dyn ExecutionPlan>, QueryError> {
     Ok(state.create_physical_plan(plan).await?)
+}
+
+/// A query that only passes rows on reads text as it travels. Views are for those who compute with
+/// them, and would only be copied here. The plan has to be one that [`logical`] made.
+pub(crate) fn as_it_travels(plan: LogicalPlan) -> Result<LogicalPlan, QueryError> {
+    let computes = plan.exists(|node| {
+        Ok(match node {
+            LogicalPlan::TableScan(scan) => !scan.filters.is_empty(),
+            LogicalPlan::Projection(columns) => {
+                !columns.expr.iter().all(|expr| matches!(expr.clone().unalias(), Expr::Column(_)))
+            }
+            LogicalPlan::Limit(_) | LogicalPlan::SubqueryAlias(_) => false,
+            _ => true,
+        })
+    })?;
+    if computes {
+        return Ok(plan);
+    }
+    let changed = plan.transform_up(|node| {
+        let LogicalPlan::TableScan(scan) = node else {
+            return node.recompute_schema().map(Transformed::yes);
+        };
+        let provider = source_as_provider(&scan.source).ok();
+        let plain = provider.and_then(|provider| lake::with_plain_text(provider.as_ref()));
+        let Some(plain) = plain else {
+            return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
+        };
+        let TableScan { table_name, projection, filters, fetch, .. } = scan;
+        let source = provider_as_source(plain);
+        let scan = TableScan::try_new(table_name, source, projection, filters, fetch)?;
+        Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+    })?;
+    Ok(changed.data)
 }
 
 /// The parameters of a plan in their order: `$1`, `$2`, …; text where the plan does not tell.

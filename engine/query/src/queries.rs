@@ -611,7 +611,7 @@ impl Inner {
         {
             plan = plan::logical(&state, &query).await?;
         }
-        let plan = plan::bind(plan, parameter_count(statement), row)?;
+        let plan = plan::as_it_travels(plan::bind(plan, parameter_count(statement), row)?)?;
         let physical = plan::physical(&state, &plan).await?;
         let schema = wire::wire_schema(&physical.schema());
         let runtime =

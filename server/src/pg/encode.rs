@@ -3,6 +3,7 @@
 //! Nothing is collected: each cell goes from its column into the client's buffer.
 
 mod binary;
+mod digits;
 mod json;
 mod temporal;
 mod text;

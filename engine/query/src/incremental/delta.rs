@@ -19,7 +19,7 @@ use std::sync::{
 };
 
 use datafusion::{
-    common::{JoinConstraint, JoinType, NullEquality},
+    common::{Column, JoinConstraint, JoinType, NullEquality},
     error::DataFusionError,
     logical_expr::{Aggregate, Expr, Join, LogicalPlan, LogicalPlanBuilder, Union},
 };
@@ -239,13 +239,25 @@ pub(super) fn union(
     a: Option<LogicalPlan>,
     b: Option<LogicalPlan>,
 ) -> Result<Option<LogicalPlan>, DataFusionError> {
-    match (a, b) {
-        (Some(a), Some(b)) => {
-            let schema = Arc::clone(a.schema());
-            Ok(Some(LogicalPlan::Union(Union { inputs: vec![Arc::new(a), Arc::new(b)], schema })))
-        }
-        (a, b) => Ok(a.or(b)),
-    }
+    let (a, b) = match (a, b) {
+        (Some(a), Some(b)) => (a, b),
+        (a, b) => return Ok(a.or(b)),
+    };
+    // Columns of a union have no relation, and two of one name would be one: so they are numbered
+    // meanwhile.
+    let shown = Arc::clone(a.schema());
+    let numbered = |plan: LogicalPlan| {
+        let columns = plan.schema().columns().into_iter().enumerate();
+        let items = columns.map(|(n, column)| Expr::Column(column).alias(format!("@{n}")));
+        let items: Vec<_> = items.collect();
+        LogicalPlanBuilder::from(plan).project(items)?.build()
+    };
+    let both = LogicalPlanBuilder::from(numbered(a)?).union(numbered(b)?)?;
+    let items = shown.iter().enumerate().map(|(n, (relation, field))| {
+        let column = Expr::Column(Column::from_name(format!("@{n}")));
+        column.alias_qualified(relation.cloned(), field.name())
+    });
+    Ok(Some(both.project(items.collect::<Vec<_>>())?.build()?))
 }
 
 fn empty_as(plan: &LogicalPlan) -> LogicalPlan {

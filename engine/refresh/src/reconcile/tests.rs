@@ -41,13 +41,7 @@ impl Room {
             columns: Vec::new(),
             source_file: None,
             suspended,
-            misfire: model::transform::Misfire::default(),
-            trigger: None,
-            expectations: Vec::new(),
-            keys: Vec::new(),
-            policy: model::transform::RefreshPolicy::default(),
-            on_full_refresh: model::transform::OnFullRefresh::default(),
-            flows: Vec::new(),
+            ..Transform::default()
         };
         let object = Object {
             id: ObjectId::generate(),

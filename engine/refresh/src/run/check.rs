@@ -48,7 +48,7 @@ impl Run<'_> {
                 return Err(self.lost(&report, rows));
             }
         }
-        if *strategy == Strategy::Full {
+        if run.strategy == Strategy::Full {
             report.hash = self.progress.staged().hash().map(|hash| hash.to_string());
         }
         if !report.balances() {

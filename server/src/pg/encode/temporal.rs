@@ -15,7 +15,7 @@ use arrow::{
 use bytes::BytesMut;
 use chrono::{Datelike, Days, NaiveDate};
 
-use super::{PgError, defect};
+use super::{PgError, defect, digits};
 
 /// Days from 1970-01-01 to 2000-01-01, from which Postgres counts.
 pub(crate) const POSTGRES_EPOCH_DAYS: i32 = 10_957;
@@ -130,7 +130,10 @@ fn write_date(days: i64, out: &mut BytesMut) -> Result<bool, PgError> {
     let date = date.ok_or_else(|| range("date"))?;
     let is_before = date.year() <= 0;
     let year = if is_before { 1 - date.year() } else { date.year() };
-    put(out, format_args!("{year:04}-{:02}-{:02}", date.month(), date.day()));
+    match u16::try_from(year) {
+        Ok(year @ ..=9999) => digits::date(year, date.month(), date.day(), out),
+        _ => put(out, format_args!("{year:04}-{:02}-{:02}", date.month(), date.day())),
+    }
     Ok(is_before)
 }
 

@@ -11,7 +11,7 @@ use arrow::{
 use bytes::{BufMut, BytesMut};
 
 use super::{
-    PgError, defect, is_null, json,
+    PgError, defect, digits, is_null, json,
     temporal::{self, put},
 };
 use query::postgres::types::{ColumnType, PgType, item_of};
@@ -25,30 +25,34 @@ pub(super) fn value(array: &dyn Array, row: usize, out: &mut BytesMut) -> Result
     }
 }
 
-macro_rules! display {
+macro_rules! integer {
     ($array:expr, $row:expr, $out:expr, $type:ty) => {
-        put($out, format_args!("{}", $array.as_primitive::<$type>().value($row)))
+        digits::integer($array.as_primitive::<$type>().value($row).into(), $out)
     };
 }
 
 macro_rules! decimal {
-    ($array:expr, $row:expr, $out:expr, $type:ty) => {
-        $out.put_slice($array.as_primitive::<$type>().value_as_string($row).as_bytes())
-    };
+    ($array:expr, $row:expr, $out:expr, $type:ty) => {{
+        let array = $array.as_primitive::<$type>();
+        let (precision, scale) = (array.precision(), array.scale());
+        if !digits::decimal(array.value($row).into(), precision, scale, $out) {
+            $out.put_slice(array.value_as_string($row).as_bytes());
+        }
+    }};
 }
 
 fn scalar(array: &dyn Array, row: usize, out: &mut BytesMut) -> Result<(), PgError> {
     use DataType as T;
     match array.data_type() {
         T::Boolean => out.put_u8(if array.as_boolean().value(row) { b't' } else { b'f' }),
-        T::Int8 => display!(array, row, out, Int8Type),
-        T::Int16 => display!(array, row, out, Int16Type),
-        T::Int32 => display!(array, row, out, Int32Type),
-        T::Int64 => display!(array, row, out, Int64Type),
-        T::UInt8 => display!(array, row, out, UInt8Type),
-        T::UInt16 => display!(array, row, out, UInt16Type),
-        T::UInt32 => display!(array, row, out, UInt32Type),
-        T::UInt64 => display!(array, row, out, UInt64Type),
+        T::Int8 => integer!(array, row, out, Int8Type),
+        T::Int16 => integer!(array, row, out, Int16Type),
+        T::Int32 => integer!(array, row, out, Int32Type),
+        T::Int64 => integer!(array, row, out, Int64Type),
+        T::UInt8 => integer!(array, row, out, UInt8Type),
+        T::UInt16 => integer!(array, row, out, UInt16Type),
+        T::UInt32 => integer!(array, row, out, UInt32Type),
+        T::UInt64 => digits::unsigned(array.as_primitive::<UInt64Type>().value(row), out),
         T::Float16 => {
             let value = array.as_primitive::<Float16Type>().value(row).to_f32();
             float(f64::from(value), format_args!("{value}"), format_args!("{value:e}"), out);
@@ -64,7 +68,10 @@ fn scalar(array: &dyn Array, row: usize, out: &mut BytesMut) -> Result<(), PgErr
         T::Decimal32(..) => decimal!(array, row, out, Decimal32Type),
         T::Decimal64(..) => decimal!(array, row, out, Decimal64Type),
         T::Decimal128(..) => decimal!(array, row, out, Decimal128Type),
-        T::Decimal256(..) => decimal!(array, row, out, Decimal256Type),
+        T::Decimal256(..) => {
+            let text = array.as_primitive::<Decimal256Type>().value_as_string(row);
+            out.put_slice(text.as_bytes());
+        }
         T::Utf8 => out.put_slice(array.as_string::<i32>().value(row).as_bytes()),
         T::LargeUtf8 => out.put_slice(array.as_string::<i64>().value(row).as_bytes()),
         T::Utf8View => out.put_slice(array.as_string_view().value(row).as_bytes()),
