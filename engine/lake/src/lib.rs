@@ -44,7 +44,6 @@ mod rows;
 mod scan;
 mod schema;
 mod snapshot;
-mod spread;
 mod stage;
 mod staging;
 mod statistics;
