@@ -19,7 +19,7 @@ use datafusion::{
         memory_pool::{GreedyMemoryPool, TrackConsumersPool},
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
-    logical_expr::{Expr, LogicalPlan, TableScan, logical_plan::TableScanBuilder},
+    logical_expr::{Expr, LogicalPlan, TableScanBuilder},
     physical_plan::ExecutionPlan,
     prelude::SessionConfig,
     sql::{parser::Statement as DataFusionStatement, sqlparser::ast},
@@ -132,12 +132,11 @@ pub(crate) fn as_it_travels(plan: LogicalPlan) -> Result<LogicalPlan, QueryError
         let Some(plain) = plain else {
             return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
         };
-        let TableScan { table_name, projection, filters, fetch, .. } = scan;
         let source = provider_as_source(plain);
-        let scan = TableScanBuilder::new(table_name, source)
-            .with_projection(projection)
-            .with_filters(filters)
-            .with_fetch(fetch)
+        let scan = TableScanBuilder::new(scan.table_name, source)
+            .with_projection(scan.projection)
+            .with_filters(scan.filters)
+            .with_fetch(scan.fetch)
             .build()?;
         Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
     })?;
