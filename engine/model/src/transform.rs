@@ -281,7 +281,7 @@ pub enum FlowKind {
     /// They are appended.
     Append,
     /// They are events that change rows by their key: AUTO CDC.
-    Changes(ChangeSpec),
+    Changes(Box<ChangeSpec>),
 }
 
 /// AUTO CDC: how events become rows. Expressions are SQL over the columns of the source.

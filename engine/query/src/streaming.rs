@@ -89,6 +89,23 @@ pub struct PlannedFlows {
     pub gate: Option<Arc<Gate>>,
 }
 
+/// What a run of flows wants to compute.
+pub struct FlowsWish {
+    /// Whose rights the flows have.
+    pub owner: Principal,
+    /// The streaming table.
+    pub view: Transform,
+    /// The versions that its inputs are pinned to.
+    pub inputs: Vec<PinnedInput>,
+    /// What came to the sources.
+    pub new_rows: NewRows,
+    /// The columns of the table, which flows find by name. Without a table they are those that are
+    /// declared, or those of the first flow.
+    pub table: Option<SchemaRef>,
+    /// What is noted with rows that are quarantined.
+    pub quarantining: Quarantining,
+}
+
 struct OpenFlow {
     flow: Flow,
     query: Query,
@@ -111,23 +128,10 @@ impl Queries {
         self.inner.control().spawn(work).await?
     }
 
-    /// Plans all flows together: the rows that they add to a table with the columns of `table`, by
-    /// their names. Without a table, columns are those that are declared, or those of the first flow.
-    pub async fn plan_flows(
-        &self,
-        owner: &Principal,
-        view: &Transform,
-        inputs: &[PinnedInput],
-        new_rows: NewRows,
-        table: Option<SchemaRef>,
-        quarantining: Quarantining,
-    ) -> Result<PlannedFlows, QueryError> {
+    /// Plans all flows together: the rows that they add to the table.
+    pub async fn plan_flows(&self, wish: FlowsWish) -> Result<PlannedFlows, QueryError> {
         let inner = Arc::clone(&self.inner);
-        let (owner, view, inputs) = (owner.clone(), view.clone(), inputs.to_vec());
-        let flows = new_rows.flows;
-        let work = async move {
-            inner.plan_flows(&owner, &view, &inputs, flows, table, quarantining).await
-        };
+        let work = async move { inner.plan_flows(wish).await };
         self.inner.control().spawn(work).await?
     }
 }
@@ -194,17 +198,11 @@ impl Inner {
         }
     }
 
-    async fn plan_flows(
-        &self,
-        owner: &Principal,
-        view: &Transform,
-        inputs: &[PinnedInput],
-        flows: Vec<OpenFlow>,
-        table: Option<SchemaRef>,
-        quarantining: Quarantining,
-    ) -> Result<PlannedFlows, QueryError> {
+    async fn plan_flows(&self, wish: FlowsWish) -> Result<PlannedFlows, QueryError> {
+        let FlowsWish { owner, view, inputs, new_rows, table, quarantining } = wish;
+        let flows = new_rows.flows;
         let pins: Pins = inputs.iter().map(|input| (input.object, input.clone())).collect();
-        let rights = self.rights(owner).await?;
+        let rights = self.rights(&owner).await?;
         let mut plans: Vec<(ObjectName, Resolved, LogicalPlan)> = Vec::new();
         for OpenFlow { flow, query, streams } in &flows {
             let wanted = Wanted {

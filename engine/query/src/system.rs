@@ -146,7 +146,7 @@ async fn runs(queries: &Inner, rights: &Rights) -> Result<RecordBatch, QueryErro
         .number("rows_in", runs.iter().map(|run| run.report.rows_in.map(count)))
         .number("rows_dropped", runs.iter().map(|run| run.report.rows_dropped.map(count)))
         .number("rows_quarantined", runs.iter().map(|run| run.report.rows_quarantined.map(count)))
-        .maybe_text("alternatives", runs.iter().map(|run| alternatives(run)))
+        .maybe_text("alternatives", runs.iter().map(alternatives))
         .finish())
 }
 

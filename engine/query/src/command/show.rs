@@ -161,7 +161,7 @@ async fn system_columns(
 }
 
 fn declared_comment(object: &Object, column: &str) -> Option<String> {
-    let Some(view) = object.transform() else { return None };
+    let view = object.transform()?;
     view.columns.iter().find(|declared| declared.name == column)?.comment.clone()
 }
 

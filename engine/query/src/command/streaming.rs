@@ -237,7 +237,7 @@ fn flow(session: &Session, name: ObjectName, body: &FlowBody) -> Result<Flow, Qu
     let query = dialect::qualify(&body.query, session.schema());
     let kind = match &body.changes {
         None => FlowKind::Append,
-        Some(spec) => FlowKind::Changes(spec.clone()),
+        Some(spec) => FlowKind::Changes(Box::new(spec.clone())),
     };
     let meaning = serde_json::json!([normal(&query)?, body.once, kind]);
     Ok(Flow {
@@ -427,7 +427,7 @@ pub(super) fn create_statements(object: &Object) -> Result<Vec<String>, QueryErr
     for flow in flows.iter().filter(|flow| flow.name != object.name) {
         let changes = match &flow.kind {
             FlowKind::Append => None,
-            FlowKind::Changes(spec) => Some(spec.clone()),
+            FlowKind::Changes(spec) => Some(spec.as_ref().clone()),
         };
         let query = dialect::parse_flow_query(&flow.query)?;
         let create = CreateFlow {

@@ -333,7 +333,7 @@ impl Choosing<'_> {
             Err(why) => return Ok(Err(why)),
         };
         let Some(came) = came else { return Ok(Err(Why::new("NO_ROWS", ""))) };
-        Ok(merge::changes(node, came, &top.shown, self.base)?)
+        merge::changes(node, came, &top.shown, self.base)
     }
 
     async fn by_keys(

@@ -110,7 +110,7 @@ fn changed_of_stream(
         (Some(declared), Some(flow)) => {
             let kind = match &declared.changes {
                 None => FlowKind::Append,
-                Some(changes) => FlowKind::Changes(changes.clone()),
+                Some(changes) => FlowKind::Changes(Box::new(changes.clone())),
             };
             let query = dialect::qualify(&declared.query, default_schema);
             kind == flow.kind

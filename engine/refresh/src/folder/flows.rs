@@ -126,7 +126,7 @@ fn means(declared: &DeclaredFlow, known: &Flow, default_schema: &str) -> bool {
     let body = &declared.create.body;
     let same_kind = match (&body.changes, &known.kind) {
         (None, FlowKind::Append) => true,
-        (Some(declared), FlowKind::Changes(known)) => declared == known,
+        (Some(declared), FlowKind::Changes(known)) => declared == known.as_ref(),
         _ => false,
     };
     let declared = flow_meaning(&dialect::qualify(&body.query, default_schema));

@@ -14,7 +14,7 @@ use model::{
 };
 use query::{
     incremental::{RefreshWork, Strategy},
-    streaming::{FlowToRun, NewRows, PlannedFlows},
+    streaming::{FlowToRun, FlowsWish, NewRows, PlannedFlows},
 };
 
 use super::{
@@ -31,6 +31,8 @@ pub(super) struct Found {
     /// The table that rows are added to; none for the first run, and for one that reads everything
     /// again.
     pub(super) table: Option<Arc<Snapshot>>,
+    /// The versions up to which sources are read.
+    inputs: Vec<PinnedInput>,
     new_rows: NewRows,
     /// Flows that run once, in this run.
     once: Vec<Flow>,
@@ -71,7 +73,7 @@ impl Run<'_> {
         }
         let new_rows = self.options.queries.new_rows(flows, inputs);
         let new_rows = new_rows.await.map_err(|source| self.query("read what came to", source))?;
-        Ok(Found { table, new_rows, once })
+        Ok(Found { table, inputs: inputs.to_vec(), new_rows, once })
     }
 
     /// AUTO CDC reads events, which only come: fails when a commit did more than add some since the last
@@ -169,10 +171,9 @@ impl Run<'_> {
         owner: &Principal,
         view: &Transform,
         definition_hash: String,
-        inputs: Vec<PinnedInput>,
         found: Found,
     ) -> Result<StagedRun, RefreshError> {
-        let Found { table, new_rows, once } = found;
+        let Found { table, inputs, new_rows, once } = found;
         let id = self.claimed.job.object;
         let read = new_rows.read.iter().map(|read| Txn {
             app_id: commit::flow_app_id(id, &read.flow, &read.delta_table_id),
@@ -192,9 +193,15 @@ impl Run<'_> {
             "" => code.to_owned(),
             summary => format!("{code}: {summary}"),
         };
-        let columns = table.as_ref().map(|table| table.schema());
-        let by = self.quarantining();
-        let planned = self.options.queries.plan_flows(owner, view, &inputs, new_rows, columns, by);
+        let wish = FlowsWish {
+            owner: owner.clone(),
+            view: view.clone(),
+            inputs: inputs.clone(),
+            new_rows,
+            table: table.as_ref().map(|table| table.schema()),
+            quarantining: self.quarantining(),
+        };
+        let planned = self.options.queries.plan_flows(wish);
         let PlannedFlows { planned, gate } =
             planned.await.map_err(|source| self.query("plan the flows of", source))?;
         let (strategy, work) = match table {

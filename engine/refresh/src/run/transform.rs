@@ -188,7 +188,7 @@ impl Run<'_> {
         self.refuse_changed_events(view, &inputs).await?;
         let staged = if streams {
             let found = self.find_new_rows(view, &inputs).await?;
-            self.stage_flows(&object, &owner, view, definition_hash, inputs, found).await?
+            self.stage_flows(&object, &owner, view, definition_hash, found).await?
         } else {
             self.stage_view(&object, owner, view, definition_hash, inputs).await?
         };
