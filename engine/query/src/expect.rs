@@ -34,7 +34,6 @@ use datafusion::{
 };
 use model::{
     id::{ObjectId, RunId},
-    name::ObjectName,
     report::{ExpectationResult, RunReport},
     time::Timestamp,
     transform::{Expectation, OnViolation},
@@ -268,7 +267,7 @@ impl Gate {
 
     /// Why the run has to fail, if rows violate an expectation that says so.
     #[must_use]
-    pub fn failure(&self, of: &ObjectName) -> Option<Violation> {
+    pub fn failure(&self) -> Option<Violation> {
         if !self.is_shut.load(Ordering::Acquire) {
             return None;
         }
@@ -292,7 +291,7 @@ impl Gate {
         }
         Some(Violation {
             kind: ViolationKind::Expectation,
-            text: format!("of '{of}', {}", found.join("; ")),
+            text: found.join("; "),
             examples: shown,
             hint: "nothing was published; correct what the query reads, or the query, or let \
                    such rows be dropped or quarantined: ON VIOLATION DROP ROW, QUARANTINE ROW"

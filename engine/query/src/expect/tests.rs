@@ -129,7 +129,7 @@ async fn rows_that_pass_go_through_as_they_are() {
     assert!(aside.is_empty());
     assert_eq!(counts(&gate.report()), (100, 100, 0, 0));
     assert_eq!(violated(&gate.report()), [0]);
-    assert!(gate.failure(&ObjectName::new("main", "t").unwrap()).is_none());
+    assert!(gate.failure().is_none());
 }
 
 #[tokio::test]
@@ -193,13 +193,13 @@ async fn a_row_that_fails_the_run_stops_the_rows_and_not_the_counting() {
     let report = gate.report();
     assert_eq!(report.rows_in, Some(100));
     assert_eq!(violated(&report), [40, 1]);
-    let failure = gate.failure(&ObjectName::new("main", "t").unwrap()).unwrap();
+    let failure = gate.failure().unwrap();
     assert_eq!(failure.kind, ViolationKind::Expectation);
     assert_eq!(failure.examples.len(), EXAMPLES_MAX);
     assert!(failure.examples.iter().all(|row| row.starts_with("id = ")), "{failure}");
     assert_eq!(
         failure.without_rows().to_string(),
-        "of 'main.t', 40 rows do not meet the expectation 'few' (id < 60), \
+        "40 rows do not meet the expectation 'few' (id < 60), \
          which is ON VIOLATION FAIL UPDATE"
     );
 }

@@ -36,7 +36,7 @@ impl Run<'_> {
     pub(super) async fn checked(&self, run: Checking<'_>) -> Result<RunReport, RefreshError> {
         let Checking { object, view, strategy, gate, staged, .. } = &run;
         let mut report = gate.map(Gate::report).unwrap_or_default();
-        if let Some(violation) = gate.and_then(|gate| gate.failure(&object.name)) {
+        if let Some(violation) = gate.and_then(Gate::failure) {
             return Err(self.violated(object, violation, report).await?);
         }
         // A change of rows also stages rows that it only copies.
