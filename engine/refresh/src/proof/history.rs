@@ -95,7 +95,7 @@ pub(super) fn statement(random: &mut Random) -> String {
                  WHEN NOT MATCHED THEN INSERT (k, v) VALUES (s.k, s.v)"
             )
         }
-        14..=16 => format!("OPTIMIZE {table}"),
+        14..=16 => format!("OPTIMIZE {table} ASYNC"),
         17 => format!("INSERT OVERWRITE {table} VALUES {}", rows(random, 8)),
         18 => format!("RESTORE TABLE {table} TO VERSION AS OF 1"),
         _ => format!("INSERT INTO {table} SELECT * FROM {} LIMIT 2", pick(random, &TABLES)),
