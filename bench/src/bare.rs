@@ -80,6 +80,12 @@ impl BareServer {
     }
 }
 
+impl BareServer {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
 impl Drop for BareServer {
     fn drop(&mut self) {
         // It may have died on its own.

@@ -111,6 +111,9 @@ enum Which {
 
 fn main() {
     let arguments = Arguments::parse();
+    // As the server does: there are several, and rustls does not choose.
+    let ring = rustls::crypto::ring::default_provider();
+    ring.install_default().expect("nobody else installs one");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_stack_size(8 << 20)
         .enable_all()

@@ -20,7 +20,7 @@ pub(crate) async fn measure(dataset: &Dataset) {
     // Each has a catalog of its own and reads the same files.
     let open = options(dataset).env("WHIMBREL__AUDIT__STATEMENTS", "denied").start();
     let closed = options(dataset);
-    for name in ["admin", "ada"] {
+    for name in ["boss", "ada"] {
         let data = closed.data().to_str().expect("a path that is text").to_owned();
         let arguments = ["user", "add", name, "--password-stdin", "--data-dir", &data];
         let added = closed.run(&arguments, "secret-of-a-benchmark\n");
@@ -31,7 +31,7 @@ pub(crate) async fn measure(dataset: &Dataset) {
     let mut anybody = Connection::open(open.address()).await;
     create(&mut anybody, dataset).await;
     let mut admin = Connection::open(closed.address()).await;
-    admin.log_in("admin", "secret-of-a-benchmark").await;
+    admin.log_in("boss", "secret-of-a-benchmark").await;
     create(&mut admin, dataset).await;
     for sql in
         ["CREATE ROLE readers", "GRANT SELECT ON supplier TO readers", "GRANT readers TO ada"]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use arrow_flight::Ticket;
 use futures::{TryStreamExt, future::join_all};
+use tests::process::Server;
 
 use crate::{
     bare::BareServer,
@@ -24,22 +25,21 @@ pub(crate) async fn measure(dataset: &Dataset, rounds: usize) {
     let encrypted = BareServer::start_by(server.address(), Some(&certificate));
     for clients in [1, MANY] {
         let words = "in the clear";
-        compare(words, server.address(), &clear.address, None, clients, rounds).await;
+        compare(words, &server, &clear, None, clients, rounds).await;
     }
     server.stop();
     let server = dataset.serve_by(&certificate);
     for clients in [1, MANY] {
         let authority = Some(certificate.pem());
-        let (ours, bare) = (server.address(), &encrypted.address);
-        compare("under TLS", ours, bare, authority, clients, rounds).await;
+        compare("under TLS", &server, &encrypted, authority, clients, rounds).await;
     }
     server.stop();
 }
 
 async fn compare(
     words: &str,
-    ours: &str,
-    bare: &str,
+    ours: &Server,
+    bare: &BareServer,
     authority: Option<&str>,
     clients: usize,
     rounds: usize,
@@ -49,20 +49,28 @@ async fn compare(
     // Eight clients are eight measurements.
     let rounds = if clients == 1 { rounds } else { rounds.div_ceil(2) };
     let (mut our_times, mut bare_times) = (Vec::new(), Vec::new());
+    let pids = [ours.pid(), bare.pid()];
+    let mut used = [Duration::ZERO; 2];
     let mut volume = Volume::default();
     for round in 0..=rounds {
-        let (sent, spent) = fetch(ours, authority, clients, Some(SQL)).await;
-        let (bare_sent, bare_spent) = fetch(bare, authority, clients, None).await;
+        let before = pids.map(figures::processor_time);
+        let (sent, spent) = fetch(ours.address(), authority, clients, Some(SQL)).await;
+        let (bare_sent, bare_spent) = fetch(&bare.address, authority, clients, None).await;
         assert_eq!(sent.rows, bare_sent.rows, "the same rows");
         if round > 0 {
             our_times.push(spent);
             bare_times.push(bare_spent);
+            let after = pids.map(figures::processor_time);
+            used = [0, 1].map(|n| used[n] + (after[n] - before[n]));
         }
         volume = sent;
     }
     #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
     let gigabytes = volume.bytes as f64 / 1e9;
     println!("{} rows, {gigabytes:.2} GB in all", volume.rows);
+    #[allow(clippy::cast_precision_loss, reason = "a small number")]
+    let [our_seconds, bare_seconds] = used.map(|used| used.as_secs_f64() / rounds as f64);
+    println!("processor time: Whimbrel {our_seconds:.2} s, bare server {bare_seconds:.2} s");
     let speed = |name: &str, times: &[Duration]| {
         let milliseconds = figures::median(times);
         println!("{name}: {milliseconds:.0} ms, {:.2} GB/s", gigabytes * 1000.0 / milliseconds);

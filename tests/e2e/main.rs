@@ -26,3 +26,4 @@ mod tables;
 mod transactions;
 mod transforms;
 mod users;
+mod workers;

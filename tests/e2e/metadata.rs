@@ -20,7 +20,8 @@ async fn client(server: &Server) -> Client {
             "CREATE SCHEMA shop;
              CREATE TABLE shop.orders (id BIGINT NOT NULL, price DECIMAL(8, 2), at TIMESTAMP, PRIMARY KEY (id));
              CREATE VIEW shop.big AS SELECT id FROM shop.orders;
-             CREATE MATERIALIZED VIEW shop.totals AS SELECT count(*) AS n FROM shop.orders",
+             CREATE MATERIALIZED VIEW shop.totals (PRIMARY KEY (n))
+               AS SELECT count(*) AS n FROM shop.orders",
         )
         .await;
     client.newest_job("shop.totals").await.expect("SUCCEEDED");
@@ -308,6 +309,7 @@ async fn every_filter_filters() {
         (None, Some("main"), "orders", 0),
         (None, None, "order_", 0),
         (None, None, "big", 0),
+        (None, None, "totals", 1),
     ] {
         let (catalog, db_schema) = (catalog.map(str::to_owned), db_schema.map(str::to_owned));
         let case = format!("{catalog:?} {db_schema:?} {table}");

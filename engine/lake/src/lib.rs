@@ -46,7 +46,6 @@ mod rows;
 mod scan;
 mod schema;
 mod snapshot;
-mod spread;
 mod stage;
 mod staged_rows;
 mod staging;

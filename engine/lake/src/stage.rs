@@ -2,8 +2,7 @@
 //!
 //! Every partition of the plan runs in its own task with its own writers. Rows are held back until
 //! the whole statement has more than a small number of them, so that a small result becomes one
-//! file however many partitions it comes from. A plan with one partition and no order gets several
-//! writers when it has many rows. Rows for a partitioned table are distributed by
+//! file however many partitions it comes from. Rows for a partitioned table are distributed by
 //! their partition values first, so that each of its folders gets one file, not one per task.
 
 use std::{
@@ -47,7 +46,6 @@ use crate::{
     row_hash::{Hashing, RowsHash},
     schema::{Fit, declared_schema_at, delta_schema_at},
     snapshot::Snapshot,
-    spread::{may_be_spread, spread},
     staging::{StagingArea, StagingStore},
     stored_path::shortened,
 };
@@ -252,12 +250,7 @@ impl Lake {
         let area = self.staging_area(&place, Arc::clone(&progress));
         let writing = Writing::new(self, &target, fit, Arc::clone(&area), progress, checks);
         let plan = distribute(&place, plan, &target, 0)?;
-        let mut streams = streams(&writing, &plan, &task)?;
-        // More writers for a folder of each partition would be more files in each.
-        if target.partitioned_by.is_empty() && may_be_spread(&plan) {
-            let writers = task.session_config().target_partitions();
-            streams = streams.into_iter().flat_map(|rows| spread(rows, writers)).collect();
-        }
+        let streams = streams(&writing, &plan, &task)?;
         let (mut adds, held) = run(&writing, streams, Held::default()).await?;
         adds.extend(writing.flush(held).await?);
         let rows = writing.rows.load(Ordering::Relaxed);

@@ -19,7 +19,7 @@ use datafusion::{
         memory_pool::{GreedyMemoryPool, TrackConsumersPool},
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
-    logical_expr::{Expr, LogicalPlan, TableScan},
+    logical_expr::{Expr, LogicalPlan, TableScanBuilder},
     physical_plan::ExecutionPlan,
     prelude::SessionConfig,
     sql::{parser::Statement as DataFusionStatement, sqlparser::ast},
@@ -79,6 +79,7 @@ pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionS
         // Last: what it adds is part of no pattern that another rule looks for.
         .with_physical_optimizer_rule(Arc::new(Pauses));
     state.scalar_functions().get_or_insert_default().push(like::function());
+    state.scalar_functions().get_or_insert_default().push(crate::streaming::unordered());
     state.build()
 }
 
@@ -131,9 +132,12 @@ pub(crate) fn as_it_travels(plan: LogicalPlan) -> Result<LogicalPlan, QueryError
         let Some(plain) = plain else {
             return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
         };
-        let TableScan { table_name, projection, filters, fetch, .. } = scan;
         let source = provider_as_source(plain);
-        let scan = TableScan::try_new(table_name, source, projection, filters, fetch)?;
+        let scan = TableScanBuilder::new(scan.table_name, source)
+            .with_projection(scan.projection)
+            .with_filters(scan.filters)
+            .with_fetch(scan.fetch)
+            .build()?;
         Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
     })?;
     Ok(changed.data)

@@ -7,6 +7,7 @@
 mod by_name;
 pub(crate) mod kept;
 mod linear;
+mod unordered;
 mod window;
 
 use std::{collections::HashMap, sync::Arc};
@@ -35,6 +36,7 @@ use crate::{
     transform::{PlannedTransform, has_versions},
 };
 pub(crate) use linear::check as check_linear;
+pub(crate) use unordered::function as unordered;
 use window::Window;
 pub(crate) use window::with_changes;
 

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Words that end or begin a clause and so are never meant as a name without quotes.
-const NO_NAMES: [&str; 20] = [
+pub(crate) const NO_NAMES: [&str; 20] = [
     "SELECT", "FROM", "WHERE", "WITH", "AS", "AND", "OR", "NOT", "ON", "JOIN", "UNION", "GROUP",
     "ORDER", "HAVING", "VALUES", "INTO", "SET", "IF", "EXISTS", "LIMIT",
 ];

@@ -11,9 +11,9 @@ use model::{
         OnFullRefresh, OnViolation, RefreshPolicy, Trigger,
     },
 };
-use sqlparser::keywords::ALL_KEYWORDS;
 
 use crate::{
+    cursor::NO_NAMES,
     print::{literal, normal_form, quoted},
     statement::{
         Along, AlterTransform, AlterTransformAction, Backfill, CreateFlow, CreateMaterializedView,
@@ -22,8 +22,13 @@ use crate::{
     },
 };
 
-/// Words that only our own statements know.
-const OWN_WORDS: [&str; 12] = [
+/// Words that begin something else than a name where these statements have one.
+const OWN_WORDS: [&str; 17] = [
+    "CONSTRAINT",
+    "PRIMARY",
+    "UNIQUE",
+    "FOREIGN",
+    "CHECK",
     "EXPECT",
     "STREAM",
     "STREAMING",
@@ -377,11 +382,10 @@ fn in_parentheses(names: &[String]) -> String {
     format!("({})", names.join(", "))
 }
 
-/// A name; quoted whenever it could be a word of SQL.
+/// A name; quoted where it could be something else.
 fn word(name: &str) -> String {
     let upper = name.to_ascii_uppercase();
-    let is_word = ALL_KEYWORDS.binary_search(&upper.as_str()).is_ok();
-    if is_word || OWN_WORDS.contains(&upper.as_str()) {
+    if NO_NAMES.contains(&upper.as_str()) || OWN_WORDS.contains(&upper.as_str()) {
         return format!("\"{}\"", name.replace('"', "\"\""));
     }
     quoted(name)

@@ -9,6 +9,7 @@ use model::{
     transform::{ChangeSpec, ColumnChoice, END_AT, History, START_AT},
 };
 
+use super::unordered::NAME as FAIL;
 use crate::error::QueryError;
 
 const SEQUENCE: &str = "\"__cdc_sequence\"";
@@ -141,18 +142,12 @@ fn tie(spec: &ChangeSpec, neighbour: &str, over: &str, shown: &[String]) -> Stri
     )
 }
 
-/// A condition that fails the query where events have no order. SQL has no word for that; a text that
-/// is no number has the same effect, and the error shows the text.
+/// A condition that fails the query where events have no order.
 fn ordered(condition: &str) -> String {
-    let fail = |text: &str| {
-        // Nothing of the row, but not known before there is one.
-        format!("CAST(concat('{text}', substr(CAST({NUMBER} AS VARCHAR), 1, 0)) AS BIGINT) = 0")
-    };
+    let fail = |text: &str| format!("{FAIL}('AUTO CDC: {text}', {NUMBER})");
     let (no_sequence, no_order) = (
-        fail("AUTO CDC: an event has no sequence, SEQUENCE BY is NULL"),
-        fail(
-            "AUTO CDC: two events of one key have the same sequence and differ, write ON TIE LAST BY",
-        ),
+        fail("the SEQUENCE BY of an event is NULL"),
+        fail("two events of one key have the same sequence and differ; ON TIE LAST BY orders them"),
     );
     format!(
         "CASE WHEN {SEQUENCE} IS NULL THEN {no_sequence} WHEN {TIE} THEN {no_order} \

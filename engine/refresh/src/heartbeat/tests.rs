@@ -5,7 +5,7 @@ use catalog::{error::CatalogError, jobs::JobFilter};
 use futures::future::BoxFuture;
 use model::{
     id::{JobId, ObjectId, RunId, WorkerId},
-    job::{ClaimedRun, Job, NewJob, PinnedInput, Run, RunOutcome, RunProgress},
+    job::{ClaimedRun, Job, LastRun, NewJob, PinnedInput, Run, RunOutcome, RunProgress},
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -117,6 +117,10 @@ impl Jobs for Beats {
     }
 
     async fn retry(&self, _: JobId, _: Timestamp) -> Result<Job, CatalogError> {
+        unreachable!()
+    }
+
+    async fn last_refresh(&self, _: ObjectId) -> Result<Option<LastRun>, CatalogError> {
         unreachable!()
     }
 

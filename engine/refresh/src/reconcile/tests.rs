@@ -5,7 +5,14 @@ use catalog::{
     objects::{Objects, OnConflict},
 };
 use catalog_sqlite::SqliteCatalog;
-use model::{job::Job, name::ObjectName, object::Properties, transform::Transform};
+use lake::{Lake, LakeOptions};
+use model::{
+    job::Job,
+    name::ObjectName,
+    object::{ObjectBody, Properties},
+    schedule::Schedule,
+    transform::Transform,
+};
 
 use super::*;
 use crate::sim::clock::SimClock;
@@ -14,19 +21,23 @@ struct Room {
     catalog: Arc<SqliteCatalog>,
     clock: Arc<SimClock>,
     reconciler: Reconciler,
+    _folder: tempfile::TempDir,
 }
 
 impl Room {
     async fn new() -> Self {
         let catalog = Arc::new(SqliteCatalog::in_memory().await.unwrap());
         let clock = Arc::new(SimClock::new(Timestamp::from_micros(0)));
+        let folder = tempfile::tempdir().unwrap();
+        let lake = lake_in(folder.path());
         let reconciler = Reconciler {
             catalog: Arc::clone(&catalog) as Arc<dyn Catalog>,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             attempts_max: 3,
+            updates: Updates::new(lake),
             told: BTreeMap::new(),
         };
-        Self { catalog, clock, reconciler }
+        Self { catalog, clock, reconciler, _folder: folder }
     }
 
     async fn add(&self, name: &str, schedule: Option<Schedule>, suspended: bool) {
@@ -117,4 +128,17 @@ async fn a_problem_is_told_once_until_it_is_over() {
     assert_eq!(room.reconciler.told.len(), 1);
     room.after(60).await;
     assert_eq!(room.reconciler.told.len(), 1);
+}
+
+fn lake_in(folder: &std::path::Path) -> Arc<Lake> {
+    let options = LakeOptions {
+        root: folder.display().to_string(),
+        storage: BTreeMap::new(),
+        locations: Vec::new(),
+        io: tokio::runtime::Handle::current(),
+        stale_max: Duration::ZERO,
+        snapshots_max: 10,
+        target_file_size: 64 << 20,
+    };
+    Arc::new(Lake::open(options).unwrap())
 }
