@@ -212,9 +212,9 @@ impl World {
     async fn define(&mut self, number: usize) {
         let query = Author::new(&mut self.random).query();
         let name = format!("m{number}");
-        let partitioned = match self.random.one_in(4) {
-            true => format!(" PARTITIONED BY ({})", query.first_column()),
-            false => String::new(),
+        let partitioned = match query.partition() {
+            Some(column) if self.random.one_in(4) => format!(" PARTITIONED BY ({column})"),
+            _ => String::new(),
         };
         let create = format!("CREATE MATERIALIZED VIEW {name}{partitioned} AS {}", query.sql);
         if self.sql(&create).await.is_err() {

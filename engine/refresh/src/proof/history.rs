@@ -3,7 +3,8 @@
 use super::query::TABLES;
 use crate::sim::random::Random;
 
-const TEXTS: [&str; 5] = ["NULL", "'a'", "'b'", "'c'", "''"];
+// No empty text: two tables are partitioned by it, and a Delta log has no other name for NULL.
+const TEXTS: [&str; 4] = ["NULL", "'a'", "'b'", "'c'"];
 const FLOATS: [&str; 6] = ["NULL", "'NaN'::double", "0.25", "1.5", "-2.0", "0.0"];
 const DECIMALS: [&str; 5] = ["NULL", "0.10", "2.50", "-1.00", "7.77"];
 const BOOLEANS: [&str; 3] = ["NULL", "true", "false"];
@@ -95,7 +96,7 @@ pub(super) fn statement(random: &mut Random) -> String {
                  WHEN NOT MATCHED THEN INSERT (k, v) VALUES (s.k, s.v)"
             )
         }
-        14..=16 => format!("OPTIMIZE {table}"),
+        14..=16 => format!("OPTIMIZE {table} ASYNC"),
         17 => format!("INSERT OVERWRITE {table} VALUES {}", rows(random, 8)),
         18 => format!("RESTORE TABLE {table} TO VERSION AS OF 1"),
         _ => format!("INSERT INTO {table} SELECT * FROM {} LIMIT 2", pick(random, &TABLES)),

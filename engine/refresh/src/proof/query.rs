@@ -42,8 +42,9 @@ pub(super) struct Relation {
 }
 
 impl Relation {
-    pub(super) fn first_column(&self) -> &str {
-        &self.columns[0].name
+    /// A column that a table can be partitioned by: something has to be left for its files.
+    pub(super) fn partition(&self) -> Option<&str> {
+        (self.columns.len() > 1).then(|| self.columns[0].name.as_str())
     }
 }
 
@@ -192,7 +193,7 @@ impl<'a> Author<'a> {
             (Kind::Bool, 0) => (format!("NOT {name}"), Kind::Bool),
             (Kind::Int, 2) => (
                 format!(
-                    "CASE WHEN {name} > 2 THEN 'big' WHEN {name} IS NULL THEN NULL ELSE '' END"
+                    "CASE WHEN {name} > 2 THEN 'big' WHEN {name} IS NULL THEN NULL ELSE 'small' END"
                 ),
                 Kind::Text,
             ),
