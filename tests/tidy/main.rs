@@ -56,7 +56,7 @@ const ONLY: [(&str, &[&str]); 10] = [
     ("tonic*", &["whimbrel", "proto", "tests", "bench"]),
     ("arrow-flight", &["whimbrel", "tests", "bench"]),
     ("pgwire", &["whimbrel"]),
-    ("prost", &["whimbrel", "proto", "tests"]),
+    ("prost", &["whimbrel", "proto", "tests", "bench"]),
 ];
 
 /// Libraries of which there is one version, because their types meet.

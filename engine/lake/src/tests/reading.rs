@@ -1,9 +1,14 @@
 use std::{
+    collections::BTreeMap,
     fs,
     sync::{Arc, atomic::Ordering},
 };
 
-use arrow::{array::AsArray, datatypes::Int64Type};
+use arrow::{
+    array::{ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, StringArray, StructArray},
+    datatypes::{DataType, Field, Int64Type},
+    util::pretty::pretty_format_batches,
+};
 use datafusion::prelude::SessionContext;
 use model::{code::Code, time::Timestamp};
 use tempfile::TempDir;
@@ -12,7 +17,7 @@ use super::{
     TestLake, create, create_by, data_files, labelled, latest, numbers, open, read, read_numbers,
     read_sql, recorder::Requests, replace, write,
 };
-use crate::{At, LakeError, WriteMode};
+use crate::{At, LakeError, WriteMode, with_plain_text};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn warm_table_is_read_and_planned_without_listing_its_log() {
@@ -424,4 +429,49 @@ async fn rows_that_were_marked_do_not_go_twice() {
         "3 delete 7",
     ];
     assert_eq!(told, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_is_the_same_whether_it_is_read_as_views_or_as_plain_values() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    let labels = [Some("x"), Some("a b/c%\u{e9}"), None, Some("a text of more than twelve bytes")];
+    let n: ArrayRef = Arc::new(Int64Array::from_iter_values(0..4));
+    let text: ArrayRef = Arc::new(StringArray::from_iter(labels));
+    let bytes: ArrayRef =
+        Arc::new(BinaryArray::from_iter(labels.map(|label| label.map(str::as_bytes))));
+    let inner = Arc::new(Field::new("s", DataType::Utf8, true));
+    let record: ArrayRef = Arc::new(StructArray::from(vec![(inner, Arc::clone(&text))]));
+    let rows = RecordBatch::try_from_iter_with_nullable([
+        ("n", n, true),
+        ("label", Arc::clone(&text), true),
+        ("text", text, true),
+        ("bytes", bytes, true),
+        ("record", record, true),
+    ]);
+    let mode = WriteMode::Create {
+        partitioned_by: vec!["label".to_owned()],
+        comment: None,
+        properties: BTreeMap::new(),
+        schema: None,
+    };
+    write(&test.lake, &table, mode, rows.unwrap()).await.unwrap();
+    let views = latest(&test.lake, &table).await.provider().unwrap();
+    let plain = with_plain_text(views.as_ref()).unwrap();
+    let kinds: Vec<_> = plain.schema().fields().iter().map(|f| f.data_type().clone()).collect();
+    assert_eq!(kinds[1..4], [DataType::Utf8, DataType::Utf8, DataType::Binary]);
+    for sql in [
+        "SELECT * FROM t ORDER BY n",
+        "SELECT label FROM t ORDER BY label",
+        "SELECT n, record['s'] AS s FROM t WHERE label = 'x' OR text LIKE 'a %' ORDER BY n",
+    ] {
+        let mut answers = Vec::new();
+        for provider in [&views, &plain] {
+            let context = SessionContext::new();
+            context.register_table("t", Arc::clone(provider)).unwrap();
+            let batches = context.sql(sql).await.unwrap().collect().await.unwrap();
+            answers.push(pretty_format_batches(&batches).unwrap().to_string());
+        }
+        assert_eq!(answers[0], answers[1], "{sql}");
+    }
 }
