@@ -90,6 +90,7 @@ pub struct PlannedFlows {
 }
 
 /// What a run of flows wants to compute.
+#[derive(Debug)]
 pub struct FlowsWish {
     /// Whose rights the flows have.
     pub owner: Principal,
