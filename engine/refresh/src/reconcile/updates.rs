@@ -58,13 +58,17 @@ impl Updates {
         by_name: &ByName<'_>,
         now: Timestamp,
     ) -> Result<bool, ReconcileError> {
-        if !self.asked.contains_key(&object.id) {
-            let last = catalog.last_refresh(object.id).await?;
-            let inputs = last.map(|last| last.inputs).unwrap_or_default();
-            let versions = inputs.into_iter().map(|input| (input.object, input.version)).collect();
-            self.asked.insert(object.id, Asked { versions, at: None });
-        }
-        let asked = self.asked.get(&object.id).cloned().unwrap_or_default();
+        let asked = match self.asked.get(&object.id) {
+            Some(asked) => asked.clone(),
+            None => {
+                let last = catalog.last_refresh(object.id).await?;
+                let inputs = last.map(|last| last.inputs).unwrap_or_default();
+                let versions = inputs.into_iter().map(|input| (input.object, input.version));
+                let asked = Asked { versions: versions.collect(), at: None };
+                self.asked.insert(object.id, asked.clone());
+                asked
+            }
+        };
         let least = trigger.at_most_every_s.map(Duration::from_secs).unwrap_or_default();
         if asked.at.is_some_and(|at| at.plus(least) > now) {
             return Ok(false);

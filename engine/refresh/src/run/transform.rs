@@ -31,7 +31,7 @@ use crate::{
 /// What the part before the commit came to.
 pub(super) enum Computed {
     /// There is nothing to commit.
-    Done(RunOutcome),
+    Done(Box<RunOutcome>),
     /// Files that wait for their commit.
     Staged(Box<StagedRun>),
 }
@@ -67,7 +67,7 @@ impl Run<'_> {
             computed = self.compute() => computed?,
         };
         let StagedRun { location, staged, quarantine, mut computation } = match computed {
-            Computed::Done(outcome) => return Ok(outcome),
+            Computed::Done(outcome) => return Ok(*outcome),
             Computed::Staged(work) => *work,
         };
         if let Err(why) = self.heartbeat.committing().await {
@@ -156,7 +156,7 @@ impl Run<'_> {
             // Only an attempt that pinned its inputs can have committed.
             let (hash, reason) = (definition_hash.clone(), BOOKED_LATER.to_owned());
             if let Some(outcome) = self.committed_before(&view.location, hash, reason).await? {
-                return Ok(Computed::Done(outcome));
+                return Ok(Computed::Done(Box::new(outcome)));
             }
         }
         self.refuse_suspended(view)?;
@@ -176,7 +176,8 @@ impl Run<'_> {
                     false => self.unchanged(view, &definition_hash, &newest).await?,
                 };
                 if let Some(output_version) = unchanged {
-                    return Ok(Computed::Done(RunOutcome::SkippedNoChange { output_version }));
+                    let outcome = RunOutcome::SkippedNoChange { output_version };
+                    return Ok(Computed::Done(Box::new(outcome)));
                 }
                 self.refuse_older_catalog(view).await?;
                 catalog
