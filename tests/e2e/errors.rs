@@ -96,7 +96,8 @@ async fn mistakes_of_users_are_told_with_the_right_code() {
         // what this version does not do
         ("DELETE FROM orders RETURNING id", Unimplemented, &["RETURNING"]),
         ("UPDATE orders SET id = 1 LIMIT 1", Unimplemented, &["LIMIT"]),
-        ("CREATE STREAMING TABLE s AS SELECT * FROM STREAM orders", Unimplemented, &["STREAMING TABLE"]),
+        ("BACKFILL totals FROM 1 TO 2", Unimplemented, &["BACKFILL"]),
+        ("REFRESH MATERIALIZED VIEW totals WHERE n > 1", Unimplemented, &["WHERE of REFRESH"]),
         ("BEGIN", Unimplemented, &["BEGIN", "takes effect by itself"]),
         ("CREATE FUNCTION f() RETURNS INT RETURN 1", Unimplemented, &["FUNCTION"]),
         ("COPY orders TO '/tmp/out'", Code::PermissionDenied, &["lake.locations"]),
