@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::{
+    error::DataFusionError,
     execution::SessionState,
     logical_expr::{Expr, ExprSchemable, LogicalPlan},
     physical_plan::ExecutionPlan,
@@ -102,27 +103,17 @@ impl Inner {
         let gate = Gate::new(&resolved.state, &columns, expectations, wish.quarantining)?;
         let gate = gate.as_ref();
         let mut alternatives = Vec::new();
-        let way = self.incrementally(wish, &resolved, &logical, gate, &mut alternatives).await?;
-        let reason = match way {
-            Ok((way, base, reason)) => {
-                let state = &resolved.state;
-                let (strategy, plan) = match way {
-                    Way::Nothing => (Strategy::Append, apply::nothing(&base)?),
-                    Way::Append(rows) => (Strategy::Append, watched(state, rows, gate)?),
-                    Way::Change(strategy, changes) => (strategy, changes),
-                };
-                let planned = self.planned(state, &plan, &resolved).await?;
-                let work = match strategy {
-                    Strategy::Append => RefreshWork::Append(planned, base),
-                    _ => RefreshWork::Change(planned, base),
-                };
-                return Ok(PlannedRefresh {
-                    choice: Choice { strategy, reason, alternatives },
-                    work,
-                    gate: gate.map(Arc::clone),
-                });
+        let proved = self.planned_change(wish, &resolved, &logical, gate, &mut alternatives).await;
+        let reason = match proved {
+            Ok(Ok(planned)) => return Ok(planned),
+            Ok(Err(why)) => why,
+            // A plan that was put together wrongly is our mistake, and no reason to let a pipeline stand.
+            Err(QueryError::Engine(error)) if is_of_the_planner(&error) => {
+                let error = error.to_string();
+                tracing::warn!(error, "an incremental refresh could not be planned");
+                Why::new("NOT_PLANNED", error)
             }
-            Err(why) => why,
+            Err(error) => return Err(error),
         };
         self.allows_full(wish, &reason)?;
         let logical = watched(&resolved.state, logical, gate)?;
@@ -130,6 +121,36 @@ impl Inner {
         let choice = Choice { strategy: Strategy::Full, reason, alternatives };
         let gate = gate.map(Arc::clone);
         Ok(PlannedRefresh { choice, work: RefreshWork::Replace(planned), gate })
+    }
+
+    /// A proved way as a plan, or why there is none.
+    async fn planned_change(
+        &self,
+        wish: &RefreshWish,
+        resolved: &Resolved,
+        logical: &LogicalPlan,
+        gate: Option<&Arc<Gate>>,
+        alternatives: &mut Vec<(Strategy, Why)>,
+    ) -> Result<Result<PlannedRefresh, Why>, QueryError> {
+        let way = self.incrementally(wish, resolved, logical, gate, alternatives).await?;
+        let (way, base, reason) = match way {
+            Ok(proved) => proved,
+            Err(why) => return Ok(Err(why)),
+        };
+        let state = &resolved.state;
+        let (strategy, plan) = match way {
+            Way::Nothing => (Strategy::Append, apply::nothing(&base)?),
+            Way::Append(rows) => (Strategy::Append, watched(state, rows, gate)?),
+            Way::Change(strategy, changes) => (strategy, changes),
+        };
+        let planned = self.planned(state, &plan, resolved).await?;
+        let work = match strategy {
+            Strategy::Append => RefreshWork::Append(planned, base),
+            _ => RefreshWork::Change(planned, base),
+        };
+        let alternatives = std::mem::take(alternatives);
+        let choice = Choice { strategy, reason, alternatives };
+        Ok(Ok(PlannedRefresh { choice, work, gate: gate.map(Arc::clone) }))
     }
 
     async fn planned(
@@ -195,6 +216,17 @@ impl Inner {
         let way = chosen.way(alternatives).await?;
         Ok(way.map(|(way, reason)| (way, base, reason)))
     }
+}
+
+/// Whether a plan could not be made; what happened while a part of it ran is something else.
+fn is_of_the_planner(error: &DataFusionError) -> bool {
+    matches!(
+        error.find_root(),
+        DataFusionError::Plan(_)
+            | DataFusionError::SchemaError(..)
+            | DataFusionError::Internal(_)
+            | DataFusionError::NotImplemented(_)
+    )
 }
 
 /// The stored columns have to be those of the query, by name and order.
@@ -474,7 +506,7 @@ fn is_inner(plan: &LogicalPlan) -> bool {
 }
 
 /// Whether a value has the same equals in both types.
-fn same_values(from: &DataType, to: &DataType) -> bool {
+pub(super) fn same_values(from: &DataType, to: &DataType) -> bool {
     let text = |t: &DataType| {
         matches!(t, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8)
             || matches!(t, DataType::Dictionary(_, value) if value.is_string())

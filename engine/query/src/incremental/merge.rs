@@ -12,7 +12,7 @@ use datafusion::{
 };
 use lake::{FILE_COLUMN, RowChange, Snapshot};
 
-use super::{Why, apply};
+use super::{Why, apply, choose::same_values};
 use crate::error::QueryError;
 
 /// How two values of an aggregate become the one of both sets of rows.
@@ -44,8 +44,13 @@ pub(super) fn changes(
         }
     }
     for group in 0..groups {
-        if !shown.contains(&Some(group)) {
+        let Some(column) = shown.iter().position(|of| *of == Some(group)) else {
             return Ok(Err(Why::new("KEY_NOT_SHOWN", "a part of the key is no column")));
+        };
+        // Two groups must not become one by being stored.
+        let (of_query, stored) = (node.schema.field(group), base.schema());
+        if !same_values(of_query.data_type(), stored.field(column).data_type()) {
+            return Ok(Err(Why::new("KEY_NOT_SHOWN", "a part of the key is stored rounded")));
         }
     }
     let added = LogicalPlan::Aggregate(Aggregate::try_new_with_schema(
