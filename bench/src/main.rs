@@ -25,6 +25,7 @@ mod ingest;
 mod memory;
 mod peers;
 mod postgres;
+mod refreshes;
 mod repeats;
 mod rights;
 mod stream;
@@ -103,6 +104,8 @@ enum Which {
     Merges,
     /// DELETE and UPDATE of few clustered rows: bytes read.
     Changes,
+    /// Refreshes of what changed, beside full ones.
+    Refreshes,
     /// Sixteen sessions that append to one table, beside one.
     Appends,
     /// Planning on 10,000 files and 1,000 commits.
@@ -154,6 +157,7 @@ async fn measure(arguments: &Arguments) {
         Which::Tables,
         Which::Merges,
         Which::Changes,
+        Which::Refreshes,
     ];
     if !of_tables.into_iter().any(wanted) {
         return;
@@ -162,6 +166,9 @@ async fn measure(arguments: &Arguments) {
     let sail = arguments.sail.as_deref();
     if wanted(Which::Tpch) {
         tpch::measure(&dataset, sail, arguments).await;
+    }
+    if wanted(Which::Refreshes) {
+        refreshes::measure(&dataset, arguments.rounds).await;
     }
     if wanted(Which::Stream) {
         stream::measure(&dataset, sail, arguments.rounds).await;
