@@ -16,7 +16,7 @@ use model::{
     work::{JobKind, Work},
 };
 
-use super::{parse_job, tables::wrong_kind};
+use super::{parse_job, show::kind_of, tables::wrong_kind};
 use crate::{
     authorize::not_granted,
     error::QueryError,
@@ -44,6 +44,10 @@ pub(super) async fn refresh(
         if object.transform().is_none() {
             let problem = "and only materialized views and streaming tables can be refreshed";
             return Err(wrong_kind(object, problem));
+        }
+        if refresh.kind.is_some_and(|said| kind_of(said) != object.kind()) {
+            let problem = format!("and is refreshed with REFRESH {}", object.kind().as_sql());
+            return Err(wrong_kind(object, &problem));
         }
         wanted.insert(object.id);
     }
