@@ -308,7 +308,7 @@ impl Client {
 
     /// Asks for a refresh, waits until it is over.
     pub async fn refresh(&mut self, view: &str) -> Job {
-        let row = self.query(&format!("REFRESH MATERIALIZED VIEW {view}")).await;
+        let row = self.query(&format!("REFRESH {view}")).await;
         let id = row.only("job_id");
         self.job(&id).await
     }
