@@ -35,6 +35,7 @@ use self::{folder::FolderWatch, lock::CatalogLock};
 use crate::{
     auth::{AuthOptions, Authenticator, OidcOptions, Outside},
     config::{Config, Machine, OidcConfig, QueryConfig, ServerConfig, redact_url},
+    error::blame_the_sender,
     flight::{self, FlightOptions, FlightSql},
     health,
     net::{self, Tls, TlsError},
@@ -397,6 +398,7 @@ impl Parts {
             .map_err(|error| BootError::Grpc(error.to_string()))?;
 
         let mut builder = tonic::transport::Server::builder()
+            .layer(MapResponseLayer::new(blame_the_sender))
             .layer(MapResponseLayer::new(flight::send_rows))
             .layer(MapRequestLayer::new(flight::whole_rows))
             .initial_stream_window_size(WINDOW)

@@ -11,7 +11,7 @@ use model::{code::Code, id::QueryId};
 use query::error::QueryError;
 use query::handles::HandleError;
 use query::violation::ViolationKind;
-use tonic::{Status, metadata::MetadataMap};
+use tonic::{Status, body::Body, metadata::MetadataMap};
 
 use crate::auth::AuthError;
 
@@ -115,6 +115,20 @@ pub fn handle_status(error: &HandleError) -> Status {
 /// The status of a call that cannot be read or makes no sense.
 pub(crate) fn invalid(text: impl Into<String>) -> Status {
     with_details(Code::InvalidArgument, text.into(), Facts::of(Code::InvalidArgument))
+}
+
+/// The layer that says whose mistake it is when a message cannot be decoded: tonic, which decodes
+/// it, says INTERNAL. Passes on every other response as it is.
+pub fn blame_the_sender(response: http::Response<Body>) -> http::Response<Body> {
+    const UNREADABLE: &str = "failed to decode Protobuf message: ";
+    // A call that did not begin has its status among the headers.
+    let Some(status) = Status::from_header_map(response.headers()) else { return response };
+    match status.message().strip_prefix(UNREADABLE) {
+        Some(why) if status.code() == tonic::Code::Internal => {
+            invalid(format!("the message cannot be read: {why}")).into_http()
+        }
+        _ => response,
+    }
 }
 
 /// The status of a call that comes at the wrong time.

@@ -148,6 +148,21 @@ def test_odd_partition_values_of_another_engine_are_read_right(cursor, location)
     assert rows(cursor, "SELECT n FROM t WHERE s IS NULL") == [(3,)]
 
 
+def test_ranges_of_another_engine_hide_no_nan(cursor, location):
+    nan = float("nan")
+    rows_of_theirs = {"id": pa.array([1, 2, 3], pa.int64()), "f": [nan, 7.0, 7.0], "k": ["", None, ""]}
+    write_deltalake(location, pa.table(rows_of_theirs), partition_by=["k"])
+    cursor.execute(f"CREATE EXTERNAL TABLE t USING DELTA LOCATION '{location}'")
+    assert rows(cursor, "SELECT id FROM t WHERE f > 100") == [(1,)]
+    assert rows(cursor, "SELECT id FROM t ORDER BY f DESC LIMIT 1") == [(1,)]
+    assert rows(cursor, "SELECT count(*) FROM t WHERE f = 7") == [(2,)]
+    # What the log has as an empty text is one for whoever reads and changes.
+    seen = rows(cursor, "SELECT id FROM t WHERE k = '' ORDER BY id")
+    cursor.execute("UPDATE t SET id = id + 10 WHERE k = ''")
+    assert rows(cursor, "SELECT id FROM t WHERE k = '' ORDER BY id") == [(id + 10,) for (id,) in seen]
+    assert rows(cursor, "SELECT count(*) FROM t") == [(3,)]
+
+
 def test_a_foreign_transaction_identifier_does_not_disturb(cursor, location):
     properties = CommitProperties(app_transactions=[Transaction("somebody", 7)])
     write_deltalake(location, pa.table({"a": pa.array([1], pa.int64())}), commit_properties=properties)

@@ -4,8 +4,14 @@ use arrow_flight::{
     Action, FlightDescriptor, Ticket,
     sql::{CommandPreparedStatementQuery, ProstMessageExt, TicketStatementQuery},
 };
+use bytes::{Buf, BufMut, Bytes};
 use prost::Message;
-use tonic::Code;
+use tonic::{
+    Code, Request, Status,
+    client::Grpc,
+    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+    codegen::http::uri::PathAndQuery,
+};
 use whimbrel_tests::{
     client::{Client, Failure},
     eventually::eventually,
@@ -55,6 +61,62 @@ async fn garbage_is_the_senders_mistake() {
     let failure: Failure = client.flight().do_action(unknown).await.unwrap_err().into();
     failure.expect(Code::Unimplemented, &["Nonsense"]);
     assert_eq!(client.query("SELECT 1").await.cell(), "1");
+}
+
+/// Sends bytes as they are.
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        to.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(from.copy_to_bytes(from.remaining())))
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_decoded_is_the_senders_mistake() {
+    let server = Server::start();
+    let mut grpc = Grpc::new(Client::connect(&server).await.channel());
+    for method in ["GetFlightInfo", "GetSchema", "PollFlightInfo", "DoGet", "DoAction", "DoPut"] {
+        let path = format!("/arrow.flight.protocol.FlightService/{method}");
+        let path = PathAndQuery::try_from(path).unwrap();
+        grpc.ready().await.unwrap();
+        // A field of bytes that ends too early.
+        let message = Request::new(Bytes::from_static(&[0x0a, 0x7f, 1]));
+        let answer = grpc.server_streaming(message, path, Raw).await;
+        let status = match answer {
+            Ok(answer) => answer.into_inner().message().await.unwrap_err(),
+            Err(status) => status,
+        };
+        assert_eq!(status.code(), Code::InvalidArgument, "{status} for {method}");
+    }
 }
 
 #[tokio::test]

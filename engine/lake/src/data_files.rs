@@ -6,7 +6,10 @@
 use std::{collections::HashSet, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, BooleanArray, TimestampMicrosecondArray},
+    array::{
+        Array, ArrayRef, AsArray, BooleanArray, Scalar, StringArray, TimestampMicrosecondArray,
+    },
+    compute::{cast, kernels::zip::zip},
     datatypes::{DataType, SchemaRef, TimestampMicrosecondType},
 };
 use datafusion::{
@@ -19,7 +22,7 @@ use deltalake_core::kernel::{Add, EagerSnapshot, LogicalFileView, Remove};
 use object_store::path::Path;
 use serde_json::json;
 
-use crate::{deletion_vector::DeletionVector, error::LakeError};
+use crate::{deletion_vector::DeletionVector, error::LakeError, hive::may_be_empty};
 
 /// Times in the log may be cut off to milliseconds.
 const CUT_OFF_MICROS: i64 = 1_000;
@@ -59,7 +62,7 @@ impl DataFiles {
         for name in partitioned_by {
             let values = if files.is_empty() { None } else { log.min_values(&named(name)) };
             partition_values.push(match values {
-                Some(values) if values.len() == files.len() => values,
+                Some(values) if values.len() == files.len() => with_empty(values, name, &files)?,
                 None if files.is_empty() => {
                     let field = schema.field_with_name(name);
                     let data_type = field.map_or(&DataType::Utf8, |field| field.data_type());
@@ -235,6 +238,29 @@ impl PruningStatistics for DataFiles {
         });
         Some(contained.collect())
     }
+}
+
+/// The values of a partition column as the log tells them: the library takes an empty entry for NULL
+/// here, and for a value where it scans.
+fn with_empty(
+    values: ArrayRef,
+    name: &str,
+    files: &[LogicalFileView],
+) -> Result<ArrayRef, LakeError> {
+    if values.null_count() == 0 || !may_be_empty(values.data_type()) {
+        return Ok(values);
+    }
+    let is_empty = |file: usize| {
+        values.is_null(file)
+            && matches!(files[file].partition_values_map().get(name), Some(Some(text)) if text.is_empty())
+    };
+    let empty: BooleanArray = (0..files.len()).map(|file| Some(is_empty(file))).collect();
+    if empty.true_count() == 0 {
+        return Ok(values);
+    }
+    let failed = |error| LakeError::internal("read partition values", name, error);
+    let value = cast(&StringArray::new_scalar("").into_inner(), values.data_type());
+    zip(&empty, &Scalar::new(value.map_err(failed)?), &values).map_err(failed)
 }
 
 fn named(name: &str) -> Column {

@@ -33,6 +33,7 @@ use url::Url;
 
 use crate::{
     error::LakeError,
+    floats::Doubted,
     lake::Lake,
     location::{Place, path_of},
 };
@@ -102,7 +103,10 @@ impl Lake {
             .with_schema(schema);
         let table = ListingTable::try_new(config).map_err(failed)?;
         let cache = state.runtime_env().cache_manager.get_file_statistic_cache();
-        let table: Arc<dyn TableProvider> = Arc::new(table.with_cache(cache));
+        let mut table: Arc<dyn TableProvider> = Arc::new(table.with_cache(cache));
+        if format == TableFormat::Parquet {
+            table = Arc::new(Doubted(table));
+        }
         match null_value {
             Some((_, word)) => with_null_value(table, &types, word).map_err(failed),
             None => Ok(table),

@@ -23,6 +23,7 @@ mod exact;
 pub mod faults;
 mod feed;
 mod files;
+mod floats;
 mod footer_statistics;
 mod group;
 mod history;

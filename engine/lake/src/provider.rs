@@ -19,8 +19,13 @@ use deltalake_core::{
 };
 
 use crate::{
-    error::LakeError, rows::TableRows, scan::TableScan, snapshot::Snapshot,
-    statistics::LogStatistics, stores::Stores,
+    error::LakeError,
+    floats::{may_leave_out, that_may_leave_out},
+    rows::TableRows,
+    scan::TableScan,
+    snapshot::Snapshot,
+    statistics::LogStatistics,
+    stores::Stores,
 };
 
 /// One version of a Delta table for plans.
@@ -113,8 +118,11 @@ impl TableProvider for DeltaTableProvider {
         let supported = self.scan.supports_filters_pushdown(filters)?;
         // The library promises to apply conditions about partitions, and those without columns, but
         // only leaves out files that it is sure of: where a condition is NULL it is not.
+        let schema = self.schema();
         let kept = filters.iter().zip(supported).map(|(filter, supported)| match supported {
-            _ if filter.column_refs().is_empty() => TableProviderFilterPushDown::Unsupported,
+            _ if filter.column_refs().is_empty() || !may_leave_out(filter, &schema) => {
+                TableProviderFilterPushDown::Unsupported
+            }
             TableProviderFilterPushDown::Exact => TableProviderFilterPushDown::Inexact,
             other => other,
         });
@@ -129,6 +137,7 @@ impl TableProvider for DeltaTableProvider {
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         self.stores.register(session.runtime_env());
+        let filters = &that_may_leave_out(filters, &self.schema());
         let row_filter = session.config().options().execution.parquet.pushdown_filters;
         let plan = if row_filter {
             let scan = scan(&self.snapshot, row_filter, self.text)?;

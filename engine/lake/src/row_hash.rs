@@ -13,6 +13,8 @@ use arrow::{
 };
 use twox_hash::XxHash64;
 
+use crate::floats::has_floats;
+
 /// The hash of some rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RowsHash {
@@ -84,19 +86,6 @@ impl RowHasher {
 fn one_row(data: &[u8]) -> u128 {
     let (high, low) = (XxHash64::oneshot(1, data), XxHash64::oneshot(2, data));
     (u128::from(high) << 64) | u128::from(low)
-}
-
-fn has_floats(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Struct(fields) => fields.iter().any(|field| has_floats(field.data_type())),
-        DataType::List(field)
-        | DataType::LargeList(field)
-        | DataType::FixedSizeList(field, _)
-        | DataType::Map(field, _) => has_floats(field.data_type()),
-        DataType::Dictionary(_, values) => has_floats(values),
-        // Delta has no other ones.
-        other => matches!(other, DataType::Float32 | DataType::Float64),
-    }
 }
 
 /// The same values with one NaN and one zero.

@@ -1,7 +1,8 @@
 //! The scan of one version of a Delta table in a plan.
 //!
-//! It stands around delta-rs' scan and makes up for two things: what that leaves out of a table's
-//! statistics, and a limit that its scan of the log alone accepts and then forgets.
+//! It stands around delta-rs' scan and makes up for three things: what that leaves out of a table's
+//! statistics, a limit that its scan of the log alone accepts and then forgets, and ranges that say
+//! nothing of NaN.
 
 use std::{fmt, sync::Arc};
 
@@ -18,14 +19,19 @@ use datafusion::{
         SendableRecordBatchStream,
         execution_plan::CardinalityEffect,
         filter_pushdown::{
-            ChildPushdownResult, FilterDescription, FilterPushdownPhase, FilterPushdownPropagation,
+            ChildFilterDescription, ChildPushdownResult, FilterDescription, FilterPushdownPhase,
+            FilterPushdownPropagation,
         },
         statistics::{ChildStats, StatisticsArgs},
     },
 };
 use deltalake_core::kernel::{EagerSnapshot, Version};
 
-use crate::{snapshot::Snapshot, statistics::LogStatistics};
+use crate::{
+    floats::{estimated, ranged},
+    snapshot::Snapshot,
+    statistics::LogStatistics,
+};
 
 /// How the scan of a Delta table is called in a plan.
 pub const TABLE_SCAN: &str = "TableScan";
@@ -34,7 +40,8 @@ pub const TABLE_SCAN: &str = "TableScan";
 #[derive(Debug, Clone)]
 pub(crate) struct TableScan {
     scan: Arc<dyn ExecutionPlan>,
-    version: Version,
+    /// None for files that are no Delta table.
+    version: Option<Version>,
     columns: Arc<[ColumnStatistics]>,
     /// A vacuum leaves the files of versions that are held alone.
     _held: Arc<[Arc<EagerSnapshot>]>,
@@ -48,12 +55,18 @@ impl TableScan {
     ) -> Self {
         let schema = scan.schema();
         let columns = schema.fields().iter().map(|field| statistics.column(field.name())).collect();
-        Self { scan, version: held.version(), columns, _held: Arc::new([Arc::clone(held)]) }
+        Self { scan, version: Some(held.version()), columns, _held: Arc::new([Arc::clone(held)]) }
     }
 
     /// Around a plan that reads some files of a version.
     pub(crate) fn of_files(scan: Arc<dyn ExecutionPlan>, snapshot: &Snapshot) -> Self {
         Self::new(scan, snapshot.held_version(), snapshot.statistics())
+    }
+
+    /// Around a plan that reads files of no Delta table.
+    pub(crate) fn of_other_files(scan: Arc<dyn ExecutionPlan>) -> Self {
+        let columns = Statistics::unknown_column(&scan.schema()).into();
+        Self { scan, version: None, columns, _held: Arc::new([]) }
     }
 
     /// The same for a plan that reads files of other versions as well.
@@ -75,7 +88,10 @@ impl TableScan {
 
 impl DisplayAs for TableScan {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TableScan: version={}", self.version)
+        match self.version {
+            Some(version) => write!(f, "TableScan: version={version}"),
+            None => write!(f, "TableScan"),
+        }
     }
 }
 
@@ -148,6 +164,7 @@ impl ExecutionPlan for TableScan {
         let row = self.schema().fields().iter().map(|field| width(field.data_type())).sum();
         statistics.total_byte_size =
             statistics.num_rows.multiply(&Precision::Inexact(row)).to_inexact();
+        statistics = estimated(&statistics, &self.schema());
         for (column, logged) in statistics.column_statistics.iter_mut().zip(self.columns.iter()) {
             fill(&mut column.min_value, &logged.min_value);
             fill(&mut column.max_value, &logged.max_value);
@@ -178,7 +195,11 @@ impl ExecutionPlan for TableScan {
         filters: Vec<Arc<dyn PhysicalExpr>>,
         _: &ConfigOptions,
     ) -> Result<FilterDescription> {
-        FilterDescription::from_children(filters, &self.children())
+        // The scan would leave out what ranges exclude; what is not passed on stays above.
+        let ranged = ranged(&self.schema());
+        let scan =
+            ChildFilterDescription::from_child_with_allowed_indices(&filters, ranged, &self.scan)?;
+        Ok(FilterDescription::new().with_child(scan))
     }
 
     fn handle_child_pushdown_result(

@@ -38,6 +38,7 @@ use crate::{
     deletion_vector::DeletionVector,
     error::LakeError,
     feed::{CHANGE_TYPE, told::Rows},
+    hive::partition_value,
     lake::Lake,
     location::Place,
     parquet_scan::{nullable, options_of},
@@ -170,10 +171,7 @@ impl Folder {
         let mut partition_values = Vec::with_capacity(self.partitioned_by.len());
         for (name, data_type) in self.partitions() {
             let value = values.and_then(|values| values.get(&name)).and_then(Value::as_str);
-            let value = match value {
-                None | Some("") => ScalarValue::try_from(&data_type),
-                Some(text) => ScalarValue::from(text).cast_to(&data_type),
-            };
+            let value = partition_value(value, &data_type);
             let value = value.map_err(|error| broken(format!("partition '{name}': {error}")))?;
             partition_values.push(value);
         }

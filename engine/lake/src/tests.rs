@@ -15,6 +15,7 @@ mod reading;
 mod recorder;
 mod refreshing;
 mod unreliable;
+mod uploads;
 mod validating;
 mod writing;
 

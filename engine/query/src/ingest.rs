@@ -4,7 +4,13 @@
 //! rows are one more relation of the statement, read once and as fast as they are written. Nothing
 //! is collected, and a stream that breaks off ends the statement.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
 
 use arrow::{
     datatypes::{Field, Schema, SchemaRef},
@@ -20,6 +26,7 @@ use dialect::statement::NameParts;
 use futures::{StreamExt, stream, stream::BoxStream};
 use model::code::Code;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use crate::{
     command,
@@ -73,6 +80,9 @@ pub struct Broken {
 
 type Rows = BoxStream<'static, Result<RecordBatch, Broken>>;
 
+/// Rows that only one task reads: a small table has them in the order in which they came.
+const READ_IN_ORDER: usize = 100_000;
+
 /// The rows of a client. They can be read once.
 #[derive(Clone)]
 pub struct Incoming {
@@ -81,7 +91,12 @@ pub struct Incoming {
 
 struct Inner {
     schema: SchemaRef,
-    rows: Mutex<Option<Rows>>,
+    /// Whoever asks next gets the next batch. `None` when they are over.
+    rows: tokio::sync::Mutex<Option<Rows>>,
+    /// Rows that were read.
+    count: AtomicUsize,
+    /// Whether there are so many rows, or no more, that all may read.
+    many: watch::Sender<bool>,
     broken: Mutex<Option<Broken>>,
 }
 
@@ -119,16 +134,26 @@ impl Incoming {
             }
             fields.push(Field::new(field.name(), field.data_type().clone(), true));
         }
-        let schema = Arc::new(Schema::new(fields));
-        let rows = Mutex::new(Some(rows.boxed()));
-        Ok(Self { inner: Arc::new(Inner { schema, rows, broken: Mutex::new(None) }) })
+        let inner = Inner {
+            schema: Arc::new(Schema::new(fields)),
+            rows: tokio::sync::Mutex::new(Some(rows.boxed())),
+            count: AtomicUsize::new(0),
+            many: watch::Sender::new(false),
+            broken: Mutex::new(None),
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The rows as a relation of one statement.
-    pub(crate) fn table(&self) -> Result<Arc<StreamingTable>, QueryError> {
+    /// The rows as a relation of one statement, which so many tasks read: encoding them takes longer
+    /// than receiving them.
+    pub(crate) fn table(&self, tasks: usize) -> Result<Arc<StreamingTable>, QueryError> {
         let schema = Arc::clone(&self.inner.schema);
-        let partition = Arc::new(OnePartition(Arc::clone(&self.inner)));
-        Ok(Arc::new(StreamingTable::try_new(schema, vec![partition])?))
+        let share = |number| -> Arc<dyn PartitionStream> {
+            let (inner, begun) = (Arc::clone(&self.inner), AtomicBool::new(false));
+            Arc::new(Share { inner, number, begun })
+        };
+        let shares = (0..tasks.max(1)).map(share).collect();
+        Ok(Arc::new(StreamingTable::try_new(schema, shares)?))
     }
 
     /// Why they ended too early, if they did.
@@ -138,6 +163,26 @@ impl Incoming {
 }
 
 impl Inner {
+    /// The next batch, for whoever asks first. After an error there is none.
+    async fn next(&self) -> Option<Result<RecordBatch, DataFusionError>> {
+        let mut rows = self.rows.lock().await;
+        let batch = match rows.as_mut() {
+            Some(rows) => rows.next().await,
+            None => None,
+        };
+        let batch = batch.map(|batch| self.batch(batch));
+        let Some(Ok(some)) = &batch else {
+            *rows = None;
+            self.many.send_replace(true);
+            return batch;
+        };
+        let came = some.num_rows();
+        if self.count.fetch_add(came, Ordering::Relaxed) + came > READ_IN_ORDER {
+            self.many.send_replace(true);
+        }
+        batch
+    }
+
     /// A batch under the relation's schema, or what ends the statement.
     fn batch(&self, batch: Result<RecordBatch, Broken>) -> Result<RecordBatch, DataFusionError> {
         let batch = batch.map_err(|broken| {
@@ -151,25 +196,37 @@ impl Inner {
     }
 }
 
-/// Reads the client's rows where the plan runs, so that the next batch is asked for when the last
-/// one is written.
+/// What one task reads of the client's rows. It reads where the plan runs, so that the next batch is
+/// asked for when the last one is written.
 #[derive(Debug)]
-struct OnePartition(Arc<Inner>);
+struct Share {
+    inner: Arc<Inner>,
+    /// The first one begins alone.
+    number: usize,
+    begun: AtomicBool,
+}
 
-impl PartitionStream for OnePartition {
+impl PartitionStream for Share {
     fn schema(&self) -> &SchemaRef {
-        &self.0.schema
+        &self.inner.schema
     }
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let schema = Arc::clone(&self.0.schema);
-        let Some(rows) = self.0.rows.lock().take() else {
+        let schema = Arc::clone(&self.inner.schema);
+        if self.begun.swap(true, Ordering::Relaxed) {
             let twice = DataFusionError::Internal("the rows of a client are read once".to_owned());
             let rows = stream::iter([Err(twice)]);
             return Box::pin(RecordBatchStreamAdapter::new(schema, rows));
-        };
-        let inner = Arc::clone(&self.0);
-        let rows = rows.map(move |batch| inner.batch(batch));
+        }
+        let (inner, alone) = (Arc::clone(&self.inner), self.number == 0);
+        let rows = stream::unfold((inner, alone), |(inner, may_read)| async move {
+            if !may_read {
+                // The sender is in `inner`: it cannot be gone.
+                let _ = inner.many.subscribe().wait_for(|many| *many).await;
+            }
+            let batch = inner.next().await?;
+            Some((batch, (inner, true)))
+        });
         Box::pin(RecordBatchStreamAdapter::new(schema, rows))
     }
 }

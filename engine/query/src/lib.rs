@@ -26,6 +26,7 @@ pub mod keys;
 mod like;
 pub mod log;
 mod maintenance;
+mod memory;
 pub mod nearest;
 pub mod options;
 mod pause;

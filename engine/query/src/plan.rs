@@ -16,7 +16,7 @@ use datafusion::{
     execution::{
         SessionState, SessionStateBuilder,
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
-        memory_pool::{GreedyMemoryPool, TrackConsumersPool},
+        memory_pool::TrackConsumersPool,
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
     logical_expr::{Expr, LogicalPlan, TableScanBuilder},
@@ -28,8 +28,8 @@ use dialect::statement::Query;
 use model::name::{CATALOG, DEFAULT_SCHEMA};
 
 use crate::{
-    barrier, error::QueryError, like, options::QueryLimits, pause::Pauses, same_names,
-    unknown_in::UnknownIn,
+    barrier, error::QueryError, like, memory::StatementMemory, options::QueryLimits, pause::Pauses,
+    same_names, unknown_in::UnknownIn,
 };
 
 const FOOTER_CACHE_BYTES: usize = 128 << 20;
@@ -43,7 +43,7 @@ pub(crate) fn runtime_env(limits: &QueryLimits) -> Result<Arc<RuntimeEnv>, Query
         .with_max_temp_directory_size(limits.spill_max);
     Ok(RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(TrackConsumersPool::new(
-            GreedyMemoryPool::new(memory),
+            StatementMemory::new(memory),
             consumers_named,
         )))
         .with_disk_manager_builder(spill)
@@ -66,6 +66,9 @@ pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionS
     options.sql_parser.collect_spans = true;
     // Times of older writers (INT96) span more than nanoseconds can hold.
     options.execution.parquet.coerce_int96 = Some("us".to_owned());
+    // What the merge of a sort may always have. The default is more than a small server has.
+    options.execution.sort_spill_reservation_bytes =
+        usize::try_from(limits.memory_max / 64).unwrap_or(usize::MAX).clamp(1 << 20, 10 << 20);
     // See the lake's notes on joins over partition columns: the in-list form loses NULL matches.
     options.optimizer.hash_join_inlist_pushdown_max_size = 0;
     options.optimizer.hash_join_inlist_pushdown_max_distinct_values = 0;

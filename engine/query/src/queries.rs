@@ -434,7 +434,8 @@ impl Inner {
             postgres::add(self, session, client, reads, &mut resolved).await?;
         }
         if let Some(rows) = session.rows() {
-            resolved.add(session.schema(), INCOMING_ROWS, rows.table()?)?;
+            let rows = rows.table(self.options.limits.target_partitions)?;
+            resolved.add(session.schema(), INCOMING_ROWS, rows)?;
         }
         Ok(resolved)
     }

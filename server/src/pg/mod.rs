@@ -12,6 +12,7 @@ mod copy;
 mod encode;
 mod error;
 mod extended;
+mod frame;
 mod own;
 mod parameters;
 mod portal;

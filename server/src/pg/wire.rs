@@ -9,7 +9,7 @@ use pgwire::messages::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 
-use super::error::PgError;
+use super::{error::PgError, frame};
 
 /// What is written before the client has to take some of it.
 const OUT_MAX: usize = 64 << 10;
@@ -97,8 +97,13 @@ impl Reader {
             return Ok(None);
         }
         let mut frame = self.buffer.split_to(length + 1);
-        // The decoder checks what it reads; should a message get past its checks, the client gets to
-        // know it and not only this thread.
+        let broken = |broken| match broken {
+            frame::Broken::Short => "a message ends before what it says is in it",
+            frame::Broken::Long => "a message is longer than what it says is in it",
+        };
+        frame::check(frame[0], &frame[HEAD..])
+            .map_err(|error| Lost::Broken(PgError::protocol(broken(error))))?;
+        // Should a message get past that check, the client gets to know it and not only this thread.
         let decode = || {
             PgWireFrontendMessage::decode(&mut frame, &self.context)
                 .map(|message| message.filter(|_| frame.is_empty()))

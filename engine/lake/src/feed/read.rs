@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     error::LakeError,
+    hive::partition_value,
     lake::Lake,
     location::Place,
     log,
@@ -234,10 +235,7 @@ impl TableChanges {
         let mut values = Vec::new();
         for (name, data_type) in self.partitions() {
             let pointer = action.get("partitionValues").and_then(|values| values.get(&name));
-            let value = match pointer.and_then(Value::as_str) {
-                None | Some("") => ScalarValue::try_from(&data_type),
-                Some(text) => ScalarValue::from(text).cast_to(&data_type),
-            };
+            let value = partition_value(pointer.and_then(Value::as_str), &data_type);
             values.push(value.map_err(|error| broken(format!("partition '{name}': {error}")))?);
         }
         values.extend(happened.map(ScalarValue::from));

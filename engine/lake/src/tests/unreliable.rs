@@ -15,7 +15,7 @@ use futures::{StreamExt, stream, stream::BoxStream};
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload,
     ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
-    Result, path::Path,
+    Result, UploadPart, path::Path,
 };
 use parking_lot::Mutex;
 
@@ -48,6 +48,8 @@ pub(super) struct Weather {
     silent: Mutex<Option<(Path, u64)>>,
     /// Whether a request may arrive after its client has given it up.
     late: bool,
+    /// Uploads in parts that nobody has ended.
+    open_uploads: AtomicU64,
     seen: Mutex<BTreeMap<&'static str, usize>>,
 }
 
@@ -59,6 +61,7 @@ impl Weather {
             throttled: AtomicU64::new(0),
             silent: Mutex::default(),
             late,
+            open_uploads: AtomicU64::new(0),
             seen: Mutex::default(),
         })
     }
@@ -75,6 +78,11 @@ impl Weather {
     /// What went wrong, and how often.
     pub(super) fn seen(&self) -> BTreeMap<&'static str, usize> {
         self.seen.lock().clone()
+    }
+
+    /// Uploads in parts that were neither completed nor aborted, so far as the store knows.
+    pub(super) fn open_uploads(&self) -> u64 {
+        self.open_uploads.load(Ordering::SeqCst)
     }
 
     /// One of the faults in so many of a thousand requests each.
@@ -149,6 +157,83 @@ enum GetFault {
     Before,
     Cut,
     Slow,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum UploadFault {
+    Before,
+    After,
+    Slow,
+}
+
+/// An upload in parts of which any request may fail.
+#[derive(Debug)]
+struct UnreliableUpload {
+    upload: Box<dyn MultipartUpload>,
+    weather: Arc<Weather>,
+    /// Whoever did not get the answer may abort what is complete.
+    is_over: bool,
+}
+
+impl UnreliableUpload {
+    fn ended(&mut self) {
+        if !std::mem::replace(&mut self.is_over, true) {
+            self.weather.open_uploads.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+#[async_trait]
+impl MultipartUpload for UnreliableUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        const FAULTS: [(&str, UploadFault); 3] = [
+            ("part: failed before", UploadFault::Before),
+            ("part: answer lost", UploadFault::After),
+            ("part: slow", UploadFault::Slow),
+        ];
+        let fault = self.weather.fault(60, &FAULTS);
+        if matches!(fault, Some(UploadFault::Before)) {
+            return Box::pin(async { Err(failed("connection refused")) });
+        }
+        let pause = self.weather.milliseconds(20);
+        let part = self.upload.put_part(data);
+        Box::pin(async move {
+            if matches!(fault, Some(UploadFault::Slow)) {
+                tokio::time::sleep(pause).await;
+            }
+            part.await?;
+            match fault {
+                Some(UploadFault::After) => Err(failed("connection reset")),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        const FAULTS: [(&str, UploadFault); 2] = [
+            ("complete: failed before", UploadFault::Before),
+            ("complete: answer lost", UploadFault::After),
+        ];
+        let fault = self.weather.fault(120, &FAULTS);
+        if matches!(fault, Some(UploadFault::Before)) {
+            return Err(failed("connection refused"));
+        }
+        let done = self.upload.complete().await?;
+        self.ended();
+        match fault {
+            Some(UploadFault::After) => Err(failed("connection reset")),
+            _ => Ok(done),
+        }
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        if self.weather.fault(100, &[("abort: failed", ())]).is_some() {
+            return Err(failed("connection refused"));
+        }
+        self.upload.abort().await?;
+        self.ended();
+        Ok(())
+    }
 }
 
 #[derive(Debug)]
@@ -240,7 +325,10 @@ impl ObjectStore for Unreliable {
         opts: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         self.weather.let_through(None)?;
-        self.store.put_multipart_opts(location, opts).await
+        let upload = self.store.put_multipart_opts(location, opts).await?;
+        self.weather.open_uploads.fetch_add(1, Ordering::SeqCst);
+        let weather = Arc::clone(&self.weather);
+        Ok(Box::new(UnreliableUpload { upload, weather, is_over: false }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {

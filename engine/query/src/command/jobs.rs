@@ -25,6 +25,9 @@ use crate::{
     system::job_rows,
 };
 
+/// How soon it is looked again whether jobs are over: soon at first, since most refreshes with nothing
+/// to do are over at once, then with growing pauses.
+const POLL_FIRST: Duration = Duration::from_millis(2);
 const POLL_EVERY: Duration = Duration::from_millis(50);
 
 pub(super) async fn refresh(
@@ -222,6 +225,7 @@ pub(super) async fn wait(
 ) -> Result<Vec<Job>, QueryError> {
     let clock = &inner.options.clock;
     let deadline = limit.map(|limit| (clock.now().plus(limit), limit));
+    let mut pause = POLL_FIRST;
     loop {
         let filter = JobFilter { ids: Some(ids.to_vec()), ..JobFilter::default() };
         let mut jobs = inner.options.catalog.jobs(&filter).await?;
@@ -239,7 +243,8 @@ pub(super) async fn wait(
                 .collect();
             return Err(QueryError::StillRunning { limit, jobs: running.join(", ") });
         }
-        clock.sleep(POLL_EVERY).await;
+        clock.sleep(pause).await;
+        pause = POLL_EVERY.min(pause.mul_f32(1.5));
     }
 }
 

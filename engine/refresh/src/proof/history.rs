@@ -3,8 +3,8 @@
 use super::query::TABLES;
 use crate::sim::random::Random;
 
-// No empty text: two tables are partitioned by it, and a Delta log has no other name for NULL.
-const TEXTS: [&str; 4] = ["NULL", "'a'", "'b'", "'c'"];
+// Two tables are partitioned by it, and a log writes an empty text much as it does NULL.
+const TEXTS: [&str; 5] = ["NULL", "''", "'a'", "'b'", "'c'"];
 const FLOATS: [&str; 6] = ["NULL", "'NaN'::double", "0.25", "1.5", "-2.0", "0.0"];
 const DECIMALS: [&str; 5] = ["NULL", "0.10", "2.50", "-1.00", "7.77"];
 const BOOLEANS: [&str; 3] = ["NULL", "true", "false"];
