@@ -28,6 +28,7 @@ mod postgres;
 mod refreshes;
 mod repeats;
 mod rights;
+mod schedules;
 mod stream;
 mod streams;
 mod tpch;
@@ -106,6 +107,8 @@ enum Which {
     Changes,
     /// Refreshes of what changed, beside full ones.
     Refreshes,
+    /// A thousand schedules of which none is due.
+    Schedules,
     /// Sixteen sessions that append to one table, beside one.
     Appends,
     /// Planning on 10,000 files and 1,000 commits.
@@ -138,6 +141,9 @@ async fn measure(arguments: &Arguments) {
     }
     if wanted(Which::Repeats) {
         repeats::measure().await;
+    }
+    if wanted(Which::Schedules) {
+        schedules::measure(arguments.postgres.as_deref()).await;
     }
     if wanted(Which::Appends) {
         writes::appends().await;

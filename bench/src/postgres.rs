@@ -58,10 +58,15 @@ pub(crate) async fn measure(dataset: &Dataset, programs: &Path, rounds: usize) {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Target {
-    port: u16,
-    user: &'static str,
-    database: &'static str,
+pub(crate) struct Target {
+    pub(crate) port: u16,
+    pub(crate) user: &'static str,
+    pub(crate) database: &'static str,
+}
+
+/// What a statement answers, as text.
+pub(crate) fn answer(programs: &Path, target: Target, sql: &str) -> String {
+    text_of(psql(programs, target).args(["-c", sql]))
 }
 
 fn psql(programs: &Path, target: Target) -> Command {
@@ -146,16 +151,16 @@ fn text_of(command: &mut Command) -> String {
 }
 
 /// A PostgreSQL with a new cluster, ended when dropped.
-struct Postgres {
+pub(crate) struct Postgres {
     child: Child,
-    port: u16,
+    pub(crate) port: u16,
     folder: tempfile::TempDir,
 }
 
 impl Postgres {
     /// Starts the one whose programs are in this folder; by `bench/postgres`, since it does not want
     /// to be run by root.
-    async fn start(programs: &Path) -> Self {
+    pub(crate) async fn start(programs: &Path) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
         let child = Command::new("bench/postgres")

@@ -39,6 +39,7 @@ use crate::{
     flight::{self, FlightOptions, FlightSql},
     health,
     net::{self, Tls, TlsError},
+    notify::{Notifier, NotifyOptions},
     pg::{self, PgOptions},
     rpc::{self, JobsOptions, TransformsOptions},
 };
@@ -168,6 +169,9 @@ pub enum BootError {
     /// The issuer of tokens cannot be believed.
     #[error("auth.oidc: {0}")]
     Oidc(String),
+    /// Nothing can be sent to receivers of notifications.
+    #[error("notify: {0}")]
+    Notify(String),
     /// The gRPC server cannot be made.
     #[error("make the gRPC server: {0}")]
     Grpc(String),
@@ -218,6 +222,7 @@ impl Server {
             },
         )
         .map_err(BootError::Oidc)?;
+        let notify = config.notify.options();
         let queries = Queries::new(QueriesOptions {
             catalog: Arc::clone(&catalog),
             lake: Arc::clone(&lake),
@@ -225,6 +230,7 @@ impl Server {
             clock: Arc::clone(&clock),
             wake: Arc::clone(&wake),
             credentials: Arc::clone(&auth) as _,
+            receivers: notify.as_ref().map(|options| Arc::clone(&options.hosts) as _),
             audit: Some(Arc::clone(&audit)),
             shutdown: shutdown.clone(),
             limits: limits(config),
@@ -232,6 +238,9 @@ impl Server {
         .map_err(BootError::Query)?;
         let parts = Parts { catalog, lake, queries, auth, audit, clock, cpu, wake, shutdown };
         parts.start_refreshing(config);
+        if let Some(options) = notify {
+            parts.start_notifying(options)?;
+        }
         parts.serve(config, Listeners { flight: listener, pg: pg_listener, tls }, lock).await
     }
 
@@ -321,6 +330,7 @@ impl Parts {
             attempts_max: config.refresh.attempts_max,
             backoff: Backoff::STANDARD,
             drain_max: config.server.shutdown_drain,
+            audit_percent_per_day: config.auditor.percent_per_day,
         };
         let refresher = Refresher::start(options, &self.shutdown);
         tracing::info!(worker = %refresher.worker(), workers = config.refresh.workers, "refreshing");
@@ -335,6 +345,15 @@ impl Parts {
             // No guard: an apply that shutdown cuts short is applied again at the next start.
             tokio::spawn(watch.run(self.shutdown.token()));
         }
+    }
+
+    fn start_notifying(&self, options: NotifyOptions) -> Result<(), BootError> {
+        let (catalog, clock) = (Arc::clone(&self.catalog), Arc::clone(&self.clock));
+        let notifier = Notifier::new(options, catalog, clock).map_err(BootError::Notify)?;
+        // No guard: a receiver that does not answer must not hold up a shutdown, and what was not
+        // delivered is in the catalog.
+        tokio::spawn(notifier.run(self.shutdown.token()));
+        Ok(())
     }
 
     async fn serve(

@@ -21,7 +21,7 @@ pub use self::{
     error::ClientError,
     folder::read_folder,
     output::{Format, Output, TableWidth},
-    progress::{grouped, is_success, job_failures, job_table, state_word, watch_jobs},
+    progress::{grouped, is_success, job_failures, job_seconds, job_table, state_word, watch_jobs},
     script::{ScriptError, ScriptOptions, run_script},
     shell::{ShellOptions, run_shell},
     split::{Piece, split},

@@ -4,6 +4,7 @@
 //! room reads the environment, and nothing is read again once the server has started.
 
 mod audit;
+mod auditor;
 mod auth;
 mod catalog;
 mod environment;
@@ -12,6 +13,7 @@ mod lake;
 mod layer;
 mod log;
 mod machine;
+mod notify;
 mod quantity;
 mod query;
 mod redact;
@@ -30,6 +32,7 @@ use serde::Deserialize;
 
 pub use self::{
     audit::{AuditConfig, AuditStatements},
+    auditor::AuditorConfig,
     auth::{AuthConfig, OidcConfig},
     catalog::CatalogConfig,
     environment::Environment,
@@ -38,6 +41,7 @@ pub use self::{
     layer::Origin,
     log::{LogConfig, LogFormat},
     machine::Machine,
+    notify::NotifyConfig,
     quantity::{format_size, parse_duration},
     query::QueryConfig,
     redact::redact_url,
@@ -69,8 +73,12 @@ pub struct Config {
     pub query: QueryConfig,
     /// How transforms are refreshed.
     pub refresh: RefreshConfig,
+    /// Whom the server may tell of the ends of jobs.
+    pub notify: NotifyConfig,
     /// What is recorded of who did what.
     pub audit: AuditConfig,
+    /// What is verified although nobody asks.
+    pub auditor: AuditorConfig,
     /// What is logged.
     pub log: LogConfig,
     /// For tests in debug builds: the named point at which the process aborts.
@@ -212,7 +220,9 @@ pub fn keys() -> Vec<Key> {
     keys.extend(lake::KEYS);
     keys.extend(query::KEYS);
     keys.extend(refresh::KEYS);
+    keys.extend(notify::KEYS);
     keys.extend(audit::KEYS);
+    keys.extend(auditor::KEYS);
     keys.extend(log::KEYS);
     keys
 }
@@ -281,7 +291,9 @@ fn in_force(
 
 fn build(effective: Vec<Effective>) -> Result<Config, ConfigError> {
     let mut root = toml::Table::new();
-    for section in ["server", "auth", "catalog", "lake", "query", "refresh", "audit", "log"] {
+    let sections =
+        ["server", "auth", "catalog", "lake", "query", "refresh", "notify", "audit", "log"];
+    for section in sections {
         root.insert(section.to_owned(), toml::Table::new().into());
     }
     for setting in &effective {
@@ -292,6 +304,7 @@ fn build(effective: Vec<Effective>) -> Result<Config, ConfigError> {
     })?;
     config.server.check()?;
     config.auth.check()?;
+    config.notify.check()?;
     config.effective = effective;
     Ok(config)
 }

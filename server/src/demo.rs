@@ -4,7 +4,9 @@
 //! server and never does what a user could not do: every step is a statement or a call on the port.
 
 mod files;
+mod months;
 mod recipes;
+mod table;
 
 use std::{
     fmt,
@@ -13,14 +15,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arrow::{array::AsArray, datatypes::Int64Type};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use proto::v1::{Along, ApplyRequest, ChangeKind, Job, JobState, SourceFile, SubmitRequest};
 
-use self::files::{QUESTIONS, SETUP, TRANSFORMS};
+use self::files::{LOOKS, QUESTIONS, SETUP, TRANSFORMS};
 use crate::{
     client::{
         ClientError, ConnectOptions, Connection, Outcome, TransportSecurity, grouped, is_success,
-        job_failures, job_table, render_batches, split, watch_jobs,
+        job_failures, render_batches, split, watch_jobs,
     },
     config::Environment,
 };
@@ -69,23 +72,33 @@ pub fn write_data(data_dir: &Path) -> Result<PathBuf, DemoError> {
     files::write_data(&data_dir.join("demo"))
 }
 
-/// Loads, transforms, asks and explains, as a client of the server at `url`.
+/// Loads, transforms, lets a month arrive, asks and explains, as a client of the server at `url`.
 pub async fn tell(url: &str, data: &Path, environment: &Environment) -> Result<(), DemoError> {
     let began = Instant::now();
     say("");
     let mut connection = connect(url, environment).await?;
-    heading("Loading the flights of 2001");
+    heading("Loading the flights of 2001, month by month");
     load(&mut connection, data).await?;
-    heading("Transforming them");
-    let jobs = transform(&connection).await?;
-    say(job_table(&jobs).trim_end());
-    summarize(&jobs);
-    let failures = job_failures(&jobs);
-    if !failures.is_empty() {
-        return Err(DemoError::Failed(failures));
+    for month in &months::AT_FIRST {
+        months::load(&mut connection, month).await?;
     }
+    heading("Transforming them");
+    let (declared, jobs) = transform(&connection).await?;
+    let rows_first = show(&mut connection, &jobs).await?;
+    let last = &months::AT_LAST;
+    heading(&format!("{} arrives", last.name));
+    if months::load(&mut connection, last).await? {
+        let jobs = refresh(&connection, declared).await?;
+        let rows = show(&mut connection, &jobs).await?;
+        if rows_first > 0 {
+            let (rows, first) = (grouped(rows), grouped(rows_first));
+            say(format!("They have read {rows} rows, and the first refreshes {first}."));
+        }
+    }
+    heading("Looking at what came of it");
+    ask(&mut connection, &LOOKS).await?;
     heading("Asking questions");
-    ask(&mut connection).await?;
+    ask(&mut connection, &QUESTIONS).await?;
     say(format!("All of it took {:.1} s.", began.elapsed().as_secs_f64()));
     heading("Now you");
     say(recipes::recipes(url, environment.program()));
@@ -118,13 +131,8 @@ async fn load(connection: &mut Connection, data: &Path) -> Result<(), DemoError>
         for piece in split(&script) {
             let label = label(&piece.sql);
             let step = Step::begin(&label);
-            let answer = run(connection, &piece.sql).await;
-            let rows =
-                answer.map_err(|source| DemoError::Server { doing: label.clone(), source })?;
-            step.end(match rows {
-                Some(rows) if rows > 0 => format!("{} rows", grouped(rows)),
-                _ => "ok".to_owned(),
-            });
+            let rows = run(connection, &piece.sql).await;
+            step.end(rows.map_err(|source| DemoError::Server { doing: label, source })?);
         }
     }
     Ok(())
@@ -141,12 +149,23 @@ async fn run(connection: &mut Connection, sql: &str) -> Result<Option<u64>, Clie
     }
 }
 
-/// Applies the transforms and refreshes all of them, as one graph. Answers one job for each.
-async fn transform(connection: &Connection) -> Result<Vec<Job>, DemoError> {
-    let failed = |doing: &str| {
-        let doing = doing.to_owned();
-        move |status: tonic::Status| DemoError::Server { doing, source: status.into() }
-    };
+/// The number that a query answers.
+async fn count(connection: &mut Connection, sql: &str) -> Result<i64, ClientError> {
+    let Outcome::Rows(rows) = connection.run(sql).await? else { return Ok(0) };
+    let batches = rows.collect().await?;
+    let numbers = batches.iter().find(|batch| batch.num_rows() == 1);
+    Ok(numbers.map_or(0, |batch| batch.column(0).as_primitive::<Int64Type>().value(0)))
+}
+
+/// What could go wrong with a call.
+fn failed(doing: &str) -> impl Fn(tonic::Status) -> DemoError {
+    let doing = doing.to_owned();
+    move |status| DemoError::Server { doing: doing.clone(), source: status.into() }
+}
+
+/// Applies the transforms and refreshes all of them, as one graph. Answers their names, and one job
+/// for each.
+async fn transform(connection: &Connection) -> Result<(Vec<String>, Vec<Job>), DemoError> {
     let files = TRANSFORMS
         .iter()
         .map(|(path, text)| SourceFile { path: (*path).to_owned(), text: (*text).to_owned() })
@@ -166,19 +185,47 @@ async fn transform(connection: &Connection) -> Result<Vec<Job>, DemoError> {
     let mut jobs = applied.jobs;
     let is_queued = |name: &String| jobs.iter().any(|job| job.object == *name);
     if !declared.iter().all(is_queued) {
-        let request =
-            SubmitRequest { objects: declared, full: false, along: Along::Upstream.into() };
-        let submitted = connection.jobs().submit(request).await;
-        for job in submitted.map_err(failed("refresh the transforms"))?.into_inner().jobs {
+        for job in submit(connection, declared.clone()).await? {
             if jobs.iter().all(|known| known.id != job.id) {
                 jobs.push(job);
             }
         }
     }
-    let ended = watch_jobs(connection, &jobs)
-        .await
-        .map_err(|source| DemoError::Server { doing: "follow the refreshes".to_owned(), source })?;
-    Ok(one_per_object(ended))
+    Ok((declared, ended(connection, &jobs).await?))
+}
+
+/// Refreshes transforms, as one graph. Answers one job for each.
+async fn refresh(connection: &Connection, names: Vec<String>) -> Result<Vec<Job>, DemoError> {
+    let jobs = submit(connection, names).await?;
+    ended(connection, &jobs).await
+}
+
+async fn submit(connection: &Connection, objects: Vec<String>) -> Result<Vec<Job>, DemoError> {
+    let request = SubmitRequest { objects, full: false, along: Along::Upstream.into() };
+    let submitted = connection.jobs().submit(request).await;
+    Ok(submitted.map_err(failed("refresh the transforms"))?.into_inner().jobs)
+}
+
+/// Follows jobs to their end.
+async fn ended(connection: &Connection, jobs: &[Job]) -> Result<Vec<Job>, DemoError> {
+    let ended = watch_jobs(connection, jobs).await;
+    let failed = |source| DemoError::Server { doing: "follow the refreshes".to_owned(), source };
+    Ok(one_per_object(ended.map_err(failed)?))
+}
+
+/// Shows what jobs did, and answers how many rows they have read; one that failed ends the demo.
+async fn show(connection: &mut Connection, jobs: &[Job]) -> Result<u64, DemoError> {
+    let failed = |source| DemoError::Server { doing: "read system.runs".to_owned(), source };
+    let how = table::how(connection, jobs).await.map_err(failed)?;
+    say(table::rendered(jobs, &how).trim_end());
+    summarize(jobs);
+    if let Some(told) = table::told_of_strategies(jobs, &how) {
+        say(told);
+    }
+    match job_failures(jobs) {
+        failures if failures.is_empty() => Ok(jobs.iter().map(|job| job.rows_read).sum()),
+        failures => Err(DemoError::Failed(failures)),
+    }
 }
 
 /// An object whose definition changed has two jobs: one that computed, and one that found nothing
@@ -208,8 +255,8 @@ fn summarize(jobs: &[Job]) {
     }
 }
 
-async fn ask(connection: &mut Connection) -> Result<(), DemoError> {
-    for (name, text) in QUESTIONS {
+async fn ask(connection: &mut Connection, questions: &[(&str, &str)]) -> Result<(), DemoError> {
+    for &(name, text) in questions {
         let (question, sql) = question(text);
         let began = Instant::now();
         let failed =
@@ -248,7 +295,12 @@ fn label(sql: &str) -> String {
         .filter(|word| !matches!(word.to_ascii_uppercase().as_str(), "IF" | "NOT" | "EXISTS"))
         .take_while(|word| {
             let word = word.to_ascii_uppercase();
-            !matches!(word.as_str(), "COMMENT" | "USING" | "AS" | "STORED" | "LOCATION" | "OPTIONS")
+            let ends = word.starts_with('(');
+            !ends
+                && !matches!(
+                    word.as_str(),
+                    "COMMENT" | "USING" | "AS" | "STORED" | "LOCATION" | "OPTIONS" | "SELECT"
+                )
         });
     words.take(6).collect::<Vec<_>>().join(" ")
 }
@@ -276,12 +328,17 @@ impl Step {
         Self { label: label.to_owned(), began: Instant::now(), spinner }
     }
 
-    fn end(self, result: impl fmt::Display) {
+    /// Says that it is done, and how many rows it changed.
+    fn end(self, rows: Option<u64>) {
+        let result = match rows {
+            Some(rows) if rows > 0 => format!("{} rows", grouped(rows)),
+            _ => "ok".to_owned(),
+        };
         self.spinner.finish_and_clear();
         say(format!(
             "  {:42}  {:>14}  {:6.2} s",
             self.label,
-            result.to_string(),
+            result,
             self.began.elapsed().as_secs_f64()
         ));
     }

@@ -7,7 +7,7 @@ use std::error::Error;
 
 use catalog::error::CatalogError;
 use lake::LakeError;
-use model::{code::Code, id::QueryId};
+use model::{code::Code, id::QueryId, report::Promise};
 use query::error::QueryError;
 use query::handles::HandleError;
 use query::violation::ViolationKind;
@@ -73,6 +73,11 @@ pub fn sqlstate_of(error: &QueryError) -> &'static str {
             ViolationKind::Expectation => "23514",
             ViolationKind::Unique => "23505",
             ViolationKind::Foreign => "23503",
+        },
+        QueryError::JobBroke { promise, .. } => match promise {
+            Promise::Expectation => "23514",
+            Promise::Unique => "23505",
+            Promise::Foreign => "23503",
         },
         // in_failed_sql_transaction would say that nothing else can be done in it.
         QueryError::Transaction { .. } => "25000",

@@ -14,5 +14,6 @@ pub mod flight;
 pub mod health;
 pub mod logs;
 pub mod net;
+mod notify;
 pub mod pg;
 pub mod rpc;

@@ -5,7 +5,7 @@ AS SELECT
   airport,
   day,
   flights,
-  delay_avg,
+  round(CAST(delay_sum AS DOUBLE) / flights, 2) AS delay_avg,
   sum(flights)      OVER week AS flights_7d,
   sum(late_flights) OVER week AS late_flights_7d,
   round(CAST(sum(late_flights) OVER week AS DOUBLE) / sum(flights) OVER week, 4) AS late_share_7d,

@@ -1,4 +1,6 @@
-CREATE OR REFRESH MATERIALIZED VIEW silver.airports
+CREATE OR REFRESH MATERIALIZED VIEW silver.airports (
+  CONSTRAINT one_row_an_airport PRIMARY KEY (airport)
+)
 COMMENT 'One row per airport; what the source calls NA is NULL'
 AS SELECT
   upper(trim(iata))         AS airport,

@@ -167,6 +167,47 @@ async fn a_table_and_its_quarantine_agree_whenever_a_run_dies() {
 }
 
 #[tokio::test]
+async fn rows_leave_a_quarantine_once_whenever_their_release_dies() {
+    let expecting = |condition: &str| {
+        format!(
+            "CREATE OR REFRESH STREAMING TABLE m
+               (CONSTRAINT right_one EXPECT ({condition}) ON VIOLATION QUARANTINE ROW)
+               AS SELECT a FROM STREAM t"
+        )
+    };
+    for point in POINTS.into_iter().chain(["quarantine_committed"]) {
+        let options = Options::new();
+        let (server, mut client) = start(&options).await;
+        client
+            .script("CREATE TABLE t (a BIGINT); INSERT INTO t VALUES (1), (-1), (-2), (-3)")
+            .await;
+        client.update(&expecting("a > 0")).await;
+        client.newest_job("main.m").await.expect("SUCCEEDED");
+        client.update(&expecting("a > -3")).await;
+        client.newest_job("main.m").await;
+        server.stop();
+
+        die_at(&options, point, "RELEASE QUARANTINE m").await;
+
+        let (server, mut client) = start(&options).await;
+        client.newest_job("main.m").await.expect("SUCCEEDED");
+        let table = "SELECT count(*), count(DISTINCT a), sum(a) FROM m";
+        assert_eq!(client.query(table).await.text(), "3|3|-2", "{point}");
+        let aside = "SELECT count(*), min(a) FROM QUARANTINE(m)";
+        assert_eq!(client.query(aside).await.text(), "1|-3", "{point}");
+        let result = "SELECT result FROM system.jobs WHERE kind = 'RELEASE'";
+        let result = client.query(result).await.cell();
+        assert_eq!(result, r#"{"rows_released":2,"rows_kept":1}"#, "{point}");
+        assert_eq!(client.query("RELEASE QUARANTINE m").await.text(), "0|1", "{point}");
+        client.update("INSERT INTO t VALUES (5), (-5)").await;
+        client.refresh("m").await.expect("SUCCEEDED");
+        assert_eq!(client.query(table).await.text(), "4|4|3", "{point}");
+        assert_eq!(client.query(aside).await.text(), "2|-5", "{point}");
+        server.stop();
+    }
+}
+
+#[tokio::test]
 async fn an_optimize_survives_a_death_at_every_point() {
     for point in POINTS {
         let options = Options::new();
@@ -281,4 +322,95 @@ async fn files_of_a_failed_refresh_do_not_stay() {
     client.refresh("m").await.expect("FAILED");
     let log = log(&mut client).await;
     assert_eq!((log.newest(), log.orphans()), (0, Vec::new()));
+}
+
+#[tokio::test]
+async fn a_part_is_published_once_whenever_its_run_dies() {
+    let options = Options::new();
+    let (server, mut client) = start(&options).await;
+    client
+        .script(
+            "CREATE TABLE t (g BIGINT, a BIGINT);
+             INSERT INTO t VALUES (1, 0), (2, 0);
+             CREATE MATERIALIZED VIEW m PARTITIONED BY (g) AS SELECT g, a FROM t",
+        )
+        .await;
+    client.newest_job("main.m").await.expect("SUCCEEDED");
+    server.stop();
+    for (version, point) in (1..).zip(POINTS) {
+        let (server, mut client) = start(&options).await;
+        client.update("UPDATE t SET a = a + 1").await;
+        server.stop();
+
+        die_at(&options, point, "REFRESH MATERIALIZED VIEW m WHERE g = 1").await;
+
+        let (server, mut client) = start(&options).await;
+        client.newest_job("main.m").await.expect("SUCCEEDED");
+        let rows = client.query("SELECT a FROM m ORDER BY g").await.lines();
+        assert_eq!(rows, [version.to_string().as_str(), "0"], "{point}");
+        let log = log(&mut client).await;
+        let expected: Vec<_> = (0..=version).map(|n| (n, n + 1)).collect();
+        assert_eq!((log.newest(), log.runs()), (version, expected), "{point}");
+        server.stop();
+    }
+    // What was left is mixed, whoever did the books.
+    let (_server, mut client) = start(&options).await;
+    client.refresh("m").await.expect("SUCCEEDED");
+    let reason = client
+        .query(
+            "SELECT reason FROM system.runs WHERE object = 'main.m' ORDER BY run_seq DESC LIMIT 1",
+        )
+        .await
+        .cell();
+    assert!(reason.starts_with("PARTS_REFRESHED"), "{reason}");
+    assert_eq!(client.query("SELECT a FROM m ORDER BY g").await.lines(), ["4", "4"]);
+}
+
+#[tokio::test]
+async fn a_backfill_goes_on_whenever_a_range_of_it_dies() {
+    let options = Options::new();
+    let (server, mut client) = start(&options).await;
+    client
+        .script(
+            "CREATE TABLE t (g BIGINT, a BIGINT);
+             INSERT INTO t VALUES (1, 0), (2, 0), (3, 0), (4, 0);
+             CREATE MATERIALIZED VIEW m PARTITIONED BY (g) AS SELECT g, a FROM t",
+        )
+        .await;
+    client.newest_job("main.m").await.expect("SUCCEEDED");
+    server.stop();
+    for (round, point) in (1..).zip(POINTS) {
+        let (server, mut client) = start(&options).await;
+        client.update("UPDATE t SET a = a + 1").await;
+        server.stop();
+
+        // The first range dies; then, with a server that dies again, the next one.
+        die_at(&options, point, "BACKFILL m FROM 1 TO 3 BY 1 ASYNC").await;
+        let crashing = options.clone().env("WHIMBREL_CRASH_AT", point);
+        let ended = match crashing.try_start() {
+            Ok(again) => again.wait(),
+            Err(ended) => ended,
+        };
+        assert!(!ended.status.success(), "it did not die at '{point}':\n{}", ended.log);
+
+        let (server, mut client) = start(&options).await;
+        let newest = "SELECT job_id FROM system.jobs WHERE kind = 'BACKFILL' ORDER BY queued_at DESC LIMIT 1";
+        let parent = client.query(newest).await.cell();
+        client.query(&format!("WAIT FOR JOB '{parent}' TIMEOUT 1 MINUTE")).await;
+        let shown = client
+            .query(&format!(
+                "SELECT state, ranges, ranges_done, ranges_failed FROM system.jobs WHERE job_id = '{parent}'"
+            ))
+            .await
+            .text();
+        assert_eq!(shown, "SUCCEEDED|3|3|0", "{point}");
+        let rows = client.query("SELECT a FROM m ORDER BY g").await.lines();
+        let now = round.to_string();
+        assert_eq!(rows, [now.as_str(), &now, &now, "0"], "{point}");
+        // Each range is one commit, whatever died.
+        let log = log(&mut client).await;
+        let expected: Vec<_> = (0..=3 * round).map(|n| (n, n + 1)).collect();
+        assert_eq!((log.newest(), log.runs()), (3 * round, expected), "{point}");
+        server.stop();
+    }
 }

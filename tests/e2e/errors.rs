@@ -89,6 +89,8 @@ async fn mistakes_of_users_are_told_with_the_right_code() {
         ("REFRESH MATERIALIZED VIEW total", NotFound, &["main.total", "main.totals"]),
         ("INSERT INTO totals VALUES (1)", InvalidArgument, &["main.totals"]),
         ("INSERT INTO big VALUES (1)", InvalidArgument, &["main.big"]),
+        ("BACKFILL totals FROM 1 TO 2", InvalidArgument, &["main.totals", "PARTITIONED BY"]),
+        ("REFRESH MATERIALIZED VIEW totals WHERE n > 1", InvalidArgument, &["PARTITIONED BY"]),
         ("CANCEL JOB '00000000-0000-7000-8000-000000000000'", NotFound, &["00000000-0000-7000-8000-000000000000"]),
         ("WAIT FOR JOB 'nonsense'", InvalidArgument, &["nonsense"]),
         ("RETRY JOB 'nonsense'", InvalidArgument, &["nonsense"]),
@@ -96,8 +98,7 @@ async fn mistakes_of_users_are_told_with_the_right_code() {
         // what this version does not do
         ("DELETE FROM orders RETURNING id", Unimplemented, &["RETURNING"]),
         ("UPDATE orders SET id = 1 LIMIT 1", Unimplemented, &["LIMIT"]),
-        ("BACKFILL totals FROM 1 TO 2", Unimplemented, &["BACKFILL"]),
-        ("REFRESH MATERIALIZED VIEW totals WHERE n > 1", Unimplemented, &["WHERE of REFRESH"]),
+        ("REFRESH MATERIALIZED VIEW totals NOTIFY 'https://a.example'", Unimplemented, &["NOTIFY"]),
         ("BEGIN", Unimplemented, &["BEGIN", "takes effect by itself"]),
         ("CREATE FUNCTION f() RETURNS INT RETURN 1", Unimplemented, &["FUNCTION"]),
         ("COPY orders TO '/tmp/out'", Code::PermissionDenied, &["lake.locations"]),

@@ -1,6 +1,7 @@
 //! The whole server as a client meets it: the real binary, its port and its folder.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod approvals;
 mod arrow_types;
 mod cancel;
 mod care;
@@ -15,6 +16,7 @@ mod ingest;
 mod lake;
 mod log_cleanup;
 mod metadata;
+mod notify;
 mod once;
 mod prepared;
 mod process;
@@ -22,6 +24,7 @@ mod programs;
 mod rights;
 mod session;
 mod stores;
+mod streams;
 mod tables;
 mod transactions;
 mod transforms;

@@ -85,7 +85,9 @@ async fn tables_are_filtered_as_the_driver_asks() {
             "expectation_results",
             "grants",
             "jobs",
+            "leaders",
             "limits",
+            "notifications",
             "queries",
             "roles",
             "run_inputs",
@@ -93,7 +95,8 @@ async fn tables_are_filtered_as_the_driver_asks() {
             "tables",
             "tokens",
             "transforms",
-            "users"
+            "users",
+            "verifications"
         ]
     );
 }

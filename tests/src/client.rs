@@ -28,6 +28,8 @@ pub struct Failure {
     pub code: Code,
     /// Its message.
     pub message: String,
+    /// Its SQLSTATE, where it tells one.
+    pub sqlstate: Option<String>,
 }
 
 impl fmt::Display for Failure {
@@ -40,7 +42,9 @@ impl std::error::Error for Failure {}
 
 impl From<tonic::Status> for Failure {
     fn from(status: tonic::Status) -> Self {
-        Self { code: status.code(), message: status.message().to_owned() }
+        let sqlstate = status.metadata().get("sqlstate");
+        let sqlstate = sqlstate.and_then(|text| text.to_str().ok()).map(str::to_owned);
+        Self { code: status.code(), message: status.message().to_owned(), sqlstate }
     }
 }
 

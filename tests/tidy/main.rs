@@ -76,7 +76,7 @@ const LOCK_STEP: [&str; 9] = [
 const WORDS: [(&str, &[&str], &str); 5] = [
     (
         "std::env::var",
-        &["server/src/config", "tests", "engine/refresh/src/proof.rs"],
+        &["server/src/config", "tests", "engine/refresh/src/sim/random.rs"],
         "the configuration is read in one place",
     ),
     ("SystemTime::now", &["engine/rt", "tests"], "time comes in as an argument, from rt::Clock"),

@@ -61,8 +61,11 @@ pub(crate) fn read_policy(text: &str) -> Result<Policy, CatalogError> {
 pub(crate) fn write_arguments(work: &Work) -> Result<String, CatalogError> {
     let text = match work {
         Work::Refresh => Ok("{}".to_owned()),
+        Work::Part(arguments) => serde_json::to_string(arguments),
+        Work::Backfill(arguments) => serde_json::to_string(arguments),
         Work::Optimize(arguments) => serde_json::to_string(arguments),
         Work::Vacuum(arguments) => serde_json::to_string(arguments),
+        Work::Release(arguments) => serde_json::to_string(arguments),
     };
     text.map_err(|e| corrupt("arguments of a job", e))
 }
@@ -70,9 +73,12 @@ pub(crate) fn write_arguments(work: &Work) -> Result<String, CatalogError> {
 /// Reads what [`write_arguments`] wrote, in this version of the program or an earlier one.
 pub(crate) fn read_work(kind: JobKind, arguments: &str) -> Result<Work, CatalogError> {
     let work = match kind {
-        JobKind::Refresh => Ok(Work::Refresh),
+        JobKind::Refresh if arguments == "{}" => Ok(Work::Refresh),
+        JobKind::Refresh => serde_json::from_str(arguments).map(Work::Part),
+        JobKind::Backfill => serde_json::from_str(arguments).map(Work::Backfill),
         JobKind::Optimize => serde_json::from_str(arguments).map(Work::Optimize),
         JobKind::Vacuum => serde_json::from_str(arguments).map(Work::Vacuum),
+        JobKind::Release => serde_json::from_str(arguments).map(Work::Release),
     };
     work.map_err(|e| corrupt("arguments of a job", e))
 }

@@ -25,8 +25,14 @@ macro_rules! delegate_catalog {
         $crate::delegate_catalog! { @port $type, catalog::jobs::Jobs:
             fn submit(jobs: &[model::job::NewJob], now: model::time::Timestamp)
                 -> Vec<model::job::Job>;
+            fn submit_once(
+                key: &model::job::RequestKey,
+                jobs: &[model::job::NewJob],
+                now: model::time::Timestamp,
+            ) -> Vec<model::job::Job>;
             fn jobs(filter: &catalog::jobs::JobFilter) -> Vec<model::job::Job>;
-            fn last_due(object: model::id::ObjectId) -> Option<model::time::Timestamp>;
+            fn last_due(objects: &[model::id::ObjectId], until: model::time::Timestamp)
+                -> Vec<(model::id::ObjectId, model::time::Timestamp)>;
             fn last_refresh(object: model::id::ObjectId) -> Option<model::job::LastRun>;
             fn claim(
                 worker: model::id::WorkerId,
@@ -36,6 +42,12 @@ macro_rules! delegate_catalog {
             fn pin(lease: &model::job::Lease, inputs: &[model::job::PinnedInput])
                 -> Vec<model::job::PinnedInput>;
             fn pinned(run: model::id::RunId) -> Option<Vec<model::job::PinnedInput>>;
+            fn pin_graph(lease: &model::job::Lease, inputs: &[model::job::PinnedInput])
+                -> Vec<model::job::PinnedInput>;
+            fn put_graph_output(lease: &model::job::Lease, output: &model::job::PinnedInput)
+                -> ();
+            fn graph_inputs(graphs: &[model::id::GraphId])
+                -> Vec<(model::id::GraphId, model::job::PinnedInput)>;
             fn heartbeat(
                 lease: &model::job::Lease,
                 state: model::job::JobState,
@@ -49,10 +61,33 @@ macro_rules! delegate_catalog {
                 now: model::time::Timestamp,
             ) -> ();
             fn cancel(job: model::id::JobId, now: model::time::Timestamp) -> model::job::Job;
+            fn approve(
+                job: model::id::JobId,
+                approval: &model::approval::Approval,
+                now: model::time::Timestamp,
+            ) -> model::job::Job;
             fn retry(job: model::id::JobId, now: model::time::Timestamp) -> model::job::Job;
             fn runs(jobs: Option<&[model::id::JobId]>, limit: u32) -> Vec<model::job::Run>;
             fn run_inputs(runs: &[model::id::RunId])
                 -> Vec<(model::id::RunId, model::job::PinnedInput)>;
+        }
+        $crate::delegate_catalog! { @port $type, catalog::notifications::Notifications:
+            fn notify(
+                new: &[model::notification::NewNotification],
+                open_max: u64,
+                now: model::time::Timestamp,
+            ) -> ();
+            fn claim_notifications(
+                now: model::time::Timestamp,
+                hold_for: std::time::Duration,
+                limit: u32,
+            ) -> Vec<catalog::notifications::DueNotification>;
+            fn finish_notification(
+                sent: &catalog::notifications::Try,
+                ended: &catalog::notifications::TryEnded,
+                now: model::time::Timestamp,
+            ) -> bool;
+            fn notifications(limit: u32) -> Vec<model::notification::Notification>;
         }
         $crate::delegate_catalog! { @port $type, catalog::principals::Principals:
             fn add_user(user: &catalog::principals::User) -> ();
@@ -87,6 +122,16 @@ macro_rules! delegate_catalog {
             fn audit(principal: Option<&str>, before: Option<i64>, limit: u32)
                 -> Vec<catalog::audit::StoredAudit>;
             fn prune_audit(until: model::time::Timestamp, keep: u64) -> ();
+        }
+        $crate::delegate_catalog! { @port $type, catalog::leaders::Leaders:
+            fn lead(bid: &catalog::leaders::Bid, now: model::time::Timestamp)
+                -> catalog::leaders::Leader;
+            fn resign(role: &str, worker: model::id::WorkerId) -> ();
+            fn leaders() -> Vec<catalog::leaders::Leader>;
+        }
+        $crate::delegate_catalog! { @port $type, catalog::verifications::Verifications:
+            fn add_verification(verification: &catalog::verifications::Verification) -> ();
+            fn verifications() -> Vec<catalog::verifications::StoredVerification>;
         }
         impl catalog::Catalog for $type {
             fn describe(&self) -> String {

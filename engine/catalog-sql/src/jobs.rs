@@ -3,10 +3,14 @@
 //! The row of a job holds its state and the lease on its newest run, so that one row lock orders
 //! everything that happens to a job. The row of a run is its record.
 
+mod approval;
 mod claim;
 mod control;
+mod graph;
+mod keys;
 mod lease;
 mod list;
+mod parent;
 mod submit;
 
 use std::time::Duration;
@@ -17,10 +21,11 @@ use catalog::{
     jobs::{JobFilter, Jobs},
 };
 use model::{
-    id::{JobId, ObjectId, RunId, WorkerId},
+    approval::Approval,
+    id::{GraphId, JobId, ObjectId, RunId, WorkerId},
     job::{
-        ClaimedRun, Job, JobState, LastRun, Lease, LeaseState, NewJob, PinnedInput, Run,
-        RunOutcome, RunProgress,
+        ClaimedRun, Job, JobState, LastRun, Lease, LeaseState, NewJob, PinnedInput, RequestKey,
+        Run, RunOutcome, RunProgress,
     },
     time::Timestamp,
 };
@@ -29,7 +34,7 @@ use crate::{
     SqlCatalog,
     database::{Database, Transaction, row},
     sql::sql,
-    value::{corrupt, values},
+    value::{Row, corrupt, list, values},
 };
 
 #[async_trait]
@@ -39,7 +44,22 @@ impl<D: Database> Jobs for SqlCatalog<D> {
             return Ok(Vec::new());
         }
         let mut tx = self.db.write("queue jobs").await?;
-        let queued = submit::submit(&mut tx, jobs, now).await?;
+        let queued = submit::submit(&mut tx, jobs, None, now).await?;
+        tx.commit().await?;
+        Ok(queued)
+    }
+
+    async fn submit_once(
+        &self,
+        key: &RequestKey,
+        jobs: &[NewJob],
+        now: Timestamp,
+    ) -> Result<Vec<Job>, CatalogError> {
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut tx = self.db.write("queue jobs").await?;
+        let queued = keys::submit_once(&mut tx, key, jobs, now).await?;
         tx.commit().await?;
         Ok(queued)
     }
@@ -51,17 +71,25 @@ impl<D: Database> Jobs for SqlCatalog<D> {
         Ok(jobs)
     }
 
-    async fn last_due(&self, object: ObjectId) -> Result<Option<Timestamp>, CatalogError> {
+    async fn last_due(
+        &self,
+        objects: &[ObjectId],
+        until: Timestamp,
+    ) -> Result<Vec<(ObjectId, Timestamp)>, CatalogError> {
+        if objects.is_empty() {
+            return Ok(Vec::new());
+        }
         let rows = self
             .db
             .rows(
-                "read the last due time",
-                sql!("SELECT max(due_at) FROM job_due WHERE object_id = $1"),
-                values![object],
+                "read the last due times",
+                sql!("SELECT object_id, max(due_at) FROM job_due WHERE object_id IN " [list 1]
+                     " AND due_at <= $2 GROUP BY object_id"),
+                vec![list(objects), until.into()],
             )
             .await?;
-        let Some(mut row) = rows.into_iter().next() else { return Ok(None) };
-        row.time_opt("due time")
+        let read = |mut row: Row| Ok((row.parsed("object id")?, row.time("due time")?));
+        rows.into_iter().map(read).collect()
     }
 
     async fn claim(
@@ -92,6 +120,37 @@ impl<D: Database> Jobs for SqlCatalog<D> {
         let pinned = lease::pinned(&mut tx, run).await?;
         tx.commit().await?;
         Ok(pinned)
+    }
+
+    async fn pin_graph(
+        &self,
+        lease: &Lease,
+        inputs: &[PinnedInput],
+    ) -> Result<Vec<PinnedInput>, CatalogError> {
+        let mut tx = self.db.write("pin the inputs of a graph run").await?;
+        let pinned = graph::pin(&mut tx, lease, inputs).await?;
+        tx.commit().await?;
+        Ok(pinned)
+    }
+
+    async fn put_graph_output(
+        &self,
+        lease: &Lease,
+        output: &PinnedInput,
+    ) -> Result<(), CatalogError> {
+        let mut tx = self.db.write("pin an output of a graph run").await?;
+        graph::put_output(&mut tx, lease, output).await?;
+        tx.commit().await
+    }
+
+    async fn graph_inputs(
+        &self,
+        graphs: &[GraphId],
+    ) -> Result<Vec<(GraphId, PinnedInput)>, CatalogError> {
+        let mut tx = self.db.read("list the inputs of graph runs").await?;
+        let inputs = graph::inputs(&mut tx, graphs).await?;
+        tx.commit().await?;
+        Ok(inputs)
     }
 
     async fn heartbeat(
@@ -127,6 +186,18 @@ impl<D: Database> Jobs for SqlCatalog<D> {
         Ok(job)
     }
 
+    async fn approve(
+        &self,
+        job: JobId,
+        approval: &Approval,
+        now: Timestamp,
+    ) -> Result<Job, CatalogError> {
+        let mut tx = self.db.write("approve a job").await?;
+        let job = approval::approve(&mut tx, job, approval, now).await?;
+        tx.commit().await?;
+        Ok(job)
+    }
+
     async fn retry(&self, job: JobId, now: Timestamp) -> Result<Job, CatalogError> {
         let mut tx = self.db.write("retry a job").await?;
         let job = control::retry(&mut tx, job, now).await?;
@@ -156,6 +227,19 @@ impl<D: Database> Jobs for SqlCatalog<D> {
     }
 }
 
+/// Jobs by their ids, in no order that counts.
+pub(crate) async fn jobs_of(
+    tx: &mut impl Transaction,
+    ids: Vec<JobId>,
+) -> Result<Vec<Job>, CatalogError> {
+    list::jobs(tx, &JobFilter { ids: Some(ids), ..JobFilter::default() }).await
+}
+
+/// Holds a change of a state to the table of moves, where that is worth a crash.
+fn moves(from: JobState, to: JobState) {
+    debug_assert!(from.may_become(to), "a job went from {from} to {to}");
+}
+
 /// What a decision about a job needs to know, read under the lock of its row.
 struct Locked {
     id: JobId,
@@ -177,7 +261,7 @@ macro_rules! locked_columns {
 use locked_columns;
 
 impl Locked {
-    fn read(mut row: crate::value::Row) -> Result<Self, CatalogError> {
+    fn read(mut row: Row) -> Result<Self, CatalogError> {
         Ok(Self {
             id: row.parsed("job id")?,
             object: row.parsed("object id")?,
@@ -245,5 +329,5 @@ pub(crate) async fn end(
         values![job, *state, error.clone(), *at],
     )
     .await?;
-    Ok(())
+    parent::follows(tx, job, *at).await
 }

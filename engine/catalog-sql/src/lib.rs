@@ -20,9 +20,12 @@ mod body;
 mod delegate;
 mod grants;
 mod jobs;
+mod leaders;
+mod notifications;
 mod objects;
 mod principals;
 mod tokens;
+mod verifications;
 
 use database::Database;
 

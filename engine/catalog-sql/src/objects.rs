@@ -317,13 +317,16 @@ async fn stop_jobs(
     let open = tx
         .rows(
             sql!("SELECT j.id, j.state FROM jobs j WHERE j.object_id = $1"
-                 " AND j.state IN ('QUEUED', 'PLANNING', 'RUNNING') ORDER BY j.id" LOCK_J),
+                 " AND j.state IN ('QUEUED', 'PLANNING', 'RUNNING', 'AWAITING_APPROVAL')"
+                 // The ranges of a BACKFILL before it, as everybody locks them.
+                 " ORDER BY CASE j.kind WHEN 'BACKFILL' THEN 1 ELSE 0 END, j.id" LOCK_J),
             values![object],
         )
         .await?;
     for mut job in open {
         let id = job.parsed("job id")?;
-        if job.parsed::<JobState>("job state")? == JobState::Queued {
+        let state = job.parsed::<JobState>("job state")?;
+        if matches!(state, JobState::Queued | JobState::AwaitingApproval) {
             let error = format!("'{name}' was dropped");
             jobs::end(tx, id, &Ended { state: JobState::Cancelled, error: Some(error), at: None })
                 .await?;

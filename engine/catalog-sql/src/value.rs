@@ -4,7 +4,7 @@ use std::{fmt::Display, str::FromStr};
 
 use catalog::error::CatalogError;
 use model::{
-    id::{JobId, ObjectId, RunId, WorkerId},
+    id::{GraphId, JobId, ObjectId, RunId, WorkerId},
     job::JobState,
     name::ObjectName,
     time::Timestamp,
@@ -51,6 +51,7 @@ value_from! {
     Timestamp => |v| Self::Int(Some(v.as_micros()));
     Option<Timestamp> => |v| Self::Int(v.map(Timestamp::as_micros));
     JobState => |v| Self::Text(Some(v.as_str().to_owned()));
+    GraphId => |v| Self::Text(Some(v.to_string()));
     JobId => |v| Self::Text(Some(v.to_string()));
     ObjectId => |v| Self::Text(Some(v.to_string()));
     RunId => |v| Self::Text(Some(v.to_string()));

@@ -20,7 +20,7 @@ use sqlx::{
 
 /// Number, name and text of each migration, in order. Listed here instead of found by sqlx's macro,
 /// which would compile both drivers a second time.
-const MIGRATIONS: [(i64, &str, &str); 8] = [
+const MIGRATIONS: [(i64, &str, &str); 13] = [
     (1, "init", include_str!("../../../sql/migrations/sqlite/0001_init.sql")),
     (2, "rights", include_str!("../../../sql/migrations/sqlite/0002_rights.sql")),
     (3, "job_kinds", include_str!("../../../sql/migrations/sqlite/0003_job_kinds.sql")),
@@ -29,6 +29,15 @@ const MIGRATIONS: [(i64, &str, &str); 8] = [
     (6, "audit", include_str!("../../../sql/migrations/sqlite/0006_audit.sql")),
     (7, "limits", include_str!("../../../sql/migrations/sqlite/0007_limits.sql")),
     (8, "run_reports", include_str!("../../../sql/migrations/sqlite/0008_run_reports.sql")),
+    (9, "job_requests", include_str!("../../../sql/migrations/sqlite/0009_job_requests.sql")),
+    (10, "approvals", include_str!("../../../sql/migrations/sqlite/0010_approvals.sql")),
+    (11, "notifications", include_str!("../../../sql/migrations/sqlite/0011_notifications.sql")),
+    (12, "graph_runs", include_str!("../../../sql/migrations/sqlite/0012_graph_runs.sql")),
+    (
+        13,
+        "leaders_and_verifications",
+        include_str!("../../../sql/migrations/sqlite/0013_leaders_and_verifications.sql"),
+    ),
 ];
 
 /// How long a call waits for another process or for a connection.

@@ -9,19 +9,26 @@
     reason = "this is a test suite: a failed check panics"
 )]
 
+mod approvals;
 mod audit;
+mod backfills;
 mod claims;
 mod concurrent;
 mod control;
 mod fixture;
 mod grants;
+mod graphs;
+mod leaders;
 mod leases;
 mod maintenance;
+mod notifications;
 mod objects;
 mod principals;
 mod random;
+mod requests;
 mod submit;
 mod tokens;
+mod verifications;
 
 use std::{fmt, pin::Pin, sync::Arc};
 
@@ -57,10 +64,17 @@ pub fn checks() -> Vec<Check> {
         submit::checks(),
         claims::checks(),
         leases::checks(),
+        graphs::checks(),
         maintenance::checks(),
         control::checks(),
+        requests::checks(),
+        backfills::checks(),
+        approvals::checks(),
+        notifications::checks(),
         random::checks(),
         concurrent::checks(),
+        leaders::checks(),
+        verifications::checks(),
     ]
     .concat()
 }

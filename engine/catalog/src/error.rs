@@ -75,6 +75,27 @@ pub enum CatalogError {
         /// What is not possible, and what is.
         why: &'static str,
     },
+    /// The key of a request belongs to another one.
+    #[error(
+        "the idempotency_key '{key}' belongs to another request, which is job {job}: {request}; \
+         send that request again to have its answer, or use another key"
+    )]
+    RequestKeyTaken {
+        /// The key.
+        key: String,
+        /// The request that has it.
+        request: String,
+        /// The first of its jobs.
+        job: String,
+    },
+    /// More messages about jobs wait than there may be.
+    #[error(
+        "{open_max} notifications wait already for the ends of their jobs, or for their receivers"
+    )]
+    NotificationsFull {
+        /// How many may wait.
+        open_max: u64,
+    },
     /// The lease is no longer ours.
     #[error("the lease of run {0} was lost to another worker")]
     LeaseLost(String),
@@ -135,6 +156,7 @@ impl CatalogError {
             | Self::LastAdmin(_)
             | Self::BuiltInRole(_)
             | Self::StillOwns { .. } => Code::FailedPrecondition,
+            Self::NotificationsFull { .. } => Code::ResourceExhausted,
             Self::Corrupt { .. } => Code::DataLoss,
             Self::SchemaNotFound(_)
             | Self::ObjectNotFound(_)
@@ -145,6 +167,7 @@ impl CatalogError {
             Self::SchemaExists(_)
             | Self::ObjectExists(_)
             | Self::PrincipalExists(_)
+            | Self::RequestKeyTaken { .. }
             | Self::TokenExists { .. } => Code::AlreadyExists,
             Self::ObjectChanged(_) | Self::LeaseLost(_) => Code::Aborted,
         }

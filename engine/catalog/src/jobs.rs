@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use model::{
-    id::{JobId, ObjectId, RunId, WorkerId},
+    approval::Approval,
+    id::{GraphId, JobId, ObjectId, RunId, WorkerId},
     job::{
-        ClaimedRun, Job, JobState, LastRun, Lease, LeaseState, NewJob, PinnedInput, Run,
-        RunOutcome, RunProgress,
+        ClaimedRun, Job, JobState, LastRun, Lease, LeaseState, NewJob, PinnedInput, RequestKey,
+        Run, RunOutcome, RunProgress,
     },
     time::Timestamp,
     work::JobKind,
@@ -24,6 +25,8 @@ pub struct JobFilter {
     pub object: Option<ObjectId>,
     /// Only of this kind.
     pub kind: Option<JobKind>,
+    /// Only of this graph run.
+    pub graph: Option<GraphId>,
     /// Only in one of these states.
     pub states: Option<Vec<JobState>>,
     /// At most so many, newest first.
@@ -35,29 +38,57 @@ pub struct JobFilter {
 pub trait Jobs: Send + Sync {
     /// Queues jobs, all or none. Returns them in the order of `jobs`.
     ///
-    /// A job that asks for exactly what a QUEUED job of the same object asks (equal work, no new
-    /// `after`, not `force` unless that one is) is not queued again: the answer holds the one that is there, and
-    /// later jobs of the same call that name it in `after` wait for that one. A QUEUED job whose
+    /// A job that asks for exactly what a QUEUED job of the same object asks (equal work and
+    /// `attempts_max`, no new `after`, not `force` unless that one is) is not queued again: the
+    /// answer holds the one that is there, with the greater priority of both, and
+    /// later jobs of the same call that name it in `after` wait for that one. A BACKFILL and its
+    /// ranges are always jobs of their own. A QUEUED job whose
     /// run has begun, and which waits for its next attempt, is not taken for that: its inputs may be
-    /// pinned already. A job with a `due_at` that was queued before is left out of the answer.
+    /// pinned already; nor is one of a graph run that has chosen the versions of its sources. A job
+    /// that waits for approval is, since its next run begins anew; when a
+    /// person asks (by a request, or by another definition) it goes back into the queue and looks
+    /// again whether it needs approval. A job of a graph run that joins one of another puts both graph
+    /// runs together, and takes one of none with it. A job with a `due_at` that was queued before is
+    /// left out of the answer.
     /// Submitting a job id again answers the job that is there.
     ///
     /// [`CatalogError::ObjectGone`] when an object was dropped, [`CatalogError::JobNotFound`] when
     /// `after` names no job.
     async fn submit(&self, jobs: &[NewJob], now: Timestamp) -> Result<Vec<Job>, CatalogError>;
 
+    /// As [`Jobs::submit`], once for each key of whoever asks, for ever: a request that comes again
+    /// queues nothing and is answered with the jobs that the first one was answered with, as they
+    /// are now. All jobs are asked for by the same principal.
+    ///
+    /// [`CatalogError::RequestKeyTaken`] when the key belongs to another request.
+    async fn submit_once(
+        &self,
+        key: &RequestKey,
+        jobs: &[NewJob],
+        now: Timestamp,
+    ) -> Result<Vec<Job>, CatalogError>;
+
     /// Jobs, newest first.
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<Job>, CatalogError>;
 
-    /// The time of the newest schedule-caused job of an object: [`NewJob::due_at`].
-    async fn last_due(&self, object: ObjectId) -> Result<Option<Timestamp>, CatalogError>;
+    /// The newest time that is not after `until` and for which a job of the object was queued, see
+    /// [`NewJob::due_at`]; an object that has none is left out.
+    async fn last_due(
+        &self,
+        objects: &[ObjectId],
+        until: Timestamp,
+    ) -> Result<Vec<(ObjectId, Timestamp)>, CatalogError>;
 
-    /// Takes the oldest job that can run and makes or continues its run under a new lease.
+    /// Takes the job of the greatest priority that can run, of several the oldest, and makes or continues its run under a new lease.
     ///
     /// A job can run when it is QUEUED with its next attempt due, or not final with a lease that
     /// ran out; when every job in its `after` succeeded; and when no other job of its object is
     /// under way, of whatever kind, be it with a worker or waiting for its next attempt: the runs of
-    /// an object never overlap, and end in the order of their `run_seq`. A job one of whose `after` ended without
+    /// an object never overlap, and end in the order of their `run_seq`. A BACKFILL is never taken:
+    /// it is under way while one of its ranges is not QUEUED, and ends when all of them have ended,
+    /// without success if one of them did. A refresh that has not begun also waits for older QUEUED
+    /// refreshes of its object that belong to graph runs: a newer one would read newer versions
+    /// than theirs. A job one of whose `after` ended without
     /// success becomes UPSTREAM_FAILED here, and so do those behind it. A continued run keeps its
     /// id and `run_seq`; its attempt grows by one. An expired job whose attempts are used up
     /// becomes FAILED; one that was asked to stop becomes CANCELLED. `run_seq` grows by one with
@@ -80,6 +111,30 @@ pub trait Jobs: Send + Sync {
     /// Inputs pinned by an earlier attempt of the run, or none.
     async fn pinned(&self, run: RunId) -> Result<Option<Vec<PinnedInput>>, CatalogError>;
 
+    /// The versions at which the graph run of the run's job reads its inputs. Stores `inputs` first:
+    /// of an object that has a version already, that one stays. Nothing for a job of no graph run.
+    /// [`CatalogError::LeaseLost`] when the lease is not ours.
+    async fn pin_graph(
+        &self,
+        lease: &Lease,
+        inputs: &[PinnedInput],
+    ) -> Result<Vec<PinnedInput>, CatalogError>;
+
+    /// Stores which version of the run's object later jobs of its graph run are to read, in the place
+    /// of one that is there. Does nothing for a job of no graph run. [`CatalogError::LeaseLost`] when
+    /// the lease is not ours.
+    async fn put_graph_output(
+        &self,
+        lease: &Lease,
+        output: &PinnedInput,
+    ) -> Result<(), CatalogError>;
+
+    /// The versions at which the given graph runs read their inputs.
+    async fn graph_inputs(
+        &self,
+        graphs: &[GraphId],
+    ) -> Result<Vec<(GraphId, PinnedInput)>, CatalogError>;
+
     /// Extends the lease and records the state (PLANNING, RUNNING or COMMITTING) and the progress.
     ///
     /// A job that was asked to stop answers [`LeaseState::StopAsked`] and is not moved to
@@ -96,6 +151,9 @@ pub trait Jobs: Send + Sync {
     /// Records how the attempt ended and gives the lease back.
     ///
     /// A transient failure with attempts left makes the job QUEUED again, due after `retry_after`.
+    /// [`RunOutcome::NeedsApproval`] makes it AWAITING_APPROVAL: without a worker, and in nobody's
+    /// way. A refresh that succeeded sends the other jobs of its object that wait for approval back
+    /// into the queue: they may not need it any more.
     /// [`CatalogError::LeaseLost`] when the lease is not ours: nothing is recorded then.
     async fn finish(
         &self,
@@ -104,12 +162,24 @@ pub trait Jobs: Send + Sync {
         now: Timestamp,
     ) -> Result<(), CatalogError>;
 
-    /// Asks a job to stop. A QUEUED job is CANCELLED at once, a running one when its worker next
-    /// asks. COMMITTING or final: [`CatalogError::JobState`].
+    /// Asks a job to stop. A job that is QUEUED or waits for approval is CANCELLED at once, a running
+    /// one when its worker next asks. COMMITTING or final: [`CatalogError::JobState`]. Of a BACKFILL
+    /// all ranges that have not ended; one that is COMMITTING goes on.
     async fn cancel(&self, job: JobId, now: Timestamp) -> Result<Job, CatalogError>;
 
+    /// Lets a job that waits for approval go on, with a new run and a fresh count of attempts, and
+    /// keeps who said so. Others: [`CatalogError::JobState`].
+    async fn approve(
+        &self,
+        job: JobId,
+        approval: &Approval,
+        now: Timestamp,
+    ) -> Result<Job, CatalogError>;
+
     /// Queues a FAILED, CANCELLED or UPSTREAM_FAILED job again, with a new run and a fresh count of
-    /// attempts, together with the unsuccessful jobs that it waits for. Others:
+    /// attempts, together with the unsuccessful jobs that it waits for. Of a BACKFILL the ranges that
+    /// did not succeed. Their graph runs go on: a version that a job which succeeded has read stays,
+    /// the others are chosen anew. Others:
     /// [`CatalogError::JobState`].
     async fn retry(&self, job: JobId, now: Timestamp) -> Result<Job, CatalogError>;
 

@@ -8,9 +8,12 @@ pub mod audit;
 pub mod error;
 pub mod grants;
 pub mod jobs;
+pub mod leaders;
+pub mod notifications;
 pub mod objects;
 pub mod principals;
 pub mod tokens;
+pub mod verifications;
 
 #[cfg(feature = "test-support")]
 pub mod conformance;
@@ -18,12 +21,17 @@ pub mod conformance;
 use audit::Audit;
 use grants::Grants;
 use jobs::Jobs;
+use leaders::Leaders;
+use notifications::Notifications;
 use objects::Objects;
 use principals::Principals;
 use tokens::Tokens;
+use verifications::Verifications;
 
 /// Everything a catalog can do. Adapters are chosen in one place, where the server boots.
-pub trait Catalog: Objects + Jobs + Principals + Grants + Tokens + Audit {
+pub trait Catalog:
+    Objects + Jobs + Notifications + Principals + Grants + Tokens + Audit + Leaders + Verifications
+{
     /// The name of the database and where it is, without secrets, for people.
     fn describe(&self) -> String;
 

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::{
     entry::{check_base, entry},
     error::LakeError,
-    faults::crash_point,
+    faults::{CommitFault, commit_fault, crash_point},
     group::is_plain_append,
     lake::Lake,
     local_files::is_unconfirmed,
@@ -233,10 +233,19 @@ pub(crate) async fn put(
 ) -> Result<Put, LakeError> {
     let path = log::commit_path(version);
     let mut unknown = None;
+    let fault = commit_fault(&place.text());
+    let failed = || object_store::Error::Generic { store: "test", source: "it is to fail".into() };
+    if fault == Some(CommitFault::Before) {
+        return Err(LakeError::store("write the log entry", place.text(), failed()));
+    }
     for wait in PUT_TRIES {
         tokio::time::sleep(wait).await;
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let error = match place.store.put_opts(&path, entry.clone().into(), options).await {
+            Ok(_) if fault == Some(CommitFault::After) => {
+                unknown = Some(failed());
+                break;
+            }
             Ok(_) => return Ok(Put::Ours),
             Err(error) => error,
         };

@@ -128,7 +128,7 @@ impl Lake {
         }
         let mut log_files = 0;
         if !vacuum.dry_run {
-            progress.expected.store(gone.len() as u64, Ordering::Relaxed);
+            progress.expected.fetch_add(gone.len() as u64, Ordering::Relaxed);
             delete(&place, gone.iter().map(|(path, _)| path.clone()).collect(), progress).await?;
             // After the files, which are found by the entries.
             log_files = self.clean_log(&newest, &vacuum.keep, Least::Anything).await?;
@@ -138,6 +138,14 @@ impl Lake {
             files: gone.into_iter().map(|(path, _)| path.to_string()).collect(),
             log_files,
         })
+    }
+}
+
+impl Snapshot {
+    /// How long files stay at least after they were taken away.
+    #[must_use]
+    pub fn deleted_files_stay(&self) -> Duration {
+        retention(self)
     }
 }
 

@@ -65,10 +65,18 @@ id!(
     RunId, "run"
 );
 id!(
+    /// Names a graph run: jobs that read each of their sources at one version.
+    GraphId, "graph run"
+);
+id!(
     /// Names one statement in the query log.
     QueryId, "query"
 );
 id!(
     /// Names one worker process for as long as it lives.
     WorkerId, "worker"
+);
+id!(
+    /// Names one message about the end of a job.
+    NotificationId, "notification"
 );

@@ -6,8 +6,9 @@ use std::{fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    approval::{Approval, Chosen},
     code::Code,
-    id::{JobId, ObjectId, RunId, WorkerId},
+    id::{GraphId, JobId, ObjectId, RunId, WorkerId},
     name::ObjectName,
     report::RunReport,
     time::Timestamp,
@@ -26,6 +27,9 @@ pub enum JobState {
     Running,
     /// The commit is on its way; it can no longer be cancelled.
     Committing,
+    /// Only a full refresh is left, and somebody has to approve it: no worker has it, and nothing
+    /// happens until a person says so. See [`crate::approval`].
+    AwaitingApproval,
     /// The new version is there.
     Succeeded,
     /// No attempt will follow. See the job's error.
@@ -42,7 +46,26 @@ impl JobState {
     /// Whether nothing happens to the job any more, unless somebody retries it.
     #[must_use]
     pub fn is_final(self) -> bool {
-        !matches!(self, Self::Queued | Self::Planning | Self::Running | Self::Committing)
+        !matches!(
+            self,
+            Self::Queued
+                | Self::Planning
+                | Self::Running
+                | Self::Committing
+                | Self::AwaitingApproval
+        )
+    }
+
+    /// Whether nothing happens to the job by itself: it has ended, or waits for a person.
+    #[must_use]
+    pub fn rests(self) -> bool {
+        self.is_final() || self == Self::AwaitingApproval
+    }
+
+    /// Whether a worker has the job.
+    #[must_use]
+    pub fn is_under_way(self) -> bool {
+        matches!(self, Self::Planning | Self::Running | Self::Committing)
     }
 
     /// Whether jobs that wait for this one may go on.
@@ -59,6 +82,7 @@ impl JobState {
             Self::Planning => "PLANNING",
             Self::Running => "RUNNING",
             Self::Committing => "COMMITTING",
+            Self::AwaitingApproval => "AWAITING_APPROVAL",
             Self::Succeeded => "SUCCEEDED",
             Self::Failed => "FAILED",
             Self::Cancelled => "CANCELLED",
@@ -68,11 +92,12 @@ impl JobState {
     }
 
     /// Every state, in the order of a job's life.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Queued,
         Self::Planning,
         Self::Running,
         Self::Committing,
+        Self::AwaitingApproval,
         Self::Succeeded,
         Self::Failed,
         Self::Cancelled,
@@ -155,6 +180,25 @@ pub struct NewJob {
     pub force: bool,
     /// Attempts in all before a transient failure is final.
     pub attempts_max: u32,
+    /// Of the jobs that can run the one with the greatest number is taken first: see
+    /// [`PRIORITIES`].
+    pub priority: i32,
+    /// The BACKFILL that this is a range of; queued before, or in the same call before this one.
+    pub parent: Option<JobId>,
+    /// The graph run that it belongs to; one for all jobs of a call.
+    pub graph: Option<GraphId>,
+}
+
+/// What a job's priority may be; 0 is that of jobs for which nobody said another.
+pub const PRIORITIES: std::ops::RangeInclusive<i32> = -1000..=1000;
+
+/// What makes a request that is sent again the same one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestKey {
+    /// Chosen by who asks; everybody has keys of their own.
+    pub key: String,
+    /// Everything that the request says, in one spelling: another text is another request.
+    pub request: String,
 }
 
 /// One requested refresh, OPTIMIZE or VACUUM, as users watch it. Figures are those of its newest
@@ -193,12 +237,37 @@ pub struct Job {
     pub attempts_max: u32,
     /// What the newest run has done so far.
     pub progress: RunProgress,
+    /// How the newest run computes its result, once that is decided and booked.
+    pub chosen: Chosen,
+    /// Who has approved a full refresh for it, unless it asks (again).
+    pub approval: Option<Approval>,
     /// Version of the Delta table that holds the result.
     pub output_version: Option<i64>,
     /// What an OPTIMIZE or a VACUUM has done, once it succeeded.
     pub result: Option<Maintained>,
     /// Why it failed, or why the last attempt did; one text for people.
     pub error: Option<String>,
+    /// Of the jobs that can run the one with the greatest number is taken first.
+    pub priority: i32,
+    /// The key of the request that queued it, if it had one.
+    pub idempotency_key: Option<String>,
+    /// The BACKFILL that this is a range of.
+    pub parent: Option<JobId>,
+    /// Of a BACKFILL: how far its ranges are.
+    pub ranges: Option<Ranges>,
+    /// The graph run that it belongs to.
+    pub graph: Option<GraphId>,
+}
+
+/// How far the ranges of a BACKFILL are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ranges {
+    /// How many there are.
+    pub all: u32,
+    /// Those that succeeded, or were right already.
+    pub succeeded: u32,
+    /// Those that ended in any other way.
+    pub unsuccessful: u32,
 }
 
 /// What a run has done so far. Grows while it runs; exact once it succeeded.
@@ -219,7 +288,7 @@ pub struct RunProgress {
 }
 
 /// A table at a version, as a run pins it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PinnedInput {
     /// The input.
     pub object: ObjectId,
@@ -272,6 +341,8 @@ pub struct Run {
     pub error: Option<String>,
     /// What it says of itself; empty until it has ended.
     pub report: RunReport,
+    /// The graph run that its job belongs to.
+    pub graph: Option<GraphId>,
 }
 
 /// The right of one worker to work on one attempt of a run until a point in time.
@@ -310,6 +381,8 @@ pub struct LastRun {
     pub inputs: Vec<PinnedInput>,
     /// The version that it made.
     pub output_version: i64,
+    /// Only some partitions are of these versions: the run refreshed a part.
+    pub is_mixed: bool,
 }
 
 /// What a heartbeat learns.
@@ -357,6 +430,16 @@ pub enum RunOutcome {
     },
     /// Stopped on request.
     Cancelled,
+    /// Only a full refresh is left, and somebody has to approve it. Nothing was published; another
+    /// run of the job begins anew once it is approved.
+    NeedsApproval {
+        /// How it would be computed.
+        strategy: String,
+        /// Why nothing less would do.
+        reason: String,
+        /// What the run says of itself: the ways that are not open, and an estimate.
+        report: RunReport,
+    },
     /// It did not work.
     Failed {
         /// Decides whether another attempt follows: see [`Code::is_transient`].

@@ -3,12 +3,15 @@
 //! It exists so that every other crate agrees on them. It never does IO, never awaits and never
 //! reads a clock: time comes in as an argument.
 
+pub mod approval;
 pub mod audit;
 pub mod code;
 pub mod id;
 pub mod job;
 pub mod limits;
+pub mod moves;
 pub mod name;
+pub mod notification;
 pub mod object;
 pub mod principal;
 pub mod quantity;

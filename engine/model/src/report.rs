@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::transform::OnViolation;
+use crate::{id::ObjectId, transform::OnViolation};
 
 /// The report of one run. Everything in it is optional: a run tells what it has found out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,12 +29,57 @@ pub struct RunReport {
     /// What became of each key that was checked, in the order of their declaration.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<KeyResult>,
+    /// What kind of promise did not hold, of a run that failed because of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broken: Option<Promise>,
+    /// Rows of sources that flows left out, because commits did more than add rows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<SkippedRows>,
     /// Strategies that were not taken, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub alternatives: Vec<String>,
+    /// Bytes of all inputs, where the run has asked whether it may read them in full.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_estimated: Option<u64>,
     /// The hash of all rows of the result, where it was computed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hash: Option<String>,
+    /// The partitions that it computed, where it was asked for some only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub part: Option<PartResult>,
+}
+
+/// What a run of some partitions has left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartResult {
+    /// The partitions, as SQL.
+    pub condition: String,
+    /// Other partitions stand for other versions of the inputs, or nobody knows of which.
+    pub is_mixed: bool,
+}
+
+/// The kind of a promise about the rows of a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Promise {
+    /// An expectation.
+    Expectation,
+    /// A PRIMARY KEY or a UNIQUE key.
+    Unique,
+    /// A FOREIGN KEY.
+    Foreign,
+}
+
+/// Rows of one source that the flows of a run left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkippedRows {
+    /// The source.
+    pub input: ObjectId,
+    /// Commits that did more than add rows.
+    pub commits: u64,
+    /// Rows that these changed or took away; nothing where one of their writers did not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
 }
 
 /// What a run found of one expectation.

@@ -1,4 +1,5 @@
-//! What jobs do: refreshing a transform, or looking after the files of a table.
+//! What jobs do: refreshing a transform, letting rows out of its quarantine, or looking after the
+//! files of a table.
 //!
 //! Everything that the one who asked has said is in here, so that whichever server takes the job
 //! does what was meant. Their stored form is JSON: fields may be added, with a default.
@@ -6,6 +7,8 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+
+use crate::{job::PinnedInput, time::Timestamp};
 
 /// The kind of a job's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,11 +19,16 @@ pub enum JobKind {
     Optimize,
     /// Deletes files of a table that nobody needs.
     Vacuum,
+    /// Refreshes ranges of a transform, each by a job of its own.
+    Backfill,
+    /// Lets rows out of the quarantine of a streaming table.
+    Release,
 }
 
 impl JobKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Refresh, Self::Optimize, Self::Vacuum];
+    pub const ALL: [Self; 5] =
+        [Self::Refresh, Self::Optimize, Self::Vacuum, Self::Backfill, Self::Release];
 
     /// The word as it is stored and shown.
     #[must_use]
@@ -29,6 +37,8 @@ impl JobKind {
             Self::Refresh => "REFRESH",
             Self::Optimize => "OPTIMIZE",
             Self::Vacuum => "VACUUM",
+            Self::Backfill => "BACKFILL",
+            Self::Release => "RELEASE",
         }
     }
 }
@@ -60,10 +70,16 @@ impl FromStr for JobKind {
 pub enum Work {
     /// Computes a transform's result.
     Refresh,
+    /// Computes some partitions of a transform's result: a refresh too.
+    Part(PartWork),
     /// Puts files together.
     Optimize(OptimizeWork),
     /// Deletes files.
     Vacuum(VacuumWork),
+    /// Is done by its children alone; no worker takes it.
+    Backfill(BackfillWork),
+    /// Lets rows out of quarantine.
+    Release(ReleaseWork),
 }
 
 impl Work {
@@ -71,11 +87,45 @@ impl Work {
     #[must_use]
     pub fn kind(&self) -> JobKind {
         match self {
-            Self::Refresh => JobKind::Refresh,
+            Self::Refresh | Self::Part(_) => JobKind::Refresh,
+            Self::Backfill(_) => JobKind::Backfill,
             Self::Optimize(_) => JobKind::Optimize,
             Self::Vacuum(_) => JobKind::Vacuum,
+            Self::Release(_) => JobKind::Release,
         }
     }
+}
+
+impl Work {
+    /// The partitions that it computes, as SQL, where it does not compute all of them.
+    #[must_use]
+    pub fn part(&self) -> Option<&str> {
+        match self {
+            Self::Part(part) => Some(&part.condition),
+            Self::Backfill(backfill) => Some(&backfill.condition),
+            Self::Refresh | Self::Optimize(_) | Self::Vacuum(_) | Self::Release(_) => None,
+        }
+    }
+}
+
+/// What a REFRESH … WHERE was asked to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartWork {
+    /// The partitions, as SQL over the columns that the result is partitioned by.
+    pub condition: String,
+    /// Of a range of a BACKFILL: the versions that all its ranges are computed from, and that a
+    /// range which is that already is not computed again. `None`: the newest, and always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<Vec<PinnedInput>>,
+}
+
+/// What a BACKFILL was asked to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackfillWork {
+    /// All of its partitions, as SQL over the first column that the result is partitioned by.
+    pub condition: String,
+    /// The versions that all ranges are computed from.
+    pub inputs: Vec<PinnedInput>,
 }
 
 /// What an OPTIMIZE was asked to do.
@@ -100,7 +150,17 @@ pub struct VacuumWork {
     pub retain_ms: Option<u64>,
 }
 
-/// What an OPTIMIZE or a VACUUM has done: the numbers of its answer.
+/// What a RELEASE QUARANTINE was asked to do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReleaseWork {
+    /// Only rows that fulfil this condition over the columns of the quarantine, as SQL.
+    pub condition: Option<String>,
+    /// What `now()` is in the condition, where it depends on that: the same for each attempt.
+    pub asked_at: Option<Timestamp>,
+}
+
+/// What an OPTIMIZE, a VACUUM or a RELEASE QUARANTINE has done: the numbers of its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Maintained {
@@ -108,6 +168,8 @@ pub enum Maintained {
     Optimized(Optimized),
     /// Of a VACUUM.
     Vacuumed(Vacuumed),
+    /// Of a RELEASE QUARANTINE.
+    Released(Released),
 }
 
 /// What an OPTIMIZE has done.
@@ -137,6 +199,15 @@ pub struct Vacuumed {
     pub log_files_deleted: u64,
 }
 
+/// What a RELEASE QUARANTINE has done with the rows that it was asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Released {
+    /// Rows that meet the expectations now and are in the table.
+    pub rows_released: u64,
+    /// Rows that still do not, and stay where they were.
+    pub rows_kept: u64,
+}
+
 impl Maintained {
     /// Its numbers as JSON.
     #[must_use]
@@ -144,6 +215,7 @@ impl Maintained {
         let numbers = match &self {
             Self::Optimized(done) => serde_json::to_string(done),
             Self::Vacuumed(done) => serde_json::to_string(done),
+            Self::Released(done) => serde_json::to_string(done),
         };
         numbers.expect("numbers under names are JSON")
     }

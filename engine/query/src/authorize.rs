@@ -202,7 +202,8 @@ fn needs(statement: &Statement) -> Vec<Need<'_>> {
             | JobStatement::Describe { .. }
             | JobStatement::Wait { .. }
             | JobStatement::Cancel { .. }
-            | JobStatement::Retry { .. },
+            | JobStatement::Retry { .. }
+            | JobStatement::Approve { .. },
         )
         | Statement::Refresh(_) => Vec::new(),
         Statement::Explain { statement, .. } => needs(statement),
@@ -285,9 +286,10 @@ fn needs(statement: &Statement) -> Vec<Need<'_>> {
         Statement::AlterTransform(alter) => vec![Own(&alter.name)],
         Statement::Suspend { name }
         | Statement::Resume { name }
-        | Statement::Backfill(Backfill { name, .. })
         | Statement::Quarantine(Quarantine { name, .. }) => vec![Own(name)],
-        Statement::ExplainRefresh { name, .. } | Statement::Verify { name, .. } => {
+        Statement::ExplainRefresh { name, .. }
+        | Statement::Backfill(Backfill { name, .. })
+        | Statement::Verify { name, .. } => {
             vec![On(name, Privilege::Refresh)]
         }
         Statement::Show(show) => match show {

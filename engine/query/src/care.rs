@@ -75,6 +75,9 @@ impl Queries {
             due_at: None,
             force: false,
             attempts_max: inner.options.limits.attempts_max,
+            priority: 0,
+            parent: None,
+            graph: None,
         };
         catalog.submit(&[job], inner.options.clock.now()).await?;
         inner.options.wake.notify_one();

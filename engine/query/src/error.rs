@@ -9,13 +9,14 @@ use dialect::{SyntaxError, SyntaxErrorKind};
 use lake::{LakeError, store_failure};
 use model::{
     code::Code,
-    id::QueryId,
+    id::{JobId, QueryId},
     limits::Limit,
     name::{NameError, ObjectName},
+    report::Promise,
 };
 use rt::cpu::CpuTaskError;
 
-use crate::{ingest::Broken, violation::Violation};
+use crate::{incremental::ApprovalNeeded, ingest::Broken, violation::Violation};
 
 /// An error of a statement. Its text says what and where; [`QueryError::hint`] says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,19 @@ pub enum QueryError {
         why: String,
         /// The clause that forbids it.
         rule: String,
+    },
+    /// Only a full refresh is left, and somebody has to approve it.
+    #[error("only a full refresh is left ({}), which somebody has to approve", .0.reason)]
+    ApprovalNeeded(Box<ApprovalNeeded>),
+    /// The statement waited for a job that waits for a person.
+    #[error("the job of '{object}' waits for approval of a full refresh ({reason}): {job}")]
+    JobAsks {
+        /// What is refreshed.
+        object: ObjectName,
+        /// Why nothing less would do.
+        reason: String,
+        /// The job.
+        job: JobId,
     },
     /// Rows of a result that its declaration does not allow.
     #[error("{0}")]
@@ -121,6 +135,23 @@ pub enum QueryError {
     /// An argument that cannot be.
     #[error("{0}")]
     Invalid(String),
+    /// What this server does not do as it is configured.
+    #[error("{problem}")]
+    Refused {
+        /// What is not done.
+        problem: String,
+        /// What would let it be done.
+        hint: String,
+    },
+    /// Jobs are queued, and nobody will be told of their end.
+    #[error("the jobs are queued ({jobs}), but nobody is told of their end: {}", chain(.source))]
+    Unnotified {
+        /// The jobs.
+        jobs: String,
+        /// Why not.
+        #[source]
+        source: CatalogError,
+    },
     /// The rows that a client sends broke off, or could not be read.
     #[error("{0}")]
     Incoming(Broken),
@@ -181,6 +212,14 @@ pub enum QueryError {
     /// The statement waited for a job and the job did not succeed.
     #[error("{0}")]
     JobEnded(String),
+    /// The statement waited for a refresh whose rows broke a promise of their declaration.
+    #[error("{text}")]
+    JobBroke {
+        /// What kind of promise it was.
+        promise: Promise,
+        /// What the job says of it.
+        text: String,
+    },
     /// The statement waited for jobs that take longer; they go on.
     #[error("after {limit:?} these jobs had not ended: {jobs}")]
     StillRunning {
@@ -212,7 +251,11 @@ impl QueryError {
             Self::NotRefreshed(_)
             | Self::SourceChanged { .. }
             | Self::FullRefused { .. }
+            | Self::ApprovalNeeded(_)
+            | Self::Refused { .. }
+            | Self::JobAsks { .. }
             | Self::JobEnded(_)
+            | Self::JobBroke { .. }
             | Self::TooLate { .. }
             | Self::Transaction { .. } => Code::FailedPrecondition,
             Self::Cancelled { .. } => Code::Cancelled,
@@ -221,7 +264,7 @@ impl QueryError {
                 Code::InvalidArgument | Code::NotFound => Code::FailedPrecondition,
                 other => other,
             },
-            Self::Catalog(error) => error.code(),
+            Self::Catalog(error) | Self::Unnotified { source: error, .. } => error.code(),
             Self::Incoming(broken) => broken.code,
             Self::Lake(error) => error.code(),
             Self::Unsupported(_) => Code::Unimplemented,
@@ -260,6 +303,10 @@ impl QueryError {
                 "REFRESH MATERIALIZED VIEW … FULL does it all the same; EXPLAIN REFRESH tells more"
                     .to_owned(),
             ),
+            Self::Refused { hint, .. } => Some(hint.clone()),
+            Self::JobAsks { job, .. } => {
+                Some(format!("APPROVE JOB '{job}' lets it go on, CANCEL JOB '{job}' ends it"))
+            }
             Self::Busy { .. } | Self::QueueWait(_) => {
                 Some("try again later, or raise query.concurrency or query.queue_max".to_owned())
             }

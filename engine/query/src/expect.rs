@@ -237,6 +237,11 @@ impl Gate {
         self.quarantine.as_ref()?.plan()
     }
 
+    /// The columns of the quarantine, where rows can go to one.
+    pub(crate) fn quarantine_columns(&self) -> Option<SchemaRef> {
+        self.quarantine.as_ref().map(Quarantine::columns)
+    }
+
     /// No more rows come: all of the result's have gone through, or never will.
     pub fn close(&self) {
         if let Some(quarantine) = &self.quarantine {

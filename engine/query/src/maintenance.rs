@@ -3,7 +3,7 @@
 //! It exists so that a worker can stop between two steps, and so that what is checked before a job is
 //! queued is checked by the code that does it. It never waits for a job and never knows one.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use catalog::{Catalog, error::CatalogError, jobs::JobFilter};
@@ -13,14 +13,16 @@ use lake::{
     Vacuumed, ZORDER_COLUMNS_MAX,
 };
 use model::{
+    id::GraphId,
     job::{JobState, PinnedInput},
     object::Object,
-    work::{OptimizeWork, VacuumWork},
+    work::{OptimizeWork, VacuumWork, Work},
 };
 
 use crate::{
     command::show::delta_location_of,
     error::QueryError,
+    expect::{quarantine_app_id, quarantine_location},
     queries::{Inner, Queries},
 };
 
@@ -69,15 +71,55 @@ impl Queries {
         let inner = Arc::clone(&self.inner);
         let (location, vacuum) = (delta_location_of(object)?, vacuum(work));
         let object = object.clone();
-        let deleting = self.inner.control().spawn(async move {
-            let keep = pinned_versions(&inner, &object).await?;
-            let vacuum = Vacuum { keep, ..vacuum };
-            Ok::<_, QueryError>(
-                inner.options.lake.vacuum_counted(&location, &vacuum, &progress).await?,
-            )
-        });
+        let deleting = self
+            .inner
+            .control()
+            .spawn(async move { vacuumed(&inner, &object, &location, vacuum, &progress).await });
         deleting.await?
     }
+}
+
+/// Deletes files of an object's table, and of the quarantine beside it, that nobody needs.
+pub(crate) async fn vacuumed(
+    inner: &Inner,
+    object: &Object,
+    location: &str,
+    vacuum: Vacuum,
+    progress: &VacuumProgress,
+) -> Result<Vacuumed, QueryError> {
+    let lake = &inner.options.lake;
+    // Asked before something is deleted.
+    let aside = quarantine_of(inner, object, &vacuum).await?;
+    let vacuum = Vacuum { keep: pinned_versions(inner, object).await?, ..vacuum };
+    let mut done = lake.vacuum_counted(location, &vacuum, progress).await?;
+    let Some((location, vacuum)) = aside else { return Ok(done) };
+    let more = lake.vacuum_counted(&location, &vacuum, progress).await?;
+    let folder = location.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    done.files.extend(more.files.iter().map(|file| format!("../{folder}/{file}")));
+    done.bytes += more.bytes;
+    done.log_files += more.log_files;
+    Ok(done)
+}
+
+/// Where the quarantine of a transform lies, if it has one, and what of it may go: as the transform's
+/// table, but nothing of the version that belongs to it.
+async fn quarantine_of(
+    inner: &Inner,
+    object: &Object,
+    vacuum: &Vacuum,
+) -> Result<Option<(String, Vacuum)>, QueryError> {
+    let Some(transform) = object.transform() else { return Ok(None) };
+    let lake = &inner.options.lake;
+    let location = quarantine_location(&transform.location);
+    if !lake.exists(&transform.location).await? || !lake.exists(&location).await? {
+        return Ok(None);
+    }
+    let table = lake.snapshot(&transform.location, At::Latest).await?;
+    let quarantine = lake.snapshot(&location, At::Latest).await?;
+    let noted = table.txn_version(&quarantine_app_id(object.id)).await?;
+    let retain = vacuum.retain.unwrap_or_else(|| table.deleted_files_stay());
+    let retain = Some(retain.max(quarantine.deleted_files_stay()));
+    Ok(Some((location, Vacuum { retain, keep: noted.into_iter().collect(), ..vacuum.clone() })))
 }
 
 /// What a vacuum was asked to do; which versions stay is not known yet.
@@ -173,7 +215,7 @@ impl Pins for CatalogPins {
     }
 }
 
-/// Versions of an object that runs which have not ended were pinned to.
+/// Versions of an object that runs or graph runs which have not ended were pinned to.
 pub(crate) async fn pinned_versions(
     inner: &Inner,
     object: &Object,
@@ -183,15 +225,27 @@ pub(crate) async fn pinned_versions(
     Ok(of_object.map(|input| input.version).collect())
 }
 
-/// What runs that have not ended were pinned to.
+/// What runs that have not ended were pinned to, and graph runs of which a job has not ended: those
+/// jobs that wait have no run yet.
 async fn open_inputs(catalog: &dyn Catalog) -> Result<Vec<PinnedInput>, CatalogError> {
-    let open = [JobState::Queued, JobState::Planning, JobState::Running, JobState::Committing];
-    let filter = JobFilter { states: Some(open.to_vec()), ..JobFilter::default() };
-    let jobs: Vec<_> = catalog.jobs(&filter).await?.into_iter().map(|job| job.id).collect();
+    let open = JobState::ALL.into_iter().filter(|state| !state.is_final());
+    let filter = JobFilter { states: Some(open.collect()), ..JobFilter::default() };
+    let jobs = catalog.jobs(&filter).await?;
     if jobs.is_empty() {
         return Ok(Vec::new());
     }
+    // The ranges of a BACKFILL are pinned before they run.
+    let promised = jobs.iter().filter_map(|job| match &job.work {
+        Work::Backfill(backfill) => Some(backfill.inputs.clone()),
+        _ => None,
+    });
+    let promised: Vec<_> = promised.flatten().collect();
+    let graphs: BTreeSet<GraphId> = jobs.iter().filter_map(|job| job.graph).collect();
+    let graphs: Vec<_> = graphs.into_iter().collect();
+    let of_graphs = catalog.graph_inputs(&graphs).await?.into_iter().map(|(_, input)| input);
+    let jobs: Vec<_> = jobs.iter().map(|job| job.id).collect();
     let runs = catalog.runs(Some(&jobs), u32::MAX).await?;
     let runs: Vec<_> = runs.into_iter().map(|run| run.id).collect();
-    Ok(catalog.run_inputs(&runs).await?.into_iter().map(|(_, input)| input).collect())
+    let of_runs = catalog.run_inputs(&runs).await?.into_iter().map(|(_, input)| input);
+    Ok(of_runs.chain(of_graphs).chain(promised).collect())
 }

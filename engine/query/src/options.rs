@@ -7,7 +7,7 @@ use lake::Lake;
 use rt::{clock::Clock, cpu::CpuRuntime, shutdown::Shutdown};
 use tokio::sync::Notify;
 
-use crate::{audit::AuditTrail, credentials::Credentials};
+use crate::{audit::AuditTrail, credentials::Credentials, notify::Receivers};
 
 /// Parts and limits of [`crate::queries::Queries`].
 #[derive(Clone)]
@@ -25,6 +25,8 @@ pub struct QueriesOptions {
     pub wake: Arc<Notify>,
     /// Makes what is stored of passwords and tokens.
     pub credentials: Arc<dyn Credentials>,
+    /// Where notifications may go; without it REFRESH … NOTIFY is refused.
+    pub receivers: Option<Arc<dyn Receivers>>,
     /// What was done, and by whom; without it nothing is recorded.
     pub audit: Option<Arc<AuditTrail>>,
     /// Running statements hold a guard of it.

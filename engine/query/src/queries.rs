@@ -524,9 +524,12 @@ impl Inner {
             | Statement::Job(
                 JobStatement::Wait { .. }
                 | JobStatement::Cancel { .. }
-                | JobStatement::Retry { .. },
+                | JobStatement::Retry { .. }
+                | JobStatement::Approve { .. },
             ) => Some(system::job_rows(&[]).schema()),
+            Statement::Quarantine(statement) => command::quarantine::answer_schema(statement),
             Statement::Verify { .. } => Some(command::verify::answer_schema()),
+            Statement::Backfill(_) => Some(command::backfill::answer_schema()),
             Statement::Rights(RightsStatement::CreateToken { .. }) => {
                 Some(command::users::answer_schema())
             }

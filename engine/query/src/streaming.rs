@@ -24,6 +24,7 @@ use model::{
     name::{DEFAULT_SCHEMA, ObjectName},
     object::ObjectBody,
     principal::Principal,
+    report::SkippedRows,
     transform::{Flow, Transform},
 };
 
@@ -72,6 +73,8 @@ pub struct NewRows {
     pub read: Vec<FlowRead>,
     /// What was read and what was left out, for people.
     pub summary: String,
+    /// What was left out: each source once for each stream that skips some of its commits.
+    pub skipped: Vec<SkippedRows>,
 }
 
 impl std::fmt::Debug for NewRows {
@@ -144,7 +147,7 @@ impl Inner {
         inputs: &[PinnedInput],
     ) -> Result<NewRows, QueryError> {
         let (mut open, mut read, mut told) = (Vec::new(), Vec::new(), Vec::new());
-        let mut is_news = false;
+        let (mut is_news, mut skipped) = (false, Vec::new());
         for FlowToRun { flow, read_until } in flows {
             let query = dialect::parse_flow_query(&flow.query)?;
             let mut streams = Streams::new();
@@ -158,6 +161,7 @@ impl Inner {
                 let window = Window::open(self, &input, &location, stream, until).await?;
                 is_news |= window.is_news;
                 told.extend(window.told);
+                skipped.extend(window.skipped);
                 streams.insert((input.object, stream.clone()), window.rows);
                 let now = FlowRead {
                     flow: flow.name.clone(),
@@ -170,7 +174,7 @@ impl Inner {
             }
             open.push(OpenFlow { flow, query, streams });
         }
-        Ok(NewRows { flows: open, is_news, read, summary: told.join("; ") })
+        Ok(NewRows { flows: open, is_news, read, summary: told.join("; "), skipped })
     }
 
     /// The pinned version of a source, and where it lies.

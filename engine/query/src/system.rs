@@ -2,6 +2,7 @@
 
 mod audit;
 mod principals;
+mod processes;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -12,8 +13,8 @@ use futures::{StreamExt, stream};
 use lake::{At, Snapshot};
 use model::{
     code::Code,
-    id::ObjectId,
-    job::Run,
+    id::{ObjectId, RunId},
+    job::{PinnedInput, Ranges, Run},
     name::ObjectName,
     object::{Object, ObjectBody, TableFormat},
     rights::Rights,
@@ -35,12 +36,14 @@ const ROWS_MAX: u32 = 10_000;
 const TABLES_AT_ONCE: usize = 16;
 
 /// Tables of the schema.
-pub(crate) const TABLES: [&str; 13] = [
+pub(crate) const TABLES: [&str; 16] = [
     "audit",
     "expectation_results",
     "grants",
     "jobs",
+    "leaders",
     "limits",
+    "notifications",
     "queries",
     "roles",
     "run_inputs",
@@ -49,6 +52,7 @@ pub(crate) const TABLES: [&str; 13] = [
     "tokens",
     "transforms",
     "users",
+    "verifications",
 ];
 
 /// A table of the schema with the rows of now, as far as they concern somebody with these rights;
@@ -64,12 +68,15 @@ pub(crate) async fn table(
         "runs" => runs(queries, rights).await?,
         "expectation_results" => expectation_results(queries, rights).await?,
         "run_inputs" => run_inputs(queries, rights).await?,
+        "notifications" => notifications(queries, rights).await?,
         "queries" => statements(queries, rights),
         "tables" => tables(queries, rights).await?,
         "transforms" => transforms(queries, rights).await?,
         "users" => principals::users(queries, rights).await?,
         "roles" => principals::roles(queries, rights).await?,
         "grants" => principals::grants(queries, rights).await?,
+        "leaders" => processes::leaders(queries).await?,
+        "verifications" => processes::verifications(queries, rights).await?,
         "limits" => principals::limits(queries, rights).await?,
         "tokens" => principals::tokens(queries, rights).await?,
         _ => return Ok(None),
@@ -85,6 +92,14 @@ async fn jobs(queries: &Inner, rights: &Rights) -> Result<RecordBatch, QueryErro
 
 /// Rows of jobs, in the columns of `system.jobs`.
 pub(crate) fn job_rows(jobs: &[model::job::Job]) -> RecordBatch {
+    jobs_answer(jobs).finish()
+}
+
+/// As [`job_rows`], for more columns.
+pub(crate) fn jobs_answer(jobs: &[model::job::Job]) -> Answer {
+    let ranges = |of: fn(Ranges) -> u32| {
+        jobs.iter().map(move |job| job.ranges.map(|ranges| i64::from(of(ranges))))
+    };
     Answer::new()
         .text("job_id", jobs.iter().map(|job| job.id.to_string()))
         .text("object", jobs.iter().map(|job| job.object_name.to_string()))
@@ -107,8 +122,25 @@ pub(crate) fn job_rows(jobs: &[model::job::Job]) -> RecordBatch {
         .maybe_text("error", jobs.iter().map(|job| job.error.as_deref()))
         .maybe_text("run_id", jobs.iter().map(|job| job.run.map(|run| run.to_string())))
         .text("waits_for", jobs.iter().map(|job| join(&job.after)))
+        .maybe_text("graph_id", jobs.iter().map(|job| job.graph.map(|graph| graph.to_string())))
         .text("watch_sql", jobs.iter().map(|job| format!("WAIT FOR JOB '{}'", job.id)))
-        .finish()
+        .maybe_text("part", jobs.iter().map(|job| job.work.part()))
+        .maybe_text("parent", jobs.iter().map(|job| job.parent.map(|parent| parent.to_string())))
+        .number("ranges", ranges(|ranges| ranges.all))
+        .number("ranges_done", ranges(|ranges| ranges.succeeded))
+        .number("ranges_failed", ranges(|ranges| ranges.unsuccessful))
+        .number("priority", jobs.iter().map(|job| i64::from(job.priority)))
+        .number("attempts_max", jobs.iter().map(|job| i64::from(job.attempts_max)))
+        .maybe_text("idempotency_key", jobs.iter().map(|job| job.idempotency_key.as_deref()))
+        .maybe_text("strategy", jobs.iter().map(|job| job.chosen.strategy.as_deref()))
+        .maybe_text("reason", jobs.iter().map(|job| job.chosen.reason.as_deref()))
+        .maybe_text("alternatives", jobs.iter().map(|job| listed(&job.chosen.alternatives)))
+        .number("bytes_estimated", jobs.iter().map(|job| job.chosen.bytes_estimated.map(count)))
+        .maybe_text(
+            "approved_by",
+            jobs.iter().map(|job| job.approval.as_ref().map(|a| a.by.as_str())),
+        )
+        .time("approved_at", jobs.iter().map(|job| job.approval.as_ref().map(|a| a.at)))
 }
 
 /// Runs of objects that somebody may know of.
@@ -146,14 +178,37 @@ async fn runs(queries: &Inner, rights: &Rights) -> Result<RecordBatch, QueryErro
         .number("rows_in", runs.iter().map(|run| run.report.rows_in.map(count)))
         .number("rows_dropped", runs.iter().map(|run| run.report.rows_dropped.map(count)))
         .number("rows_quarantined", runs.iter().map(|run| run.report.rows_quarantined.map(count)))
-        .maybe_text("alternatives", runs.iter().map(alternatives))
+        .maybe_text("alternatives", runs.iter().map(|run| listed(&run.report.alternatives)))
+        .maybe_text(
+            "part",
+            runs.iter().map(|run| run.report.part.as_ref().map(|part| part.condition.as_str())),
+        )
+        .number("bytes_estimated", runs.iter().map(|run| run.report.bytes_estimated.map(count)))
         .finish())
 }
 
 /// The strategies that a run did not take, each with why.
-fn alternatives(run: &Run) -> Option<String> {
-    let alternatives = &run.report.alternatives;
+fn listed(alternatives: &[String]) -> Option<String> {
     (!alternatives.is_empty()).then(|| alternatives.join("; "))
+}
+
+/// Notifications that the caller has asked for; an admin sees those of everybody.
+async fn notifications(queries: &Inner, rights: &Rights) -> Result<RecordBatch, QueryError> {
+    let mut all = queries.options.catalog.notifications(ROWS_MAX).await?;
+    all.retain(|each| rights.is_admin() || each.requested_by == rights.name());
+    Ok(Answer::new()
+        .text("notification_id", all.iter().map(|each| each.id.to_string()))
+        .text("job_id", all.iter().map(|each| each.job.to_string()))
+        .text("object", all.iter().map(|each| each.object_name.to_string()))
+        .text("url", all.iter().map(|each| each.url.as_str()))
+        .text("state", all.iter().map(|each| each.state.as_str()))
+        .number("attempts", all.iter().map(|each| i64::from(each.attempts)))
+        .text("requested_by", all.iter().map(|each| each.requested_by.as_str()))
+        .time("requested_at", all.iter().map(|each| each.requested_at))
+        .time("next_attempt_at", all.iter().map(|each| each.next_attempt_at))
+        .time("finished_at", all.iter().map(|each| each.finished_at))
+        .maybe_text("last_error", all.iter().map(|each| each.last_error.as_deref()))
+        .finish())
 }
 
 /// What became of each expectation in each run.
@@ -184,6 +239,14 @@ async fn run_inputs(queries: &Inner, rights: &Rights) -> Result<RecordBatch, Que
         inputs.retain(|(_, input)| seen.contains(&input.object));
     }
     let objects: HashMap<_, _> = runs.iter().map(|run| (run.id, &run.object_name)).collect();
+    let graphs: HashMap<_, _> =
+        runs.iter().filter_map(|run| Some((run.id, run.graph?.to_string()))).collect();
+    let reports: HashMap<_, _> = runs.iter().map(|run| (run.id, &run.report)).collect();
+    // What the flows of a run left out of one input; unknown where one of them does not know.
+    let skipped = |run: &RunId, input: &PinnedInput| -> Option<i64> {
+        let all = reports.get(run)?.skipped.iter().filter(|skipped| skipped.input == input.object);
+        all.map(|skipped| skipped.rows.map(count)).sum()
+    };
     Ok(Answer::new()
         .text("run_id", inputs.iter().map(|(run, _)| run.to_string()))
         .maybe_text(
@@ -193,6 +256,8 @@ async fn run_inputs(queries: &Inner, rights: &Rights) -> Result<RecordBatch, Que
         .text("input", inputs.iter().map(|(_, input)| input.name.to_string()))
         .text("delta_table_id", inputs.iter().map(|(_, input)| input.delta_table_id.as_str()))
         .number("version", inputs.iter().map(|(_, input)| input.version))
+        .maybe_text("graph_id", inputs.iter().map(|(run, _)| graphs.get(run).map(String::as_str)))
+        .number("rows_skipped", inputs.iter().map(|(run, input)| skipped(run, input)))
         .finish())
 }
 

@@ -244,7 +244,7 @@ pub fn declared_fields(fields: &[Arc<Field>], columns: &[DeclaredColumn]) -> Vec
 }
 
 /// The tables and transforms below a query, views seen through, by name.
-async fn leaves(
+pub(crate) async fn leaves(
     inner: &Inner,
     rights: &Rights,
     view: &Transform,
@@ -272,7 +272,7 @@ async fn leaves(
     Ok(found.into_values().collect())
 }
 
-async fn pin(inner: &Inner, object: &Object) -> Result<PinnedInput, QueryError> {
+pub(crate) async fn pin(inner: &Inner, object: &Object) -> Result<PinnedInput, QueryError> {
     let lake = &inner.options.lake;
     let (delta_table_id, version) = match &object.body {
         ObjectBody::Table(table) if table.format != TableFormat::Delta => {

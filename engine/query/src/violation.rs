@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use model::report::Promise;
+
 /// What was violated, and by what.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Violation {
@@ -24,6 +26,18 @@ pub enum ViolationKind {
     Unique,
     /// A FOREIGN KEY.
     Foreign,
+}
+
+impl ViolationKind {
+    /// The same, as the report of a run says it.
+    #[must_use]
+    pub fn promise(self) -> Promise {
+        match self {
+            Self::Expectation => Promise::Expectation,
+            Self::Unique => Promise::Unique,
+            Self::Foreign => Promise::Foreign,
+        }
+    }
 }
 
 impl Violation {

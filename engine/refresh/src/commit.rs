@@ -7,9 +7,9 @@ use model::{
     id::{ObjectId, RunId},
     job::{ClaimedRun, PinnedInput},
     name::ObjectName,
-    report::RunReport,
+    report::{PartResult, RunReport},
 };
-use query::incremental::{Strategy, app_id, source_app_id};
+use query::incremental::{Strategy, app_id, is_mixed, source_app_id};
 use serde_json::{Map, Value, json};
 
 /// Under what a commit keeps the report of its run.
@@ -150,7 +150,12 @@ pub(crate) async fn find(
     // What came after it did not change the rows: they are replaced by runs of this object alone,
     // and while this one is not booked no other one begins.
     let result = lake.snapshot(location, At::Latest).await?;
-    let report = report(lake, location, claimed.lease.run).await?;
+    let mut report = report(lake, location, claimed.lease.run).await?;
+    if report.part.is_none() && is_mixed(&result, object).await? {
+        // What the commit said of itself is gone from the log; that stays.
+        let condition = claimed.job.work.part().unwrap_or_default().to_owned();
+        report.part = Some(PartResult { condition, is_mixed: true });
+    }
     Ok(Some(Unbooked {
         output_version: result.version(),
         strategy: strategy.map_or(Strategy::Full, Strategy::of_number),
@@ -163,12 +168,22 @@ pub(crate) async fn find(
 
 /// What a run has said of itself in its commit.
 async fn report(lake: &Lake, location: &str, run: RunId) -> Result<RunReport, LakeError> {
+    let report = said(lake, location, run, REPORT).await?;
+    Ok(report.and_then(|report| serde_json::from_value(report).ok()).unwrap_or_default())
+}
+
+/// What the commit of a run keeps under a name; nothing once the log was cleaned.
+pub(crate) async fn said(
+    lake: &Lake,
+    location: &str,
+    run: RunId,
+    name: &str,
+) -> Result<Option<Value>, LakeError> {
     let run = json!(run.to_string());
     let commits = lake.history(location, Some(COMMITS_MAX)).await?;
     let said = commits.iter().filter_map(|commit| commit.application.as_ref());
     let of_run = said.into_iter().find(|said| said.get("run_id") == Some(&run));
-    let report = of_run.and_then(|said| serde_json::from_value(said.get(REPORT)?.clone()).ok());
-    Ok(report.unwrap_or_default())
+    Ok(of_run.and_then(|said| said.get(name).cloned()))
 }
 
 #[cfg(test)]

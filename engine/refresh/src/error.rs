@@ -5,7 +5,7 @@ use std::{error::Error, sync::Arc};
 use catalog::error::CatalogError;
 use lake::LakeError;
 use model::{code::Code, id::JobId, name::ObjectName, report::RunReport};
-use query::{error::QueryError, violation::Violation};
+use query::{error::QueryError, incremental::ApprovalNeeded, violation::Violation};
 use rt::cpu::CpuTaskError;
 
 /// Why an attempt of a run did not succeed.
@@ -26,6 +26,19 @@ pub enum RefreshError {
     /// A streaming table that nothing feeds.
     #[error("the streaming table '{0}' has no flow yet")]
     NoFlow(ObjectName),
+    /// A job that no worker does.
+    #[error("a BACKFILL of '{0}' was handed to a worker, and only its ranges are for workers")]
+    NotAWorkersJob(ObjectName),
+    /// The tables that the ranges of a BACKFILL are computed from are not those that it reads now.
+    #[error(
+        "'{0}' was changed, or one of the tables that it reads was made anew, since its BACKFILL was asked for"
+    )]
+    BackfillOutdated(ObjectName),
+    /// Only a materialized view has parts that could be computed alone.
+    #[error(
+        "'{0}' is a streaming table, which keeps what it has read once: no part of it can be computed again"
+    )]
+    NoParts(ObjectName),
     /// What it has cannot be added to.
     #[error("'{object}' has to be read again in full: {why}")]
     NeedsFull {
@@ -33,6 +46,14 @@ pub enum RefreshError {
         object: ObjectName,
         /// Why nothing can be added.
         why: String,
+    },
+    /// Only a full refresh is left, and somebody has to approve it.
+    #[error("'{object}' can only be refreshed in full ({}), which somebody has to approve", needed.reason)]
+    NeedsApproval {
+        /// The transform.
+        object: ObjectName,
+        /// Why, and what it would cost.
+        needed: Box<ApprovalNeeded>,
     },
     /// It reads a transform that has no data yet.
     #[error("'{object}' reads '{input}', which has not been refreshed yet")]
@@ -51,6 +72,30 @@ pub enum RefreshError {
         object: ObjectName,
         /// The job that cannot go on.
         job: JobId,
+    },
+    /// Another refresh came in between two jobs of a graph run.
+    #[error(
+        "'{object}' stands for version {read} of '{input}' already, and its graph run reads version {pinned}: another refresh was faster"
+    )]
+    Overtaken {
+        /// The transform.
+        object: ObjectName,
+        /// What it reads.
+        input: ObjectName,
+        /// The version that its table stands for.
+        read: i64,
+        /// The version of the graph run.
+        pinned: i64,
+    },
+    /// What a graph run reads is gone while it ran.
+    #[error(
+        "'{object}' reads '{input}', which was made anew, or whose files are others, since its graph run began"
+    )]
+    SourceReplaced {
+        /// The transform.
+        object: ObjectName,
+        /// What it reads.
+        input: ObjectName,
     },
     /// The Delta log knows a later run than the catalog.
     #[error(
@@ -151,13 +196,18 @@ impl RefreshError {
         match self {
             Self::Dropped(_) => Code::NotFound,
             Self::Violated { .. } => Code::InvalidArgument,
-            Self::Ledger { .. } => Code::Internal,
+            Self::Ledger { .. } | Self::NotAWorkersJob(_) => Code::Internal,
             Self::NotATransform(_)
             | Self::Suspended { .. }
             | Self::InputNotRefreshed { .. }
             | Self::NoFlow(_)
             | Self::NeedsFull { .. }
-            | Self::Redefined { .. } => Code::FailedPrecondition,
+            | Self::BackfillOutdated(_)
+            | Self::NoParts(_)
+            | Self::NeedsApproval { .. }
+            | Self::Redefined { .. }
+            | Self::Overtaken { .. }
+            | Self::SourceReplaced { .. } => Code::FailedPrecondition,
             Self::CatalogBehind { .. } => Code::DataLoss,
             Self::Query { source, .. } => source.code(),
             Self::Lake { source, .. } => source.code(),
@@ -189,9 +239,20 @@ impl RefreshError {
                 "REFRESH STREAMING TABLE {} FULL reads all rows that its sources have now",
                 object.to_sql()
             )),
+            Self::BackfillOutdated(_) => {
+                Some("send BACKFILL again: it computes from what is there now".to_owned())
+            }
+            Self::NoParts(object) => Some(format!(
+                "REFRESH STREAMING TABLE {} FULL reads all rows that its sources have now",
+                object.to_sql()
+            )),
             Self::Redefined { job, .. } => {
                 Some(format!("RETRY JOB '{job}' begins a new run with what it reads now"))
             }
+            Self::Overtaken { object, .. } | Self::SourceReplaced { object, .. } => Some(format!(
+                "nothing was changed; REFRESH {} WITH UPSTREAM begins a new graph run",
+                object.to_sql()
+            )),
             Self::CatalogBehind { object, .. } => Some(format!(
                 "the catalog is older than the lake, as after restoring a backup: \
                  REFRESH MATERIALIZED VIEW {} FULL until its runs are newer, or drop and create it",

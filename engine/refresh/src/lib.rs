@@ -5,11 +5,13 @@
 //! instruction: nothing visible happens before one Delta commit, and a commit that nobody booked is
 //! found in the log by its transaction. It never talks to a client and never parses a request.
 
+mod auditor;
 mod bell;
 mod commit;
 pub mod error;
 pub mod folder;
 mod heartbeat;
+mod leader;
 mod maintain;
 pub mod options;
 mod progress;
@@ -54,8 +56,11 @@ impl Refresher {
             shutdown: shutdown.clone(),
         };
         shutdown.spawn("refresh workers", work.work());
-        let schedules = reconcile::reconcile(Arc::clone(&options), bell.clone(), stop.clone());
+        let schedules =
+            reconcile::reconcile(Arc::clone(&options), worker, bell.clone(), stop.clone());
         shutdown.spawn("refresh schedules", schedules);
+        let audit = auditor::audit(Arc::clone(&options), worker, stop.clone());
+        shutdown.spawn("auditor", audit);
         let RefreshOptions { wake, clock, tick, .. } = options.as_ref();
         let relay = bell::relay(bell, Arc::clone(wake), Arc::clone(clock), *tick, stop);
         shutdown.spawn("refresh bell", relay);

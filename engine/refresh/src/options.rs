@@ -39,6 +39,8 @@ pub struct RefreshOptions {
     /// How long after the beginning of shutdown everything has ended. Runs that are not done when
     /// nine tenths of it have passed are stopped before their commit and queued again.
     pub drain_max: Duration,
+    /// So many percent of the materialized views are verified in the background each day; 0 for none.
+    pub audit_percent_per_day: u32,
 }
 
 impl fmt::Debug for RefreshOptions {
@@ -52,6 +54,7 @@ impl fmt::Debug for RefreshOptions {
             .field("attempts_max", &self.attempts_max)
             .field("backoff", &self.backoff)
             .field("drain_max", &self.drain_max)
+            .field("audit_percent_per_day", &self.audit_percent_per_day)
             .finish_non_exhaustive()
     }
 }

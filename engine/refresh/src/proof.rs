@@ -4,6 +4,7 @@
 //! Every refresh is compared with the query over the same versions. Nobody dies here: that is what
 //! `sim.rs` is about.
 
+mod changes;
 mod history;
 mod query;
 
@@ -13,6 +14,7 @@ use ::catalog::{
     Catalog,
     jobs::{JobFilter, Jobs},
     objects::{Objects, OnConflict},
+    verifications::{Verdict, Verifications},
 };
 use ::query::{error::QueryError, session::Session};
 use arrow::{
@@ -22,7 +24,7 @@ use arrow::{
 use futures::TryStreamExt;
 use model::{
     id::{ObjectId, WorkerId},
-    job::JobState,
+    job::{JobState, Run},
     name::ObjectName,
     object::ObjectBody,
     principal::Principal,
@@ -36,33 +38,31 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    auditor::Auditor,
     options::{Backoff, RefreshOptions},
     run,
-    sim::{Process, catalog::FlakyCatalog, clock::SimClock, random::Random, ticks},
+    sim::{
+        Process,
+        catalog::FlakyCatalog,
+        clock::SimClock,
+        random::{Random, seeds, seeds_are_the_usual_ones},
+        ticks,
+    },
 };
 
+/// The variable with the seeds to try: `7`, or `0..100`.
+const SEEDS: &str = "WHIMBREL_PROOF_SEEDS";
 const LEASE_FOR: Duration = Duration::from_secs(600);
 /// Queries and refreshes of each in one history.
 const VIEWS: usize = 6;
 const STEPS: usize = 5;
-
-/// `0..100` or `7` in `WHIMBREL_PROOF_SEEDS`; otherwise those that are always run.
-fn seeds() -> std::ops::Range<u64> {
-    let Ok(asked) = std::env::var("WHIMBREL_PROOF_SEEDS") else { return 0..12 };
-    match asked.split_once("..") {
-        Some((from, to)) => from.parse().unwrap()..to.parse().unwrap(),
-        None => {
-            let seed = asked.parse().unwrap();
-            seed..seed + 1
-        }
-    }
-}
 
 /// A view that is compared with its query.
 struct View {
     name: String,
     object: ObjectId,
     query: Relation,
+    is_partitioned: bool,
 }
 
 struct World {
@@ -85,7 +85,7 @@ fn an_incremental_refresh_gives_what_a_full_one_gives() {
     let cpu = CpuRuntime::new(2).unwrap();
     let mut strategies: BTreeMap<String, usize> = BTreeMap::new();
     let (mut refused, mut seen) = (0, 0);
-    for seed in seeds() {
+    for seed in seeds(SEEDS, 0..15) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         println!("seed {seed}");
         runtime.block_on(async {
@@ -103,8 +103,8 @@ fn an_incremental_refresh_gives_what_a_full_one_gives() {
     }
     println!("{strategies:?}, {refused} of {seen} queries refused");
     assert!(refused * 3 <= seen, "{refused} of {seen} queries were refused");
-    if std::env::var_os("WHIMBREL_PROOF_SEEDS").is_none() {
-        for strategy in ["FULL", "APPEND", "MERGE", "KEYS", "PARTITIONS", "ROWS"] {
+    if seeds_are_the_usual_ones(SEEDS) {
+        for strategy in ["FULL", "APPEND", "MERGE", "KEYS", "PARTITIONS", "ROWS", "PART"] {
             assert!(
                 strategies.contains_key(strategy),
                 "{strategy} was never taken: {strategies:?}"
@@ -136,6 +136,18 @@ fn what_others_have_done_to_a_view_is_found() {
         let runs = world.catalog.runs(None, 10).await.unwrap();
         assert_eq!(runs[0].report.hash.as_ref(), Some(&hash["hash"]), "a full run notes its hash");
 
+        let mut auditor = world.auditor();
+        for _ in 0..2 {
+            // The second one is not due yet.
+            auditor.step().await;
+            let noted = world.catalog.verifications().await.unwrap();
+            assert_eq!(noted.len(), 1);
+            let last = &noted[0].last;
+            assert_eq!((last.verdict, last.version, noted[0].times), (Verdict::Equal, Some(0), 1));
+            assert_eq!((last.rows, last.rows_computed, &last.detail), (Some(3), Some(3), &None));
+        }
+        world.clock.advance(Duration::from_secs(24 * 60 * 60));
+
         // What came to the table later is not what the view was computed from.
         world.sql("INSERT INTO t VALUES ('a', 100, 9.5)").await.unwrap();
         assert_eq!(world.verified("m").await, hash);
@@ -159,6 +171,10 @@ fn what_others_have_done_to_a_view_is_found() {
         };
         let staged = lake.stage(stage).await.unwrap();
         lake.commit(staged, lake::CommitInfo::default()).await.unwrap();
+        auditor.step().await;
+        let noted = world.catalog.verifications().await.unwrap();
+        let noted: Vec<_> = noted.iter().map(|noted| (noted.last.verdict, noted.times)).collect();
+        assert_eq!(noted, [(Verdict::Different, 1), (Verdict::Equal, 1)], "the auditor finds it too");
         let found = world.verified("m").await;
         assert_eq!(found["verdict"], "DIFFERENT");
         assert_eq!((found["rows"].as_str(), found["rows_computed"].as_str()), ("6", "3"));
@@ -222,22 +238,38 @@ impl World {
             self.refused += 1;
             return;
         }
-        let key = [ObjectName::new("main", name.as_str()).unwrap()];
+        let object = self.refresh_whenever_proved(&name).await;
+        let states = self.settle().await;
+        if states.get(&object) != Some(&JobState::Succeeded) {
+            assert!(self.rows(&query.sql).await.is_err(), "{}", self.told);
+            self.refused += 1;
+            return;
+        }
+        let is_partitioned = !partitioned.is_empty();
+        self.views.push(View { name, object, query, is_partitioned });
+    }
+
+    /// Mostly lets a transform be refreshed incrementally wherever that is proved, whatever it costs.
+    async fn refresh_whenever_proved(&mut self, name: &str) -> ObjectId {
+        let key = [ObjectName::new("main", name).unwrap()];
         let mut object = self.catalog.objects_named(&key).await.unwrap().pop().unwrap();
-        if let ObjectBody::MaterializedView(view) = &mut object.body {
+        if let ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view) =
+            &mut object.body
+        {
             let strictly = [RefreshPolicy::Auto, RefreshPolicy::Incremental];
             view.policy = strictly[usize::from(!self.random.one_in(4))];
         }
         let replaced =
             OnConflict::Replace { id: object.id, definition_version: object.definition_version };
         self.catalog.put_object(&object, replaced).await.unwrap();
-        let states = self.settle().await;
-        if states.get(&object.id) != Some(&JobState::Succeeded) {
-            assert!(self.rows(&query.sql).await.is_err(), "{}", self.told);
-            self.refused += 1;
-            return;
-        }
-        self.views.push(View { name, object: object.id, query });
+        object.id
+    }
+
+    async fn newest_run(&self, name: &str) -> Run {
+        let name = ObjectName::new("main", name).unwrap();
+        let runs = self.catalog.runs(None, 10_000).await.unwrap();
+        let runs = runs.into_iter().filter(|run| run.object_name == name);
+        runs.max_by_key(|run| run.run_seq).unwrap()
     }
 
     /// Something happens to the tables, and every view is refreshed.
@@ -251,6 +283,15 @@ impl World {
         }
         let views = std::mem::take(&mut self.views);
         for view in views {
+            if view.is_partitioned && self.random.one_in(3) {
+                self.part(seed, &view).await;
+                // Something may happen in between, and nothing may.
+                if self.random.one_in(2) {
+                    let statement = history::statement(&mut self.random);
+                    let _ = self.sql(&statement).await;
+                    self.settle().await;
+                }
+            }
             self.sql(&format!("REFRESH MATERIALIZED VIEW {} ASYNC", view.name)).await.unwrap();
             let states = self.settle().await;
             let runs = self.catalog.runs(None, 10_000).await.unwrap();
@@ -291,27 +332,72 @@ impl World {
         }
     }
 
+    /// Refreshes a part of a view alone: what is in it is the query's answer of now, and all else
+    /// stays.
+    async fn part(&mut self, seed: u64, view: &View) {
+        let parts = view.query.parts();
+        let condition = &parts[usize::try_from(self.random.below(0..parts.len() as u64)).unwrap()];
+        let chosen = format!("SELECT * FROM {} WHERE {condition}", view.name);
+        let others = format!("SELECT * FROM {} WHERE ({condition}) IS NOT TRUE", view.name);
+        let before = self.rows(&others).await.unwrap();
+        let refresh = format!("REFRESH MATERIALIZED VIEW {} WHERE {condition} ASYNC", view.name);
+        self.sql(&refresh).await.unwrap();
+        let states = self.settle().await;
+        // Without the condition the query may fail for rows that it need not look at with it.
+        let whole = self.rows(&view.query.sql).await;
+        let part = format!("SELECT * FROM ({}) AS q WHERE {condition}", view.query.sql);
+        let expected = self.rows(&part).await;
+        let about = format!(
+            "seed {seed}, part {condition} of {}\n{}\n\nall:\n{}",
+            view.name, view.query.sql, self.told
+        );
+        let succeeded = states.get(&view.object) == Some(&JobState::Succeeded);
+        let expected = match (expected, whole) {
+            (Ok(expected), Ok(_)) if succeeded => expected,
+            (Err(_), _) | (_, Err(_)) => return,
+            other => panic!("{about}\n{other:?}"),
+        };
+        let differ = difference(&self.rows(&chosen).await.unwrap(), &expected);
+        assert!(differ.is_empty(), "{differ}\n{about}");
+        let differ = difference(&self.rows(&others).await.unwrap(), &before);
+        assert!(differ.is_empty(), "rows of other parts: {differ}\n{about}");
+        let verified = self.verified(&view.name).await;
+        assert_eq!(verified["verdict"], "EQUAL", "{verified:?}\n{about}");
+        *self.strategies.entry("PART".to_owned()).or_default() += 1;
+    }
+
+    /// One that looks at each view once a day.
+    fn auditor(&self) -> Auditor {
+        let options = RefreshOptions { audit_percent_per_day: 100, ..self.options() };
+        Auditor::new(Arc::new(options), WorkerId::generate())
+    }
+
+    fn options(&self) -> RefreshOptions {
+        RefreshOptions {
+            catalog: Arc::clone(&self.catalog) as Arc<dyn Catalog>,
+            lake: Arc::clone(&self.process.lake),
+            queries: self.process.queries.clone(),
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            cpu: self.cpu.clone(),
+            wake: Arc::new(Notify::new()),
+            workers: 1,
+            lease_for: LEASE_FOR,
+            tick: Duration::from_secs(1),
+            progress_every: Duration::from_secs(60),
+            attempts_max: 1,
+            backoff: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(4) },
+            drain_max: Duration::ZERO,
+            audit_percent_per_day: 0,
+        }
+    }
+
     /// Lets all jobs run; answers how the newest one of each object ended.
     async fn settle(&mut self) -> BTreeMap<ObjectId, JobState> {
         for _ in 0..200 {
             let now = self.clock.now();
             let claimed = self.catalog.claim(WorkerId::generate(), now, LEASE_FOR).await.unwrap();
             let Some(claimed) = claimed else { break };
-            let options = Arc::new(RefreshOptions {
-                catalog: Arc::clone(&self.catalog) as Arc<dyn Catalog>,
-                lake: Arc::clone(&self.process.lake),
-                queries: self.process.queries.clone(),
-                clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-                cpu: self.cpu.clone(),
-                wake: Arc::new(Notify::new()),
-                workers: 1,
-                lease_for: LEASE_FOR,
-                tick: Duration::from_secs(1),
-                progress_every: Duration::from_secs(60),
-                attempts_max: 1,
-                backoff: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(4) },
-                drain_max: Duration::ZERO,
-            });
+            let options = Arc::new(self.options());
             let attempt = run::attempt(&options, claimed, now, CancellationToken::new());
             tokio::select! {
                 _ = attempt => {},

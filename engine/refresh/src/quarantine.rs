@@ -12,12 +12,18 @@ use lake::{
 };
 use model::{job::ClaimedRun, object::Properties};
 use query::{
+    error::QueryError,
     expect::{Gate, quarantine_app_id, quarantine_location},
+    incremental::PlannedPart,
+    queries::Queries,
     transform::PlannedTransform,
 };
 use serde_json::json;
 
 use query::incremental::app_id;
+
+/// Properties of a transform that its quarantine gets too.
+const RETENTIONS: [&str; 2] = ["delta.deletedFileRetentionDuration", "delta.logRetentionDuration"];
 
 /// What becomes of the rows that are in quarantine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +32,14 @@ pub(crate) enum Before {
     Stay,
     /// They go: the run computes everything anew.
     Go,
+}
+
+/// Whose quarantine it is.
+pub(crate) struct Of<'a> {
+    /// Where the table of the transform lies.
+    pub(crate) location: &'a str,
+    /// Its properties.
+    pub(crate) properties: &'a Properties,
 }
 
 /// A quarantine that is about to be written.
@@ -51,17 +65,15 @@ pub(crate) struct StagedQuarantine {
 pub(crate) async fn prepare(
     lake: &Lake,
     claimed: &ClaimedRun,
-    of: &str,
+    of: Of<'_>,
     gate: &Gate,
     planned: &PlannedTransform,
     before: Before,
 ) -> Result<Option<Prepared>, LakeError> {
     let Some(plan) = gate.quarantine_plan() else { return Ok(None) };
+    let Of { location: of, properties } = of;
     let location = quarantine_location(of);
-    let recorded = match lake.txn_version(of, &quarantine_app_id(claimed.job.object)).await {
-        Err(LakeError::NotFound { .. }) => None,
-        read => read?,
-    };
+    let recorded = recorded(lake, claimed, of).await?;
     let (mode, base, stands) = match (before, recorded) {
         (Before::Stay, Some(version)) => {
             lake.restore(&location, At::Version(version)).await?;
@@ -69,15 +81,7 @@ pub(crate) async fn prepare(
             let stands = base.version();
             (WriteMode::Grow, Some(base), Some(stands))
         }
-        (Before::Stay, None) | (Before::Go, _) => {
-            let mode = WriteMode::Replace {
-                partitioned_by: Vec::new(),
-                comment: Some(format!("quarantine of {}", claimed.job.object_name)),
-                properties: Properties::new(),
-                schema: None,
-            };
-            (mode, None, None)
-        }
+        (Before::Stay, None) | (Before::Go, _) => (replaced(claimed, properties), None, None),
     };
     let stage = Stage {
         location,
@@ -89,6 +93,86 @@ pub(crate) async fn prepare(
         progress: Arc::new(StageProgress::default()),
     };
     Ok(Some(Prepared { stage, recorded, stands }))
+}
+
+/// Makes the quarantine ready for a run that computes a part: it is written anew, with the rows of
+/// other partitions that are there. `None` where no row can go there.
+pub(crate) async fn prepare_part(
+    lake: &Lake,
+    claimed: &ClaimedRun,
+    of: &str,
+    part: &PlannedPart,
+    properties: &Properties,
+) -> Result<Option<Prepared>, LakeError> {
+    let Some(plan) = part.quarantine.clone() else { return Ok(None) };
+    let recorded = recorded(lake, claimed, of).await?;
+    let stage = Stage {
+        location: quarantine_location(of),
+        plan,
+        task: Arc::clone(&part.refresh.work.planned().task),
+        mode: replaced(claimed, properties),
+        base: None,
+        checks: Vec::new(),
+        progress: Arc::new(StageProgress::default()),
+    };
+    Ok(Some(Prepared { stage, recorded, stands: None }))
+}
+
+/// Makes ready that nothing is in quarantine any more, for a run that computes everything anew and can
+/// quarantine nothing; `None` where nothing is there. Its rows are in the result now, or went with what
+/// the query read, and RELEASE must not find them.
+pub(crate) async fn emptied(
+    lake: &Lake,
+    queries: &Queries,
+    claimed: &ClaimedRun,
+    of: &str,
+    properties: &Properties,
+) -> Result<Option<Prepared>, QueryError> {
+    let recorded = recorded(lake, claimed, of).await?;
+    let Some(version) = recorded else { return Ok(None) };
+    let location = quarantine_location(of);
+    let there = match lake.snapshot(&location, At::Version(version)).await {
+        Err(LakeError::NotFound { .. }) => return Ok(None),
+        read => read?,
+    };
+    if there.rows() == Some(0) {
+        return Ok(None);
+    }
+    let nothing = queries.nothing_for(&there).await?;
+    let stage = Stage {
+        location,
+        plan: nothing.plan,
+        task: nothing.task,
+        mode: replaced(claimed, properties),
+        base: None,
+        checks: Vec::new(),
+        progress: Arc::new(StageProgress::default()),
+    };
+    Ok(Some(Prepared { stage, recorded, stands: None }))
+}
+
+/// The version of the quarantine that belongs to the newest commit of the transform.
+pub(crate) async fn recorded(
+    lake: &Lake,
+    claimed: &ClaimedRun,
+    of: &str,
+) -> Result<Option<i64>, LakeError> {
+    match lake.txn_version(of, &quarantine_app_id(claimed.job.object)).await {
+        Err(LakeError::NotFound { .. }) => Ok(None),
+        read => read,
+    }
+}
+
+/// `properties` are those of the transform.
+fn replaced(claimed: &ClaimedRun, properties: &Properties) -> WriteMode {
+    // What is purged goes when what is deleted of the table goes.
+    let kept = RETENTIONS.iter().filter_map(|key| properties.get_key_value(*key));
+    WriteMode::Replace {
+        partitioned_by: Vec::new(),
+        comment: Some(format!("quarantine of {}", claimed.job.object_name)),
+        properties: kept.map(|(key, value)| (key.clone(), value.clone())).collect(),
+        schema: None,
+    }
 }
 
 impl Prepared {
@@ -111,6 +195,15 @@ pub(crate) async fn commit(
         lake.discard(staged).await;
         return Ok((recorded != Some(version)).then(|| note(version)));
     }
+    Ok(Some(note(publish(lake, claimed, staged).await?)))
+}
+
+/// Commits a quarantine; answers the version that the commit of the transform has to note.
+pub(crate) async fn publish(
+    lake: &Lake,
+    claimed: &ClaimedRun,
+    staged: Staged,
+) -> Result<i64, LakeError> {
     let info = CommitInfo {
         txn: None,
         sources: vec![Txn { app_id: app_id(claimed.job.object), version: claimed.run_seq }],
@@ -129,5 +222,5 @@ pub(crate) async fn commit(
         Err(error) => return Err(error),
     };
     crash_point("quarantine_committed");
-    Ok(Some(note(version)))
+    Ok(version)
 }

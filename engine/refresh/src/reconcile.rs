@@ -1,27 +1,34 @@
 //! Queues the refreshes that are due: by their schedules, or because an input has a new version.
 //!
-//! It exists so that a schedule needs nobody: each tick looks at everything anew, so a missed tick,
-//! a restart or a second process changes nothing. It takes no input and keeps no state that has to
-//! survive.
+//! It exists so that a schedule needs nobody: each tick looks at what is due by now, so a missed tick
+//! or a restart changes nothing. Of several processes the one that leads does it. It takes no input
+//! and keeps no state that has to survive.
 
+mod due;
 mod updates;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use catalog::{Catalog, error::CatalogError};
 use model::{
-    id::{JobId, ObjectId},
+    id::{JobId, ObjectId, WorkerId},
     job::{JobCause, NewJob},
     object::Object,
     schedule::ScheduleError,
     time::Timestamp,
-    transform::{Misfire, Transform},
+    transform::Transform,
     work::Work,
 };
 use rt::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
-use crate::{bell::Bell, error::chain, options::RefreshOptions};
+use crate::{
+    bell::Bell,
+    error::chain,
+    leader::{Election, SCHEDULER},
+    options::RefreshOptions,
+};
+use due::DueTimes;
 use updates::{ByName, Updates};
 
 /// Who asks for the jobs of schedules, as `system.jobs` shows it.
@@ -29,61 +36,115 @@ pub(crate) const REQUESTED_BY: &str = "schedule";
 /// Who asks for the jobs of triggers.
 const TRIGGERED_BY: &str = "trigger";
 
-/// How late a refresh with MISFIRE SKIP may be: longer than any tick and any pause of a machine.
-const LATE_MAX: Duration = Duration::from_secs(60);
-
-/// Queues what is due on every ring of the bell, until `stop`.
-pub(crate) async fn reconcile(options: Arc<RefreshOptions>, bell: Bell, stop: CancellationToken) {
+/// Queues what is due on every ring of the bell, until `stop`, while this process leads.
+pub(crate) async fn reconcile(
+    options: Arc<RefreshOptions>,
+    worker: WorkerId,
+    bell: Bell,
+    stop: CancellationToken,
+) {
     let mut rings = bell.listen();
     rings.mark_changed();
-    let mut reconciler = Reconciler {
-        catalog: Arc::clone(&options.catalog),
-        clock: Arc::clone(&options.clock),
-        attempts_max: options.attempts_max,
-        updates: Updates::new(Arc::clone(&options.lake)),
-        told: BTreeMap::new(),
-    };
+    let mut reconciler = Reconciler::new(&options, worker);
+    let look_every = reconciler.election.every();
     loop {
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
             // The bell is ours too, so its other end cannot be gone.
             _ = rings.changed() => {}
+            // A leader that nobody wakes has to renew all the same.
+            () = options.clock.sleep(look_every) => {}
         }
         if reconciler.tick().await > 0 {
             bell.ring();
         }
     }
+    reconciler.election.resign().await;
 }
 
 /// What a problem is about; each is logged once, until it is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Subject {
+    Leader,
     Catalog,
     Transform(ObjectId),
 }
 
-struct Reconciler {
+/// One process that would follow the schedules.
+pub(crate) struct Reconciler {
     catalog: Arc<dyn Catalog>,
     clock: Arc<dyn Clock>,
     attempts_max: u32,
+    election: Election,
+    /// In which epoch of this process `due` was learned.
+    epoch: Option<i64>,
+    /// All objects, and the version of the catalog that has them.
+    objects: Option<(i64, Arc<Vec<Object>>)>,
+    due: DueTimes,
     updates: Updates,
     told: BTreeMap<Subject, String>,
 }
 
 impl Reconciler {
-    /// Queues what is due now. Answers how many jobs are new.
-    async fn tick(&mut self) -> usize {
-        let objects = match self.catalog.objects().await {
+    pub(crate) fn new(options: &RefreshOptions, worker: WorkerId) -> Self {
+        let RefreshOptions { catalog, clock, lake, attempts_max, lease_for, .. } = options;
+        let (catalog, clock) = (Arc::clone(catalog), Arc::clone(clock));
+        let role = (SCHEDULER, worker);
+        let election = Election::new(Arc::clone(&catalog), Arc::clone(&clock), role, *lease_for);
+        Self {
+            catalog,
+            clock,
+            attempts_max: *attempts_max,
+            election,
+            epoch: None,
+            objects: None,
+            due: DueTimes::default(),
+            updates: Updates::new(Arc::clone(lake)),
+            told: BTreeMap::new(),
+        }
+    }
+
+    /// Queues what is due now, if this process leads. Answers how many jobs are new.
+    pub(crate) async fn tick(&mut self) -> usize {
+        let epoch = match self.election.leads().await {
+            Ok(epoch) => epoch,
+            Err(error) => {
+                self.tell(Subject::Leader, "not known who follows the schedules", &error);
+                return 0;
+            }
+        };
+        self.over(Subject::Leader);
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.due.forget();
+            self.updates.forget();
+        }
+        if epoch.is_none() {
+            return 0;
+        }
+        let objects = match self.objects().await {
             Ok(objects) => objects,
             Err(error) => {
                 self.tell(Subject::Catalog, "transforms not listed", &error);
                 return 0;
             }
         };
+        let awake: Vec<_> = objects.iter().filter_map(awake).collect();
+        let scheduled: Vec<_> =
+            awake.iter().filter(|(_, t)| t.trigger.is_none()).map(|(object, _)| *object).collect();
+        let now = self.clock.now();
+        if let Err(error) = self.due.learn(self.catalog.as_ref(), &scheduled, now).await {
+            self.tell(Subject::Catalog, "schedules not read", &error);
+            return 0;
+        }
         self.over(Subject::Catalog);
-        let by_name: ByName<'_> = objects.iter().map(|object| (&object.name, object)).collect();
+        let by_name: ByName<'_> = if scheduled.len() == awake.len() {
+            ByName::new()
+        } else {
+            objects.iter().map(|object| (&object.name, object)).collect()
+        };
         let mut queued = 0;
-        for (object, transform) in objects.iter().filter_map(awake) {
+        for (object, transform) in awake {
             match self.queue_when_due(object, transform, &by_name).await {
                 Ok(new) => {
                     queued += new;
@@ -99,14 +160,28 @@ impl Reconciler {
         queued
     }
 
+    /// Every object; read again when one of them is another.
+    async fn objects(&mut self) -> Result<Arc<Vec<Object>>, CatalogError> {
+        // Before the objects: what changes in between is then seen next time.
+        let version = self.catalog.objects_version().await?;
+        if let Some((of, objects)) = &self.objects
+            && *of == version
+        {
+            return Ok(Arc::clone(objects));
+        }
+        let objects = Arc::new(self.catalog.objects().await?);
+        self.objects = Some((version, Arc::clone(&objects)));
+        Ok(objects)
+    }
+
     async fn queue_when_due(
         &mut self,
         object: &Object,
         transform: &Transform,
         by_name: &ByName<'_>,
     ) -> Result<usize, ReconcileError> {
+        let now = self.clock.now();
         if let Some(trigger) = transform.trigger {
-            let now = self.clock.now();
             let catalog = self.catalog.as_ref();
             if !self.updates.is_due(catalog, object, trigger, by_name, now).await? {
                 return Ok(0);
@@ -122,15 +197,13 @@ impl Reconciler {
             return Ok(queued);
         }
         let Some(schedule) = &transform.schedule else { return Ok(0) };
-        let last_due = self.catalog.last_due(object.id).await?;
-        let after = last_due.map_or(object.created_at, |last| last.max(object.created_at));
-        let now = self.clock.now();
-        let Some(due_at) = schedule.due(after, now)? else { return Ok(0) };
-        if transform.misfire == Misfire::Skip && due_at.plus(LATE_MAX) < now {
+        let Some(due_at) = self.due.due(object, schedule, transform.misfire, now)? else {
             return Ok(0);
-        }
+        };
         let job = new_job(object.id, due_at, self.attempts_max);
-        Ok(self.catalog.submit(&[job], now).await?.len())
+        let queued = self.catalog.submit(&[job], now).await?.len();
+        self.due.queued(object.id, schedule, due_at, now);
+        Ok(queued)
     }
 
     fn tell(&mut self, subject: Subject, what: &str, error: &dyn std::error::Error) {
@@ -174,6 +247,9 @@ fn new_job(object: ObjectId, due_at: Timestamp, attempts_max: u32) -> NewJob {
         due_at: Some(due_at),
         force: false,
         attempts_max,
+        priority: 0,
+        parent: None,
+        graph: None,
     }
 }
 

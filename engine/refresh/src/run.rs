@@ -2,6 +2,9 @@
 //! `run/transform.rs`, what looks after tables in `maintain.rs`.
 
 mod check;
+mod graph;
+mod part;
+mod release;
 mod stream;
 mod transform;
 mod view;
@@ -63,12 +66,21 @@ pub(crate) async fn attempt(
     let run = Run { options, claimed: &claimed, progress: &progress, stop, heartbeat: &heartbeat };
     let work = async {
         match &claimed.job.work {
-            Work::Refresh => match run.execute().await {
-                Err(Ended::Stopped(Stop::Asked)) => run.cancelled().await,
-                ended => ended,
-            },
+            Work::Refresh | Work::Part(_) => {
+                let outcome = match run.execute().await {
+                    Err(Ended::Stopped(Stop::Asked)) => run.cancelled().await,
+                    ended => ended,
+                }?;
+                run.tell_graph(&outcome).await?;
+                Ok(outcome)
+            }
             Work::Optimize(work) => care.optimize(work).await,
             Work::Vacuum(work) => care.vacuum(work).await,
+            // No catalog hands one out: its ranges are jobs of their own.
+            Work::Backfill(_) => {
+                Err(RefreshError::NotAWorkersJob(claimed.job.object_name.clone()).into())
+            }
+            Work::Release(work) => run.release(work).await,
         }
     };
     let ended = match AssertUnwindSafe(work).catch_unwind().await {
@@ -182,6 +194,7 @@ fn word(outcome: &RunOutcome) -> &'static str {
         RunOutcome::Succeeded { .. } | RunOutcome::Maintained { .. } => "SUCCEEDED",
         RunOutcome::SkippedNoChange { .. } => "SKIPPED_NO_CHANGE",
         RunOutcome::Cancelled => "CANCELLED",
+        RunOutcome::NeedsApproval { .. } => "AWAITING_APPROVAL",
         RunOutcome::Failed { .. } => "FAILED",
     }
 }

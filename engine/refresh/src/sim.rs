@@ -1,16 +1,28 @@
 //! Refreshes under everything that can go wrong, driven by a seed.
 //!
-//! A catalog, three processes with a lake and a query engine of their own on one folder, and time
-//! that passes on command. Workers die at any await, stand still and come back after somebody else
-//! took their run, lose answers of the catalog, and are cancelled. At the end the Delta logs, the
-//! catalog and the rows have to agree: see [`check`].
+//! A catalog, three processes with a lake and a query engine of their own on one folder, two
+//! schedulers, and time that passes on command, or jumps. Workers die at any await and at named calls,
+//! stand still and come back after somebody else took their run, lose answers of the catalog and
+//! commits of the store, go on without a catalog for a minute, and are cancelled. In half of the worlds
+//! `a` may be computed in full only with somebody's approval. At the end every job has ended, and the
+//! Delta logs, the catalog and the rows have to agree: see [`check`].
 
 pub(crate) mod catalog;
 mod check;
 pub(crate) mod clock;
+mod faults;
+mod parts;
 pub(crate) mod random;
+mod release;
+mod views;
 
-use std::{collections::BTreeMap, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use ::catalog::{
     Catalog,
@@ -20,9 +32,14 @@ use ::catalog::{
 use futures::{FutureExt, future::BoxFuture};
 use lake::{Lake, LakeOptions};
 use model::{
-    id::WorkerId, name::ObjectName, object::ObjectBody, principal::Principal, secret::Secret,
+    id::WorkerId,
+    job::{JobState, Lease, LeaseState, RunProgress},
+    name::ObjectName,
+    principal::Principal,
+    secret::Secret,
     time::Timestamp,
 };
+use parking_lot::Mutex;
 use query::{
     credentials::{Credentials, MadeToken, StoredPassword},
     error::QueryError,
@@ -35,14 +52,20 @@ use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use self::{catalog::FlakyCatalog, clock::SimClock, random::Random};
+use self::{
+    catalog::FlakyCatalog,
+    clock::SimClock,
+    random::{Random, seeds, seeds_are_the_usual_ones},
+};
 use crate::{
     options::{Backoff, RefreshOptions},
+    reconcile::Reconciler,
     run,
 };
 
-const SEEDS: u64 = 20;
-const STEPS: u64 = 30;
+/// The variable with the seeds to try: `7`, or `0..100`.
+const SEEDS: &str = "WHIMBREL_SIM_SEEDS";
+const STEPS: u64 = 40;
 const PROCESSES: u64 = 3;
 const LEASE_FOR: Duration = Duration::from_secs(10);
 
@@ -70,9 +93,27 @@ pub(crate) struct Process {
 
 /// A worker that stands still in the middle of an attempt, its clock included.
 struct Asleep {
-    attempt: BoxFuture<'static, Option<Duration>>,
-    clock: Arc<SimClock>,
+    attempt: Attempt,
     process: usize,
+}
+
+/// One attempt of a run, with the clock of its process.
+struct Attempt {
+    work: BoxFuture<'static, Option<Duration>>,
+    clock: Arc<SimClock>,
+    lease: Lease,
+}
+
+/// What happened in all simulations, so that what never happens is noticed.
+#[derive(Debug, Default)]
+struct Seen {
+    states: BTreeMap<&'static str, usize>,
+    strategies: BTreeMap<String, usize>,
+    causes: BTreeMap<&'static str, usize>,
+    /// Joins of two branches of one source in one graph run.
+    diamonds: usize,
+    overtaken: usize,
+    epochs: i64,
 }
 
 struct World {
@@ -84,45 +125,58 @@ struct World {
     processes: Vec<Process>,
     client: Process,
     asleep: Vec<Asleep>,
+    schedulers: Vec<Reconciler>,
+    /// Who led in which epoch.
+    leaders: HashMap<i64, WorkerId>,
     /// Queries of `a` by the hash of their definition.
     definitions: BTreeMap<String, String>,
+    /// Somebody has to approve full refreshes of `a`.
+    asks: bool,
+    /// Where commits are made to fail.
+    below: String,
+    seen: Arc<Mutex<Seen>>,
 }
 
 #[test]
 fn the_books_and_the_logs_agree_whatever_happened() {
     // Its own threads for computing, shared by all seeds; one thread for everything that waits.
     let cpu = CpuRuntime::new(2).unwrap();
-    for seed in seeds() {
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    for seed in seeds(SEEDS, 0..20) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         println!("seed {seed}");
         runtime.block_on(async {
-            let mut world = World::new(seed, cpu.clone()).await;
+            let mut world = World::new(seed, cpu.clone(), Arc::clone(&seen)).await;
             for _ in 0..STEPS {
                 world.step().await;
             }
             world.settle().await;
             check::check(&world).await;
+            parts::check(&world).await;
+            world.count().await;
         });
         runtime.shutdown_timeout(Duration::from_secs(5));
     }
-}
-
-/// All of them, or the one that `WHIMBREL_SIM_SEED` names.
-fn seeds() -> Vec<u64> {
-    match option_env!("WHIMBREL_SIM_SEED").and_then(|seed| seed.parse().ok()) {
-        Some(seed) => vec![seed],
-        None => (0..SEEDS).collect(),
+    let seen = seen.lock();
+    println!("{seen:?}");
+    if seeds_are_the_usual_ones(SEEDS) {
+        assert!(seen.diamonds > 0 && seen.epochs > 10, "{seen:?}");
+        for state in ["SUCCEEDED", "SKIPPED_NO_CHANGE", "CANCELLED", "UPSTREAM_FAILED"] {
+            assert!(seen.states.contains_key(state), "no job ended {state}: {seen:?}");
+        }
+        assert!(seen.strategies.len() > 2 && seen.causes.contains_key("schedule"), "{seen:?}");
     }
 }
 
 impl World {
-    async fn new(seed: u64, cpu: CpuRuntime) -> Self {
+    async fn new(seed: u64, cpu: CpuRuntime, seen: Arc<Mutex<Seen>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let catalog = Arc::new(FlakyCatalog::new(seed).await);
         let clock = Arc::new(SimClock::new(Timestamp::from_micros(1_000_000_000_000_000)));
         let process = || Process::new(&folder, &catalog, &clock, &cpu);
         let processes = (0..PROCESSES).map(|_| process()).collect();
         let client = process();
+        let below = format!("file://{}/", folder.path().join("lake").display());
         let mut world = Self {
             random: Random::new(seed),
             _folder: folder,
@@ -132,80 +186,147 @@ impl World {
             processes,
             client,
             asleep: Vec::new(),
+            schedulers: Vec::new(),
+            leaders: HashMap::new(),
             definitions: BTreeMap::new(),
+            asks: seed.is_multiple_of(2),
+            below,
+            seen,
         };
-        world.sql("CREATE TABLE src (k BIGINT, v BIGINT)").await;
-        world.sql("INSERT INTO src VALUES (0, 1), (1, 2)").await;
+        for _ in 0..2 {
+            world.start_scheduler();
+        }
+        for statement in views::BEGINNING {
+            world.sql(statement).await;
+        }
         world.define(0).await;
-        world.sql("CREATE MATERIALIZED VIEW b AS SELECT count(*) AS n, sum(s) AS s FROM a").await;
+        for statement in views::AFTER_A {
+            world.sql(statement).await;
+        }
+        world.sql(parts::CREATE).await;
         world
     }
 
     /// One thing that happens.
     async fn step(&mut self) {
         let failing = if self.random.one_in(2) { 0 } else { 12 };
-        match self.random.below(0..20) {
-            0..3 => {
-                let (k, v) = (self.random.below(0..5), self.random.below(0..100));
-                self.sql(&format!("INSERT INTO src VALUES ({k}, {v})")).await;
-            }
-            3 => {
+        match self.random.below(0..30) {
+            0..4 => self.change_sources().await,
+            4 => {
                 let variant = self.random.below(0..3);
                 self.define(variant).await;
             }
-            4..7 => {
-                let name = if self.random.one_in(2) { "a" } else { "b" };
-                let full = if self.random.one_in(4) { " FULL" } else { "" };
-                let upstream = if self.random.one_in(2) { " WITH UPSTREAM" } else { "" };
-                self.sql(&format!("REFRESH MATERIALIZED VIEW {name}{full}{upstream}")).await;
-            }
-            7 => self.cancel().await,
-            8..11 => {
+            5..9 if self.random.one_in(4) => parts::step(self).await,
+            5..9 => self.refresh().await,
+            9 => self.cancel().await,
+            10 => self.retry().await,
+            11..14 => {
                 let pause = Duration::from_millis(self.random.below(1..25_000));
                 self.clock.advance(pause);
             }
-            11..13 => self.wake_one().await,
+            14..16 => self.wake_one().await,
+            16..19 => {
+                self.catalog.fail_one_in(failing);
+                self.schedule().await;
+                self.catalog.fail_one_in(0);
+            }
+            19 => self.jump(),
+            20 => {
+                self.approve().await;
+            }
             _ => {
                 self.catalog.fail_one_in(failing);
+                let commits = if self.random.one_in(2) { 0 } else { 3 };
+                lake::faults::fail_commits(&self.below, commits, self.random.next());
                 self.work().await;
+                lake::faults::fail_commits(&self.below, 0, 0);
                 self.catalog.fail_one_in(0);
             }
         }
+    }
+
+    async fn change_sources(&mut self) {
+        let (k, v) = (self.random.below(0..5), self.random.below(0..100));
+        let statement = match self.random.below(0..8) {
+            0..4 => format!("INSERT INTO src VALUES ({k}, {v})"),
+            4 => format!("UPDATE src SET v = {v} WHERE k = {k}"),
+            5 => format!("DELETE FROM src WHERE k = {k} AND v < {v}"),
+            _ => format!("INSERT INTO log VALUES ({k}, {v})"),
+        };
+        self.sql(&statement).await;
+    }
+
+    async fn refresh(&mut self) {
+        let last = views::TRANSFORMS.len() as u64;
+        let chosen = self.random.below(0..last + 2);
+        // The one on top of the diamond more often than others.
+        let name = usize::try_from(chosen).ok().and_then(|n| views::TRANSFORMS.get(n));
+        let name = name.copied().unwrap_or("j");
+        let full = if self.random.one_in(5) { " FULL" } else { "" };
+        let along = match self.random.below(0..4) {
+            0 => "",
+            1 => " WITH DOWNSTREAM",
+            _ => " WITH UPSTREAM",
+        };
+        self.sql(&format!("REFRESH {name}{full} ASYNC{along}")).await;
     }
 
     /// A worker takes a job, and something becomes of it.
     async fn work(&mut self) {
         let free = |process: &usize| self.asleep.iter().all(|asleep| asleep.process != *process);
         let Some(process) = (0..self.processes.len()).find(free) else { return };
-        let Some((mut attempt, clock)) = self.claim(process).await else { return };
-        let polls = self.random.below(1..120);
-        match self.random.below(0..4) {
+        let Some(mut attempt) = self.claim(process).await else { return };
+        let polls = self.random.below(1..200);
+        match self.random.below(0..7) {
             0 => {
                 // It dies.
-                poll_at_most(&mut attempt, polls, &clock, &self.clock).await;
+                poll_at_most(&mut attempt, polls, &self.clock).await;
             }
             1 => {
-                if !poll_at_most(&mut attempt, polls, &clock, &self.clock).await {
-                    self.asleep.push(Asleep { attempt, clock, process });
+                if !poll_at_most(&mut attempt, polls, &self.clock).await {
+                    self.asleep.push(Asleep { attempt, process });
                 }
             }
-            _ => self.finish(attempt, &clock).await,
+            2 => self.die_at_a_call(attempt).await,
+            3 => self.lose_the_catalog(attempt).await,
+            _ => self.finish(attempt).await,
         }
     }
 
-    async fn claim(
-        &self,
-        process: usize,
-    ) -> Option<(BoxFuture<'static, Option<Duration>>, Arc<SimClock>)> {
+    async fn claim(&self, process: usize) -> Option<Attempt> {
         let now = self.clock.now();
         let claimed = self.catalog.claim(WorkerId::generate(), now, LEASE_FOR).await.ok()??;
+        let lease = claimed.lease.clone();
+        self.check_leases(&lease).await;
         let clock = Arc::new(SimClock::new(now));
+        let options = Arc::new(self.options(process, &clock));
+        let work =
+            async move { run::attempt(&options, claimed, now, CancellationToken::new()).await };
+        Some(Attempt { work: work.boxed(), clock, lease })
+    }
+
+    /// Whoever had the run before has it no more.
+    async fn check_leases(&self, lease: &Lease) {
+        for Asleep { attempt, .. } in &self.asleep {
+            if attempt.lease.run != lease.run {
+                continue;
+            }
+            assert!(attempt.lease.attempt < lease.attempt, "{:?} and {lease:?}", attempt.lease);
+            let (state, progress, now) =
+                (JobState::Running, RunProgress::default(), self.clock.now());
+            let before = self.catalog.unfailing();
+            let beat = before.heartbeat(&attempt.lease, state, &progress, now, LEASE_FOR);
+            assert_eq!(beat.await.unwrap(), LeaseState::Lost, "two have {lease:?}");
+        }
+    }
+
+    fn options(&self, process: usize, clock: &Arc<SimClock>) -> RefreshOptions {
         let Process { lake, queries } = &self.processes[process];
-        let options = Arc::new(RefreshOptions {
+        RefreshOptions {
             catalog: Arc::clone(&self.catalog) as Arc<dyn Catalog>,
             lake: Arc::clone(lake),
             queries: queries.clone(),
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            clock: Arc::clone(clock) as Arc<dyn Clock>,
             cpu: self.cpu.clone(),
             wake: Arc::new(Notify::new()),
             workers: 1,
@@ -215,16 +336,15 @@ impl World {
             attempts_max: 1000,
             backoff: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(4) },
             drain_max: Duration::ZERO,
-        });
-        let attempt =
-            async move { run::attempt(&options, claimed, now, CancellationToken::new()).await };
-        Some((attempt.boxed(), clock))
+            audit_percent_per_day: 0,
+        }
     }
 
     /// Lets an attempt run to its end while time passes.
-    async fn finish(&self, attempt: BoxFuture<'static, Option<Duration>>, clock: &SimClock) {
+    async fn finish(&self, attempt: Attempt) {
+        let Attempt { work, clock, .. } = attempt;
         let ended = async {
-            tokio::select! { _ = attempt => {}, () = ticks(clock, &self.clock) => {} }
+            tokio::select! { _ = work => {}, () = ticks(&clock, &self.clock) => {} }
         };
         let ended = tokio::time::timeout(Duration::from_secs(120), ended).await;
         assert!(ended.is_ok(), "an attempt hangs");
@@ -235,8 +355,8 @@ impl World {
         if self.asleep.is_empty() {
             return;
         }
-        let Asleep { attempt, clock, .. } = self.asleep.swap_remove(0);
-        self.finish(attempt, &clock).await;
+        let Asleep { attempt, .. } = self.asleep.swap_remove(0);
+        self.finish(attempt).await;
     }
 
     async fn cancel(&mut self) {
@@ -251,34 +371,65 @@ impl World {
         let _ = self.catalog.cancel(job.id, self.clock.now()).await;
     }
 
-    /// Everything ends in peace.
+    /// Somebody approves a job that asks, if one does.
+    async fn approve(&self) -> bool {
+        let jobs = self.catalog.jobs(&JobFilter::default()).await.unwrap();
+        let asks = jobs.iter().find(|job| job.state == JobState::AwaitingApproval);
+        let Some(job) = asks else { return false };
+        assert!(self.asks, "nobody has to approve anything: {job:?}");
+        self.sql(&format!("APPROVE JOB '{}'", job.id)).await;
+        true
+    }
+
+    /// Everything ends in peace, or waits for a person; who then says yes.
     async fn settle(&mut self) {
         while !self.asleep.is_empty() {
             self.wake_one().await;
         }
-        for _ in 0..300 {
+        for _ in 0..600 {
             match self.claim(0).await {
-                Some((attempt, clock)) => self.finish(attempt, &clock).await,
+                Some(attempt) => self.finish(attempt).await,
                 None => self.clock.advance(Duration::from_secs(3)),
             }
             let jobs = self.catalog.jobs(&JobFilter::default()).await.unwrap();
-            if jobs.iter().all(|job| job.state.is_final()) {
+            let rest = self.client.queries.all_rest(&jobs).await.unwrap();
+            if rest && !self.approve().await {
+                assert!(jobs.iter().all(|job| job.state.is_final()), "{jobs:?}");
                 return;
             }
         }
         panic!("jobs do not end: {:?}", self.catalog.jobs(&JobFilter::default()).await);
     }
 
+    /// Notes what has happened.
+    async fn count(&self) {
+        let jobs = self.catalog.unfailing().jobs(&JobFilter::default()).await.unwrap();
+        let runs = self.catalog.unfailing().runs(None, 100_000).await.unwrap();
+        let mut seen = self.seen.lock();
+        seen.epochs += self.leaders.keys().copied().max().unwrap_or(0);
+        for job in jobs {
+            *seen.states.entry(job.state.as_str()).or_default() += 1;
+            *seen.causes.entry(job.cause.as_str()).or_default() += 1;
+            let error = job.error.unwrap_or_default();
+            seen.overtaken += usize::from(error.contains("another refresh was faster"));
+        }
+        for run in runs {
+            if let Some(strategy) = run.strategy {
+                *seen.strategies.entry(strategy).or_default() += 1;
+            }
+        }
+    }
+
     async fn define(&mut self, variant: u64) {
-        let query = format!("SELECT k, sum(v) + {variant} AS s, count(*) AS n FROM src GROUP BY k");
-        self.sql(&format!("CREATE OR REFRESH MATERIALIZED VIEW a AS {query}")).await;
+        let query = views::query_of_a(variant);
+        let declared = views::declared(&query);
+        let asks = if self.asks { " ON FULL REFRESH APPROVE" } else { "" };
+        let create = "CREATE OR REFRESH MATERIALIZED VIEW a REFRESH POLICY INCREMENTAL";
+        self.sql(&format!("{create}{asks} AS {declared}")).await;
         let name = ObjectName::new("main", "a").unwrap();
         let object = self.catalog.objects_named(&[name]).await.unwrap().pop().unwrap();
-        let (ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view)) = object.body
-        else {
-            panic!("not a transform")
-        };
-        self.definitions.insert(view.definition_hash, query);
+        let hash = object.transform().unwrap().definition_hash.clone();
+        self.definitions.insert(hash, query);
     }
 
     async fn sql(&self, text: &str) {
@@ -315,6 +466,7 @@ impl Process {
             clock: Arc::clone(clock) as Arc<dyn Clock>,
             wake: Arc::new(Notify::new()),
             credentials: Arc::new(NoCredentials),
+            receivers: None,
             audit: None,
             shutdown: Shutdown::new(),
             limits: QueryLimits {
@@ -336,15 +488,11 @@ impl Process {
 }
 
 /// Polls an attempt so many times, at most, while time passes; answers whether it ended.
-async fn poll_at_most(
-    attempt: &mut BoxFuture<'static, Option<Duration>>,
-    mut polls: u64,
-    clock: &SimClock,
-    world: &SimClock,
-) -> bool {
+async fn poll_at_most(attempt: &mut Attempt, mut polls: u64, world: &SimClock) -> bool {
+    let Attempt { work, clock, .. } = attempt;
     let polled = std::future::poll_fn(|cx| {
         polls -= 1;
-        match Pin::new(&mut *attempt).poll(cx) {
+        match Pin::new(&mut *work).poll(cx) {
             Poll::Ready(_) => Poll::Ready(true),
             Poll::Pending if polls == 0 => Poll::Ready(false),
             Poll::Pending => Poll::Pending,

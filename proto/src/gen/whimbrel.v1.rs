@@ -60,9 +60,32 @@ pub struct Job {
     /// Files that are to be; 0 when unknown, and for refreshes.
     #[prost(uint64, tag = "20")]
     pub files_expected: u64,
-    /// What an OPTIMIZE or a VACUUM has done, once it succeeded: numbers under their names, as JSON.
+    /// What an OPTIMIZE, a VACUUM or a RELEASE QUARANTINE has done, once it succeeded: numbers under their
+    /// names, as JSON.
     #[prost(string, optional, tag = "21")]
     pub result: ::core::option::Option<::prost::alloc::string::String>,
+    /// The partitions that it computes, as SQL, where it does not compute all of them.
+    #[prost(string, optional, tag = "22")]
+    pub part: ::core::option::Option<::prost::alloc::string::String>,
+    /// The BACKFILL that it is a range of.
+    #[prost(string, optional, tag = "23")]
+    pub parent: ::core::option::Option<::prost::alloc::string::String>,
+    /// Of a BACKFILL: how many ranges it has, and how many of them succeeded or ended otherwise.
+    #[prost(uint32, tag = "24")]
+    pub ranges: u32,
+    #[prost(uint32, tag = "25")]
+    pub ranges_done: u32,
+    #[prost(uint32, tag = "26")]
+    pub ranges_failed: u32,
+    /// Of the jobs that can run the one with the greatest number is taken first.
+    #[prost(int32, tag = "27")]
+    pub priority: i32,
+    /// The key of the request that queued it, if it had one.
+    #[prost(string, optional, tag = "28")]
+    pub idempotency_key: ::core::option::Option<::prost::alloc::string::String>,
+    /// Why its newest run computes as it does, or asks for approval.
+    #[prost(string, optional, tag = "29")]
+    pub reason: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SubmitRequest {
@@ -165,6 +188,10 @@ pub enum JobKind {
     Optimize = 2,
     /// Deletes files of a table that nobody needs.
     Vacuum = 3,
+    /// Computes ranges of a materialized view anew, each by a job of its own.
+    Backfill = 4,
+    /// Lets rows out of the quarantine of a streaming table.
+    Release = 5,
 }
 impl JobKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -177,6 +204,8 @@ impl JobKind {
             Self::Refresh => "JOB_KIND_REFRESH",
             Self::Optimize => "JOB_KIND_OPTIMIZE",
             Self::Vacuum => "JOB_KIND_VACUUM",
+            Self::Backfill => "JOB_KIND_BACKFILL",
+            Self::Release => "JOB_KIND_RELEASE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -186,6 +215,8 @@ impl JobKind {
             "JOB_KIND_REFRESH" => Some(Self::Refresh),
             "JOB_KIND_OPTIMIZE" => Some(Self::Optimize),
             "JOB_KIND_VACUUM" => Some(Self::Vacuum),
+            "JOB_KIND_BACKFILL" => Some(Self::Backfill),
+            "JOB_KIND_RELEASE" => Some(Self::Release),
             _ => None,
         }
     }
@@ -214,6 +245,8 @@ pub enum JobState {
     SkippedNoChange = 8,
     /// A job that this one waited for did not succeed. Final.
     UpstreamFailed = 9,
+    /// Only a full refresh is left, and nothing happens until somebody approves it: APPROVE JOB.
+    AwaitingApproval = 10,
 }
 impl JobState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -232,6 +265,7 @@ impl JobState {
             Self::Cancelled => "JOB_STATE_CANCELLED",
             Self::SkippedNoChange => "JOB_STATE_SKIPPED_NO_CHANGE",
             Self::UpstreamFailed => "JOB_STATE_UPSTREAM_FAILED",
+            Self::AwaitingApproval => "JOB_STATE_AWAITING_APPROVAL",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -247,6 +281,7 @@ impl JobState {
             "JOB_STATE_CANCELLED" => Some(Self::Cancelled),
             "JOB_STATE_SKIPPED_NO_CHANGE" => Some(Self::SkippedNoChange),
             "JOB_STATE_UPSTREAM_FAILED" => Some(Self::UpstreamFailed),
+            "JOB_STATE_AWAITING_APPROVAL" => Some(Self::AwaitingApproval),
             _ => None,
         }
     }
@@ -262,8 +297,8 @@ pub mod jobs_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Jobs, for programs that prefer gRPC to SQL: refreshes of materialized views, and the OPTIMIZE and
-    /// VACUUM of tables, which are queued by their statements. Every call does what the
+    /// Jobs, for programs that prefer gRPC to SQL: refreshes of materialized views, and OPTIMIZE, VACUUM and
+    /// RELEASE QUARANTINE, which are queued by their statements. Every call does what the
     /// SQL statement of its comment does, through the same path and with the same rights.
     #[derive(Debug, Clone)]
     pub struct JobsClient<T> {
@@ -392,7 +427,7 @@ pub mod jobs_client {
             self.inner.unary(req, path, codec).await
         }
         /// Sends every job once, then each job again when its state or progress has changed, and ends
-        /// when all are final.
+        /// when all are final or wait for approval, or for a job that does.
         pub async fn watch(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchRequest>,
@@ -451,14 +486,14 @@ pub mod jobs_server {
             + std::marker::Send
             + 'static;
         /// Sends every job once, then each job again when its state or progress has changed, and ends
-        /// when all are final.
+        /// when all are final or wait for approval, or for a job that does.
         async fn watch(
             &self,
             request: tonic::Request<super::WatchRequest>,
         ) -> std::result::Result<tonic::Response<Self::WatchStream>, tonic::Status>;
     }
-    /// Jobs, for programs that prefer gRPC to SQL: refreshes of materialized views, and the OPTIMIZE and
-    /// VACUUM of tables, which are queued by their statements. Every call does what the
+    /// Jobs, for programs that prefer gRPC to SQL: refreshes of materialized views, and OPTIMIZE, VACUUM and
+    /// RELEASE QUARANTINE, which are queued by their statements. Every call does what the
     /// SQL statement of its comment does, through the same path and with the same rights.
     #[derive(Debug)]
     pub struct JobsServer<T> {

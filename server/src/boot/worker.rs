@@ -61,6 +61,8 @@ impl WorkerProcess {
             clock: Arc::clone(&clock),
             wake: Arc::clone(&wake),
             credentials: Arc::clone(&auth) as _,
+            // Nobody sends it statements, and what is to be told is told by servers.
+            receivers: None,
             audit: Some(Arc::clone(&audit)),
             shutdown: shutdown.clone(),
             limits: limits(config),

@@ -14,8 +14,8 @@ use super::{ClientError, Connection, TextTable};
 /// How often a running job gets a line where there are no bars.
 const LINE_EVERY: Duration = Duration::from_secs(3);
 
-/// Follows jobs until all of them have ended, shows how they get on, and answers how they ended,
-/// in the order of `jobs`.
+/// Follows jobs until all of them have ended or wait for a person, shows how they get on, and answers
+/// where they stand then, in the order of `jobs`.
 pub async fn watch_jobs(connection: &Connection, jobs: &[Job]) -> Result<Vec<Job>, ClientError> {
     if jobs.is_empty() {
         return Ok(Vec::new());
@@ -33,7 +33,7 @@ pub async fn watch_jobs(connection: &Connection, jobs: &[Job]) -> Result<Vec<Job
     }
     progress.end();
     let ended: Vec<Job> = jobs.iter().filter_map(|job| newest.remove(&job.id)).collect();
-    match ended.iter().find(|job| !is_final(job.state())) {
+    match ended.iter().find(|job| is_under_way(job.state())) {
         Some(job) => Err(ClientError::Answer(format!(
             "the server stopped reporting job {} before its end",
             job.id
@@ -57,7 +57,7 @@ pub fn job_table(jobs: &[Job]) -> String {
     for job in jobs {
         let computed = job.state() == JobState::Succeeded;
         let figure = |n: u64| if computed { grouped(n) } else { "–".to_owned() };
-        let seconds = seconds(job).filter(|_| computed);
+        let seconds = job_seconds(job).filter(|_| computed);
         let speed =
             seconds.filter(|seconds| *seconds > 0.0).map(|s| (job.rows_read as f64 / s) as u64);
         table.push(vec![
@@ -79,7 +79,11 @@ pub fn job_failures(jobs: &[Job]) -> Vec<String> {
     jobs.iter()
         .filter(|job| !is_success(job.state()))
         .map(|job| {
-            let why = job.error.as_deref().unwrap_or("no reason was given");
+            let why = match job.state() {
+                JobState::AwaitingApproval => asks(job),
+                JobState::Queued => "it waits for a job that waits for approval".to_owned(),
+                _ => job.error.clone().unwrap_or_else(|| "no reason was given".to_owned()),
+            };
             format!("{} is {}: {why}", job.object, state_word(job.state()))
         })
         .collect()
@@ -89,6 +93,16 @@ pub fn job_failures(jobs: &[Job]) -> Vec<String> {
 #[must_use]
 pub fn is_success(state: JobState) -> bool {
     matches!(state, JobState::Succeeded | JobState::SkippedNoChange)
+}
+
+/// What somebody can do about a job that waits for approval.
+fn asks(job: &Job) -> String {
+    let (reason, id) = (job.reason.as_deref().unwrap_or("only a full refresh is left"), &job.id);
+    format!("{reason}; APPROVE JOB '{id}' lets it go on, CANCEL JOB '{id}' ends it")
+}
+
+fn is_under_way(state: JobState) -> bool {
+    matches!(state, JobState::Planning | JobState::Running | JobState::Committing)
 }
 
 fn is_final(state: JobState) -> bool {
@@ -103,7 +117,8 @@ pub fn state_word(state: JobState) -> &'static str {
 }
 
 /// Seconds between the first attempt and the end.
-fn seconds(job: &Job) -> Option<f64> {
+#[must_use]
+pub fn job_seconds(job: &Job) -> Option<f64> {
     let micros = job.finished_at_us?.checked_sub(job.started_at_us?)?;
     Some(micros.max(0) as f64 / 1e6)
 }
@@ -214,9 +229,10 @@ fn describe(job: &Job) -> String {
         }
         JobState::Succeeded => {
             let version = job.output_version.map(|v| format!(", version {v}")).unwrap_or_default();
-            let took = seconds(job).map(|s| format!(" in {s:.2} s")).unwrap_or_default();
+            let took = job_seconds(job).map(|s| format!(" in {s:.2} s")).unwrap_or_default();
             format!("{word}  {} rows written{took}{version}", grouped(job.rows_written))
         }
+        JobState::AwaitingApproval => format!("{word}  {}", asks(job)),
         JobState::SkippedNoChange => format!("{word}  nothing new to compute"),
         JobState::Queued if job.attempt > 0 => {
             format!("{word}  again after attempt {} of {}", job.attempt, job.attempts_max)

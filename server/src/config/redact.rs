@@ -2,6 +2,8 @@
 
 /// Stands where a secret was.
 const HIDDEN: &str = "***";
+/// A setting that is a secret as a whole.
+const NOTIFY_SECRET: &str = "notify.secret";
 /// A key with one of these in its name holds a secret.
 const SECRET_WORDS: [&str; 7] =
     ["key", "secret", "token", "password", "sas", "credential", "connection_string"];
@@ -17,7 +19,11 @@ pub(super) fn is_secret(name: &str) -> bool {
 /// The value that is shown for the key `path`.
 pub(super) fn redact(path: &str, value: &str) -> String {
     let option = path.strip_prefix("lake.storage.");
-    if option.is_some_and(is_secret) { HIDDEN.to_owned() } else { redact_url(value) }
+    if path == NOTIFY_SECRET || option.is_some_and(is_secret) {
+        HIDDEN.to_owned()
+    } else {
+        redact_url(value)
+    }
 }
 
 /// The text with the password of a URL in it, and secret parameters behind it, hidden. Other texts

@@ -13,20 +13,30 @@ macro_rules! texts {
     };
 }
 
-/// Scripts that load the data, in order. `{data}` stands for the folder with the files.
+/// Makes the tables for what arrives, and loads what is all there. `{data}` stands for the folder
+/// with the files.
 pub(super) const SETUP: [(&str, &str); 1] = texts!["setup/01_load.sql"];
 
+/// Brings one month; [`super::months`] knows what its words in braces stand for.
+pub(super) const MONTH: [(&str, &str); 1] = texts!["setup/02_month.sql"];
+
 /// The transforms, in no order: the server finds it.
-pub(super) const TRANSFORMS: [(&str, &str); 8] = texts![
+pub(super) const TRANSFORMS: [(&str, &str); 10] = texts![
     "gold_airport_delay_7d.sql",
     "gold_delays_by_airport_day.sql",
+    "gold_delays_by_airport_size.sql",
     "gold_flights_by_month.sql",
     "gold_routes.sql",
     "gold_state_scorecard.sql",
     "gold_worst_routes_ranked.sql",
+    "silver_airport_sizes.sql",
     "silver_airports.sql",
     "silver_flights.sql",
 ];
+
+/// Questions about what the transforms kept besides their results.
+pub(super) const LOOKS: [(&str, &str); 2] =
+    texts!["looks/1_what_was_put_aside.sql", "looks/2_how_airports_changed.sql"];
 
 /// The questions, in the order in which they are asked.
 pub(super) const QUESTIONS: [(&str, &str); 3] = texts![

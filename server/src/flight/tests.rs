@@ -59,6 +59,7 @@ impl TestServer {
             clock: Arc::clone(&clock),
             wake: Arc::default(),
             credentials: Arc::clone(&auth) as _,
+            receivers: None,
             audit: None,
             shutdown: Shutdown::new(),
             limits: QueryLimits {

@@ -7,6 +7,7 @@ use model::{
 use proto::v1;
 
 pub(super) fn job(job: &Job) -> v1::Job {
+    let ranges = job.ranges.unwrap_or_default();
     v1::Job {
         id: job.id.to_string(),
         object: job.object_name.to_sql(),
@@ -29,6 +30,14 @@ pub(super) fn job(job: &Job) -> v1::Job {
         files: job.progress.files,
         files_expected: job.progress.files_expected,
         result: job.result.map(|result| result.to_json()),
+        part: job.work.part().map(str::to_owned),
+        parent: job.parent.map(|parent| parent.to_string()),
+        ranges: ranges.all,
+        ranges_done: ranges.succeeded,
+        ranges_failed: ranges.unsuccessful,
+        priority: job.priority,
+        idempotency_key: job.idempotency_key.clone(),
+        reason: job.chosen.reason.clone(),
     }
 }
 
@@ -41,6 +50,8 @@ pub(super) fn kind(kind: JobKind) -> v1::JobKind {
         JobKind::Refresh => v1::JobKind::Refresh,
         JobKind::Optimize => v1::JobKind::Optimize,
         JobKind::Vacuum => v1::JobKind::Vacuum,
+        JobKind::Backfill => v1::JobKind::Backfill,
+        JobKind::Release => v1::JobKind::Release,
     }
 }
 
@@ -50,6 +61,7 @@ pub(super) fn state(state: JobState) -> v1::JobState {
         JobState::Planning => v1::JobState::Planning,
         JobState::Running => v1::JobState::Running,
         JobState::Committing => v1::JobState::Committing,
+        JobState::AwaitingApproval => v1::JobState::AwaitingApproval,
         JobState::Succeeded => v1::JobState::Succeeded,
         JobState::Failed => v1::JobState::Failed,
         JobState::Cancelled => v1::JobState::Cancelled,

@@ -105,6 +105,7 @@ impl Jobs for JobsService {
             ids: (!ids.is_empty()).then_some(ids),
             object: None,
             kind: None,
+            graph: None,
             states: (!states.is_empty()).then_some(states),
             limit: Some(if limit == 0 { LIST_DEFAULT } else { limit.min(LIST_MAX) }),
         };
@@ -173,9 +174,13 @@ impl Watch {
                         }
                     }
                 };
-                let over = jobs.iter().all(|job| job.state.is_final());
+                let over = watch.options.queries.all_rest(&jobs).await;
                 let changed = watch.changed(jobs);
-                next = if over { Next::End } else { Next::Poll };
+                next = match over {
+                    Ok(true) => Next::End,
+                    Ok(false) => Next::Poll,
+                    Err(error) => return Some((Err(status(&error)), (watch, Next::End))),
+                };
                 if !changed.is_empty() {
                     return Some((Ok(WatchResponse { jobs: changed }), (watch, next)));
                 }
@@ -236,10 +241,16 @@ fn parse_ids(texts: &[String]) -> Result<Vec<JobId>, Status> {
 /// The statement that a request stands for.
 fn refresh_sql(request: &SubmitRequest) -> Result<String, Status> {
     if request.objects.is_empty() {
-        return Err(invalid("name at least one materialized view to refresh"));
+        return Err(invalid("name at least one materialized view or streaming table to refresh"));
     }
     let names = request.objects.iter().map(|text| name::normalized(text));
-    let names = names.collect::<Result<Vec<_>, _>>().map_err(invalid)?;
+    let mut names = names.collect::<Result<Vec<_>, _>>().map_err(invalid)?;
+    // Words that REFRESH would take for the kind of what follows.
+    if let Some(first) = names.first_mut()
+        && ["materialized", "streaming", "table"].contains(&first.as_str())
+    {
+        *first = format!("\"{first}\"");
+    }
     let along = match Along::try_from(request.along) {
         Ok(Along::Unspecified) => "",
         Ok(Along::Upstream) => " WITH UPSTREAM",
@@ -247,7 +258,7 @@ fn refresh_sql(request: &SubmitRequest) -> Result<String, Status> {
         Err(_) => return Err(invalid(format!("'along' has no value {}", request.along))),
     };
     let full = if request.full { " FULL" } else { "" };
-    Ok(format!("REFRESH MATERIALIZED VIEW {}{full}{along} ASYNC", names.join(", ")))
+    Ok(format!("REFRESH {}{full}{along} ASYNC", names.join(", ")))
 }
 
 #[cfg(test)]

@@ -182,6 +182,11 @@ fn reason(cursor: &mut Cursor<'_>) -> Result<Option<String>, SyntaxError> {
     cursor.string("a reason in single quotes").map(Some)
 }
 
+pub(crate) fn approve(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    cursor.expect("APPROVE JOB")?;
+    Ok(Statement::Job(JobStatement::Approve { job: job_id(cursor)? }))
+}
+
 pub(crate) fn retry(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     cursor.expect("RETRY JOB")?;
     let job = job_id(cursor)?;

@@ -30,11 +30,11 @@ pub struct ScriptStatement {
 }
 
 /// Words that begin a statement.
-const HEADS: [&str; 36] = [
+const HEADS: [&str; 37] = [
     "SELECT", "WITH", "VALUES", "FROM", "EXPLAIN", "INSERT", "DELETE", "UPDATE", "MERGE",
     "TRUNCATE", "ALTER", "COMMENT", "OPTIMIZE", "VACUUM", "RESTORE", "VALIDATE", "CREATE", "DROP",
     "REFRESH", "SHOW", "DESCRIBE", "WAIT", "CANCEL", "RETRY", "SET", "TABLE", "CONVERT", "COPY",
-    "GRANT", "REVOKE", "SUSPEND", "RESUME", "VERIFY", "BACKFILL", "PURGE", "RELEASE",
+    "GRANT", "REVOKE", "SUSPEND", "RESUME", "VERIFY", "BACKFILL", "PURGE", "RELEASE", "APPROVE",
 ];
 
 /// Reads exactly one statement; a `;` at its end and comments are fine.
@@ -144,6 +144,7 @@ fn statement(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
         "WAIT" => jobs::wait(cursor),
         "CANCEL" => jobs::cancel(cursor),
         "RETRY" => jobs::retry(cursor),
+        "APPROVE" => jobs::approve(cursor),
         "SHOW" => show::show(cursor),
         "DESCRIBE" | "DESC" => show::describe(cursor),
         "SET" => show::set(cursor),

@@ -8,7 +8,7 @@ const AGAIN: &str = "create it again with CREATE OR REPLACE";
 const LATER: &str = "";
 
 /// First words of statements, and what to do instead.
-const STATEMENTS: [(&str, &str); 45] = [
+const STATEMENTS: [(&str, &str); 44] = [
     ("REPLACE", AGAIN),
     ("RENAME", AGAIN),
     (
@@ -53,7 +53,6 @@ const STATEMENTS: [(&str, &str); 45] = [
     ("APPLY", "use `whimbrel apply DIR`"),
     ("REPLAY", LATER),
     ("RECOVER", LATER),
-    ("APPROVE", LATER),
     ("PROMOTE", LATER),
     ("DEPRECATE", LATER),
     ("RUN", LATER),

@@ -174,7 +174,8 @@ fn count(cursor: &mut Cursor<'_>, max: u64) -> Result<u32, SyntaxError> {
     }
 }
 
-/// `PURGE QUARANTINE name [WHERE condition]` or `RELEASE QUARANTINE name [WHERE condition]`.
+/// `PURGE QUARANTINE name [WHERE condition]` or
+/// `RELEASE QUARANTINE name [WHERE condition] [ASYNC | SYNC [TIMEOUT interval]]`.
 pub(crate) fn quarantine(
     cursor: &mut Cursor<'_>,
     action: QuarantineAction,
@@ -187,13 +188,18 @@ pub(crate) fn quarantine(
     } else {
         None
     };
+    let is_job = action == QuarantineAction::Release;
+    let said = if is_job { jobs::wait_clause(cursor)? } else { None };
     if !cursor.at_end() {
-        return Err(match condition {
-            Some(_) => cursor.expected("end of statement"),
-            None => cursor.expected_one_of(&["WHERE"]),
+        return Err(match (&condition, is_job && said.is_none()) {
+            (None, true) => cursor.expected_one_of(&["WHERE", "ASYNC", "SYNC"]),
+            (Some(_), true) => cursor.expected_one_of(&["ASYNC", "SYNC"]),
+            (None, false) if !is_job => cursor.expected_one_of(&["WHERE"]),
+            _ => cursor.expected("end of statement"),
         });
     }
-    Ok(Statement::Quarantine(Quarantine { action, name, condition }))
+    let wait = said.unwrap_or(Wait::ForTheEnd { timeout_ms: None });
+    Ok(Statement::Quarantine(Quarantine { action, name, condition, wait }))
 }
 
 #[cfg(test)]

@@ -676,6 +676,11 @@ pub enum JobStatement {
         /// Why, for people.
         reason: Option<String>,
     },
+    /// APPROVE JOB id.
+    Approve {
+        /// The id.
+        job: String,
+    },
     /// RETRY JOB id.
     Retry {
         /// The id.

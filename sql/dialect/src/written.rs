@@ -18,7 +18,7 @@ use crate::{
     statement::{
         Along, AlterTransform, AlterTransformAction, Backfill, CreateFlow, CreateMaterializedView,
         CreateMode, CreateStreamingTable, DeclaredKey, DeclaredKeyKind, Drop, FlowBody, NameParts,
-        Quarantine, Query, Refresh, Statement, TimeTravel, Wait, Wakes,
+        Quarantine, QuarantineAction, Query, Refresh, Statement, TimeTravel, Wait, Wakes,
     },
 };
 
@@ -66,9 +66,13 @@ pub fn written(statement: &Statement) -> Option<String> {
         Statement::Backfill(backfill) => backfilled(backfill),
         Statement::Suspend { name } => format!("SUSPEND {}", named(name)),
         Statement::Resume { name } => format!("RESUME {}", named(name)),
-        Statement::Quarantine(Quarantine { action, name, condition }) => {
+        Statement::Quarantine(Quarantine { action, name, condition, wait }) => {
             let condition = condition.as_ref().map(|c| format!(" WHERE {c}")).unwrap_or_default();
-            format!("{} QUARANTINE {}{condition}", action.as_sql(), named(name))
+            let wait = match action {
+                QuarantineAction::Purge => String::new(),
+                QuarantineAction::Release => waiting(*wait),
+            };
+            format!("{} QUARANTINE {}{condition}{wait}", action.as_sql(), named(name))
         }
         _ => return None,
     };

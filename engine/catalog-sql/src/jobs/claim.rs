@@ -9,14 +9,16 @@ use model::{
     time::Timestamp,
 };
 
-use super::{Ended, Locked, end, list, locked_columns};
+use super::{Ended, Locked, end, list, locked_columns, moves, parent};
 use crate::{
     database::{Transaction, row},
     sql::sql,
     value::values,
 };
 
-/// Whether job `j` can run at time `$1`.
+/// Whether job `j` can run at time `$1`. A BACKFILL never does, and keeps no other job waiting.
+///
+/// What is older is told by the number in the queue: times come from clocks that differ.
 macro_rules! runnable {
     () => {
         "j.state IN ('QUEUED', 'PLANNING', 'RUNNING', 'COMMITTING') \
@@ -25,9 +27,14 @@ macro_rules! runnable {
              AND j.attempt < j.attempts_max)) \
          AND NOT EXISTS (SELECT 1 FROM job_after a JOIN jobs u ON u.id = a.upstream_id \
            WHERE a.job_id = j.id AND u.state NOT IN ('SUCCEEDED', 'SKIPPED_NO_CHANGE')) \
+         AND j.kind <> 'BACKFILL' \
          AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.object_id = j.object_id AND o.id <> j.id \
-           AND (o.state IN ('PLANNING', 'RUNNING', 'COMMITTING') \
-             OR (o.state = 'QUEUED' AND o.run_id IS NOT NULL)))"
+           AND o.kind <> 'BACKFILL' AND (o.state IN ('PLANNING', 'RUNNING', 'COMMITTING') \
+             OR (o.state = 'QUEUED' AND o.run_id IS NOT NULL))) \
+         AND NOT (j.kind = 'REFRESH' AND j.run_id IS NULL AND EXISTS (SELECT 1 FROM jobs g \
+           WHERE g.object_id = j.object_id AND g.state = 'QUEUED' AND g.kind = 'REFRESH' \
+           AND g.graph_id IS NOT NULL AND (j.graph_id IS NULL OR g.graph_id <> j.graph_id) \
+           AND g.queue_seq < j.queue_seq))"
     };
 }
 
@@ -44,7 +51,7 @@ pub(super) async fn claim(
     let candidates = tx
         .rows(
             sql!("SELECT j.id, j.object_id FROM jobs j WHERE " runnable
-                 " ORDER BY j.queued_at, j.queue_seq LIMIT 64"),
+                 " ORDER BY j.priority DESC, j.queued_at, j.queue_seq LIMIT 64"),
             values![now],
         )
         .await?;
@@ -108,12 +115,14 @@ async fn take(
             (run, run_seq, 1)
         }
     };
+    moves(job.state, JobState::Planning);
     tx.rows(
         sql!("UPDATE jobs SET state = 'PLANNING', run_id = $2, attempt = $3, worker_id = $4,"
              " lease_until = $5 WHERE id = $1"),
         values![job.id, run, attempt, worker, lease_until],
     )
     .await?;
+    parent::follows(tx, job.id, None).await?;
     Ok(ClaimedRun {
         lease: Lease { run, attempt, worker },
         job: list::job(tx, job.id).await?,
@@ -169,7 +178,7 @@ pub(super) async fn last_run(
 ) -> Result<Option<LastRun>, CatalogError> {
     let found = row(
         tx,
-        sql!("SELECT r.id, r.definition_hash, r.output_version FROM runs r"
+        sql!("SELECT r.id, r.definition_hash, r.output_version, r.report FROM runs r"
              " JOIN jobs j ON j.id = r.job_id"
              " WHERE r.object_id = $1 AND r.state = 'SUCCEEDED' AND j.kind = 'REFRESH'"
              " ORDER BY r.run_seq DESC LIMIT 1"),
@@ -180,9 +189,11 @@ pub(super) async fn last_run(
     let run = found.parsed("run id")?;
     let definition_hash = found.text("definition hash")?;
     let output_version = found.int("output version")?;
+    let part = list::read_report(&mut found)?.part;
+    let is_mixed = part.is_some_and(|part| part.is_mixed);
     let inputs = list::run_inputs(tx, &[run]).await?;
     let inputs = inputs.into_iter().map(|(_, input)| input).collect();
-    Ok(Some(LastRun { definition_hash, inputs, output_version }))
+    Ok(Some(LastRun { definition_hash, inputs, output_version, is_mixed }))
 }
 
 /// Ends the jobs whose worker stopped answering and which no other worker is to continue.

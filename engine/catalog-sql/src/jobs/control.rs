@@ -9,15 +9,20 @@ use model::{
     time::Timestamp,
 };
 
-use super::{Ended, Locked, end, list, lock, next_queue_seq};
+use super::{Ended, Locked, end, graph, list, lock, moves, next_queue_seq, parent};
 use crate::{
     database::{Transaction, row},
+    notifications::tell_again,
     sql::sql,
     value::values,
 };
 
-fn refused(job: &Locked, why: &'static str) -> CatalogError {
+pub(super) fn refused(job: &Locked, why: &'static str) -> CatalogError {
     CatalogError::JobState { job: job.id.to_string(), state: job.state.to_string(), why }
+}
+
+pub(super) fn has_ended(job: &Locked) -> CatalogError {
+    refused(job, "it has ended; only a job that has not can be cancelled")
 }
 
 /// See [`catalog::jobs::Jobs::cancel`].
@@ -26,9 +31,13 @@ pub(super) async fn cancel(
     id: JobId,
     now: Timestamp,
 ) -> Result<Job, CatalogError> {
+    if parent::is_parent(tx, id).await? {
+        return parent::cancel(tx, id, now).await;
+    }
     let job = lock(tx, id).await?;
     match job.state {
-        JobState::Queued => {
+        JobState::Queued | JobState::AwaitingApproval => {
+            moves(job.state, JobState::Cancelled);
             let ended = Ended { state: JobState::Cancelled, error: None, at: Some(now) };
             end(tx, id, &ended).await?;
         }
@@ -41,7 +50,7 @@ pub(super) async fn cancel(
                 "its result is being committed and can no longer be stopped; wait for it to end",
             ));
         }
-        _ => return Err(refused(&job, "it has ended; only a job that has not can be cancelled")),
+        _ => return Err(has_ended(&job)),
     }
     list::job(tx, id).await
 }
@@ -53,6 +62,11 @@ pub(super) async fn retry(
     now: Timestamp,
 ) -> Result<Job, CatalogError> {
     next_queue_seq(tx, 0).await?;
+    // Of a BACKFILL the ranges that are missing; they bring it along.
+    let ranges = match parent::is_parent(tx, id).await? {
+        true => parent::children(tx, id).await?,
+        false => Vec::new(),
+    };
     let job = lock(tx, id).await?;
     if !is_unsuccessful(job.state) {
         return Err(refused(
@@ -60,7 +74,15 @@ pub(super) async fn retry(
             "only a FAILED, CANCELLED or UPSTREAM_FAILED job can be queued again; send its statement once more for a new one",
         ));
     }
-    let again = with_unsuccessful_upstream(tx, job).await?;
+    let mut again: Vec<Locked> = Vec::new();
+    let missing: Vec<_> = ranges.into_iter().filter(|job| is_unsuccessful(job.state)).collect();
+    for job in if missing.is_empty() { vec![job] } else { missing } {
+        for job in with_unsuccessful_upstream(tx, job).await? {
+            if !again.iter().any(|other| other.id == job.id) {
+                again.push(job);
+            }
+        }
+    }
     for job in &again {
         let object =
             row(tx, sql!("SELECT id FROM objects WHERE id = $1"), values![job.object]).await?;
@@ -69,8 +91,11 @@ pub(super) async fn retry(
         }
     }
     let mut seq = next_queue_seq(tx, again.len()).await?;
+    let ids: Vec<_> = again.iter().map(|job| job.id).collect();
     for job in again {
         seq += 1;
+        moves(job.state, JobState::Queued);
+        tell_again(tx, job.id, now).await?;
         tx.rows(
             sql!("UPDATE jobs SET state = 'QUEUED', queue_seq = $2, queued_at = $3,"
                  " not_before = $3, finished_at = NULL, stop_asked = 0, error = NULL,"
@@ -79,7 +104,9 @@ pub(super) async fn retry(
             values![job.id, seq, now],
         )
         .await?;
+        parent::follows(tx, job.id, Some(now)).await?;
     }
+    graph::forget_unread(tx, &ids).await?;
     list::job(tx, id).await
 }
 

@@ -8,7 +8,11 @@ use model::{
     time::Timestamp,
 };
 
-use super::{Ended, Locked, end, list, locked_columns};
+use super::{
+    Ended, Locked,
+    approval::{Question, ask, look_again},
+    end, list, locked_columns, moves, parent,
+};
 use crate::{
     database::{Transaction, row},
     sql::sql,
@@ -18,7 +22,10 @@ use crate::{
 /// Locks the job of a lease, if the lease is still good.
 ///
 /// A lease that ran out is good as long as nobody else has taken the run.
-async fn held(tx: &mut impl Transaction, lease: &Lease) -> Result<Option<Locked>, CatalogError> {
+pub(super) async fn held(
+    tx: &mut impl Transaction,
+    lease: &Lease,
+) -> Result<Option<Locked>, CatalogError> {
     let found = row(
         tx,
         sql!("SELECT " locked_columns " FROM jobs j WHERE j.run_id = $1" LOCK_J),
@@ -27,12 +34,11 @@ async fn held(tx: &mut impl Transaction, lease: &Lease) -> Result<Option<Locked>
     .await?;
     let Some(found) = found else { return Ok(None) };
     let job = Locked::read(found)?;
-    let under_way = !job.state.is_final() && job.state != JobState::Queued;
     let ours = job.attempt == lease.attempt && job.worker == Some(lease.worker);
-    Ok((under_way && ours).then_some(job))
+    Ok((job.state.is_under_way() && ours).then_some(job))
 }
 
-fn lost(lease: &Lease) -> CatalogError {
+pub(super) fn lost(lease: &Lease) -> CatalogError {
     CatalogError::LeaseLost(lease.run.to_string())
 }
 
@@ -97,6 +103,7 @@ pub(super) async fn heartbeat(
 ) -> Result<LeaseState, CatalogError> {
     let Some(job) = held(tx, lease).await? else { return Ok(LeaseState::Lost) };
     let state = next_state(&job, beat.state)?;
+    moves(job.state, state);
     tx.rows(
         sql!("UPDATE jobs SET state = $2, lease_until = $3 WHERE id = $1"),
         values![job.id, state, beat.lease_until],
@@ -142,6 +149,9 @@ pub(super) async fn finish(
         RunOutcome::Succeeded { .. }
         | RunOutcome::Maintained { .. }
         | RunOutcome::SkippedNoChange { .. } => succeed(tx, &job, lease, outcome, now).await,
+        RunOutcome::NeedsApproval { strategy, reason, report } => {
+            ask(tx, &job, lease, &Question { strategy, reason, report }, now).await
+        }
         RunOutcome::Cancelled => {
             end(tx, job.id, &Ended { state: JobState::Cancelled, error: None, at }).await
         }
@@ -175,8 +185,11 @@ async fn succeed(
         RunOutcome::SkippedNoChange { output_version } => {
             (JobState::SkippedNoChange, Some(*output_version))
         }
-        RunOutcome::Cancelled | RunOutcome::Failed { .. } => return Ok(()),
+        RunOutcome::Cancelled | RunOutcome::NeedsApproval { .. } | RunOutcome::Failed { .. } => {
+            return Ok(());
+        }
     };
+    moves(job.state, state);
     tx.rows(
         sql!("UPDATE jobs SET state = $2, finished_at = $3, error = NULL, worker_id = NULL,"
              " lease_until = NULL WHERE id = $1"),
@@ -189,6 +202,7 @@ async fn succeed(
         values![lease.run, state, now, version],
     )
     .await?;
+    parent::follows(tx, job.id, Some(now)).await?;
     match outcome {
         RunOutcome::Succeeded { progress, strategy, reason, definition_hash, report, .. } => {
             tx.rows(
@@ -198,7 +212,8 @@ async fn succeed(
             )
             .await?;
             record_report(tx, lease, report).await?;
-            record(tx, lease, progress).await
+            record(tx, lease, progress).await?;
+            look_again(tx, job.object, now).await
         }
         RunOutcome::Maintained { progress, result, .. } => {
             tx.rows(
@@ -236,7 +251,7 @@ async fn record(
 }
 
 /// Writes down what a run says of itself, in the place of what an earlier attempt said.
-async fn record_report(
+pub(super) async fn record_report(
     tx: &mut impl Transaction,
     lease: &Lease,
     report: &RunReport,
@@ -253,6 +268,7 @@ async fn queue_again(
     message: &str,
     not_before: Timestamp,
 ) -> Result<(), CatalogError> {
+    moves(job.state, JobState::Queued);
     tx.rows(
         sql!("UPDATE jobs SET state = 'QUEUED', error = $2, not_before = $3, worker_id = NULL,"
              " lease_until = NULL WHERE id = $1"),

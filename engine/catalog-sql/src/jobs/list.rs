@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use catalog::{error::CatalogError, jobs::JobFilter};
 use model::{
+    approval::{Approval, Chosen},
     id::{JobId, RunId},
-    job::{Job, JobCause, PinnedInput, Run, RunProgress},
+    job::{Job, JobCause, PinnedInput, Ranges, Run, RunProgress},
     report::RunReport,
     work::{JobKind, Maintained},
 };
@@ -22,7 +23,10 @@ macro_rules! select_jobs {
         "SELECT j.id, j.kind, j.arguments, j.object_id, j.object_schema, j.object_name, j.state, j.cause, \
          j.requested_by, j.forced, j.queued_at, r.started_at, j.finished_at, j.run_id, j.attempt, \
          j.attempts_max, r.rows_read, r.rows_read_expected, r.rows_written, r.bytes_written, r.files, \
-         r.files_expected, r.output_version, r.result, j.error FROM jobs j LEFT JOIN runs r ON r.id = j.run_id WHERE "
+         r.files_expected, r.output_version, r.result, j.error, j.priority, \
+         j.idempotency_key, j.parent_id, r.strategy, r.reason, r.report, \
+         j.approved_by, j.approved_at, j.approved_definition, j.graph_id \
+         FROM jobs j LEFT JOIN runs r ON r.id = j.run_id WHERE "
     };
 }
 
@@ -31,7 +35,7 @@ macro_rules! select_runs {
         "SELECT r.id, r.job_id, j.kind, r.object_id, j.object_schema, j.object_name, r.run_seq, r.state, \
          r.attempt, r.worker_id, r.started_at, r.finished_at, r.strategy, r.reason, r.rows_read, \
          r.rows_read_expected, r.rows_written, r.bytes_written, r.files, r.files_expected, \
-         r.output_version, r.result, r.error, r.report \
+         r.output_version, r.result, r.error, r.report, j.graph_id \
          FROM runs r JOIN jobs j ON j.id = r.job_id "
     };
 }
@@ -39,25 +43,30 @@ macro_rules! select_runs {
 // The most selective condition stands alone, so that its index is used.
 const BY_ID: Sql = sql!(select_jobs "j.id IN " [list 1]
     " AND ($2 IS NULL OR j.object_id = $2) AND ($3 IS NULL OR j.state IN " [list 3] ")"
-    " AND ($5 IS NULL OR j.kind = $5) ORDER BY j.queued_at DESC, j.queue_seq DESC LIMIT $4");
+    " AND ($5 IS NULL OR j.kind = $5) AND ($6 IS NULL OR j.graph_id = $6) ORDER BY j.queued_at DESC, j.queue_seq DESC LIMIT $4");
 const BY_OBJECT: Sql = sql!(select_jobs "j.object_id = $2"
     " AND ($1 IS NULL OR j.id IN " [list 1] ") AND ($3 IS NULL OR j.state IN " [list 3] ")"
-    " AND ($5 IS NULL OR j.kind = $5) ORDER BY j.queued_at DESC, j.queue_seq DESC LIMIT $4");
+    " AND ($5 IS NULL OR j.kind = $5) AND ($6 IS NULL OR j.graph_id = $6) ORDER BY j.queued_at DESC, j.queue_seq DESC LIMIT $4");
+const BY_GRAPH: Sql = sql!(select_jobs "j.graph_id = $6"
+    " AND ($1 IS NULL OR j.id IN " [list 1] ") AND ($2 IS NULL OR j.object_id = $2)"
+    " AND ($3 IS NULL OR j.state IN " [list 3] ") AND ($5 IS NULL OR j.kind = $5)"
+    " ORDER BY j.queued_at DESC, j.queue_seq DESC LIMIT $4");
 const BY_TIME: Sql = sql!(select_jobs "($1 IS NULL OR j.id IN " [list 1] ")"
     " AND ($2 IS NULL OR j.object_id = $2) AND ($3 IS NULL OR j.state IN " [list 3] ")"
-    " AND ($5 IS NULL OR j.kind = $5) ORDER BY j.queued_at DESC, j.queue_seq DESC LIMIT $4");
+    " AND ($5 IS NULL OR j.kind = $5) AND ($6 IS NULL OR j.graph_id = $6) ORDER BY j.queued_at DESC, j.queue_seq DESC LIMIT $4");
 
 /// The jobs that match, newest first.
 pub(super) async fn jobs(
     tx: &mut impl Transaction,
     filter: &JobFilter,
 ) -> Result<Vec<Job>, CatalogError> {
-    let JobFilter { ids, object, kind, states, limit } = filter;
+    let JobFilter { ids, object, kind, graph, states, limit } = filter;
     let none = Value::Text(None);
-    let sql = match (ids, object) {
-        (Some(_), _) => BY_ID,
-        (None, Some(_)) => BY_OBJECT,
-        (None, None) => BY_TIME,
+    let sql = match (ids, graph, object) {
+        (Some(_), ..) => BY_ID,
+        (None, Some(_), _) => BY_GRAPH,
+        (None, None, Some(_)) => BY_OBJECT,
+        (None, None, None) => BY_TIME,
     };
     let values = vec![
         ids.as_ref().map_or_else(|| none.clone(), list),
@@ -65,6 +74,7 @@ pub(super) async fn jobs(
         states.as_ref().map_or_else(|| none.clone(), list),
         limit.map_or(Value::from(i64::MAX), Value::from),
         kind.map_or_else(|| none.clone(), |kind| Value::from(kind.as_str())),
+        graph.map_or_else(|| none.clone(), Value::from),
     ];
     let mut jobs = Vec::new();
     for row in tx.rows(sql, values).await? {
@@ -74,7 +84,50 @@ pub(super) async fn jobs(
     for job in &mut jobs {
         job.after = after.remove(&job.id).unwrap_or_default();
     }
+    ranges(tx, &mut jobs).await?;
     Ok(jobs)
+}
+
+/// What the ranges of the BACKFILLs among these jobs have come to.
+async fn ranges(tx: &mut impl Transaction, jobs: &mut [Job]) -> Result<(), CatalogError> {
+    let backfills = jobs.iter().filter(|job| job.work.kind() == JobKind::Backfill);
+    let parents: Vec<_> = backfills.map(|job| job.id).collect();
+    if parents.is_empty() {
+        return Ok(());
+    }
+    let rows = tx
+        .rows(
+            sql!("SELECT c.parent_id, count(*),"
+                 " CAST(sum(CASE WHEN c.state IN ('SUCCEEDED', 'SKIPPED_NO_CHANGE')"
+                 " THEN 1 ELSE 0 END) AS BIGINT),"
+                 " CAST(sum(CASE WHEN c.state IN ('FAILED', 'CANCELLED', 'UPSTREAM_FAILED')"
+                 " THEN 1 ELSE 0 END) AS BIGINT),"
+                 " min(r.started_at), max(r.output_version),"
+                 " CAST(sum(r.rows_read) AS BIGINT), CAST(sum(r.rows_read_expected) AS BIGINT),"
+                 " CAST(sum(r.rows_written) AS BIGINT), CAST(sum(r.bytes_written) AS BIGINT),"
+                 " CAST(sum(r.files) AS BIGINT), CAST(sum(r.files_expected) AS BIGINT)"
+                 " FROM jobs c LEFT JOIN runs r ON r.id = c.run_id"
+                 " WHERE c.parent_id IN " [list 1] " GROUP BY c.parent_id"),
+            vec![list(parents)],
+        )
+        .await?;
+    for mut row in rows {
+        let parent: JobId = row.parsed("job id")?;
+        let ranges = Ranges {
+            all: row.small("number of jobs")?,
+            succeeded: row.small("number of jobs")?,
+            unsuccessful: row.small("number of jobs")?,
+        };
+        let started_at = row.time_opt("time of the start")?;
+        let output_version = row.int_opt("output version")?;
+        let progress = read_progress(&mut row)?;
+        for job in jobs.iter_mut().filter(|job| job.id == parent) {
+            job.ranges = Some(ranges);
+            (job.started_at, job.output_version) = (started_at, output_version);
+            job.progress = progress;
+        }
+    }
+    Ok(())
 }
 
 /// One job that is there.
@@ -163,7 +216,7 @@ pub(super) async fn run_inputs(
 }
 
 fn read_job(mut row: Row) -> Result<Job, CatalogError> {
-    Ok(Job {
+    let job = Job {
         id: row.parsed("job id")?,
         work: read_work(row.parsed("kind of a job")?, &row.text("arguments of a job")?)?,
         object: row.parsed("object id")?,
@@ -183,7 +236,34 @@ fn read_job(mut row: Row) -> Result<Job, CatalogError> {
         output_version: row.int_opt("output version")?,
         result: read_result(&mut row)?,
         error: row.text_opt("error of a job")?,
-    })
+        priority: read_priority(&mut row)?,
+        idempotency_key: row.text_opt("key of a request")?,
+        parent: row.parsed_opt("job id")?,
+        ranges: None,
+        chosen: Chosen::default(),
+        approval: None,
+        graph: None,
+    };
+    let (strategy, reason) = (row.text_opt("strategy of a run")?, row.text_opt("reason of a run")?);
+    let RunReport { alternatives, bytes_estimated, .. } = read_report(&mut row)?;
+    let chosen = Chosen { strategy, reason, alternatives, bytes_estimated };
+    let approval = read_approval(&mut row)?;
+    Ok(Job { chosen, approval, graph: row.parsed_opt("graph run of a job")?, ..job })
+}
+
+fn read_approval(row: &mut Row) -> Result<Option<Approval>, CatalogError> {
+    let by = row.text_opt("who approved a job")?;
+    let at = row.time_opt("time of an approval")?;
+    let definition_hash = row.text_opt("definition hash")?;
+    let (Some(by), Some(at), Some(definition_hash)) = (by, at, definition_hash) else {
+        return Ok(None);
+    };
+    Ok(Some(Approval { by, at, definition_hash }))
+}
+
+fn read_priority(row: &mut Row) -> Result<i32, CatalogError> {
+    let number = row.int("priority of a job")?;
+    i32::try_from(number).map_err(|error| corrupt("priority of a job", error))
 }
 
 fn read_run(mut row: Row) -> Result<Run, CatalogError> {
@@ -206,6 +286,7 @@ fn read_run(mut row: Row) -> Result<Run, CatalogError> {
         result: read_result(&mut row)?,
         error: row.text_opt("error of a run")?,
         report: read_report(&mut row)?,
+        graph: row.parsed_opt("graph run of a job")?,
     })
 }
 
@@ -226,7 +307,7 @@ fn read_result(row: &mut Row) -> Result<Option<Maintained>, CatalogError> {
     result.map_err(|error| corrupt("result of a run", error))
 }
 
-fn read_report(row: &mut Row) -> Result<RunReport, CatalogError> {
+pub(super) fn read_report(row: &mut Row) -> Result<RunReport, CatalogError> {
     let text = row.text_opt("report of a run")?;
     let report = text.map(|text| serde_json::from_str(&text)).transpose();
     report.map(Option::unwrap_or_default).map_err(|error| corrupt("report of a run", error))

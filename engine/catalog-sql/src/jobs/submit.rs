@@ -5,12 +5,17 @@ use std::collections::{HashMap, HashSet};
 use catalog::{error::CatalogError, jobs::JobFilter};
 use model::{
     id::JobId,
-    job::{Job, NewJob},
+    job::{Job, JobCause, JobState, NewJob},
     name::ObjectName,
     time::Timestamp,
+    work::Work,
 };
 
-use super::{list, next_queue_seq};
+use super::{
+    approval::{back_into_the_queue, looks_again},
+    graph::{self, graph_has_begun},
+    list, next_queue_seq,
+};
 use crate::{
     body::write_arguments,
     database::{Transaction, row},
@@ -18,10 +23,11 @@ use crate::{
     value::{list as json_list, values},
 };
 
-/// See [`catalog::jobs::Jobs::submit`].
+/// See [`catalog::jobs::Jobs::submit`]; `key` is that of the request, if it has one.
 pub(super) async fn submit(
     tx: &mut impl Transaction,
     jobs: &[NewJob],
+    key: Option<&str>,
     now: Timestamp,
 ) -> Result<Vec<Job>, CatalogError> {
     let mut seq = next_queue_seq(tx, jobs.len()).await?;
@@ -43,9 +49,17 @@ pub(super) async fn submit(
         let name = object_name(tx, job).await?;
         let after = rewritten(&job.after, &stored_as);
         let stored = match coalescible(tx, job, &after).await? {
-            Some(there) => there,
+            Some(Joined { there, state }) => {
+                let asked = matches!(job.cause, JobCause::Request | JobCause::Definition);
+                if state == JobState::AwaitingApproval && asked {
+                    back_into_the_queue(tx, there, looks_again(), now).await?;
+                }
+                graph::join(tx, there, job.graph).await?;
+                there
+            }
             None => {
-                insert(tx, job, &New { name, after, seq, now }).await?;
+                insert(tx, job, &New { name, after, key, seq, now }).await?;
+                graph::join(tx, job.id, job.graph).await?;
                 job.id
             }
         };
@@ -59,10 +73,18 @@ pub(super) async fn submit(
         stored_as.insert(job.id, stored);
         answered.push(stored);
     }
-    let filter = JobFilter { ids: Some(answered.clone()), ..JobFilter::default() };
+    in_order(tx, answered).await
+}
+
+/// Jobs in the order of their ids.
+pub(super) async fn in_order(
+    tx: &mut impl Transaction,
+    ids: Vec<JobId>,
+) -> Result<Vec<Job>, CatalogError> {
+    let filter = JobFilter { ids: Some(ids.clone()), ..JobFilter::default() };
     let found = list::jobs(tx, &filter).await?;
     let found: HashMap<JobId, Job> = found.into_iter().map(|job| (job.id, job)).collect();
-    let answer = answered
+    let answer = ids
         .into_iter()
         .map(|id| found.get(&id).cloned().ok_or_else(|| CatalogError::JobNotFound(id.to_string())));
     answer.collect()
@@ -100,23 +122,40 @@ fn rewritten(after: &[JobId], stored_as: &HashMap<JobId, JobId>) -> Vec<JobId> {
     stored.filter(|id| seen.insert(*id)).collect()
 }
 
-/// A job that waits in the queue and does at least what `job` asks.
+/// A job that is there already, and where it stands.
+struct Joined {
+    there: JobId,
+    state: JobState,
+}
+
+/// A job that waits in the queue, or for approval, and does at least what `job` asks.
 ///
-/// One whose run has begun is none: the versions of its inputs may be pinned already, older than
-/// what this request wants to see.
+/// A range of a BACKFILL is a job of its own, and so is the BACKFILL. One whose run or graph run has
+/// begun is none either: the versions of its inputs may be pinned already, older than what this
+/// request wants to see.
 async fn coalescible(
     tx: &mut impl Transaction,
     job: &NewJob,
     after: &[JobId],
-) -> Result<Option<JobId>, CatalogError> {
+) -> Result<Option<Joined>, CatalogError> {
+    if job.parent.is_some() || matches!(job.work, Work::Backfill(_)) {
+        return Ok(None);
+    }
     // Locked, so that no worker takes it before this call has answered.
     let waiting = tx
         .rows(
-            sql!("SELECT j.id, j.forced FROM jobs j WHERE j.object_id = $1"
-                 " AND j.kind = $2 AND j.arguments = $3"
-                 " AND j.state = 'QUEUED' AND j.run_id IS NULL"
+            sql!("SELECT j.id, j.forced, j.state FROM jobs j WHERE j.object_id = $1"
+                 " AND j.kind = $2 AND j.arguments = $3 AND j.attempts_max = $4"
+                 " AND j.parent_id IS NULL"
+                 " AND (j.state = 'AWAITING_APPROVAL'"
+                 " OR (j.state = 'QUEUED' AND j.run_id IS NULL)) AND NOT " graph_has_begun
                  " ORDER BY j.queued_at, j.queue_seq" LOCK_J),
-            values![job.object, job.work.kind().as_str(), write_arguments(&job.work)?],
+            values![
+                job.object,
+                job.work.kind().as_str(),
+                write_arguments(&job.work)?,
+                job.attempts_max.max(1),
+            ],
         )
         .await?;
     if waiting.is_empty() {
@@ -126,10 +165,17 @@ async fn coalescible(
     for mut row in waiting {
         let there: JobId = row.parsed("job id")?;
         let forced = row.truth("force")?;
+        let state = row.parsed("job state")?;
         let waits_for = list::after(tx, [there]).await?.remove(&there).unwrap_or_default();
         let waits_enough = unmet.iter().all(|id| waits_for.contains(id));
         if waits_enough && (forced || !job.force) {
-            return Ok(Some(there));
+            // Whoever asks for the same sooner makes it sooner for all.
+            tx.rows(
+                sql!("UPDATE jobs SET priority = $2 WHERE id = $1 AND priority < $2"),
+                values![there, i64::from(job.priority)],
+            )
+            .await?;
+            return Ok(Some(Joined { there, state }));
         }
     }
     Ok(None)
@@ -155,24 +201,31 @@ async fn unmet(tx: &mut impl Transaction, after: &[JobId]) -> Result<Vec<JobId>,
 }
 
 /// What a stored job has beyond a [`NewJob`].
-struct New {
+struct New<'a> {
     name: ObjectName,
     after: Vec<JobId>,
+    key: Option<&'a str>,
     seq: i64,
     now: Timestamp,
 }
 
-async fn insert(tx: &mut impl Transaction, job: &NewJob, new: &New) -> Result<(), CatalogError> {
-    let New { name, after, seq, now } = new;
-    for upstream in after {
+async fn insert(
+    tx: &mut impl Transaction,
+    job: &NewJob,
+    new: &New<'_>,
+) -> Result<(), CatalogError> {
+    let New { name, after, key, seq, now } = new;
+    for upstream in after.iter().chain(&job.parent) {
         if !exists(tx, *upstream).await? {
             return Err(CatalogError::JobNotFound(upstream.to_string()));
         }
     }
     tx.rows(
         sql!("INSERT INTO jobs (id, queue_seq, object_id, object_schema, object_name, state,"
-             " cause, requested_by, forced, attempts_max, queued_at, not_before, kind, arguments)"
-             " VALUES ($1, $2, $3, $4, $5, 'QUEUED', $6, $7, $8, $9, $10, $10, $11, $12)"),
+             " cause, requested_by, forced, attempts_max, queued_at, not_before, kind, arguments,"
+             " priority, parent_id, idempotency_key)"
+             " VALUES ($1, $2, $3, $4, $5, 'QUEUED', $6, $7, $8, $9, $10, $10, $11, $12, $13,"
+             " $14, $15)"),
         values![
             job.id,
             *seq,
@@ -186,6 +239,9 @@ async fn insert(tx: &mut impl Transaction, job: &NewJob, new: &New) -> Result<()
             *now,
             job.work.kind().as_str(),
             write_arguments(&job.work)?,
+            i64::from(job.priority),
+            job.parent.map(|parent| parent.to_string()),
+            key.map(str::to_owned),
         ],
     )
     .await?;

@@ -88,6 +88,7 @@ async fn a_taken_job_is_in_planning_with_its_first_run(catalog: C) {
         result: None,
         error: None,
         report: model::report::RunReport::default(),
+        graph: None,
     };
     assert_eq!(runs, [expected]);
 }
@@ -246,6 +247,7 @@ async fn the_last_successful_run_comes_with_its_inputs_and_its_definition(catalo
             definition_hash: "hash".to_owned(),
             inputs: inputs.clone(),
             output_version: 11,
+            is_mixed: false,
         };
         assert_eq!(next.last, Some(expected), "after {outcome:?}");
         catalog.finish(&next.lease, &RunOutcome::Cancelled, at(round)).await.unwrap();

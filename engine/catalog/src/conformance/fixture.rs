@@ -8,7 +8,7 @@ use model::{
     job::{ClaimedRun, Job, JobCause, JobState, NewJob, PinnedInput, RunOutcome, RunProgress},
     name::ObjectName,
     object::{Object, ObjectBody, Table, TableFormat},
-    report::{ExpectationResult, KeyResult, RunReport},
+    report::{ExpectationResult, KeyResult, Promise, RunReport, SkippedRows},
     time::Timestamp,
     transform::{OnViolation, Transform},
     work::Work,
@@ -94,6 +94,9 @@ pub(super) fn new_job(object: ObjectId) -> NewJob {
         due_at: None,
         force: false,
         attempts_max: 3,
+        priority: 0,
+        parent: None,
+        graph: None,
     }
 }
 
@@ -162,8 +165,14 @@ pub(super) fn report(rows: u64) -> RunReport {
             violated: 2,
         }],
         keys: vec![KeyResult { name: "pk".to_owned(), violated: 0 }],
+        broken: Some(Promise::Unique),
+        skipped: vec![SkippedRows {
+            input: "00000000-0000-7000-8000-000000000007".parse().unwrap(),
+            commits: 2,
+            rows: Some(rows),
+        }],
         alternatives: vec!["APPEND: a row went".to_owned()],
-        hash: None,
+        ..RunReport::default()
     }
 }
 

@@ -153,6 +153,12 @@ async fn a_success_records_everything_and_clears_the_error_before_it(catalog: C)
         state: JobState::Succeeded,
         finished_at: Some(at(71)),
         progress: progress(10),
+        chosen: model::approval::Chosen {
+            strategy: Some("FULL".to_owned()),
+            reason: Some("FIRST_RUN".to_owned()),
+            alternatives: report(10).alternatives,
+            bytes_estimated: None,
+        },
         output_version: Some(5),
         error: None,
         ..second.job.clone()

@@ -6,6 +6,7 @@ use std::{
 };
 
 use model::{
+    approval::Approval,
     code::Code,
     id::{JobId, ObjectId, RunId},
     job::{ClaimedRun, Job, JobState, Lease, LeaseState, NewJob, RunOutcome},
@@ -117,13 +118,14 @@ impl History {
 
     async fn run(mut self) {
         for _ in 0..STEPS {
-            match self.random.below(12) {
+            match self.random.below(13) {
                 0 | 1 => self.submit().await,
                 2..=4 => self.claim().await,
                 5 | 6 => self.heartbeat().await,
                 7 | 8 => self.finish().await,
                 9 => self.cancel().await,
                 10 => self.retry().await,
+                11 => self.approve().await,
                 _ => {
                     let seconds = [1, 10, 31, 90];
                     self.now += seconds[self.random.below(seconds.len())];
@@ -250,16 +252,15 @@ impl History {
         self.is_newest(held)
             && job.run == Some(held.lease.run)
             && job.attempt == held.lease.attempt
-            && !job.state.is_final()
-            && job.state != JobState::Queued
+            && job.state.is_under_way()
     }
 
     async fn finish(&mut self) {
         let Some(index) = self.some_lease() else { return };
         let held = self.leases[index].clone();
         let success = match self.all_jobs().await[&held.job].work {
-            Work::Refresh => succeeded(3),
-            Work::Optimize(_) | Work::Vacuum(_) => RunOutcome::Maintained {
+            Work::Refresh | Work::Part(_) | Work::Backfill(_) => succeeded(3),
+            Work::Optimize(_) | Work::Vacuum(_) | Work::Release(_) => RunOutcome::Maintained {
                 output_version: None,
                 progress: progress(2),
                 result: Maintained::Vacuumed(Vacuumed::default()),
@@ -268,12 +269,20 @@ impl History {
         let outcomes = [
             success,
             RunOutcome::SkippedNoChange { output_version: 3 },
+            question(),
             RunOutcome::Cancelled,
             failure(Code::Unavailable),
             failure(Code::Unavailable),
             failure(Code::Internal),
         ];
         let outcome = &outcomes[self.random.below(outcomes.len())];
+        let before_commit = matches!(
+            outcome,
+            RunOutcome::SkippedNoChange { .. } | RunOutcome::NeedsApproval { .. }
+        );
+        if before_commit && self.all_jobs().await[&held.job].state == JobState::Committing {
+            return;
+        }
         let good = self.is_good(&held).await;
         let answer = self.catalog.finish(&held.lease, outcome, self.time()).await;
         self.trace.push(format!(
@@ -301,8 +310,19 @@ impl History {
         let before = self.all_jobs().await[&id].state;
         let answer = self.catalog.cancel(id, self.time()).await;
         self.trace.push(format!("cancel {id} which is {before}: {}", answer.is_ok()));
-        let can = matches!(before, JobState::Queued | JobState::Planning | JobState::Running);
+        let can = !before.is_final() && before != JobState::Committing;
         self.check(can == answer.is_ok(), "a job can be cancelled until it commits");
+    }
+
+    async fn approve(&mut self) {
+        let Some(id) = self.random.pick(&self.jobs) else { return };
+        let before = self.all_jobs().await[&id].state;
+        let (by, definition_hash) = ("ada".to_owned(), "hash".to_owned());
+        let approval = Approval { by, at: self.time(), definition_hash };
+        let answer = self.catalog.approve(id, &approval, self.time()).await;
+        self.trace.push(format!("approve {id} which is {before}: {}", answer.is_ok()));
+        let asks = before == JobState::AwaitingApproval;
+        self.check(asks == answer.is_ok(), "exactly the jobs that ask can be approved");
     }
 
     async fn retry(&mut self) {
@@ -337,7 +357,7 @@ impl History {
         self.check(jobs.len() == self.jobs.len(), "no job appears or disappears");
         let mut under_way = HashSet::new();
         for job in jobs.values() {
-            let has_worker = !job.state.is_final() && job.state != JobState::Queued;
+            let has_worker = job.state.is_under_way();
             let between = job.state == JobState::Queued && job.run.is_some();
             if has_worker || between {
                 self.check(under_way.insert(job.object), "one job of an object is under way");
@@ -370,6 +390,14 @@ impl History {
         let pinned: Vec<_> = pinned.into_iter().map(|(run, input)| (run, input.version)).collect();
         let first: Vec<_> = runs.iter().map(|run| (run.id, run.run_seq)).collect();
         self.check(pinned == first, "a run keeps the inputs of its first attempt");
+    }
+}
+
+fn question() -> RunOutcome {
+    RunOutcome::NeedsApproval {
+        strategy: "FULL".to_owned(),
+        reason: "NOT_DETERMINISTIC".to_owned(),
+        report: RunReport::default(),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Queueing.
 
 use model::{
-    id::{JobId, ObjectId},
+    id::{GraphId, JobId, ObjectId},
     job::{Job, JobCause, JobState, NewJob, RunProgress},
+    time::Timestamp,
     work::{JobKind, Work},
 };
 
@@ -33,6 +34,7 @@ suite![
     a_due_time_is_queued_once_even_after_its_job_ended,
     a_due_time_that_joined_a_waiting_job_counts_as_queued,
     the_last_due_time_is_the_newest_of_the_object,
+    a_due_time_of_a_clock_that_was_ahead_is_not_the_last_one,
 ];
 
 async fn a_queued_job_comes_back_with_everything_that_was_asked(catalog: C) {
@@ -42,8 +44,10 @@ async fn a_queued_job_comes_back_with_everything_that_was_asked(catalog: C) {
         cause: JobCause::Definition,
         after: vec![upstream.id, upstream.id],
         force: true,
+        graph: Some(GraphId::generate()),
         ..new_job(object)
     };
+    let graph = new.graph;
     let expected = Job {
         id: new.id,
         work: Work::Refresh,
@@ -61,9 +65,16 @@ async fn a_queued_job_comes_back_with_everything_that_was_asked(catalog: C) {
         attempt: 0,
         attempts_max: 3,
         progress: RunProgress::default(),
+        chosen: model::approval::Chosen::default(),
+        approval: None,
         output_version: None,
         result: None,
         error: None,
+        priority: 0,
+        idempotency_key: None,
+        parent: None,
+        ranges: None,
+        graph,
     };
     let answer = catalog.submit(&[new], at(7)).await.unwrap();
     assert_eq!(answer, [expected]);
@@ -104,6 +115,7 @@ async fn jobs_are_filtered_by_everything_that_is_given(catalog: C) {
                 ids: both,
                 object: Some(b.object),
                 kind: Some(JobKind::Refresh),
+                graph: None,
                 states: waiting,
                 limit: Some(9),
             },
@@ -244,17 +256,41 @@ async fn a_due_time_is_queued_once_even_after_its_job_ended(catalog: C) {
 async fn a_due_time_that_joined_a_waiting_job_counts_as_queued(catalog: C) {
     let there = queued(&catalog, "a", &[]).await;
     assert_eq!(submit_one(&catalog, due(there.object, 60)).await, there);
-    assert_eq!(catalog.last_due(there.object).await.unwrap(), Some(at(60)));
+    assert_eq!(last_due(&catalog, there.object, 60).await, Some(at(60)));
     let claimed = claim(&catalog, at(61)).await;
     catalog.finish(&claimed.lease, &succeeded(1), at(62)).await.unwrap();
     assert!(catalog.submit(&[due(there.object, 60)], at(63)).await.unwrap().is_empty());
 }
 
+/// The last due time of an object that is not after so many seconds.
+async fn last_due(catalog: &C, object: ObjectId, seconds: i64) -> Option<Timestamp> {
+    let found = catalog.last_due(&[object], at(seconds)).await.unwrap();
+    found.first().map(|(of, due)| {
+        assert_eq!((*of, found.len()), (object, 1));
+        *due
+    })
+}
+
 async fn the_last_due_time_is_the_newest_of_the_object(catalog: C) {
     let (a, b) = (stored(&catalog, "a").await, stored(&catalog, "b").await);
-    assert_eq!(catalog.last_due(a).await.unwrap(), None);
+    assert_eq!(last_due(&catalog, a, 600).await, None);
     for job in [due(a, 120), due(a, 60), due(b, 600)] {
         catalog.submit(&[job], at(600)).await.unwrap();
     }
-    assert_eq!(catalog.last_due(a).await.unwrap(), Some(at(120)));
+    assert_eq!(last_due(&catalog, a, 600).await, Some(at(120)));
+    let mut both = catalog.last_due(&[a, b], at(600)).await.unwrap();
+    both.sort();
+    let mut expected = vec![(a, at(120)), (b, at(600))];
+    expected.sort();
+    assert_eq!(both, expected);
+    assert_eq!(catalog.last_due(&[], at(600)).await.unwrap(), []);
+}
+
+async fn a_due_time_of_a_clock_that_was_ahead_is_not_the_last_one(catalog: C) {
+    let a = stored(&catalog, "a").await;
+    for job in [due(a, 60), due(a, 86_400)] {
+        catalog.submit(&[job], at(60)).await.unwrap();
+    }
+    assert_eq!(last_due(&catalog, a, 119).await, Some(at(60)));
+    assert_eq!(last_due(&catalog, a, 59).await, None);
 }

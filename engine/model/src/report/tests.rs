@@ -12,8 +12,12 @@ fn full() -> RunReport {
             violated: 3,
         }],
         keys: vec![KeyResult { name: "pk".to_owned(), violated: 0 }],
+        bytes_estimated: Some(7),
+        broken: Some(Promise::Unique),
+        skipped: vec![SkippedRows { input: ObjectId::generate(), commits: 2, rows: None }],
         alternatives: vec!["APPEND: a row went".to_owned()],
         hash: Some("ab".to_owned()),
+        part: Some(PartResult { condition: "day = 1".to_owned(), is_mixed: true }),
     }
 }
 

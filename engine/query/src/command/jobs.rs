@@ -8,7 +8,7 @@ use std::{
 use catalog::jobs::JobFilter;
 use dialect::statement::{Along, JobStatement, Refresh};
 use model::{
-    id::{JobId, ObjectId},
+    id::{GraphId, JobId, ObjectId},
     job::{Job, JobCause, JobState, NewJob},
     name::ObjectName,
     object::{Object, ObjectBody},
@@ -16,7 +16,7 @@ use model::{
     work::{JobKind, Work},
 };
 
-use super::{parse_job, show::kind_of, tables::wrong_kind};
+use super::{approval, notify, parse_job, requests::Asked, show::kind_of, tables::wrong_kind};
 use crate::{
     authorize::not_granted,
     error::QueryError,
@@ -36,9 +36,10 @@ pub(super) async fn refresh(
     refresh: &Refresh,
 ) -> Result<CommandResult, QueryError> {
     let inner = &queries.inner;
-    refuse_options(refresh)?;
+    let receiver = refresh.notify.as_deref().map(|url| notify::receiver(inner, url)).transpose()?;
     let graph = Graph::load(inner).await?;
     let mut wanted = BTreeSet::new();
+    let mut named = Vec::new();
     for parts in &refresh.names {
         let name = ObjectName::from_parts(parts, session.schema())?;
         let Some(object) = graph.by_name.get(&name) else {
@@ -52,7 +53,9 @@ pub(super) async fn refresh(
             let problem = format!("and is refreshed with REFRESH {}", object.kind().as_sql());
             return Err(wrong_kind(object, &problem));
         }
-        wanted.insert(object.id);
+        if wanted.insert(object.id) {
+            named.push(object);
+        }
     }
     match refresh.along {
         Along::Nothing => {}
@@ -68,38 +71,39 @@ pub(super) async fn refresh(
             return Err(not_granted(&rights, Privilege::Refresh, &object.name.to_sql()));
         }
     }
-    let jobs = submit(queries, session, &graph, &wanted, JobCause::Request, refresh.full).await?;
+    let asked = Asked::by(queries, refresh, &named).await?;
+    let jobs = submit(queries, session, &graph, &wanted, asked).await?;
+    if let Some(receiver) = receiver {
+        notify::keep(inner, session, &jobs, &receiver).await?;
+    }
     if !refresh.sync {
         return Ok(CommandResult::rows(job_rows(&jobs)));
     }
     let ids: Vec<_> = jobs.iter().map(|job| job.id).collect();
     let jobs = wait(inner, &ids, refresh.timeout_ms.map(Duration::from_millis)).await?;
+    if let Some(question) = approval::question(inner, &jobs).await? {
+        return Err(question);
+    }
     match jobs.iter().find(|job| !job.state.is_success()) {
         None => Ok(CommandResult::rows(job_rows(&jobs))),
-        Some(job) => Err(QueryError::JobEnded(format!(
-            "the refresh of '{}' ended {}: {}",
-            job.object_name,
-            job.state,
-            job.error.as_deref().unwrap_or("see system.runs")
-        ))),
+        Some(job) => Err(unsuccessful(inner, job).await?),
     }
 }
 
-/// What the grammar has and no refresh does yet: to leave it out silently would be another refresh.
-fn refuse_options(refresh: &Refresh) -> Result<(), QueryError> {
-    let said = [
-        (refresh.condition.is_some(), "WHERE"),
-        (refresh.notify.is_some(), "NOTIFY"),
-        (refresh.options.idempotency_key.is_some(), "OPTIONS (idempotency_key)"),
-        (refresh.options.priority.is_some(), "OPTIONS (priority)"),
-        (refresh.options.max_attempts.is_some(), "OPTIONS (max_attempts)"),
-    ];
-    match said.into_iter().find(|(said, _)| *said) {
-        None => Ok(()),
-        Some((_, clause)) => Err(QueryError::Unsupported(format!(
-            "{clause} of REFRESH is not supported in this version"
-        ))),
-    }
+/// The error for a refresh that was waited for and did not succeed.
+async fn unsuccessful(inner: &Inner, job: &Job) -> Result<QueryError, QueryError> {
+    let text = format!(
+        "the refresh of '{}' ended {}: {}",
+        job.object_name,
+        job.state,
+        job.error.as_deref().unwrap_or("see system.runs")
+    );
+    let runs = inner.options.catalog.runs(Some(&[job.id]), u32::MAX).await?;
+    let run = runs.into_iter().find(|run| Some(run.id) == job.run);
+    Ok(match run.and_then(|run| run.report.broken) {
+        Some(promise) if job.state == JobState::Failed => QueryError::JobBroke { promise, text },
+        _ => QueryError::JobEnded(text),
+    })
 }
 
 pub(super) async fn run(
@@ -122,6 +126,7 @@ pub(super) async fn run(
             tracing::info!(job_id = %job.id, object = %job.object_name, reason = reason.as_deref(), "cancel was asked for");
             job
         }
+        JobStatement::Approve { job } => approval::approve(inner, session, &job).await?,
         JobStatement::Retry { job } => {
             let job = steered(inner, session, &job).await?;
             catalog.retry(job.id, now).await?
@@ -136,7 +141,8 @@ pub(super) async fn run(
 
 impl Queries {
     /// Queues a refresh of each of these transforms. Those that read others of them, directly or
-    /// through views, wait for them; the rest run side by side.
+    /// through views, wait for them; the rest run side by side. Several are one graph run, which reads
+    /// each source at one version.
     ///
     /// Returns the jobs, upstream first.
     pub async fn submit_graph(
@@ -147,7 +153,7 @@ impl Queries {
     ) -> Result<Vec<Job>, QueryError> {
         let graph = Graph::load(&self.inner).await?;
         let wanted = objects.iter().copied().collect();
-        submit(self, session, &graph, &wanted, cause, false).await
+        submit(self, session, &graph, &wanted, Asked::plainly(&self.inner, cause)).await
     }
 }
 
@@ -209,7 +215,7 @@ async fn steered(inner: &Inner, session: &Session, text: &str) -> Result<Job, Qu
         return Ok(job);
     }
     let object = inner.options.catalog.object(job.object).await?;
-    let refreshes = matches!(job.work, Work::Refresh);
+    let refreshes = matches!(job.work, Work::Refresh | Work::Part(_) | Work::Backfill(_));
     match object {
         Some(object) if rights.owns(&object) => Ok(job),
         Some(object) if refreshes && rights.allows(Privilege::Refresh, &object) => Ok(job),
@@ -217,7 +223,7 @@ async fn steered(inner: &Inner, session: &Session, text: &str) -> Result<Job, Qu
     }
 }
 
-/// Jobs in the order of `ids` once all of them have ended. Whoever stops waiting leaves them alone.
+/// Jobs in the order of `ids` once all of them have ended, or wait for a person. Whoever stops waiting leaves them alone.
 pub(super) async fn wait(
     inner: &Inner,
     ids: &[JobId],
@@ -229,7 +235,7 @@ pub(super) async fn wait(
     loop {
         let filter = JobFilter { ids: Some(ids.to_vec()), ..JobFilter::default() };
         let mut jobs = inner.options.catalog.jobs(&filter).await?;
-        if jobs.iter().all(|job| job.state.is_final()) {
+        if approval::all_rest(inner, &jobs).await? {
             jobs.sort_by_key(|job| ids.iter().position(|id| *id == job.id));
             return Ok(jobs);
         }
@@ -253,11 +259,13 @@ async fn submit(
     session: &Session,
     graph: &Graph,
     wanted: &BTreeSet<ObjectId>,
-    cause: JobCause,
-    force: bool,
+    asked: Asked,
 ) -> Result<Vec<Job>, QueryError> {
+    let Asked { cause, force, priority, attempts_max, part, key } = asked;
     let inner = &queries.inner;
     let mut jobs: Vec<NewJob> = Vec::with_capacity(wanted.len());
+    // One job reads its inputs at one version anyway.
+    let run = (wanted.len() > 1).then(GraphId::generate);
     let ids: BTreeMap<ObjectId, JobId> = wanted.iter().map(|id| (*id, JobId::generate())).collect();
     for object in graph.upstream_first(wanted) {
         let mut after = Vec::new();
@@ -267,25 +275,40 @@ async fn submit(
                 None => after.extend(first_refresh_under_way(inner, *read).await?),
             }
         }
+        let work = match &part {
+            None => Work::Refresh,
+            Some(part) => {
+                // A part stands beside others, which its first refresh brings.
+                after.extend(first_refresh_under_way(inner, object).await?);
+                Work::Part(part.clone())
+            }
+        };
         jobs.push(NewJob {
             id: ids[&object],
-            work: Work::Refresh,
+            work,
             object,
             cause,
             requested_by: session.principal().name().to_owned(),
             after,
             due_at: None,
             force,
-            attempts_max: inner.options.limits.attempts_max,
+            attempts_max,
+            priority,
+            parent: None,
+            graph: run,
         });
     }
-    let jobs = inner.options.catalog.submit(&jobs, inner.options.clock.now()).await?;
+    let (catalog, now) = (&inner.options.catalog, inner.options.clock.now());
+    let jobs = match &key {
+        None => catalog.submit(&jobs, now).await?,
+        Some(key) => catalog.submit_once(key, &jobs, now).await?,
+    };
     inner.options.wake.notify_one();
     Ok(jobs)
 }
 
 /// The job that will make a transform readable which has never succeeded, if there is one.
-async fn first_refresh_under_way(
+pub(super) async fn first_refresh_under_way(
     inner: &Inner,
     object: ObjectId,
 ) -> Result<Option<JobId>, QueryError> {

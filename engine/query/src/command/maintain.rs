@@ -16,7 +16,8 @@ use datafusion::{
 use dialect::statement::{Column, Maintain, NameParts, TimeTravel, Wait};
 use futures::stream;
 use lake::{
-    At, CONSTRAINT_PREFIX, Convert, Converted, Finding, Lake, StageProgress, Vacuum, Validate,
+    At, CONSTRAINT_PREFIX, Convert, Converted, Finding, Lake, StageProgress, Vacuum,
+    VacuumProgress, Validate,
 };
 use model::{
     id::JobId,
@@ -108,9 +109,9 @@ async fn dry_vacuum(
 ) -> Result<CommandResult, QueryError> {
     let inner = &queries.inner;
     let (object, location) = located(inner, session, target).await?;
-    let keep = maintenance::pinned_versions(inner, &object).await?;
-    let vacuum = Vacuum { keep, dry_run: true, ..maintenance::vacuum(work) };
-    let done = inner.options.lake.vacuum(&location, &vacuum).await?;
+    let vacuum = Vacuum { dry_run: true, ..maintenance::vacuum(work) };
+    let progress = VacuumProgress::default();
+    let done = maintenance::vacuumed(inner, &object, &location, vacuum, &progress).await?;
     Ok(CommandResult::rows(would_go(&done.files)))
 }
 
@@ -125,6 +126,9 @@ fn asked(inner: &Inner, session: &Session, object: &Object, work: Work) -> NewJo
         due_at: None,
         force: false,
         attempts_max: inner.options.limits.attempts_max,
+        priority: 0,
+        parent: None,
+        graph: None,
     }
 }
 
@@ -145,7 +149,7 @@ async fn queue(queries: &Queries, job: NewJob, wait: Wait) -> Result<CommandResu
     match job.result {
         Some(Maintained::Optimized(done)) => Ok(CommandResult::rows(optimized(&[done]))),
         Some(Maintained::Vacuumed(done)) => Ok(CommandResult::rows(vacuumed(&[done]))),
-        None => Err(QueryError::JobEnded(format!(
+        Some(Maintained::Released(_)) | None => Err(QueryError::JobEnded(format!(
             "{} of '{}' ended {}: {}",
             job.work.kind(),
             job.object_name,

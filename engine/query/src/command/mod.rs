@@ -1,6 +1,8 @@
 //! Statements that take effect: one file for each kind of object, one entry for all.
 
 mod alter;
+mod approval;
+pub(crate) mod backfill;
 mod change;
 mod clauses;
 mod copy;
@@ -9,7 +11,11 @@ pub(crate) mod ingest;
 mod insert;
 pub(crate) mod jobs;
 pub(crate) mod maintain;
+mod notify;
 pub(crate) mod quarantine;
+mod ranges;
+mod release;
+mod requests;
 mod rights;
 mod schemas;
 pub(crate) mod show;
@@ -122,7 +128,9 @@ pub(crate) async fn run_in_transaction(
         // These change no table.
         Statement::CancelQuery { .. }
         | Statement::Verify { .. }
-        | Statement::Job(JobStatement::Wait { .. } | JobStatement::Cancel { .. }) => true,
+        | Statement::Job(
+            JobStatement::Wait { .. } | JobStatement::Cancel { .. } | JobStatement::Approve { .. },
+        ) => true,
         _ => false,
     };
     let alone = session.transaction().filter(|_| !waits);
@@ -192,9 +200,7 @@ async fn run(
         }
         Statement::Suspend { name } => transforms::suspend(queries, session, &name, true).await,
         Statement::Resume { name } => transforms::suspend(queries, session, &name, false).await,
-        Statement::Backfill(_) => Err(QueryError::Unsupported(
-            "BACKFILL is not supported in this version: write REFRESH … FULL".to_owned(),
-        )),
+        Statement::Backfill(statement) => backfill::run(queries, session, &statement).await,
         Statement::Query(_) | Statement::Explain { .. } | Statement::Show(_) => {
             Err(QueryError::Invalid("the statement is a query: fetch its rows".to_owned()))
         }

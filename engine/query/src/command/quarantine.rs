@@ -1,4 +1,5 @@
-//! PURGE QUARANTINE: rows that were kept out of a transform go for good.
+//! PURGE QUARANTINE: rows that were kept out of a transform go for good. (RELEASE, which lets them in, is
+//! a job: `release.rs`.)
 //!
 //! The commit of the quarantine comes first, then one of the transform's table that says which
 //! version of the quarantine belongs to it now. One that dies in between has purged nothing: the
@@ -6,6 +7,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use datafusion::{
     catalog::default_table_source::DefaultTableSource,
     common::{Column, ScalarValue, ToDFSchema},
@@ -19,7 +21,7 @@ use lake::{
 };
 use model::{name::ObjectName, object::Object};
 
-use super::finished;
+use super::{finished, release};
 use crate::{
     error::QueryError,
     expect::{has_quarantine, has_query, quarantine_app_id, quarantine_location},
@@ -33,14 +35,10 @@ pub(super) async fn run(
     session: &Session,
     statement: Quarantine,
 ) -> Result<CommandResult, QueryError> {
-    let Quarantine { action, name, condition } = statement;
-    if action == QuarantineAction::Release {
-        return Err(QueryError::Unsupported(
-            "RELEASE QUARANTINE is not supported in this version: correct what the query reads, or \
-             the expectation, and REFRESH … FULL lets the rows in"
-                .to_owned(),
-        ));
+    if statement.action == QuarantineAction::Release {
+        return release::run(queries, session, statement).await;
     }
+    let Quarantine { name, condition, .. } = statement;
     if session.transaction().is_some() {
         return Err(QueryError::Unsupported(
             "PURGE QUARANTINE is not supported in a transaction: it is two commits".to_owned(),
@@ -49,6 +47,12 @@ pub(super) async fn run(
     let name = ObjectName::from_parts(&name, session.schema())?;
     let object = queries.inner.object_named(session, &name).await?;
     purge(queries, session, &object, condition).await.map(CommandResult::affected)
+}
+
+/// The columns of the answer of RELEASE; PURGE has none.
+pub(crate) fn answer_schema(statement: &Quarantine) -> Option<SchemaRef> {
+    let is_release = statement.action == QuarantineAction::Release;
+    is_release.then(|| release::answer(statement.wait).schema())
 }
 
 /// What a quarantine and the table that it belongs to are just now.

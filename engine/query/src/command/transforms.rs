@@ -17,7 +17,7 @@ use crate::{
     definition,
     error::QueryError,
     expect::Quarantining,
-    incremental::{PlannedRefresh, RefreshWish},
+    incremental::{ApprovalNeeded, PlannedRefresh, RefreshWish, Strategy},
     queries::{CommandResult, Inner, Queries},
     session::Session,
 };
@@ -71,6 +71,19 @@ pub(super) async fn explain(
         Err(QueryError::FullRefused { why, rule }) => {
             lines.push(("refused", format!("only a full refresh is left, which {rule} forbids")));
             lines.push(("reason", why));
+            lines.extend(inputs_of(&inputs, &before));
+        }
+        Err(QueryError::ApprovalNeeded(needed)) => {
+            let ApprovalNeeded { reason, alternatives, bytes } = *needed;
+            lines.push(("strategy", Strategy::Full.to_string()));
+            lines.push(("reason", reason.to_string()));
+            lines.push((
+                "approval",
+                format!("its job would wait for APPROVE JOB; its inputs have {bytes} bytes"),
+            ));
+            for (strategy, why) in &alternatives {
+                lines.push(("not taken", format!("{strategy}: {why}")));
+            }
             lines.extend(inputs_of(&inputs, &before));
         }
         Err(error) => return Err(error),

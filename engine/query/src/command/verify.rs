@@ -2,9 +2,10 @@
 //!
 //! The query is computed once more over the versions that the last run has read, and compared with
 //! the rows that are there: by one hash of all rows, and only where that is another one by the rows.
-//! Nothing is written.
+//! Of a table whose partitions stand for different versions only those are compared that the last
+//! runs have computed from the same ones. Nothing is written.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
     array::{AsArray, RecordBatch},
@@ -21,8 +22,9 @@ use datafusion::{
 };
 use dialect::statement::Wait;
 use futures::StreamExt;
-use lake::{At, RowHasher, RowsHash, Snapshot};
+use lake::{At, LakeError, RowHasher, RowsHash, Snapshot};
 use model::{
+    id::RunId,
     job::{JobState, PinnedInput, Run},
     name::ObjectName,
     object::{Object, ObjectBody},
@@ -37,6 +39,7 @@ use crate::{
     answer::{Answer, count},
     error::QueryError,
     expect::{Gate, Quarantining, watched},
+    incremental::is_mixed,
     plan,
     queries::{CommandResult, Inner, Queries},
     session::Session,
@@ -45,6 +48,10 @@ use crate::{
 /// Rows that are shown where some differ.
 const SHOWN: usize = 5;
 const WEIGHT: &str = "@weight";
+/// Refreshes of the view that are looked at, the newest ones.
+const JOBS_MAX: u32 = 1_000;
+/// Refreshes of parts that are compared together.
+const PARTS_MAX: usize = 50;
 
 pub(super) async fn run(
     queries: &Queries,
@@ -73,8 +80,7 @@ pub(super) async fn run(
         }
         _ => return Err(wrong_kind(&object, "and only materialized views can be verified")),
     };
-    let (run, inputs) = last_run(inner, &object).await?;
-    let verified = inner.verified(&object, view, &run, &inputs).await?;
+    let verified = inner.verified(&object, view).await?;
     Ok(CommandResult::rows(verified.answer(&object, shows_rows(&rights, &object))))
 }
 
@@ -86,33 +92,70 @@ fn shows_rows(rights: &Rights, object: &Object) -> bool {
         || (!filtered && rights.allows(Privilege::Select, object))
 }
 
-/// The run that made what is there, and what it read.
-async fn last_run(inner: &Inner, object: &Object) -> Result<(Run, Vec<PinnedInput>), QueryError> {
+/// What the rows of a table, or those of some partitions, are to be compared with.
+pub(crate) struct Stands {
+    /// The run that made them.
+    pub(crate) run: Run,
+    /// What it read.
+    pub(crate) inputs: Vec<PinnedInput>,
+    /// Only these partitions stand for these versions, as SQL.
+    part: Option<String>,
+}
+
+/// What is there, as far as it stands for one version of each input.
+pub(crate) async fn stands(
+    inner: &Inner,
+    object: &Object,
+    table: &Snapshot,
+) -> Result<Stands, QueryError> {
     let catalog = &inner.options.catalog;
     let filter = JobFilter {
         object: Some(object.id),
         kind: Some(JobKind::Refresh),
         states: Some(vec![JobState::Succeeded]),
-        limit: Some(1),
+        limit: Some(JOBS_MAX),
         ..JobFilter::default()
     };
     let none = || QueryError::NotRefreshed(object.name.clone());
-    let job = catalog.jobs(&filter).await?.pop().ok_or_else(none)?;
-    let runs = catalog.runs(Some(&[job.id]), u32::MAX).await?;
-    let made = runs.into_iter().filter(|run| run.output_version.is_some());
-    let run = made.max_by_key(|run| run.run_seq).ok_or_else(none)?;
-    let inputs = catalog.run_inputs(&[run.id]).await?;
-    Ok((run, inputs.into_iter().map(|(_, input)| input).collect()))
+    let jobs: Vec<_> = catalog.jobs(&filter).await?.into_iter().map(|job| job.id).collect();
+    let runs = catalog.runs(Some(&jobs), u32::MAX).await?;
+    let mut runs: Vec<_> = runs.into_iter().filter(|run| run.output_version.is_some()).collect();
+    runs.sort_by_key(|run| std::cmp::Reverse(run.run_seq));
+    let run = runs.first().cloned().ok_or_else(none)?;
+    let mixed = is_mixed(table, object.id).await?;
+    let read = if mixed { &runs[..runs.len().min(PARTS_MAX)] } else { &runs[..1] };
+    let ids: Vec<_> = read.iter().map(|run| run.id).collect();
+    let mut inputs: HashMap<RunId, Vec<PinnedInput>> = HashMap::new();
+    for (run, input) in catalog.run_inputs(&ids).await? {
+        inputs.entry(run).or_default().push(input);
+    }
+    let newest = inputs.remove(&run.id).unwrap_or_default();
+    if !mixed {
+        return Ok(Stands { run, inputs: newest, part: None });
+    }
+    // The newest runs that read the same, for nothing that they have computed was computed since.
+    let first = run.id;
+    let same = |run: &&Run| run.id == first || inputs.get(&run.id) == Some(&newest);
+    let parts = read.iter().take_while(same).map_while(|run| run.report.part.as_ref());
+    let parts: Vec<_> = parts.map(|part| format!("({})", part.condition)).collect();
+    if parts.is_empty() {
+        return Err(QueryError::Invalid(format!(
+            "the log of '{name}' says that a part of it was refreshed alone, and the catalog does not \
+             know which: REFRESH MATERIALIZED VIEW {name} computes all of it, which can be verified then",
+            name = object.name.to_sql()
+        )));
+    }
+    Ok(Stands { run, inputs: newest, part: Some(parts.join(" OR ")) })
 }
 
 /// What was found.
-struct Verified {
-    version: i64,
-    stored: RowsHash,
-    computed: RowsHash,
+pub(crate) struct Verified {
+    pub(crate) version: i64,
+    pub(crate) stored: RowsHash,
+    pub(crate) computed: RowsHash,
     /// Rows that differ; `None` when all are equal.
-    differing: Option<String>,
-    note: Option<&'static str>,
+    pub(crate) differing: Option<String>,
+    note: Option<String>,
 }
 
 impl Verified {
@@ -143,22 +186,26 @@ fn answer<'a>(
         .text("hash", rows.clone().map(|(_, found, _)| found.stored.to_string()))
         .text("hash_computed", rows.clone().map(|(_, found, _)| found.computed.to_string()))
         .maybe_text("differing", rows.clone().map(|(_, _, differing)| differing))
-        .maybe_text("note", rows.map(|(_, found, _)| found.note))
+        .maybe_text("note", rows.map(|(_, found, _)| found.note.as_deref()))
         .finish()
 }
 
 impl Inner {
-    async fn verified(
+    pub(crate) async fn verified(
         &self,
         object: &Object,
         view: &Transform,
-        run: &Run,
-        inputs: &[PinnedInput],
     ) -> Result<Verified, QueryError> {
         let lake = &self.options.lake;
-        let table = lake.snapshot(&view.location, At::Latest).await?;
+        let table = match lake.snapshot(&view.location, At::Latest).await {
+            Err(LakeError::NotFound { .. }) => {
+                return Err(QueryError::NotRefreshed(object.name.clone()));
+            }
+            table => table?,
+        };
+        let Stands { run, inputs, part } = stands(self, object, &table).await?;
         let owner = Principal::verified(&object.owner);
-        let (resolved, logical) = self.resolve_transform(&owner, view, inputs).await?;
+        let (resolved, logical) = self.resolve_transform(&owner, view, &inputs).await?;
         let state = &resolved.state;
         let stored_schema = table.schema();
         if logical.schema().fields().len() != stored_schema.fields().len() {
@@ -177,7 +224,8 @@ impl Inner {
         let columns = Arc::clone(logical.schema().inner());
         let gate = Gate::new(state, &columns, &kept_out, quarantining)?;
         let computed = with_types(watched(state, logical, gate.as_ref())?, &stored_schema)?;
-        let stored = stored(&table)?;
+        let stored = chosen(state, stored(&table)?, part.as_deref())?;
+        let computed = chosen(state, computed, part.as_deref())?;
         let hash_of_stored = self.hashed(state, &stored).await?;
         let hash_of_computed = self.hashed(state, &computed).await?;
         let mut verified = Verified {
@@ -185,16 +233,20 @@ impl Inner {
             stored: hash_of_stored,
             computed: hash_of_computed,
             differing: None,
-            note: None,
+            note: part.as_deref().map(only_a_part),
         };
         if hash_of_stored != hash_of_computed {
             let keys = primary_key(view);
             match self.differing(state, stored, computed, &stored_schema, &keys).await? {
                 Some(rows) => {
-                    let since = since_run(&table, run);
+                    let since = since_run(&table, &run);
                     verified.differing = Some(format!("{since}{rows}"));
                 }
-                None => verified.note = Some("up to the last digits of floating point numbers"),
+                None => {
+                    let digits = "up to the last digits of floating point numbers".to_owned();
+                    let notes: Vec<_> = verified.note.take().into_iter().chain([digits]).collect();
+                    verified.note = Some(notes.join("; "));
+                }
             }
         }
         Ok(verified)
@@ -261,6 +313,26 @@ fn since_run(table: &Snapshot, run: &Run) -> String {
         }
         _ => String::new(),
     }
+}
+
+/// What is said of a table of which only some partitions were compared.
+fn only_a_part(part: &str) -> String {
+    format!(
+        "only partitions WHERE {part} were compared, which the last runs have computed from the same \
+         versions of the inputs; the others stand for other versions, and the next REFRESH computes \
+         all of them"
+    )
+}
+
+/// The rows of some partitions.
+fn chosen(
+    state: &SessionState,
+    rows: LogicalPlan,
+    part: Option<&str>,
+) -> Result<LogicalPlan, QueryError> {
+    let Some(part) = part else { return Ok(rows) };
+    let condition = state.create_logical_expr(part, rows.schema())?;
+    Ok(LogicalPlanBuilder::from(rows).filter(condition)?.build()?)
 }
 
 fn primary_key(view: &Transform) -> Vec<String> {

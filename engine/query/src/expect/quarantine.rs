@@ -106,6 +106,10 @@ impl Quarantine {
         Some(Arc::new(plan))
     }
 
+    pub(super) fn columns(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
     pub(super) fn close(&self) {
         self.senders.lock().clear();
     }

@@ -66,7 +66,7 @@ pub(super) fn nothing(base: &Snapshot) -> Result<LogicalPlan, QueryError> {
 }
 
 /// Rows that come: those of a plan whose columns are the table's.
-fn coming(
+pub(super) fn coming(
     state: &SessionState,
     rows: LogicalPlan,
     stored: &SchemaRef,
@@ -85,7 +85,7 @@ fn coming(
 }
 
 /// Rows that go, by their places.
-fn going(rows: LogicalPlan, stored: &SchemaRef) -> Result<LogicalPlan, QueryError> {
+pub(super) fn going(rows: LogicalPlan, stored: &SchemaRef) -> Result<LogicalPlan, QueryError> {
     let values = stored.fields().iter().map(|field| {
         let null = ScalarValue::try_from(field.data_type())?;
         Ok(lit(null).alias(field.name()))
@@ -94,7 +94,7 @@ fn going(rows: LogicalPlan, stored: &SchemaRef) -> Result<LogicalPlan, QueryErro
     plan_of_changes(rows, lit(RowChange::Delete as i8), values)
 }
 
-fn both(going: LogicalPlan, coming: LogicalPlan) -> Result<LogicalPlan, QueryError> {
+pub(super) fn both(going: LogicalPlan, coming: LogicalPlan) -> Result<LogicalPlan, QueryError> {
     Ok(LogicalPlanBuilder::from(going).union(coming)?.build()?)
 }
 

@@ -48,17 +48,30 @@ pub struct RefreshWish {
     /// What is there: the versions of the inputs that the table's rows are the query's answer for,
     /// and the table. `Err` where it has to be computed in full whatever changed.
     pub since: Since,
-    /// Nobody has to allow a full refresh: it is the first one, or it was asked for.
+    /// Nobody has to allow a full refresh: it is the first one, or it was asked for, or somebody has
+    /// approved it.
     pub full_is_meant: bool,
     /// What is noted with rows that are quarantined.
     pub quarantining: Quarantining,
+}
+
+/// A full refresh that somebody has to approve first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApprovalNeeded {
+    /// Why nothing less would do.
+    pub reason: Why,
+    /// Ways that are not open, each with its reason.
+    pub alternatives: Vec<(Strategy, Why)>,
+    /// Bytes of the files of all inputs, those that have a log.
+    pub bytes: u64,
 }
 
 impl Queries {
     /// Plans a refresh by the cheapest strategy that is proved to give the same as a full one.
     ///
     /// May run parts of the query to find which keys changed. [`QueryError::FullRefused`] when only
-    /// a full refresh is left and the policy does not allow one.
+    /// a full refresh is left and the policy does not allow one, [`QueryError::ApprovalNeeded`] when
+    /// somebody has to approve it.
     pub async fn plan_refresh(&self, wish: RefreshWish) -> Result<PlannedRefresh, QueryError> {
         let inner = Arc::clone(&self.inner);
         let work = async move { inner.plan_refresh(&wish).await };
@@ -115,7 +128,7 @@ impl Inner {
             }
             Err(error) => return Err(error),
         };
-        self.allows_full(wish, &reason)?;
+        allows_full(wish, &resolved, &reason, &alternatives)?;
         let logical = watched(&resolved.state, logical, gate)?;
         let planned = self.planned(&resolved.state, &logical, &resolved).await?;
         let choice = Choice { strategy: Strategy::Full, reason, alternatives };
@@ -164,23 +177,6 @@ impl Inner {
         Ok(PlannedTransform { plan, task: state.task_ctx(), rows_expected: rows.sum() })
     }
 
-    fn allows_full(&self, wish: &RefreshWish, why: &Why) -> Result<(), QueryError> {
-        if wish.full_is_meant {
-            return Ok(());
-        }
-        let view = &wish.view;
-        let refused = |rule: &str| {
-            Err(QueryError::FullRefused { why: why.to_string(), rule: rule.to_owned() })
-        };
-        match (view.policy, view.on_full_refresh) {
-            (RefreshPolicy::Full, _) => Ok(()),
-            (RefreshPolicy::IncrementalStrict, _) => refused("REFRESH POLICY INCREMENTAL STRICT"),
-            (_, OnFullRefresh::Allow) => Ok(()),
-            (_, OnFullRefresh::Approve) => refused("ON FULL REFRESH APPROVE"),
-            (_, OnFullRefresh::Fail) => refused("ON FULL REFRESH FAIL"),
-        }
-    }
-
     /// A proved way, or why there is none.
     async fn incrementally(
         &self,
@@ -215,6 +211,32 @@ impl Inner {
         let chosen = Choosing { inner: self, wish, resolved, leaves, base: base_of, plan, gate };
         let way = chosen.way(alternatives).await?;
         Ok(way.map(|(way, reason)| (way, base, reason)))
+    }
+}
+
+fn allows_full(
+    wish: &RefreshWish,
+    resolved: &Resolved,
+    why: &Why,
+    alternatives: &[(Strategy, Why)],
+) -> Result<(), QueryError> {
+    if wish.full_is_meant {
+        return Ok(());
+    }
+    let view = &wish.view;
+    let refused =
+        |rule: &str| Err(QueryError::FullRefused { why: why.to_string(), rule: rule.to_owned() });
+    match (view.policy, view.on_full_refresh) {
+        (RefreshPolicy::Full, _) => Ok(()),
+        (RefreshPolicy::IncrementalStrict, _) => refused("REFRESH POLICY INCREMENTAL STRICT"),
+        (_, OnFullRefresh::Allow) => Ok(()),
+        (_, OnFullRefresh::Approve) => {
+            let bytes = resolved.snapshots.values().map(|snapshot| snapshot.bytes()).sum();
+            let (reason, alternatives) = (why.clone(), alternatives.to_vec());
+            let needed = ApprovalNeeded { reason, alternatives, bytes };
+            Err(QueryError::ApprovalNeeded(Box::new(needed)))
+        }
+        (_, OnFullRefresh::Fail) => refused("ON FULL REFRESH FAIL"),
     }
 }
 

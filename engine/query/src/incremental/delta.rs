@@ -10,6 +10,7 @@
 //! - An operator that commutes with a filter on its key (GROUP BY, PARTITION BY, outer, semi and anti
 //!   joins by equality): with K the keys of all rows that came to its inputs or went, its result
 //!   outside K is what it was, and inside K what it gives over the inputs' rows of K, now and before.
+//!   Windows below it that work by the same key are a part of it (`chain.rs`).
 //!
 //! K may be larger than it must: that costs time and changes nothing.
 
@@ -25,8 +26,8 @@ use datafusion::{
 };
 
 use super::{
-    Why,
-    keys::{Keyed, keyed},
+    Why, chain,
+    keys::{Keyed, keyed, window_below},
     leaves::{Leaves, Of},
 };
 
@@ -136,8 +137,13 @@ impl<'a> Deltas<'a> {
             Ok(keyed) => keyed,
             Err(why) => return Ok(Err(why)),
         };
-        let mut keys = None;
+        let (mut keys, mut inexact) = (None, keyed.inexact.clone());
         for (input, by) in plan.inputs().into_iter().zip(&keyed.by) {
+            let below = chain::bottom(input, by);
+            if below.is_some() {
+                inexact.get_or_insert_with(window_below);
+            }
+            let (input, by) = below.unwrap_or_else(|| (input, by.clone()));
             let changed = proved!(self.of(input)).all()?;
             let Some(changed) = changed else { continue };
             let named = by.iter().enumerate().map(|(n, expr)| expr.clone().alias(key_name(n)));
@@ -146,7 +152,6 @@ impl<'a> Deltas<'a> {
         }
         let keys =
             keys.map(|keys| LogicalPlanBuilder::from(keys).distinct()?.build()).transpose()?;
-        let inexact = keyed.inexact.clone();
         Ok(Ok(Below { keyed, keys, inexact }))
     }
 

@@ -9,7 +9,7 @@ use datafusion::{
     logical_expr::{Aggregate, Expr, ExprSchemable, Join, LogicalPlan, Window},
 };
 
-use super::{Why, delta::with_keys};
+use super::{Why, chain};
 
 /// By what an operator works key by key.
 #[derive(Debug, Clone)]
@@ -44,7 +44,7 @@ impl Keyed {
             .inputs()
             .into_iter()
             .zip(&self.by)
-            .map(|(input, by)| with_keys(read(input)?, by, keys).map(Arc::new))
+            .map(|(input, by)| chain::restricted(input, by, keys, &read).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         // Put together by hand: names and types of the result stay as they are.
         let mut inputs = inputs.into_iter();
@@ -113,9 +113,13 @@ fn of_window(window: &Window) -> Result<Keyed, Why> {
             _ => Vec::new(),
         })
         .collect();
+    Ok(Keyed { by: vec![by], held_by, inexact: Some(window_below()) })
+}
+
+/// Why what a window gave before cannot be computed again.
+pub(super) fn window_below() -> Why {
     let why = "rows that a window orders alike may change places from run to run";
-    let inexact = Some(Why::new("WINDOW_BELOW", why));
-    Ok(Keyed { by: vec![by], held_by, inexact })
+    Why::new("WINDOW_BELOW", why)
 }
 
 fn of_join(join: &Join) -> Result<Keyed, Why> {

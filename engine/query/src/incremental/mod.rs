@@ -10,23 +10,31 @@
 //! Whatever is not proved is computed in full, and the reason is recorded with the run.
 
 mod apply;
+mod chain;
 mod choose;
 mod delta;
 mod keys;
 mod leaves;
 mod merge;
+mod part;
 mod shape;
 mod since;
 
 use std::{fmt, sync::Arc};
 
-use datafusion::{execution::TaskContext, physical_plan::ExecutionPlan};
+use datafusion::{execution::TaskContext, logical_expr::LogicalPlan, physical_plan::ExecutionPlan};
 use lake::Snapshot;
 
-use crate::{expect::Gate, transform::PlannedTransform};
-pub use choose::RefreshWish;
+use crate::{error::QueryError, expect::Gate, transform::PlannedTransform};
 pub(crate) use choose::nothing_for;
-pub use since::{Since, app_id, source_app_id};
+pub use choose::{ApprovalNeeded, RefreshWish};
+pub use part::{PartWish, PlannedPart};
+pub use since::{Since, app_id, is_mixed, mixed_app_id, source_app_id};
+
+/// Whether a query has a function that answers differently from run to run.
+pub(crate) fn answers_differently(plan: &LogicalPlan) -> Result<bool, QueryError> {
+    Ok(shape::deterministic(plan)?.is_some())
+}
 
 /// How a run computes its result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +51,8 @@ pub enum Strategy {
     Partitions,
     /// Single rows come and go, found by all of their columns.
     Rows,
+    /// The partitions that were asked for are computed anew, whatever changed.
+    Part,
 }
 
 impl Strategy {
@@ -56,14 +66,22 @@ impl Strategy {
             Self::Keys => "KEYS",
             Self::Partitions => "PARTITIONS",
             Self::Rows => "ROWS",
+            Self::Part => "PART",
         }
     }
 }
 
 impl Strategy {
     /// Every strategy.
-    pub const ALL: [Self; 6] =
-        [Self::Full, Self::Append, Self::Merge, Self::Keys, Self::Partitions, Self::Rows];
+    pub const ALL: [Self; 7] = [
+        Self::Full,
+        Self::Append,
+        Self::Merge,
+        Self::Keys,
+        Self::Partitions,
+        Self::Rows,
+        Self::Part,
+    ];
 
     /// Its number in the logs of tables; never changes.
     #[must_use]
@@ -75,6 +93,7 @@ impl Strategy {
             Self::Keys => 3,
             Self::Partitions => 4,
             Self::Rows => 5,
+            Self::Part => 6,
         }
     }
 

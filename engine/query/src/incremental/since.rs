@@ -26,6 +26,24 @@ pub fn source_app_id(object: ObjectId, delta_table_id: &str) -> String {
     format!("{}:src:{delta_table_id}", app_id(object))
 }
 
+/// Says which run of a transform was the last to leave partitions of different versions in its table.
+///
+/// Any run that comes after such a run either computes everything, or says the same of itself. So
+/// the table is mixed exactly when its newest run is the one that this names.
+#[must_use]
+pub fn mixed_app_id(object: ObjectId) -> String {
+    format!("{}:mixed", app_id(object))
+}
+
+/// Whether partitions of a transform's table stand for different versions of its inputs, as its log
+/// says.
+pub async fn is_mixed(table: &Snapshot, object: ObjectId) -> Result<bool, LakeError> {
+    match table.txn_version(&mixed_app_id(object)).await? {
+        None => Ok(false),
+        mixed => Ok(mixed == table.txn_version(&app_id(object)).await?),
+    }
+}
+
 /// The versions that a table's rows are the answer for, and the table; or why that is not known.
 pub type Since = Result<(Vec<PinnedInput>, Arc<Snapshot>), Why>;
 
@@ -64,6 +82,10 @@ impl Queries {
         }
         if table.txn_version(&app_id(object.id)).await?.is_none() {
             return why("TABLE_CREATED_ANEW", "no run of this transform has written it");
+        }
+        if is_mixed(&table, object.id).await? || last.is_mixed {
+            let detail = "a part of it was refreshed alone: its rows stand for no single version of each input";
+            return why("PARTS_REFRESHED", detail);
         }
         let untouched = match table.version() {
             version if version < last.output_version => false,

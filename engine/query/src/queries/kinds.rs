@@ -1,6 +1,8 @@
 //! What kind of statement it is, as far as running it differs.
 
-use dialect::statement::{JobStatement, Maintain, NameParts, Query, Statement, TableUse};
+use dialect::statement::{
+    JobStatement, Maintain, NameParts, QuarantineAction, Query, Statement, TableUse,
+};
 use model::name::RESERVED_SCHEMAS;
 
 use crate::{command, postgres};
@@ -32,10 +34,9 @@ pub(super) fn takes_a_turn(statement: &Statement) -> bool {
     let reads = |query: &Query| !query.tables.is_empty() || !query.files.is_empty();
     match statement {
         Statement::Insert(insert) => reads(&insert.source),
-        Statement::Change(_)
-        | Statement::Copy(_)
-        | Statement::Quarantine(_)
-        | Statement::Verify { .. } => true,
+        // RELEASE is a job, and only waits for it.
+        Statement::Quarantine(quarantine) => quarantine.action == QuarantineAction::Purge,
+        Statement::Change(_) | Statement::Copy(_) | Statement::Verify { .. } => true,
         Statement::CreateTable(create) => create.query.is_some(),
         _ => false,
     }

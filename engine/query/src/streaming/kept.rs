@@ -3,6 +3,14 @@
 //! The events themselves are the state. A key's row is found among all of its events, in the order of
 //! their sequence, so events may come late, twice and in any order: the answer is the same. Nothing
 //! is kept beside the table that could disagree with it; in return the source has to keep its events.
+//!
+//! Step by step, each over the one before, and all of them key by key:
+//!
+//! - `events`: those about a row, with their place in the order and whether they delete;
+//! - `placed`: each numbered within its key, and whether nothing says which of it and the next comes first;
+//! - `filled`: columns of IGNORE NULL UPDATES have the value that they had before;
+//! - `settled`: of events with one sequence the last;
+//! - `compared`: whether an event begins a state, which a change of a tracked column or a deletion does.
 
 use model::{
     name::quote,
@@ -17,9 +25,14 @@ const LAST: &str = "\"__cdc_last\"";
 const DELETED: &str = "\"__cdc_deleted\"";
 const NUMBER: &str = "\"__cdc_number\"";
 const TIE: &str = "\"__cdc_tie\"";
-const SAME: &str = "\"__cdc_same\"";
-const WAS_DELETED: &str = "\"__cdc_was_deleted\"";
+const IS_LAST: &str = "\"__cdc_is_last\"";
+const IS_SETTLED: &str = "\"__cdc_is_settled\"";
+const BEGINS: &str = "\"__cdc_begins\"";
+const NEXT_BEGINS: &str = "\"__cdc_next_begins\"";
+const START: &str = "\"__cdc_start\"";
 const END: &str = "\"__cdc_end\"";
+/// The events of a key up to one of them.
+const UP_TO_HERE: &str = "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW";
 
 /// The query that gives the rows which the events of `source`, a name as SQL, have made. `columns`
 /// are those of the source.
@@ -29,32 +42,49 @@ pub(crate) fn query(
     columns: &[String],
 ) -> Result<String, QueryError> {
     let shown = shown(spec, columns)?;
+    let filled = chosen("IGNORE NULL UPDATES ON", &spec.ignore_null_updates, &shown, columns)?;
+    // What a key is known by is the same in all of its events.
+    let filled = filled.into_iter().filter(|column| !spec.keys.contains(column)).collect();
+    let events = Events { spec, source, columns, shown: &shown, filled };
     match &spec.history {
-        History::Newest => newest(spec, source, columns, &shown),
+        History::Newest => Ok(events.newest()),
         History::Every { track } => {
-            if *track != ColumnChoice::All {
-                return refused("TRACK HISTORY ON", "leave it out: each change makes a new state");
-            }
             if spec.truncate_when.is_some() {
-                return refused("APPLY AS TRUNCATE WHEN with SCD TYPE 2", "delete the rows");
+                return Err(QueryError::Unsupported(
+                    "APPLY AS TRUNCATE WHEN belongs to SCD TYPE 1: in a history it would have to end the \
+                     rows of all keys, whatever the time of their events; write SCD TYPE 1, or let the \
+                     source send a deletion of each key and say APPLY AS DELETE WHEN"
+                        .to_owned(),
+                ));
             }
-            Ok(every(spec, source, columns, &shown))
+            Ok(events.every(&chosen("TRACK HISTORY ON", track, &shown, columns)?))
         }
     }
 }
 
-fn refused<T>(what: &str, instead: &str) -> Result<T, QueryError> {
-    Err(QueryError::Unsupported(format!("{what} is not supported in this version; {instead}")))
+/// The columns of the table that a clause means. Left out may be what the table does not show either.
+fn chosen(
+    clause: &str,
+    choice: &ColumnChoice,
+    shown: &[String],
+    columns: &[String],
+) -> Result<Vec<String>, QueryError> {
+    let (named, known) = match choice {
+        ColumnChoice::Only(named) => (named.as_slice(), shown),
+        ColumnChoice::Except(named) => (named.as_slice(), columns),
+        ColumnChoice::None | ColumnChoice::All => (&[][..], shown),
+    };
+    if let Some(column) = named.iter().find(|column| !known.contains(column)) {
+        let known = known.join(", ");
+        return Err(QueryError::Invalid(format!(
+            "{clause} names the column '{column}', which there is not: there are {known}"
+        )));
+    }
+    Ok(shown.iter().filter(|column| choice.has(column)).cloned().collect())
 }
 
 /// The columns that the table gets.
 fn shown(spec: &ChangeSpec, columns: &[String]) -> Result<Vec<String>, QueryError> {
-    if spec.ignore_null_updates != ColumnChoice::None {
-        return refused(
-            "IGNORE NULL UPDATES",
-            "let the events carry whole rows, or fill them in where they are made",
-        );
-    }
     let named = match &spec.columns {
         ColumnChoice::Only(columns) | ColumnChoice::Except(columns) => columns.as_slice(),
         ColumnChoice::None | ColumnChoice::All => &[],
@@ -92,116 +122,174 @@ fn list(names: &[String]) -> String {
     names.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", ")
 }
 
-/// Every event that is about a row, with its place in the order and whether it deletes.
-fn events(spec: &ChangeSpec, source: &str, columns: &[String]) -> String {
-    let last = spec.last_by.as_ref().map(|last| format!(", ({last}) AS {LAST}"));
-    let deleted = spec.delete_when.as_deref().unwrap_or("false");
-    let truncates = spec.truncate_when.as_ref();
-    let only_rows = truncates.map(|t| format!(" WHERE NOT coalesce(({t}), false)"));
-    format!(
-        "SELECT {}, ({}) AS {SEQUENCE}{}, coalesce(({deleted}), false) AS {DELETED} FROM {source}{}",
-        list(columns),
-        spec.sequence_by,
-        last.unwrap_or_default(),
-        only_rows.unwrap_or_default(),
-    )
-}
-
-/// `OVER (…)`: the events of one key in their order.
-fn over(spec: &ChangeSpec, direction: &str) -> String {
-    let last = spec.last_by.as_ref().map(|_| format!(", {LAST} {direction} NULLS LAST"));
-    format!(
-        "OVER (PARTITION BY {} ORDER BY {SEQUENCE} {direction} NULLS LAST{})",
-        list(&spec.keys),
-        last.unwrap_or_default(),
-    )
-}
-
-/// Whether an event says the same as its neighbour, `lag` or `lead`.
-fn same(neighbour: &str, over: &str, shown: &[String]) -> String {
+/// Whether an event says the same as its neighbour, `lag` or `lead`, in these columns.
+fn same(neighbour: &str, over: &str, columns: &[String]) -> String {
     let other = |column: &str| format!("{neighbour}({column}) {over}");
-    let equal = shown.iter().map(|name| {
-        let column = quote(name);
-        format!(" AND ({column} IS NOT DISTINCT FROM {})", other(&column))
-    });
-    let equal: String = equal.collect();
+    let equal: String = columns
+        .iter()
+        .map(|name| {
+            let column = quote(name);
+            format!(" AND ({column} IS NOT DISTINCT FROM {})", other(&column))
+        })
+        .collect();
     let was_deleted = other(DELETED);
     format!("(({DELETED} AND {was_deleted}) OR (NOT {DELETED} AND NOT {was_deleted}{equal}))")
 }
 
-/// Whether nothing says which of an event and its neighbour comes first, and they differ.
-fn tie(spec: &ChangeSpec, neighbour: &str, over: &str, shown: &[String]) -> String {
-    let last = spec
-        .last_by
-        .as_ref()
-        .map(|_| format!(" AND ({LAST} IS NOT DISTINCT FROM {neighbour}({LAST}) {over})"));
-    format!(
-        "(({SEQUENCE} = {neighbour}({SEQUENCE}) {over}){} AND NOT {})",
-        last.unwrap_or_default(),
-        same(neighbour, over, shown),
-    )
+/// An expression that fails the query where it is evaluated. `column` is one of the row.
+fn fail(text: &str, column: &str) -> String {
+    format!("{FAIL}('AUTO CDC: {text}', {column})")
 }
 
-/// A condition that fails the query where events have no order.
+const NO_SEQUENCE: &str = "the SEQUENCE BY of an event is NULL";
+
+/// A condition over `placed` that fails the query where events have no order.
 fn ordered(condition: &str) -> String {
-    let fail = |text: &str| format!("{FAIL}('AUTO CDC: {text}', {NUMBER})");
-    let (no_sequence, no_order) = (
-        fail("the SEQUENCE BY of an event is NULL"),
-        fail("two events of one key have the same sequence and differ; ON TIE LAST BY orders them"),
-    );
+    let no_order =
+        "two events of one key have the same sequence and differ; ON TIE LAST BY orders them";
     format!(
-        "CASE WHEN {SEQUENCE} IS NULL THEN {no_sequence} WHEN {TIE} THEN {no_order} \
-         ELSE {condition} END"
+        "CASE WHEN {SEQUENCE} IS NULL THEN {} WHEN {TIE} THEN {} ELSE {condition} END",
+        fail(NO_SEQUENCE, NUMBER),
+        fail(no_order, NUMBER),
     )
 }
 
-/// The newest state of each key.
-fn newest(
-    spec: &ChangeSpec,
-    source: &str,
-    columns: &[String],
-    shown: &[String],
-) -> Result<String, QueryError> {
-    let over = over(spec, "DESC");
-    let is_row = ordered(&format!("{NUMBER} = 1 AND NOT {DELETED}"));
-    let after = match &spec.truncate_when {
-        None => String::new(),
-        Some(truncates) => {
-            let last = format!(
-                "(SELECT max({}) FROM {source} WHERE coalesce(({truncates}), false))",
-                spec.sequence_by
-            );
-            format!(" AND ({last} IS NULL OR {SEQUENCE} > {last})")
+/// The events of a source, and what is made of them.
+struct Events<'a> {
+    spec: &'a ChangeSpec,
+    source: &'a str,
+    /// Of the source.
+    columns: &'a [String],
+    /// Of the table.
+    shown: &'a [String],
+    /// Columns of the table that keep their value where an event has NULL.
+    filled: Vec<String>,
+}
+
+impl Events<'_> {
+    /// `OVER (…)`: the events of one key, in an order.
+    fn over(&self, order: &str, frame: &str) -> String {
+        let keys = list(&self.spec.keys);
+        format!("OVER (PARTITION BY {keys} ORDER BY {order} {frame})")
+    }
+
+    /// Every event that is about a row, with its place in the order and whether it deletes.
+    fn events(&self) -> String {
+        let Self { spec, source, .. } = self;
+        let last = spec.last_by.as_ref().map(|last| format!(", ({last}) AS {LAST}"));
+        let deleted = spec.delete_when.as_deref().unwrap_or("false");
+        format!(
+            "SELECT {}, ({}) AS {SEQUENCE}{}, coalesce(({deleted}), false) AS {DELETED} FROM {source}{}",
+            list(self.columns),
+            spec.sequence_by,
+            last.unwrap_or_default(),
+            self.after_truncation(),
+        )
+    }
+
+    /// Leaves out events that empty the table, and those that the last of these has taken away.
+    fn after_truncation(&self) -> String {
+        let Some(truncates) = &self.spec.truncate_when else { return String::new() };
+        let (source, sequence) = (self.source, &self.spec.sequence_by);
+        let no_sequence = fail(NO_SEQUENCE, &list(&self.spec.keys[..1]));
+        let last = format!(
+            "(SELECT max({sequence}) FROM {source} WHERE coalesce(({truncates}), false) \
+             AND CASE WHEN ({sequence}) IS NULL THEN {no_sequence} ELSE true END)"
+        );
+        // An event without a sequence stays, so that it fails the query.
+        format!(
+            " WHERE NOT coalesce(({truncates}), false) \
+             AND (({sequence}) IS NULL OR {last} IS NULL OR ({sequence}) > {last})"
+        )
+    }
+
+    /// Events with their number within their key.
+    fn placed(&self) -> String {
+        let by_last = self.spec.last_by.as_ref().map(|_| format!(", {LAST} ASC NULLS LAST"));
+        let order = format!("{SEQUENCE} ASC NULLS LAST{}", by_last.unwrap_or_default());
+        let over = self.over(&order, "");
+        let next = |column: &str| format!("lead({column}) {over}");
+        let last_alike = self.spec.last_by.as_ref();
+        let last_alike =
+            last_alike.map(|_| format!(" AND ({LAST} IS NOT DISTINCT FROM {})", next(LAST)));
+        format!(
+            "SELECT *, row_number() {over} AS {NUMBER}, ({} IS NULL) AS {IS_LAST}, \
+             coalesce({SEQUENCE} <> {}, true) AS {IS_SETTLED}, \
+             (({SEQUENCE} = {}){} AND NOT {}) AS {TIE} FROM ({}) AS events",
+            next(DELETED),
+            next(SEQUENCE),
+            next(SEQUENCE),
+            last_alike.unwrap_or_default(),
+            same("lead", &over, self.shown),
+            self.events(),
+        )
+    }
+
+    /// Placed events whose columns of IGNORE NULL UPDATES have the value that they had before. A
+    /// deletion ends all values.
+    fn filled(&self) -> String {
+        if self.filled.is_empty() {
+            return self.placed();
         }
-    };
-    Ok(format!(
-        "SELECT {} FROM (SELECT *, row_number() {over} AS {NUMBER}, {} AS {TIE} FROM ({}) AS events) \
-         AS ordered WHERE ({is_row}){after}",
-        list(shown),
-        tie(spec, "lead", &over, shown),
-        events(spec, source, columns),
-    ))
-}
+        let over = self.over(NUMBER, UP_TO_HERE);
+        let columns = self.shown.iter().map(|name| {
+            let column = quote(name);
+            if !self.filled.contains(name) {
+                return column;
+            }
+            format!(
+                "CASE WHEN max(CASE WHEN NOT {DELETED} AND {column} IS NOT NULL THEN {NUMBER} END) {over} \
+                 > coalesce(max(CASE WHEN {DELETED} THEN {NUMBER} END) {over}, 0) \
+                 THEN last_value(CASE WHEN NOT {DELETED} THEN {column} END) IGNORE NULLS {over} END \
+                 AS {column}"
+            )
+        });
+        format!(
+            "SELECT {}, {SEQUENCE}, {DELETED}, {NUMBER}, {IS_LAST}, {IS_SETTLED}, {TIE} \
+             FROM ({}) AS placed",
+            columns.collect::<Vec<_>>().join(", "),
+            self.placed(),
+        )
+    }
 
-/// Every state of each key, with when it began and ended.
-fn every(spec: &ChangeSpec, source: &str, columns: &[String], shown: &[String]) -> String {
-    let over = over(spec, "ASC");
-    let begins = ordered(&format!(
-        "{WAS_DELETED} IS NULL OR {WAS_DELETED} <> {DELETED} OR (NOT {DELETED} AND NOT {SAME})"
-    ));
-    let compared = format!(
-        "SELECT *, row_number() {over} AS {NUMBER}, lag({DELETED}) {over} AS {WAS_DELETED}, \
-         {} AS {SAME}, {} AS {TIE} FROM ({}) AS events",
-        same("lag", &over, shown),
-        tie(spec, "lag", &over, shown),
-        events(spec, source, columns),
-    );
-    format!(
-        "SELECT {}, {SEQUENCE} AS \"{START_AT}\", {END} AS \"{END_AT}\" FROM \
-         (SELECT *, lead({SEQUENCE}) {over} AS {END} FROM ({compared}) AS compared WHERE {begins}) \
-         AS states WHERE NOT {DELETED} AND ({END} IS NULL OR {SEQUENCE} < {END})",
-        list(shown),
-    )
+    /// The newest state of each key.
+    fn newest(&self) -> String {
+        format!(
+            "SELECT {} FROM ({}) AS filled WHERE {}",
+            list(self.shown),
+            self.filled(),
+            ordered(&format!("{IS_LAST} AND NOT {DELETED}")),
+        )
+    }
+
+    /// Every state of each key, with when it began and ended. A state has the values of its last
+    /// event, which differ from those of its first only in columns that are not tracked.
+    fn every(&self, tracked: &[String]) -> String {
+        let settled = format!(
+            "SELECT {}, {SEQUENCE}, {DELETED} FROM ({}) AS filled WHERE {}",
+            list(self.shown),
+            self.filled(),
+            ordered(IS_SETTLED),
+        );
+        let order = format!("{SEQUENCE} ASC");
+        let over = self.over(&order, "");
+        let compared = format!(
+            "SELECT *, coalesce(NOT {}, true) AS {BEGINS} FROM ({settled}) AS settled",
+            same("lag", &over, tracked),
+        );
+        let states = format!(
+            "SELECT *, lead({SEQUENCE}) {over} AS {END}, \
+             coalesce(lead({BEGINS}) {over}, true) AS {NEXT_BEGINS}, \
+             last_value(CASE WHEN {BEGINS} THEN {SEQUENCE} END) IGNORE NULLS {} AS {START} \
+             FROM ({compared}) AS compared",
+            self.over(&order, UP_TO_HERE),
+        );
+        format!(
+            "SELECT {}, {START} AS \"{START_AT}\", {END} AS \"{END_AT}\" \
+             FROM ({states}) AS states WHERE {NEXT_BEGINS} AND NOT {DELETED}",
+            list(self.shown),
+        )
+    }
 }
 
 #[cfg(test)]

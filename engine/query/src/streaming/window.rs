@@ -10,7 +10,7 @@ use datafusion::{
 };
 use dialect::statement::{OnChange, StreamRead, StreamStart, TimeTravel};
 use lake::{At, Snapshot};
-use model::job::PinnedInput;
+use model::{job::PinnedInput, report::SkippedRows};
 
 use crate::{error::QueryError, queries::Inner, resolve};
 
@@ -24,6 +24,8 @@ pub(super) struct Window {
     pub(super) is_news: bool,
     /// What was read, and what was left out, for people.
     pub(super) told: Option<String>,
+    /// What was left out.
+    pub(super) skipped: Option<SkippedRows>,
 }
 
 /// Where a window begins.
@@ -53,7 +55,7 @@ impl Window {
         };
         let none = |is_news: bool, told: Option<String>| -> Result<Self, QueryError> {
             let columns = columns(&now, stream)?;
-            Ok(Self { rows: Arc::new(EmptyTable::new(columns)), is_news, told })
+            Ok(Self { rows: Arc::new(EmptyTable::new(columns)), is_news, told, skipped: None })
         };
         let from = match begin {
             Begin::AtEnd => return none(true, Some(format!("{name} from {} on", input.version))),
@@ -64,7 +66,7 @@ impl Window {
                     OnChange::Fail | OnChange::Skip => all,
                 };
                 let told = Some(format!("{name} up to {}", input.version));
-                return Ok(Self { rows, is_news: true, told });
+                return Ok(Self { rows, is_news: true, told, skipped: None });
             }
             Begin::After(from) if from == input.version => return none(is_first, None),
             Begin::After(from) if from > input.version => {
@@ -89,9 +91,9 @@ impl Window {
             }
             let (first, last) = (At::Version(from + 1), At::Version(input.version));
             let rows = without_time(lake.table_changes(location, first, last).await?)?;
-            return Ok(Self { rows, is_news: true, told: Some(range) });
+            return Ok(Self { rows, is_news: true, told: Some(range), skipped: None });
         }
-        let mut told = range;
+        let (mut told, mut skipped) = (range, None);
         if let Some(other) = &delta.first_other {
             if stream.on_change == OnChange::Fail {
                 return Err(QueryError::SourceChanged {
@@ -102,6 +104,7 @@ impl Window {
                 });
             }
             let (commits, rows) = delta.others();
+            skipped = Some(SkippedRows { input: input.object, commits: commits as u64, rows });
             let rows = rows.map(|rows| format!(" with {rows} rows")).unwrap_or_default();
             told.push_str(&format!(
                 ", without {commits} commits{rows} that did more than add rows, the first at version {}",
@@ -111,7 +114,7 @@ impl Window {
         if delta.unchanged {
             return none(is_first, None);
         }
-        Ok(Self { rows: delta.appended()?, is_news: true, told: Some(told) })
+        Ok(Self { rows: delta.appended()?, is_news: true, told: Some(told), skipped })
     }
 }
 

@@ -26,9 +26,16 @@ fn claimed(run_seq: i64) -> ClaimedRun {
         attempt: 2,
         attempts_max: 5,
         progress: model::job::RunProgress::default(),
+        chosen: model::approval::Chosen::default(),
+        approval: None,
         output_version: None,
         result: None,
         error: None,
+        priority: 0,
+        idempotency_key: None,
+        parent: None,
+        ranges: None,
+        graph: None,
     };
     let lease = Lease { run: RunId::generate(), attempt: 2, worker: WorkerId::generate() };
     ClaimedRun { lease, job, run_seq, last: None }

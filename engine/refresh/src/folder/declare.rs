@@ -263,6 +263,7 @@ fn first_words(statement: &Statement) -> &'static str {
         Statement::Job(JobStatement::Wait { .. }) => "WAIT FOR JOB",
         Statement::Job(JobStatement::Cancel { .. }) => "CANCEL JOB",
         Statement::Job(JobStatement::Retry { .. }) => "RETRY JOB",
+        Statement::Job(JobStatement::Approve { .. }) => "APPROVE JOB",
         Statement::Show(Show::Columns { .. }) => "DESCRIBE",
         Statement::Show(_) => "SHOW",
         Statement::CancelQuery { .. } => "CANCEL QUERY",

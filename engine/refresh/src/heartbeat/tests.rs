@@ -4,8 +4,11 @@ use async_trait::async_trait;
 use catalog::{error::CatalogError, jobs::JobFilter};
 use futures::future::BoxFuture;
 use model::{
-    id::{JobId, ObjectId, RunId, WorkerId},
-    job::{ClaimedRun, Job, LastRun, NewJob, PinnedInput, Run, RunOutcome, RunProgress},
+    approval::Approval,
+    id::{GraphId, JobId, ObjectId, RunId, WorkerId},
+    job::{
+        ClaimedRun, Job, LastRun, NewJob, PinnedInput, RequestKey, Run, RunOutcome, RunProgress,
+    },
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -79,6 +82,15 @@ impl Jobs for Beats {
         }
     }
 
+    async fn submit_once(
+        &self,
+        _: &RequestKey,
+        _: &[NewJob],
+        _: Timestamp,
+    ) -> Result<Vec<Job>, CatalogError> {
+        unreachable!()
+    }
+
     async fn submit(&self, _: &[NewJob], _: Timestamp) -> Result<Vec<Job>, CatalogError> {
         unreachable!()
     }
@@ -87,7 +99,30 @@ impl Jobs for Beats {
         unreachable!()
     }
 
-    async fn last_due(&self, _: ObjectId) -> Result<Option<Timestamp>, CatalogError> {
+    async fn last_due(
+        &self,
+        _: &[ObjectId],
+        _: Timestamp,
+    ) -> Result<Vec<(ObjectId, Timestamp)>, CatalogError> {
+        unreachable!()
+    }
+
+    async fn pin_graph(
+        &self,
+        _: &Lease,
+        _: &[PinnedInput],
+    ) -> Result<Vec<PinnedInput>, CatalogError> {
+        unreachable!()
+    }
+
+    async fn put_graph_output(&self, _: &Lease, _: &PinnedInput) -> Result<(), CatalogError> {
+        unreachable!()
+    }
+
+    async fn graph_inputs(
+        &self,
+        _: &[GraphId],
+    ) -> Result<Vec<(GraphId, PinnedInput)>, CatalogError> {
         unreachable!()
     }
 
@@ -113,6 +148,10 @@ impl Jobs for Beats {
     }
 
     async fn cancel(&self, _: JobId, _: Timestamp) -> Result<Job, CatalogError> {
+        unreachable!()
+    }
+
+    async fn approve(&self, _: JobId, _: &Approval, _: Timestamp) -> Result<Job, CatalogError> {
         unreachable!()
     }
 

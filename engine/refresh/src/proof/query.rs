@@ -46,6 +46,21 @@ impl Relation {
     pub(super) fn partition(&self) -> Option<&str> {
         (self.columns.len() > 1).then(|| self.columns[0].name.as_str())
     }
+
+    /// Conditions that choose partitions, where there are some by that column.
+    pub(super) fn parts(&self) -> Vec<String> {
+        let of = match self.columns[0].kind {
+            Kind::Int => ["IN (0, 3, 5)", "> 2", "= 1"],
+            Kind::Text => ["IN ('a', 'c')", "> 'a'", "= 'b'"],
+            Kind::Float => ["IN (0.25, 1.5)", "> 0.5", "= 'NaN'::double"],
+            Kind::Decimal => ["IN (0.10, 7.77)", "> 0", "= 2.50"],
+            Kind::Bool => ["IN (true)", "= false", "IS NOT TRUE"],
+            Kind::Date => ["IN (DATE '2026-01-01')", "> '2026-01-01'", "= '2026-01-02'"],
+        };
+        let always = ["IS NULL", "IS NOT NULL"];
+        let name = &self.columns[0].name;
+        of.iter().chain(&always).map(|is| format!("{name} {is}")).collect()
+    }
 }
 
 pub(super) struct Author<'a> {

@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use catalog::{
     jobs::{JobFilter, Jobs},
+    leaders::{Bid, Leaders},
     objects::{Objects, OnConflict},
 };
-use catalog_sqlite::SqliteCatalog;
 use lake::{Lake, LakeOptions};
 use model::{
     job::Job,
@@ -15,29 +15,22 @@ use model::{
 };
 
 use super::*;
-use crate::sim::clock::SimClock;
+use crate::sim::{catalog::FlakyCatalog, clock::SimClock};
 
 struct Room {
-    catalog: Arc<SqliteCatalog>,
+    catalog: Arc<FlakyCatalog>,
     clock: Arc<SimClock>,
     reconciler: Reconciler,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Room {
     async fn new() -> Self {
-        let catalog = Arc::new(SqliteCatalog::in_memory().await.unwrap());
+        let catalog = Arc::new(FlakyCatalog::new(1).await);
         let clock = Arc::new(SimClock::new(Timestamp::from_micros(0)));
         let folder = tempfile::tempdir().unwrap();
-        let lake = lake_in(folder.path());
-        let reconciler = Reconciler {
-            catalog: Arc::clone(&catalog) as Arc<dyn Catalog>,
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            attempts_max: 3,
-            updates: Updates::new(lake),
-            told: BTreeMap::new(),
-        };
-        Self { catalog, clock, reconciler, _folder: folder }
+        let reconciler = reconciler(&catalog, &clock, folder.path());
+        Self { catalog, clock, reconciler, folder }
     }
 
     async fn add(&self, name: &str, schedule: Option<Schedule>, suspended: bool) {
@@ -66,6 +59,13 @@ impl Room {
             definition_version: 1,
         };
         self.catalog.put_object(&object, OnConflict::Fail).await.unwrap();
+    }
+
+    /// Cancels what waits, so that nothing new is taken for it.
+    async fn end_all(&self) {
+        for job in self.catalog.jobs(&JobFilter::default()).await.unwrap() {
+            let _ = self.catalog.cancel(job.id, self.clock.now()).await;
+        }
     }
 
     /// Ticks after so many seconds; answers the jobs that are there then, oldest first.
@@ -110,8 +110,8 @@ async fn missed_times_become_one_refresh_and_the_rhythm_stays() {
     let jobs = room.after(605).await;
     assert_eq!(jobs.len(), 1);
     let object = jobs[0].object;
-    let due = room.catalog.last_due(object).await.unwrap().unwrap();
-    assert_eq!(due, Timestamp::from_micros(600_000_000));
+    let due = room.catalog.last_due(&[object], room.clock.now()).await.unwrap();
+    assert_eq!(due, [(object, Timestamp::from_micros(600_000_000))]);
     room.catalog.cancel(jobs[0].id, room.clock.now()).await.unwrap();
     assert_eq!(room.after(54).await.len(), 1);
     assert_eq!(room.after(1).await.len(), 2);
@@ -128,6 +128,95 @@ async fn a_problem_is_told_once_until_it_is_over() {
     assert_eq!(room.reconciler.told.len(), 1);
     room.after(60).await;
     assert_eq!(room.reconciler.told.len(), 1);
+}
+
+#[tokio::test]
+async fn two_that_believe_to_lead_queue_a_time_once() {
+    let mut room = Room::new().await;
+    room.add("each_minute", Some(Schedule::every(60).unwrap()), false).await;
+    let mut other = reconciler(&room.catalog, &room.clock, room.folder.path());
+    assert_eq!(room.after(55).await.len(), 0);
+    other.tick().await;
+    assert_eq!((room.reconciler.epoch, other.epoch), (Some(1), None), "the other one follows");
+    // Somebody takes the role from the leader, which does not look again for some seconds.
+    let sign = room.catalog.leaders().await.unwrap()[0].sign;
+    let third = WorkerId::generate();
+    let (role, silent_since) = (SCHEDULER.to_owned(), Some(sign));
+    let bid = Bid { role, worker: third, silent_since };
+    room.catalog.lead(&bid, room.clock.now()).await.unwrap();
+    room.catalog.resign(SCHEDULER, third).await.unwrap();
+    let mut other = reconciler(&room.catalog, &room.clock, room.folder.path());
+    other.tick().await;
+    assert_eq!((room.reconciler.epoch, other.epoch), (Some(1), Some(3)), "two lead");
+    room.clock.advance(Duration::from_secs(5));
+    assert_eq!((other.tick().await, room.reconciler.tick().await), (1, 0));
+    assert_eq!(room.reconciler.epoch, Some(1), "it still believes so");
+    assert_eq!(room.catalog.jobs(&JobFilter::default()).await.unwrap().len(), 1);
+    // Also when the first refresh is over.
+    room.end_all().await;
+    assert_eq!(room.reconciler.tick().await, 0);
+    assert_eq!(room.after(10).await.len(), 1);
+    assert_eq!(room.reconciler.epoch, None, "it was told");
+}
+
+#[tokio::test]
+async fn a_clock_that_was_ahead_loses_no_time_that_comes() {
+    let mut room = Room::new().await;
+    room.add("each_minute", Some(Schedule::every(60).unwrap()), false).await;
+    let cron = Schedule::cron("* * * * *", "UTC").unwrap();
+    room.add("each_minute_by_cron", Some(cron), false).await;
+    assert_eq!(room.after(60).await.len(), 2);
+    room.end_all().await;
+    room.clock.set(Timestamp::from_micros(86_400_000_000));
+    assert_eq!(room.after(0).await.len(), 4);
+    room.end_all().await;
+    room.clock.set(Timestamp::from_micros(90_000_000));
+    assert_eq!(room.after(0).await.len(), 4, "nothing twice");
+    assert_eq!(
+        room.after(30).await.len(),
+        6,
+        "and the next times are not waited for until tomorrow"
+    );
+}
+
+#[tokio::test]
+async fn schedules_that_are_not_due_cost_the_catalog_next_to_nothing() {
+    let mut room = Room::new().await;
+    for n in 0..200 {
+        room.add(&format!("each_hour_{n}"), Some(Schedule::every(3600).unwrap()), false).await;
+    }
+    room.after(1).await;
+    let before = room.catalog.calls();
+    const TICKS: u64 = 60;
+    for _ in 0..TICKS {
+        room.clock.advance(Duration::from_secs(5));
+        assert_eq!(room.reconciler.tick().await, 0);
+    }
+    let calls = room.catalog.calls() - before;
+    assert!(calls <= TICKS * 2, "{calls} statements in {TICKS} ticks");
+}
+
+const LEASE: Duration = Duration::from_secs(30);
+
+fn reconciler(
+    catalog: &Arc<FlakyCatalog>,
+    clock: &Arc<SimClock>,
+    folder: &std::path::Path,
+) -> Reconciler {
+    let catalog = Arc::clone(catalog) as Arc<dyn Catalog>;
+    let clock = Arc::clone(clock) as Arc<dyn Clock>;
+    let role = (SCHEDULER, WorkerId::generate());
+    Reconciler {
+        election: Election::new(Arc::clone(&catalog), Arc::clone(&clock), role, LEASE),
+        catalog,
+        clock,
+        attempts_max: 3,
+        epoch: None,
+        objects: None,
+        due: DueTimes::default(),
+        updates: Updates::new(lake_in(folder)),
+        told: BTreeMap::new(),
+    }
 }
 
 fn lake_in(folder: &std::path::Path) -> Arc<Lake> {

@@ -62,6 +62,8 @@ impl Updates {
             Some(asked) => asked.clone(),
             None => {
                 let last = catalog.last_refresh(object.id).await?;
+                // A part that was refreshed alone says nothing about the rest.
+                let last = last.filter(|last| !last.is_mixed);
                 let inputs = last.map(|last| last.inputs).unwrap_or_default();
                 let versions = inputs.into_iter().map(|input| (input.object, input.version));
                 let asked = Asked { versions: versions.collect(), at: None };
@@ -70,7 +72,8 @@ impl Updates {
             }
         };
         let least = trigger.at_most_every_s.map(Duration::from_secs).unwrap_or_default();
-        if asked.at.is_some_and(|at| at.plus(least) > now) {
+        // A clock that was put back keeps nobody from asking.
+        if asked.at.is_some_and(|at| at <= now && at.plus(least) > now) {
             return Ok(false);
         }
         let mut versions = Versions::new();
@@ -91,6 +94,11 @@ impl Updates {
         {
             self.asked.insert(object, Asked { versions, at: Some(now) });
         }
+    }
+
+    /// Forgets what was queued: another process may have done that meanwhile. The last refreshes tell.
+    pub(super) fn forget(&mut self) {
+        self.asked.clear();
     }
 
     /// From now on tables are asked anew.

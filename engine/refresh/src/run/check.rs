@@ -12,6 +12,7 @@ use model::{
 };
 use query::{
     expect::Gate,
+    history::HistoryCheck,
     incremental::Strategy,
     keys::{KeyCheck, RunRows},
     violation::Violation,
@@ -54,6 +55,9 @@ impl Run<'_> {
         if !report.balances() {
             return Err(self.lost(&report, staged.rows()));
         }
+        if let Some(violation) = self.no_history(&run).await? {
+            return Err(self.violated(object, violation, report).await?);
+        }
         if !view.keys.iter().any(|key| key.mode == KeyMode::Verified) {
             return Ok(report);
         }
@@ -69,20 +73,13 @@ impl Run<'_> {
     }
 
     async fn keys(&self, run: &Checking<'_>) -> Result<Vec<query::keys::CheckedKey>, RefreshError> {
-        let Checking { object, view, owner, inputs, strategy, staged, .. } = run;
-        let lake = &self.options.lake;
-        let failed = |source| self.lake("read the staged rows of", source);
-        let coming = match strategy {
-            Strategy::Full => None,
-            _ => Some(staged.rows_provider(lake).map_err(failed)?),
-        };
-        let table = lake.staged_table(staged).map_err(failed)?;
+        let Checking { object, view, owner, inputs, .. } = run;
         let check = KeyCheck {
             owner: Principal::clone(owner),
             object: object.name.clone(),
             keys: view.keys.clone(),
             inputs: inputs.to_vec(),
-            rows: RunRows { table, coming },
+            rows: self.rows(run)?,
         };
         let queries = self.options.queries.clone();
         let work = async move { queries.check_keys(check).await };
@@ -90,6 +87,34 @@ impl Run<'_> {
         checked
             .map_err(|source| RefreshError::Task { object: self.name(), source })?
             .map_err(|source| self.query("check the keys of", source))
+    }
+
+    /// Why what AUTO CDC has made is none of what it should be.
+    async fn no_history(&self, run: &Checking<'_>) -> Result<Option<Violation>, RefreshError> {
+        let Checking { object, view, .. } = run;
+        if view.query.is_empty() || view.flows.is_empty() {
+            return Ok(None);
+        }
+        let Some(check) = HistoryCheck::of(&object.name, view, self.rows(run)?) else {
+            return Ok(None);
+        };
+        let queries = self.options.queries.clone();
+        let work = async move { queries.check_history(check).await };
+        let checked = self.options.cpu.spawn(work).await;
+        checked
+            .map_err(|source| RefreshError::Task { object: self.name(), source })?
+            .map_err(|source| self.query("check the history of", source))
+    }
+
+    /// The staged rows, and those of them that come.
+    fn rows(&self, run: &Checking<'_>) -> Result<RunRows, RefreshError> {
+        let lake = &self.options.lake;
+        let failed = |source| self.lake("read the staged rows of", source);
+        let coming = match run.strategy {
+            Strategy::Full => None,
+            _ => Some(run.staged.rows_provider(lake).map_err(failed)?),
+        };
+        Ok(RunRows { table: lake.staged_table(run.staged).map_err(failed)?, coming })
     }
 
     /// The error for rows that must not be published. It shows some of them only where all who can
@@ -100,6 +125,7 @@ impl Run<'_> {
         violation: Violation,
         report: RunReport,
     ) -> Result<RefreshError, RefreshError> {
+        let report = RunReport { broken: Some(violation.kind.promise()), ..report };
         let may_show = self
             .options
             .queries
@@ -111,7 +137,7 @@ impl Run<'_> {
         Ok(RefreshError::Violated { object: self.name(), violation, report })
     }
 
-    fn lost(&self, report: &RunReport, staged: u64) -> RefreshError {
+    pub(super) fn lost(&self, report: &RunReport, staged: u64) -> RefreshError {
         let (object, report) = (self.name(), Arc::new(report.clone()));
         RefreshError::Ledger { object, report, staged }
     }

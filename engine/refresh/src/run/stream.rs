@@ -5,11 +5,12 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use lake::{At, LakeError, Snapshot, Txn};
+use lake::{Alteration, At, LakeError, Snapshot, Txn};
 use model::{
     job::PinnedInput,
-    object::Object,
+    object::{Object, Properties},
     principal::Principal,
+    report::RunReport,
     transform::{Flow, FlowKind, Transform},
 };
 use query::{
@@ -74,6 +75,38 @@ impl Run<'_> {
         let new_rows = self.options.queries.new_rows(flows, inputs);
         let new_rows = new_rows.await.map_err(|source| self.query("read what came to", source))?;
         Ok(Found { table, inputs: inputs.to_vec(), new_rows, once })
+    }
+
+    /// Gives the table comment and properties that its declaration has got since: a run that only adds
+    /// rows says nothing of them. A commit of its own; nobody's rows are others.
+    pub(super) async fn renew_description(
+        &self,
+        object: &Object,
+        view: &Transform,
+    ) -> Result<(), RefreshError> {
+        let Some(table) = self.table_of_flows(view).await? else { return Ok(()) };
+        let mut alterations = Vec::new();
+        if table.comment() != object.comment.as_deref() {
+            alterations.push(Alteration::Comment(object.comment.clone()));
+        }
+        let is_other = |key: &String, value: &String| table.properties().get(key) != Some(value);
+        let set: Properties = object
+            .properties
+            .iter()
+            .filter(|(key, value)| is_other(key, value))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        if !set.is_empty() {
+            alterations.push(Alteration::Properties { set, unset: Vec::new() });
+        }
+        let lake = &self.options.lake;
+        for alteration in alterations {
+            let newest = lake.snapshot(&view.location, At::Latest).await;
+            let newest = newest.map_err(|source| self.lake("open the table of", source))?;
+            let altered = lake.alter(newest, alteration).await;
+            altered.map_err(|source| self.lake("describe the table of", source))?;
+        }
+        Ok(())
     }
 
     /// AUTO CDC reads events, which only come: fails when a commit did more than add some since the last
@@ -173,7 +206,8 @@ impl Run<'_> {
         definition_hash: String,
         found: Found,
     ) -> Result<StagedRun, RefreshError> {
-        let Found { table, inputs, new_rows, once } = found;
+        let Found { table, inputs, mut new_rows, once } = found;
+        let skipped = std::mem::take(&mut new_rows.skipped);
         let id = self.claimed.job.object;
         let read = new_rows.read.iter().map(|read| Txn {
             app_id: commit::flow_app_id(id, &read.flow, &read.delta_table_id),
@@ -218,7 +252,7 @@ impl Run<'_> {
             gate: gate.as_deref(),
             staged: &staged,
         };
-        let report = self.checked(checking).await?;
+        let report = RunReport { skipped, ..self.checked(checking).await? };
         let computation = Computation { definition_hash, strategy, reason, inputs, notes, report };
         Ok(StagedRun { location: view.location.clone(), staged, quarantine, computation })
     }

@@ -13,11 +13,17 @@ use model::{
     name::ObjectName,
     object::{Object, ObjectBody},
     principal::Principal,
+    report::RunReport,
     transform::Transform,
+    work::Work,
 };
-use query::{definition, error::QueryError, incremental};
+use query::{
+    definition,
+    error::QueryError,
+    incremental::{self, ApprovalNeeded, Strategy},
+};
 
-use super::Ended;
+use super::{Ended, part::PartRun};
 use crate::{
     commit::{self, Computation, Unbooked},
     error::RefreshError,
@@ -161,7 +167,15 @@ impl Run<'_> {
         }
         self.refuse_suspended(view)?;
         let newest = self.newest_inputs(&owner, view).await?;
+        let part = match &self.claimed.job.work {
+            Work::Part(part) => Some(part),
+            _ => None,
+        };
+        let newest = self.inputs_of(&object, part, newest)?;
         let streams = matches!(object.body, ObjectBody::StreamingTable(_)) && view.query.is_empty();
+        if streams {
+            self.renew_description(&object, view).await?;
+        }
         let inputs = match pinned {
             Some(pinned) if same_tables(&pinned, &newest) => pinned,
             Some(_) => {
@@ -171,33 +185,50 @@ impl Run<'_> {
                 });
             }
             None => {
-                let unchanged = match streams {
-                    true => self.find_new_rows(view, &newest).await?.unchanged(),
-                    false => self.unchanged(view, &definition_hash, &newest).await?,
+                let inputs = self.at_graph_versions(newest).await?;
+                if self.claimed.job.graph.is_some() {
+                    // Also what is skipped stands for versions that its graph run has to keep.
+                    self.pin(&inputs).await?;
+                }
+                let unchanged = match part {
+                    Some(part) => self.done_before(&object, view, &definition_hash, part).await?,
+                    None if streams => self.find_new_rows(view, &inputs).await?.unchanged(),
+                    None => self.unchanged(view, &definition_hash, &inputs).await?,
                 };
                 if let Some(output_version) = unchanged {
                     let outcome = RunOutcome::SkippedNoChange { output_version };
                     return Ok(Computed::Done(Box::new(outcome)));
                 }
                 self.refuse_older_catalog(view).await?;
-                catalog
-                    .pin(&self.claimed.lease, &newest)
-                    .await
-                    .map_err(|source| self.catalog("pin the inputs of", source))?
+                self.pin(&inputs).await?
             }
         };
         self.refuse_changed_events(view, &inputs).await?;
-        let staged = if streams {
+        let staged = if let Some(part) = part {
+            let computing = PartRun { object: &object, owner, view, definition_hash, inputs };
+            self.stage_part(computing, part).await?
+        } else if streams {
             let found = self.find_new_rows(view, &inputs).await?;
             self.stage_flows(&object, &owner, view, definition_hash, found).await?
         } else {
-            self.stage_view(&object, owner, view, definition_hash, inputs).await?
+            match self.stage_view(&object, owner, view, definition_hash, inputs).await {
+                Err(RefreshError::NeedsApproval { needed, .. }) => {
+                    return Ok(Computed::Done(Box::new(question(*needed))));
+                }
+                staged => staged?,
+            }
         };
         Ok(Computed::Staged(Box::new(staged)))
     }
 
+    /// Pins the inputs of the run; answers those that an earlier attempt has pinned.
+    async fn pin(&self, inputs: &[PinnedInput]) -> Result<Vec<PinnedInput>, RefreshError> {
+        let pinned = self.options.catalog.pin(&self.claimed.lease, inputs).await;
+        pinned.map_err(|source| self.catalog("pin the inputs of", source))
+    }
+
     /// The definition as it is now: a job refreshes what the object means when it runs.
-    async fn object(&self) -> Result<Object, RefreshError> {
+    pub(super) async fn object(&self) -> Result<Object, RefreshError> {
         self.options
             .catalog
             .object(self.claimed.job.object)
@@ -206,11 +237,11 @@ impl Run<'_> {
             .ok_or_else(|| RefreshError::Dropped(self.name()))
     }
 
-    fn view<'o>(&self, object: &'o Object) -> Result<&'o Transform, RefreshError> {
+    pub(super) fn view<'o>(&self, object: &'o Object) -> Result<&'o Transform, RefreshError> {
         object.transform().ok_or_else(|| RefreshError::NotATransform(object.name.clone()))
     }
 
-    fn refuse_suspended(&self, view: &Transform) -> Result<(), RefreshError> {
+    pub(super) fn refuse_suspended(&self, view: &Transform) -> Result<(), RefreshError> {
         if !view.suspended {
             return Ok(());
         }
@@ -230,7 +261,7 @@ impl Run<'_> {
     }
 
     /// A new run must be newer than everything in the log, or its commit would be taken for done.
-    async fn refuse_older_catalog(&self, view: &Transform) -> Result<(), RefreshError> {
+    pub(super) async fn refuse_older_catalog(&self, view: &Transform) -> Result<(), RefreshError> {
         match self.txn_version(&view.location).await? {
             Some(committed) if committed >= self.claimed.run_seq => {
                 Err(RefreshError::CatalogBehind {
@@ -296,8 +327,26 @@ impl Run<'_> {
             QueryError::NotRefreshed(input) => {
                 RefreshError::InputNotRefreshed { object: self.name(), input }
             }
+            QueryError::ApprovalNeeded(needed) => {
+                RefreshError::NeedsApproval { object: self.name(), needed }
+            }
             source => RefreshError::Query { step, object: self.name(), source },
         }
+    }
+}
+
+/// How a run ends that may not go on by itself.
+fn question(needed: ApprovalNeeded) -> RunOutcome {
+    let ApprovalNeeded { reason, alternatives, bytes } = needed;
+    let alternatives = alternatives.iter().map(|(strategy, why)| format!("{strategy}: {why}"));
+    RunOutcome::NeedsApproval {
+        strategy: Strategy::Full.to_string(),
+        reason: reason.to_string(),
+        report: RunReport {
+            alternatives: alternatives.collect(),
+            bytes_estimated: Some(bytes),
+            ..RunReport::default()
+        },
     }
 }
 

@@ -16,7 +16,7 @@ use query::{
     Schema, SchemaRef,
     error::QueryError,
     expect::{Gate, Quarantining},
-    incremental::{Choice, PlannedRefresh, RefreshWish, RefreshWork},
+    incremental::{Choice, PlannedRefresh, RefreshWish, RefreshWork, is_mixed},
     transform::{PlannedTransform, declared_fields},
 };
 
@@ -33,15 +33,17 @@ use crate::{
 };
 
 impl Run<'_> {
-    /// The version that is still right, when nothing changed since the last run and its result is
-    /// still there.
+    /// The version that is right now, when nothing changed since the last run and its result is still
+    /// there. Others may only have put its files together.
     pub(super) async fn unchanged(
         &self,
         view: &Transform,
         definition_hash: &str,
         inputs: &[PinnedInput],
     ) -> Result<Option<i64>, RefreshError> {
-        let Some(last) = &self.claimed.last else { return Ok(None) };
+        let Some(last) = self.claimed.last.as_ref().filter(|last| !last.is_mixed) else {
+            return Ok(None);
+        };
         let same = last.definition_hash == definition_hash && same_tables(&last.inputs, inputs);
         if self.claimed.job.force || !same || !self.same_rows(&last.inputs, inputs).await? {
             return Ok(None);
@@ -56,14 +58,18 @@ impl Run<'_> {
         if target.version() < last.output_version || !laid_out_as_declared {
             return Ok(None);
         }
+        let mixed = is_mixed(&target, self.claimed.job.object).await;
+        if mixed.map_err(|source| self.lake("read the log of", source))? {
+            return Ok(None);
+        }
         // A table that somebody else made at the same place does not carry our transaction.
         let ours = self.txn_version(&view.location).await?.is_some();
-        Ok(ours.then_some(last.output_version))
+        Ok(ours.then_some(target.version()))
     }
 
     /// Whether the same tables have the same rows: at the same versions, or at later ones that only put
     /// files together.
-    async fn same_rows(
+    pub(super) async fn same_rows(
         &self,
         last: &[PinnedInput],
         now: &[PinnedInput],
@@ -110,7 +116,10 @@ impl Run<'_> {
         let (last, force) = (self.claimed.last.as_ref(), self.claimed.job.force);
         let since = self.options.queries.since(object, view, &definition_hash, last, force).await;
         let since = since.map_err(|source| self.query("look at the table of", source))?;
-        let full_is_meant = force || last.is_none();
+        // What was approved is a full refresh of one definition: of another one it is asked again.
+        let approval = self.claimed.job.approval.as_ref();
+        let approved = approval.is_some_and(|said| said.definition_hash == definition_hash);
+        let full_is_meant = force || last.is_none() || approved;
         let wish = RefreshWish {
             owner: owner.clone(),
             view: view.clone(),
@@ -197,11 +206,20 @@ impl Run<'_> {
             if let (Some(gate), RefreshWork::Replace(planned) | RefreshWork::Append(planned, _)) =
                 (&gate, &work)
             {
-                let of = &view.location;
+                let of = quarantine::Of { location: &view.location, properties: &properties };
                 let prepared =
                     quarantine::prepare(&lake, &claimed, of, gate, planned, before).await;
                 quarantine = prepared.map_err(|source| RefreshError::Lake {
                     step: "make ready the quarantine of",
+                    object: name.clone(),
+                    source,
+                })?;
+            }
+            if let (None, RefreshWork::Replace(_)) = (&quarantine, &work) {
+                let of = &view.location;
+                let emptied = quarantine::emptied(&lake, &queries, &claimed, of, &properties).await;
+                quarantine = emptied.map_err(|source| RefreshError::Query {
+                    step: "empty the quarantine of",
                     object: name.clone(),
                     source,
                 })?;

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -16,25 +16,31 @@ use catalog::{
     error::CatalogError,
     grants::{GivenGrant, Grants, Member},
     jobs::{JobFilter, Jobs},
+    leaders::{Bid, Leader, Leaders},
+    notifications::{DueNotification, Notifications, Try, TryEnded},
     objects::{Objects, OnConflict, Put, Schema},
     principals::{Principals, User},
     tokens::{Token, Tokens},
+    verifications::{StoredVerification, Verification, Verifications},
 };
 use catalog_sqlite::SqliteCatalog;
 use model::{
+    approval::Approval,
     audit::AuditRecord,
-    id::{JobId, ObjectId, RunId, WorkerId},
+    id::{GraphId, JobId, ObjectId, RunId, WorkerId},
     job::{
-        ClaimedRun, Job, JobState, LastRun, Lease, LeaseState, NewJob, PinnedInput, Run,
-        RunOutcome, RunProgress,
+        ClaimedRun, Job, JobState, LastRun, Lease, LeaseState, NewJob, PinnedInput, RequestKey,
+        Run, RunOutcome, RunProgress,
     },
     limits::RoleLimits,
     name::ObjectName,
+    notification::{NewNotification, Notification},
     object::{Object, Policy},
     rights::{Grant, Rights},
     time::Timestamp,
 };
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::random::Random;
 
@@ -45,16 +51,92 @@ pub(crate) struct FlakyCatalog {
     random: Mutex<Random>,
     /// One call in so many fails; 0 for none.
     failing: AtomicU64,
+    /// No call is answered.
+    gone: AtomicBool,
+    /// Calls so far.
+    calls: AtomicU64,
+    /// The call at which its caller is to stand still for ever, before or after it took effect.
+    fatal: Mutex<Option<Fatal>>,
+    /// Somebody has come there.
+    struck: Notify,
+}
+
+/// A place where a worker dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fatal {
+    /// What it calls.
+    pub(super) call: &'static str,
+    /// Whether the call still takes effect.
+    pub(super) takes_effect: bool,
 }
 
 impl FlakyCatalog {
     pub(crate) async fn new(seed: u64) -> Self {
         let inner = Arc::new(SqliteCatalog::in_memory().await.unwrap());
-        Self { inner, random: Mutex::new(Random::new(seed)), failing: AtomicU64::new(0) }
+        Self {
+            inner,
+            random: Mutex::new(Random::new(seed)),
+            failing: AtomicU64::new(0),
+            gone: AtomicBool::new(false),
+            calls: AtomicU64::new(0),
+            fatal: Mutex::new(None),
+            struck: Notify::new(),
+        }
     }
 
     pub(super) fn fail_one_in(&self, calls: u64) {
         self.failing.store(calls, Ordering::SeqCst);
+    }
+
+    /// From now on no call is answered, or every one again.
+    pub(crate) fn gone(&self, gone: bool) {
+        self.gone.store(gone, Ordering::SeqCst);
+    }
+
+    /// How many calls of workers and schedulers there were.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    /// The same catalog, which always answers.
+    pub(super) fn unfailing(&self) -> &SqliteCatalog {
+        &self.inner
+    }
+
+    /// The next worker that makes this call never comes back from it.
+    pub(super) fn kill_at(&self, fatal: Option<Fatal>) {
+        *self.fatal.lock() = fatal;
+    }
+
+    /// Ends when a worker has come to where it dies.
+    pub(super) async fn struck(&self) {
+        self.struck.notified().await;
+    }
+
+    /// A call that has a name.
+    async fn named<T, F>(
+        &self,
+        name: &'static str,
+        work: impl FnOnce(Arc<SqliteCatalog>) -> F,
+    ) -> Result<T, CatalogError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, CatalogError>> + Send + 'static,
+    {
+        let fatal = {
+            let mut fatal = self.fatal.lock();
+            let here = fatal.filter(|fatal| fatal.call == name);
+            if here.is_some() {
+                *fatal = None;
+            }
+            here
+        };
+        let Some(fatal) = fatal else { return self.call(work).await };
+        if fatal.takes_effect {
+            let _ = self.call(work).await;
+        }
+        self.struck.notify_one();
+        std::future::pending().await
     }
 
     async fn call<T, F>(
@@ -65,6 +147,10 @@ impl FlakyCatalog {
         T: Send + 'static,
         F: Future<Output = Result<T, CatalogError>> + Send + 'static,
     {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        if self.gone.load(Ordering::SeqCst) {
+            return Err(lost());
+        }
         let failing = self.failing.load(Ordering::SeqCst);
         let (fails, before) = {
             let mut random = self.random.lock();
@@ -86,7 +172,17 @@ fn lost() -> CatalogError {
 #[async_trait]
 impl Jobs for FlakyCatalog {
     async fn submit(&self, jobs: &[NewJob], now: Timestamp) -> Result<Vec<Job>, CatalogError> {
-        self.inner.submit(jobs, now).await
+        let jobs = jobs.to_vec();
+        self.call(move |inner| async move { inner.submit(&jobs, now).await }).await
+    }
+
+    async fn submit_once(
+        &self,
+        key: &RequestKey,
+        jobs: &[NewJob],
+        now: Timestamp,
+    ) -> Result<Vec<Job>, CatalogError> {
+        self.inner.submit_once(key, jobs, now).await
     }
 
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<Job>, CatalogError> {
@@ -94,8 +190,41 @@ impl Jobs for FlakyCatalog {
         self.call(|inner| async move { inner.jobs(&filter).await }).await
     }
 
-    async fn last_due(&self, object: ObjectId) -> Result<Option<Timestamp>, CatalogError> {
-        self.call(|inner| async move { inner.last_due(object).await }).await
+    async fn last_due(
+        &self,
+        objects: &[ObjectId],
+        until: Timestamp,
+    ) -> Result<Vec<(ObjectId, Timestamp)>, CatalogError> {
+        let objects = objects.to_vec();
+        self.call(move |inner| async move { inner.last_due(&objects, until).await }).await
+    }
+
+    async fn pin_graph(
+        &self,
+        lease: &Lease,
+        inputs: &[PinnedInput],
+    ) -> Result<Vec<PinnedInput>, CatalogError> {
+        let (lease, inputs) = (lease.clone(), inputs.to_vec());
+        self.named("pin_graph", |inner| async move { inner.pin_graph(&lease, &inputs).await }).await
+    }
+
+    async fn put_graph_output(
+        &self,
+        lease: &Lease,
+        output: &PinnedInput,
+    ) -> Result<(), CatalogError> {
+        let (lease, output) = (lease.clone(), output.clone());
+        let work = |inner: Arc<SqliteCatalog>| async move {
+            inner.put_graph_output(&lease, &output).await
+        };
+        self.named("put_graph_output", work).await
+    }
+
+    async fn graph_inputs(
+        &self,
+        graphs: &[GraphId],
+    ) -> Result<Vec<(GraphId, PinnedInput)>, CatalogError> {
+        self.inner.graph_inputs(graphs).await
     }
 
     async fn claim(
@@ -113,7 +242,7 @@ impl Jobs for FlakyCatalog {
         inputs: &[PinnedInput],
     ) -> Result<Vec<PinnedInput>, CatalogError> {
         let (lease, inputs) = (lease.clone(), inputs.to_vec());
-        self.call(|inner| async move { inner.pin(&lease, &inputs).await }).await
+        self.named("pin", |inner| async move { inner.pin(&lease, &inputs).await }).await
     }
 
     async fn pinned(&self, run: RunId) -> Result<Option<Vec<PinnedInput>>, CatalogError> {
@@ -129,7 +258,8 @@ impl Jobs for FlakyCatalog {
         lease_for: Duration,
     ) -> Result<LeaseState, CatalogError> {
         let (lease, progress) = (lease.clone(), *progress);
-        self.call(move |inner| async move {
+        let name = if state == JobState::Committing { "committing" } else { "heartbeat" };
+        self.named(name, move |inner| async move {
             inner.heartbeat(&lease, state, &progress, now, lease_for).await
         })
         .await
@@ -142,11 +272,23 @@ impl Jobs for FlakyCatalog {
         now: Timestamp,
     ) -> Result<(), CatalogError> {
         let (lease, outcome) = (lease.clone(), outcome.clone());
-        self.call(move |inner| async move { inner.finish(&lease, &outcome, now).await }).await
+        let work = move |inner: Arc<SqliteCatalog>| async move {
+            inner.finish(&lease, &outcome, now).await
+        };
+        self.named("finish", work).await
     }
 
     async fn cancel(&self, job: JobId, now: Timestamp) -> Result<Job, CatalogError> {
         self.inner.cancel(job, now).await
+    }
+
+    async fn approve(
+        &self,
+        job: JobId,
+        approval: &Approval,
+        now: Timestamp,
+    ) -> Result<Job, CatalogError> {
+        self.inner.approve(job, approval, now).await
     }
 
     async fn retry(&self, job: JobId, now: Timestamp) -> Result<Job, CatalogError> {
@@ -163,6 +305,40 @@ impl Jobs for FlakyCatalog {
 
     async fn run_inputs(&self, runs: &[RunId]) -> Result<Vec<(RunId, PinnedInput)>, CatalogError> {
         self.inner.run_inputs(runs).await
+    }
+}
+
+#[async_trait]
+impl Notifications for FlakyCatalog {
+    async fn notify(
+        &self,
+        new: &[NewNotification],
+        open_max: u64,
+        now: Timestamp,
+    ) -> Result<(), CatalogError> {
+        self.inner.notify(new, open_max, now).await
+    }
+
+    async fn claim_notifications(
+        &self,
+        now: Timestamp,
+        hold_for: Duration,
+        limit: u32,
+    ) -> Result<Vec<DueNotification>, CatalogError> {
+        self.inner.claim_notifications(now, hold_for, limit).await
+    }
+
+    async fn finish_notification(
+        &self,
+        sent: &Try,
+        ended: &TryEnded,
+        now: Timestamp,
+    ) -> Result<bool, CatalogError> {
+        self.inner.finish_notification(sent, ended, now).await
+    }
+
+    async fn notifications(&self, limit: u32) -> Result<Vec<Notification>, CatalogError> {
+        self.inner.notifications(limit).await
     }
 }
 
@@ -338,12 +514,42 @@ impl Grants for FlakyCatalog {
     }
 }
 
+#[async_trait]
+impl Leaders for FlakyCatalog {
+    async fn lead(&self, bid: &Bid, now: Timestamp) -> Result<Leader, CatalogError> {
+        let bid = bid.clone();
+        self.call(move |inner| async move { inner.lead(&bid, now).await }).await
+    }
+
+    async fn resign(&self, role: &str, worker: WorkerId) -> Result<(), CatalogError> {
+        let role = role.to_owned();
+        self.call(move |inner| async move { inner.resign(&role, worker).await }).await
+    }
+
+    async fn leaders(&self) -> Result<Vec<Leader>, CatalogError> {
+        self.inner.leaders().await
+    }
+}
+
+#[async_trait]
+impl Verifications for FlakyCatalog {
+    async fn add_verification(&self, verification: &Verification) -> Result<(), CatalogError> {
+        let verification = verification.clone();
+        self.call(move |inner| async move { inner.add_verification(&verification).await }).await
+    }
+
+    async fn verifications(&self) -> Result<Vec<StoredVerification>, CatalogError> {
+        self.call(|inner| async move { inner.verifications().await }).await
+    }
+}
+
 impl Catalog for FlakyCatalog {
     fn describe(&self) -> String {
         self.inner.describe()
     }
 
+    // Several processes of a simulation do.
     fn is_shared(&self) -> bool {
-        false
+        true
     }
 }

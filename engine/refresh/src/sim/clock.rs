@@ -17,6 +17,11 @@ impl SimClock {
         Self { now: watch::Sender::new(now) }
     }
 
+    /// Puts the clock, forward or back.
+    pub(crate) fn set(&self, to: Timestamp) {
+        self.now.send_modify(|now| *now = to);
+    }
+
     pub(crate) fn advance(&self, by: Duration) {
         self.now.send_modify(|now| *now = now.plus(by));
     }

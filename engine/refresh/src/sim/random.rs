@@ -25,3 +25,20 @@ impl Random {
         self.below(0..n) == 0
     }
 }
+
+/// `0..100` or `7` in a variable of the environment; otherwise those that are always run.
+pub(crate) fn seeds(variable: &str, usual: Range<u64>) -> Range<u64> {
+    let Ok(asked) = std::env::var(variable) else { return usual };
+    match asked.split_once("..") {
+        Some((from, to)) => from.parse().unwrap()..to.parse().unwrap(),
+        None => {
+            let seed = asked.parse().unwrap();
+            seed..seed + 1
+        }
+    }
+}
+
+/// Whether nobody asked for seeds.
+pub(crate) fn seeds_are_the_usual_ones(variable: &str) -> bool {
+    std::env::var_os(variable).is_none()
+}

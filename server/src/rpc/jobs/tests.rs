@@ -11,7 +11,7 @@ fn request(objects: &[&str]) -> SubmitRequest {
 #[test]
 fn a_request_becomes_one_statement() {
     let plain = refresh_sql(&request(&["daily"])).unwrap();
-    assert_eq!(plain, "REFRESH MATERIALIZED VIEW daily ASYNC");
+    assert_eq!(plain, "REFRESH daily ASYNC");
     let all = SubmitRequest {
         full: true,
         along: Along::Upstream.into(),
@@ -19,7 +19,7 @@ fn a_request_becomes_one_statement() {
     };
     assert_eq!(
         refresh_sql(&all).unwrap(),
-        "REFRESH MATERIALIZED VIEW main.daily, \"My View\" FULL WITH UPSTREAM ASYNC"
+        "REFRESH main.daily, \"My View\" FULL WITH UPSTREAM ASYNC"
     );
 }
 

@@ -122,6 +122,7 @@ fn ids_of_jobs_are_taken_as_they_are_written() {
                 format!("Cancel {{ job: {id:?}, reason: Some(\"so\") }}"),
             ),
             (format!("CANCEL JOB {id}"), format!("Cancel {{ job: {id:?}, reason: None }}")),
+            (format!("approve Job '{id}';"), format!("Approve {{ job: {id:?} }}")),
             (format!("-- ä\n RETRY\n  JOB\n {id};"), format!("Retry {{ job: {id:?} }}")),
         ] {
             let read = format!("{:?}", parse(&sql));
@@ -140,6 +141,9 @@ fn ids_of_jobs_are_taken_as_they_are_written() {
     let parameter = error("CANCEL QUERY ?");
     assert_eq!(parameter.kind, SyntaxErrorKind::Unsupported, "{parameter}");
     for sql in [
+        "APPROVE",
+        "APPROVE JOB",
+        "APPROVE JOB a REASON 'b'",
         "RETRY JOB",
         "RETRY JOB ''",
         "RETRY JOB 'a b'",

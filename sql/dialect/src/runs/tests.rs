@@ -19,6 +19,11 @@ fn statements_about_transforms_are_read() {
     assert_eq!(quarantine.condition.as_deref(), Some("a > 1"));
     let Ok(Statement::Quarantine(quarantine)) = parse("RELEASE QUARANTINE s.v") else { panic!() };
     assert_eq!(quarantine.action, QuarantineAction::Release);
+    assert_eq!(quarantine.wait, Wait::ForTheEnd { timeout_ms: None });
+    let sql = "RELEASE QUARANTINE s.v WHERE a > 1 SYNC TIMEOUT 3";
+    let Ok(Statement::Quarantine(quarantine)) = parse(sql) else { panic!("{:?}", parse(sql)) };
+    assert_eq!(quarantine.condition.as_deref(), Some("a > 1"));
+    assert_eq!(quarantine.wait, Wait::ForTheEnd { timeout_ms: Some(3000) });
 }
 
 #[test]
@@ -54,6 +59,10 @@ fn mistakes_say_where() {
         ("PURGE v", 7, "QUARANTINE"),
         ("RELEASE v", 1, "RELEASE"),
         ("PURGE QUARANTINE v IF a", 20, "WHERE"),
+        ("PURGE QUARANTINE v ASYNC", 20, "WHERE"),
+        ("PURGE QUARANTINE v WHERE a ASYNC", 28, "end of statement"),
+        ("RELEASE QUARANTINE v SNYC", 22, "SYNC"),
+        ("RELEASE QUARANTINE v ASYNC WHERE a", 28, "end of statement"),
         ("PLAN REFRESH v", 1, "PLAN is not supported"),
     ] {
         let error = match parse(sql) {

@@ -324,6 +324,8 @@ pub struct Quarantine {
     pub name: NameParts,
     /// WHERE: only these rows; SQL over the columns of the quarantine.
     pub condition: Option<String>,
+    /// When RELEASE, which is a job, answers.
+    pub wait: Wait,
 }
 
 /// What becomes of rows in quarantine.

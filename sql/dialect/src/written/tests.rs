@@ -239,6 +239,7 @@ fn a_statement() -> BoxedStrategy<String> {
             format!("DROP STREAMING TABLE {name} PURGE"),
             format!("PURGE QUARANTINE {name} WHERE {condition}"),
             format!("RELEASE QUARANTINE {name}"),
+            format!("RELEASE QUARANTINE {name} WHERE {condition} ASYNC"),
             format!("BACKFILL {name} FROM DATE '2026-01-01' TO -3 BY 7 DAYS PARALLEL 2 ORDER DESC"),
             format!("ALTER STREAMING TABLE {name} ADD SCHEDULE EVERY 3 DAYS MISFIRE SKIP"),
             format!("ALTER MATERIALIZED VIEW {name} ALTER TRIGGER ON UPDATE"),

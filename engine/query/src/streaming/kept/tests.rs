@@ -127,8 +127,104 @@ async fn truncating_deletes_what_came_before() {
     events.push((0, None, "T", Some(5)));
     assert_eq!(made(&spec, &events).await.expect("rows"), ["1 b"]);
     spec.history = every_state();
-    let error = made(&spec, &events).await.expect_err("not in this version");
-    assert!(error.contains("TRUNCATE"), "{error}");
+    let error = made(&spec, &events).await.expect_err("a history is not emptied");
+    assert!(error.contains("belongs to SCD TYPE 1"), "{error}");
+}
+
+#[tokio::test]
+async fn what_was_truncated_fills_nothing_and_is_asked_for_no_order() {
+    let mut spec = spec(History::Newest);
+    spec.truncate_when = Some("op = 'T'".to_owned());
+    spec.ignore_null_updates = ColumnChoice::All;
+    let mut events = vec![
+        (1, Some("a"), "I", Some(1)),
+        (1, Some("b"), "I", Some(1)),
+        (0, None, "T", Some(2)),
+        (2, Some("at the same time"), "I", Some(2)),
+        (1, None, "U", Some(3)),
+    ];
+    assert_eq!(made(&spec, &events).await.expect("rows"), ["1"]);
+    events[2].3 = None;
+    let error = made(&spec, &events[2..]).await.expect_err("when was it emptied?");
+    assert!(error.contains("is NULL"), "{error}");
+    // One without a sequence is not lost behind a truncation.
+    let error = made(&spec, &[(0, None, "T", Some(2)), (1, Some("a"), "I", None)]).await;
+    assert!(error.expect_err("no order").contains("is NULL"));
+}
+
+#[tokio::test]
+async fn a_null_leaves_a_value_as_it_is_until_the_row_is_deleted() {
+    let events = [
+        (1, None, "I", Some(1)),
+        (1, Some("a"), "U", Some(2)),
+        (1, None, "U", Some(3)),
+        (1, None, "D", Some(5)),
+        (1, None, "I", Some(6)),
+        (1, Some("b"), "U", Some(7)),
+        (1, None, "U", Some(8)),
+    ];
+    let with = |history: History, ignore: ColumnChoice| ChangeSpec {
+        ignore_null_updates: ignore,
+        ..spec(history)
+    };
+    let value = || ColumnChoice::Only(vec!["value".to_owned()]);
+    for turn in 0..events.len() {
+        let mut events = events.to_vec();
+        events.rotate_left(turn);
+        let newest = made(&with(History::Newest, value()), &events).await;
+        assert_eq!(newest.expect("rows"), ["1 b"]);
+        let mut rows = made(&with(every_state(), ColumnChoice::All), &events).await.expect("rows");
+        rows.sort();
+        // From 3 on nothing is another one, nor from 8 on.
+        assert_eq!(rows, ["1  1 2", "1  6 7", "1 a 2 5", "1 b 7"]);
+        let except = ColumnChoice::Except(vec!["value".to_owned(), "seq".to_owned()]);
+        assert_eq!(made(&with(History::Newest, except), &events).await.expect("rows"), ["1"]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_tracked_changes_in_place() {
+    let events = [
+        (1, Some("a"), "x", Some(1)),
+        (1, Some("b"), "x", Some(2)),
+        (1, Some("c"), "y", Some(3)),
+        (1, Some("d"), "D", Some(4)),
+        (1, Some("d"), "y", Some(5)),
+        (1, Some("e"), "y", Some(9)),
+    ];
+    let track = ColumnChoice::Only(vec!["op".to_owned()]);
+    let mut spec = spec(History::Every { track });
+    spec.columns = ColumnChoice::Except(vec!["seq".to_owned()]);
+    for turn in 0..events.len() {
+        let mut events = events.to_vec();
+        events.rotate_left(turn);
+        events.push(events[0]);
+        let rows = made(&spec, &events).await.expect("rows");
+        assert_eq!(rows, ["1 b x 1 3", "1 c y 3 4", "1 e y 5"], "{turn}");
+    }
+    spec.history = History::Every { track: ColumnChoice::Except(vec!["value".to_owned()]) };
+    assert_eq!(made(&spec, &events).await.expect("rows").len(), 3);
+    spec.history = History::Every { track: ColumnChoice::Only(vec!["seq".to_owned()]) };
+    let error = made(&spec, &events).await.expect_err("not shown");
+    assert!(error.contains("TRACK HISTORY ON names the column 'seq'"), "{error}");
+}
+
+#[tokio::test]
+async fn of_events_at_one_time_the_last_makes_the_state() {
+    let mut spec = spec(every_state());
+    spec.last_by = Some("value".to_owned());
+    // In between it was another value, and for no time.
+    let events = [
+        (1, Some("x"), "I", Some(0)),
+        (1, Some("a"), "U", Some(1)),
+        (1, Some("x"), "U", Some(1)),
+        (1, Some("y"), "U", Some(2)),
+    ];
+    for turn in 0..events.len() {
+        let mut events = events.to_vec();
+        events.rotate_left(turn);
+        assert_eq!(made(&spec, &events).await.expect("rows"), ["1 x 0 2", "1 y 2"], "{turn}");
+    }
 }
 
 #[tokio::test]
@@ -144,7 +240,10 @@ async fn what_cannot_be_kept_is_refused() {
             with(&|spec| spec.columns = ColumnChoice::Only(vec!["value".to_owned()])),
             "leaves the key",
         ),
-        (with(&|spec| spec.ignore_null_updates = ColumnChoice::All), "IGNORE NULL UPDATES"),
+        (
+            with(&|spec| spec.ignore_null_updates = ColumnChoice::Only(vec!["seq".to_owned()])),
+            "IGNORE NULL UPDATES ON names the column 'seq'",
+        ),
     ] {
         let error = made(&spec, &EVENTS).await.expect_err(what);
         assert!(error.contains(what), "{error}");

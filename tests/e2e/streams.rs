@@ -1,0 +1,104 @@
+//! What streaming tables and checked transforms leave in the lake, and what their errors tell.
+
+use tonic::Code;
+use whimbrel_tests::{client::Client, process::Options};
+
+use crate::lake::Log;
+
+const SYNC: &str = "SYNC TIMEOUT 2 MINUTES";
+
+#[tokio::test]
+async fn a_changed_comment_of_a_streaming_table_is_in_its_log_after_the_next_refresh() {
+    let server = Options::new().start();
+    let mut client = Client::connect(&server).await;
+    let create = |comment: &str, properties: &str| {
+        format!(
+            "CREATE OR REFRESH STREAMING TABLE s COMMENT '{comment}' TBLPROPERTIES ({properties}) \
+             AS SELECT id FROM STREAM t"
+        )
+    };
+    client.script("CREATE TABLE t (id BIGINT); INSERT INTO t VALUES (1)").await;
+    client.query(&create("one", "'team' = 'a'")).await;
+    client.query(&format!("REFRESH s {SYNC}")).await;
+    let described = client.query("DESCRIBE DETAIL s").await;
+    assert_eq!(
+        (described.only("description"), described.only("version")),
+        ("one".into(), "0".into())
+    );
+
+    // Without new rows, and with some.
+    for (comment, rows) in [("two", ""), ("three", "INSERT INTO t VALUES (2)")] {
+        client.script(rows).await;
+        client.query(&create(comment, "'team' = 'a', 'kind' = 'b'")).await;
+        client.query(&format!("REFRESH s {SYNC}")).await;
+        let described = client.query("DESCRIBE DETAIL s").await;
+        assert_eq!(described.only("description"), comment);
+        assert!(described.only("properties").contains("kind"), "{}", described.text());
+    }
+    assert_eq!(client.count("s").await, 2);
+    let log = Log::at(&client.query("DESCRIBE DETAIL s").await.only("location"));
+    let before = log.newest();
+    client.query(&format!("REFRESH s {SYNC}")).await;
+    assert_eq!(log.newest(), before, "what is so already is not written again");
+}
+
+#[tokio::test]
+async fn a_broken_promise_has_the_sqlstate_of_a_constraint() {
+    let server = Options::new().start();
+    let mut client = Client::connect(&server).await;
+    client
+        .script(
+            "CREATE TABLE t (id BIGINT); INSERT INTO t VALUES (1), (1), (2);
+             CREATE TABLE others (id BIGINT); INSERT INTO others VALUES (1)",
+        )
+        .await;
+    for (name, constraint, sqlstate) in [
+        ("k1", "PRIMARY KEY (id)", "23505"),
+        ("k2", "UNIQUE (id)", "23505"),
+        ("k3", "FOREIGN KEY (id) REFERENCES others (id)", "23503"),
+        ("k4", "EXPECT (id < 2) ON VIOLATION FAIL UPDATE", "23514"),
+        // Another reason than a promise.
+        ("k5", "EXPECT (10 / (id - 1) > 0)", "55000"),
+    ] {
+        let create = format!(
+            "CREATE MATERIALIZED VIEW {name} (CONSTRAINT c {constraint}) AS SELECT id FROM t"
+        );
+        client.query(&create).await;
+        let refused = client.try_query(&format!("REFRESH {name} {SYNC}")).await.unwrap_err();
+        refused.expect(Code::FailedPrecondition, &[name, "FAILED"]);
+        assert_eq!(refused.sqlstate.as_deref(), Some(sqlstate), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn vacuum_of_a_transform_takes_what_was_purged_from_its_quarantine() {
+    let server = Options::new().start();
+    let mut client = Client::connect(&server).await;
+    client
+        .script(
+            "CREATE TABLE t (id BIGINT); INSERT INTO t VALUES (1), (-1);
+             CREATE MATERIALIZED VIEW m (CONSTRAINT c EXPECT (id > 0) ON VIOLATION QUARANTINE ROW)
+               TBLPROPERTIES ('delta.deletedFileRetentionDuration' = 'interval 0 hours')
+               AS SELECT id FROM t",
+        )
+        .await;
+    client.query(&format!("REFRESH m {SYNC}")).await;
+    client.script("INSERT INTO t VALUES (2), (-2)").await;
+    client.query(&format!("REFRESH m {SYNC}")).await;
+    client.script("PURGE QUARANTINE m WHERE id = -1").await;
+    let location = client.query("DESCRIBE DETAIL m").await.only("location");
+    let aside = Log::at(&format!("{}__quarantine", location.trim_end_matches('/')));
+    let files = || {
+        let files = std::fs::read_dir(aside.folder()).unwrap().map(|entry| entry.unwrap().path());
+        files.filter(|path| path.extension().is_some_and(|end| end == "parquet")).count()
+    };
+    let before = files();
+    let dry = client.query("VACUUM m RETAIN 0 HOURS DRY RUN").await.column("path");
+    let named = dry.iter().filter(|path| path.contains("__quarantine/")).count();
+    assert!(named > 0 && files() == before, "{dry:?}");
+    let done = client.query("VACUUM m RETAIN 0 HOURS").await;
+    assert_eq!(done.only("files_deleted"), dry.len().to_string());
+    assert_eq!(files(), before - named);
+    assert_eq!(client.query("SELECT id FROM QUARANTINE(m)").await.text(), "-2");
+    assert_eq!(client.count("m").await, 2);
+}
