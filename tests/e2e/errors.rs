@@ -98,10 +98,14 @@ async fn mistakes_of_users_are_told_with_the_right_code() {
         // what this version does not do
         ("DELETE FROM orders RETURNING id", Unimplemented, &["RETURNING"]),
         ("UPDATE orders SET id = 1 LIMIT 1", Unimplemented, &["LIMIT"]),
-        ("REFRESH MATERIALIZED VIEW totals NOTIFY 'https://a.example'", Unimplemented, &["NOTIFY"]),
         ("BEGIN", Unimplemented, &["BEGIN", "takes effect by itself"]),
         ("CREATE FUNCTION f() RETURNS INT RETURN 1", Unimplemented, &["FUNCTION"]),
         ("COPY orders TO '/tmp/out'", Code::PermissionDenied, &["lake.locations"]),
+        (
+            "REFRESH MATERIALIZED VIEW totals NOTIFY 'https://a.example'",
+            Code::FailedPrecondition,
+            &["NOTIFY is off"],
+        ),
     ];
     let mut wrong = Vec::new();
     for (sql, code, texts) in cases {
