@@ -103,7 +103,7 @@ async fn mistakes_of_users_are_told_with_the_right_code() {
         ("COPY orders TO '/tmp/out'", Code::PermissionDenied, &["lake.locations"]),
         (
             "REFRESH MATERIALIZED VIEW totals NOTIFY 'https://a.example'",
-            Code::FailedPrecondition,
+            FailedPrecondition,
             &["NOTIFY is off"],
         ),
     ];
