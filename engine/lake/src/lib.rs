@@ -16,6 +16,7 @@ mod create;
 mod data_files;
 mod deletion_vector;
 mod delta;
+mod distinct;
 mod edit;
 mod entry;
 mod error;
@@ -68,6 +69,7 @@ pub use crate::{
     copy::Copy,
     create::CreateTable,
     delta::{Amount, Delta, OtherCommit},
+    distinct::DistinctColumns,
     error::{LakeError, store_failure},
     history::HistoryEntry,
     lake::{Lake, LakeOptions, Turn},

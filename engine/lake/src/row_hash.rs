@@ -6,8 +6,13 @@
 use std::{fmt, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayData, ArrayRef, AsArray, RecordBatch, make_array},
-    datatypes::{ArrowPrimitiveType, DataType, Float32Type, Float64Type, Schema, SchemaRef},
+    array::{
+        Array, ArrayData, ArrayRef, AsArray, RecordBatch, downcast_primitive_array, make_array,
+    },
+    compute::cast,
+    datatypes::{
+        ArrowPrimitiveType, DataType, Float32Type, Float64Type, Schema, SchemaRef, ToByteSlice,
+    },
     error::ArrowError,
     row::{RowConverter, SortField},
 };
@@ -49,43 +54,162 @@ impl fmt::Display for RowsHash {
 /// same as a view, in a dictionary or alone. Names of columns do not count, their order does.
 #[derive(Debug)]
 pub struct RowHasher {
-    converter: RowConverter,
-    /// Whether a column has floating point numbers in it.
-    floats: Vec<bool>,
+    columns: Vec<ColumnHasher>,
+}
+
+/// How the values of a column are hashed.
+#[derive(Debug)]
+enum ColumnHasher {
+    /// Numbers, points in time, texts and bytes: as they lie in memory.
+    Flat,
+    /// The same with floating point numbers.
+    Floats,
+    /// As these values.
+    Dictionary(DataType, Box<Self>),
+    /// Whatever else can be compared: by the bytes of its order.
+    Ordered { converter: RowConverter, floats: bool },
 }
 
 impl RowHasher {
     /// Fails on types that cannot be compared.
     pub fn new(schema: &Schema) -> Result<Self, ArrowError> {
-        let types = || schema.fields().iter().map(|field| field.data_type());
-        let fields = types().map(|data_type| SortField::new(data_type.clone())).collect();
-        Ok(Self {
-            converter: RowConverter::new(fields)?,
-            floats: types().map(has_floats).collect(),
-        })
+        let columns = schema.fields().iter().map(|field| ColumnHasher::new(field.data_type()));
+        Ok(Self { columns: columns.collect::<Result<_, _>>()? })
     }
 
     /// The hash of the rows of a batch.
     pub fn hash(&self, batch: &RecordBatch) -> Result<RowsHash, ArrowError> {
-        let rows = batch.num_rows() as u64;
-        if batch.num_columns() == 0 {
-            let one = one_row(&[]);
-            return Ok(RowsHash { sum: one.wrapping_mul(u128::from(rows)), rows });
+        let each = self.each(batch.columns(), batch.num_rows())?;
+        let sum = each.iter().map(|row| widened(*row)).fold(0_u128, u128::wrapping_add);
+        Ok(RowsHash { sum, rows: batch.num_rows() as u64 })
+    }
+
+    /// The hash of each of so many rows. Equal rows have equal hashes.
+    pub(crate) fn each(&self, columns: &[ArrayRef], rows: usize) -> Result<Vec<u64>, ArrowError> {
+        let mut hashes = vec![SEED; rows];
+        for (column, hasher) in columns.iter().zip(&self.columns) {
+            hasher.add(column, &mut hashes)?;
         }
-        let columns =
-            batch.columns().iter().zip(&self.floats).map(|(column, floats)| {
-                if *floats { plain(column) } else { Ok(Arc::clone(column)) }
-            });
-        let encoded = self.converter.convert_columns(&columns.collect::<Result<Vec<_>, _>>()?)?;
-        let sum = encoded.iter().map(|row| one_row(row.data())).fold(0_u128, u128::wrapping_add);
-        Ok(RowsHash { sum, rows })
+        Ok(hashes)
     }
 }
 
-/// Two hashes of 64 bits with seeds of their own: the library is there already, for Parquet.
-fn one_row(data: &[u8]) -> u128 {
-    let (high, low) = (XxHash64::oneshot(1, data), XxHash64::oneshot(2, data));
-    (u128::from(high) << 64) | u128::from(low)
+impl ColumnHasher {
+    fn new(data_type: &DataType) -> Result<Self, ArrowError> {
+        Ok(match data_type {
+            DataType::Float16 | DataType::Float32 | DataType::Float64 => Self::Floats,
+            DataType::Boolean
+            | DataType::Utf8
+            | DataType::LargeUtf8
+            | DataType::Utf8View
+            | DataType::Binary
+            | DataType::LargeBinary
+            | DataType::BinaryView => Self::Flat,
+            primitive if primitive.is_primitive() => Self::Flat,
+            DataType::Dictionary(_, values) => {
+                Self::Dictionary(values.as_ref().clone(), Box::new(Self::new(values)?))
+            }
+            other => Self::Ordered {
+                converter: RowConverter::new(vec![SortField::new(other.clone())])?,
+                floats: has_floats(other),
+            },
+        })
+    }
+
+    fn add(&self, column: &ArrayRef, hashes: &mut [u64]) -> Result<(), ArrowError> {
+        match self {
+            Self::Flat => flat(column.as_ref(), hashes)?,
+            Self::Floats => flat(plain(column)?.as_ref(), hashes)?,
+            Self::Dictionary(values, hasher) => hasher.add(&cast(column, values)?, hashes)?,
+            Self::Ordered { converter, floats } => {
+                let column = if *floats { plain(column)? } else { Arc::clone(column) };
+                let rows = converter.convert_columns(&[column])?;
+                for (hash, row) in hashes.iter_mut().zip(rows.iter()) {
+                    *hash = bytes(*hash, row.data());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Digits of the golden ratio and of the square roots of 2, 3 and 5: odd, and without a pattern.
+const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+const FACTOR: u64 = 0x6a09_e667_f3bc_c909;
+const NULL: u64 = 0xbb67_ae85_84ca_a73b;
+const SECOND: u64 = 0x3c6e_f372_fe94_f82b;
+
+/// One more word of a row: the two halves of a product, as in wyhash.
+fn word(hash: u64, word: u64) -> u64 {
+    let product = u128::from(hash ^ word) * u128::from(FACTOR);
+    // Both halves are meant.
+    #[allow(clippy::cast_possible_truncation)]
+    let (high, low) = ((product >> 64) as u64, product as u64);
+    // With its own sum a word that is equal to the hash does not lose what came before.
+    (high ^ low).wrapping_add(hash.rotate_left(29))
+}
+
+/// The library is there already, for Parquet.
+fn bytes(hash: u64, data: &[u8]) -> u64 {
+    word(hash, XxHash64::oneshot(0, data))
+}
+
+/// 128 bits for one row, so that sums of many use all digits.
+fn widened(hash: u64) -> u128 {
+    (u128::from(word(SECOND, hash)) << 64) | u128::from(word(SEED, hash))
+}
+
+/// A value of fixed size, in words.
+fn fixed(hash: u64, value: &[u8]) -> u64 {
+    value.chunks(8).fold(hash, |hash, part| {
+        let mut eight = [0; 8];
+        eight[..part.len()].copy_from_slice(part);
+        word(hash, u64::from_le_bytes(eight))
+    })
+}
+
+fn flat(column: &dyn Array, hashes: &mut [u64]) -> Result<(), ArrowError> {
+    downcast_primitive_array!(
+        column => {
+            match column.nulls() {
+                None => for (hash, value) in hashes.iter_mut().zip(column.values()) {
+                    *hash = fixed(*hash, value.to_byte_slice());
+                },
+                Some(_) => each(hashes, column.iter(), |hash, value| {
+                    fixed(hash, value.to_byte_slice())
+                }),
+            }
+        }
+        DataType::Boolean => {
+            each(hashes, column.as_boolean().iter(), |hash, value| word(hash, value.into()));
+        }
+        DataType::Utf8 => {
+            each(hashes, column.as_string::<i32>().iter(), |hash, value| bytes(hash, value.as_bytes()));
+        }
+        DataType::LargeUtf8 => {
+            each(hashes, column.as_string::<i64>().iter(), |hash, value| bytes(hash, value.as_bytes()));
+        }
+        DataType::Utf8View => {
+            each(hashes, column.as_string_view().iter(), |hash, value| bytes(hash, value.as_bytes()));
+        }
+        DataType::Binary => each(hashes, column.as_binary::<i32>().iter(), bytes),
+        DataType::LargeBinary => each(hashes, column.as_binary::<i64>().iter(), bytes),
+        DataType::BinaryView => each(hashes, column.as_binary_view().iter(), bytes),
+        other => {
+            return Err(ArrowError::NotYetImplemented(format!("the hash of values of {other}")));
+        }
+    );
+    Ok(())
+}
+
+fn each<V>(
+    hashes: &mut [u64],
+    values: impl Iterator<Item = Option<V>>,
+    add: impl Fn(u64, V) -> u64,
+) {
+    for (hash, value) in hashes.iter_mut().zip(values) {
+        *hash = value.map_or_else(|| word(*hash, NULL), |value| add(*hash, value));
+    }
 }
 
 /// The same values with one NaN and one zero.

@@ -17,7 +17,7 @@ use std::{
 use arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError};
 use datafusion::{
     error::DataFusionError,
-    execution::{SendableRecordBatchStream, TaskContext},
+    execution::{SendableRecordBatchStream, TaskContext, memory_pool::MemoryPool},
     physical_expr::{Partitioning, expressions::Column},
     physical_plan::{ExecutionPlan, ExecutionPlanProperties, repartition::RepartitionExec},
 };
@@ -37,6 +37,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     check::{Check, all_checked, check_rows},
+    distinct::{Distinct, DistinctColumns},
     edit::Edit,
     error::LakeError,
     exact::only_exact_bounds,
@@ -134,6 +135,16 @@ pub struct StageProgress {
     hashes: AtomicBool,
     /// Made for the first row; `None` for rows that cannot be hashed.
     hashing: OnceLock<Option<Hashing>>,
+    watched: OnceLock<Watched>,
+}
+
+/// Columns whose values may turn out to be distinct.
+#[derive(Debug)]
+struct Watched {
+    columns: Vec<DistinctColumns>,
+    memory: Arc<dyn MemoryPool>,
+    /// Made for the first row; `None` for those that cannot be proved.
+    proofs: OnceLock<Vec<Option<Distinct>>>,
 }
 
 impl StageProgress {
@@ -152,12 +163,47 @@ impl StageProgress {
         }
     }
 
-    fn add(&self, batch: &RecordBatch) -> Result<(), ArrowError> {
-        if !self.hashes.load(Ordering::Acquire) {
-            return Ok(());
+    /// From now on also tries to prove, as rows are written, that they all have different values in
+    /// these columns. What that needs is taken from this memory, as far as there is some. Only
+    /// the first call counts.
+    pub fn watch_distinct(&self, columns: Vec<DistinctColumns>, memory: Arc<dyn MemoryPool>) {
+        // A second call would have missed rows.
+        let _ = self.watched.set(Watched { columns, memory, proofs: OnceLock::new() });
+    }
+
+    /// Of each of the watched columns whether all rows that were written are proved to have
+    /// different values in them; `false` says that nothing is known. To be asked once, after the
+    /// last row. Of a change of rows it says nothing.
+    pub async fn proved_distinct(&self) -> Vec<bool> {
+        let Some(watched) = self.watched.get() else { return Vec::new() };
+        let Some(proofs) = watched.proofs.get() else { return vec![true; watched.columns.len()] };
+        let mut proved = Vec::with_capacity(proofs.len());
+        for proof in proofs {
+            proved.push(match proof {
+                Some(distinct) => distinct.is_proved().await,
+                None => false,
+            });
         }
-        let hashing = self.hashing.get_or_init(|| Hashing::new(batch.schema_ref()).ok());
-        hashing.as_ref().map_or(Ok(()), |hashing| hashing.add(batch))
+        proved
+    }
+
+    fn add(&self, batch: &RecordBatch) -> Result<(), ArrowError> {
+        if self.hashes.load(Ordering::Acquire) {
+            let hashing = self.hashing.get_or_init(|| Hashing::new(batch.schema_ref()).ok());
+            if let Some(hashing) = hashing {
+                hashing.add(batch)?;
+            }
+        }
+        if let Some(Watched { columns, memory, proofs }) = self.watched.get() {
+            let proofs = proofs.get_or_init(|| {
+                let of = |columns| Distinct::new(batch.schema_ref(), columns, memory);
+                columns.iter().map(of).collect()
+            });
+            for proof in proofs.iter().flatten() {
+                proof.add(batch)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -473,9 +519,9 @@ impl Writing {
             }
             let batch = self.fit.batch(&batch)?;
             check_rows(self.place.url.as_str(), &self.checks, &batch)?;
-            self.progress
-                .add(&batch)
-                .map_err(|error| LakeError::internal("hash the rows", self.place.text(), error))?;
+            self.progress.add(&batch).map_err(|error| {
+                LakeError::internal("look at the rows", self.place.text(), error)
+            })?;
             let count = batch.num_rows() as u64;
             self.rows.fetch_add(count, Ordering::Relaxed);
             self.progress.rows.fetch_add(count, Ordering::Relaxed);

@@ -14,8 +14,8 @@ use super::{
     reading::mark_deleted, replace, unreliable::Random, write,
 };
 use crate::{
-    Alteration, Amount, At, CommitInfo, Delta, Lake, LakeError, Repeats, RowHasher, RowsHash,
-    Stage, StageProgress, WriteMode,
+    Alteration, Amount, At, CommitInfo, Delta, DistinctColumns, Lake, LakeError, Repeats,
+    RowHasher, RowsHash, Stage, StageProgress, WriteMode,
 };
 
 /// How often each row is there.
@@ -453,6 +453,37 @@ async fn rows_are_hashed_while_they_are_staged() {
     let stored = RowHasher::new(&stored.schema()).unwrap().hash(&stored).unwrap();
     assert_eq!(progress.hash(), Some(stored));
     assert_eq!(stored.rows(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_are_proved_distinct_while_rows_are_staged() {
+    let test = TestLake::new();
+    let key = |name: &str| DistinctColumns { columns: vec![name.to_owned()], nulls_equal: false };
+    let rows = labelled(&[(1, Some("a")), (2, Some("b")), (3, Some("a"))]);
+    let of = async |name: &str, parts: &[Vec<RecordBatch>]| {
+        let progress = Arc::new(StageProgress::default());
+        let task = SessionContext::new().task_ctx();
+        let keys = vec![key("n"), key("label"), key("none of these")];
+        progress.watch_distinct(keys, Arc::clone(task.memory_pool()));
+        let stage = Stage {
+            location: test.table(name),
+            plan: plan_of(parts, rows.schema()),
+            task,
+            mode: create(),
+            base: None,
+            checks: Vec::new(),
+            progress: Arc::clone(&progress),
+        };
+        test.lake.stage(stage).await.unwrap();
+        progress.proved_distinct().await
+    };
+    let parts = [vec![rows.slice(1, 2)], vec![rows.slice(0, 1)]];
+    assert_eq!(of("t", &parts).await, [true, false, false]);
+    let twice = [vec![rows.slice(1, 2)], vec![rows.clone()]];
+    assert_eq!(of("twice", &twice).await, [false, false, false]);
+    // No rows, no values.
+    assert_eq!(of("empty", &[vec![]]).await, [true, true, true]);
+    assert!(StageProgress::default().proved_distinct().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

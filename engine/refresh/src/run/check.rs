@@ -14,7 +14,7 @@ use query::{
     expect::Gate,
     history::HistoryCheck,
     incremental::Strategy,
-    keys::{KeyCheck, RunRows},
+    keys::{KeyCheck, RunRows, distinct_columns},
     violation::Violation,
 };
 
@@ -80,6 +80,7 @@ impl Run<'_> {
             keys: view.keys.clone(),
             inputs: inputs.to_vec(),
             rows: self.rows(run)?,
+            proved: self.proved(run).await?,
         };
         let queries = self.options.queries.clone();
         let work = async move { queries.check_keys(check).await };
@@ -87,6 +88,20 @@ impl Run<'_> {
         checked
             .map_err(|source| RefreshError::Task { object: self.name(), source })?
             .map_err(|source| self.query("check the keys of", source))
+    }
+
+    /// Names of the keys that were proved while all rows were written.
+    async fn proved(&self, run: &Checking<'_>) -> Result<Vec<String>, RefreshError> {
+        if run.strategy != Strategy::Full {
+            return Ok(Vec::new());
+        }
+        let staged = self.progress.staged();
+        let proved = self.options.cpu.spawn(async move { staged.proved_distinct().await });
+        let proved =
+            proved.await.map_err(|source| RefreshError::Task { object: self.name(), source })?;
+        let watched = run.view.keys.iter().filter(|key| distinct_columns(key).is_some());
+        let found = watched.zip(proved).filter(|(_, is_proved)| *is_proved);
+        Ok(found.map(|(key, _)| key.name.clone()).collect())
     }
 
     /// Why what AUTO CDC has made is none of what it should be.

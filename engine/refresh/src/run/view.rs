@@ -17,6 +17,7 @@ use query::{
     error::QueryError,
     expect::{Gate, Quarantining},
     incremental::{Choice, PlannedRefresh, RefreshWish, RefreshWork, is_mixed},
+    keys::distinct_columns,
     transform::{PlannedTransform, declared_fields},
 };
 
@@ -227,7 +228,10 @@ impl Run<'_> {
             let stage = match work {
                 RefreshWork::Replace(planned) => {
                     let planned = shared(planned);
-                    progress.staged().hash_rows();
+                    let staged = progress.staged();
+                    staged.hash_rows();
+                    let keys = view.keys.iter().filter_map(distinct_columns).collect();
+                    staged.watch_distinct(keys, Arc::clone(planned.task.memory_pool()));
                     let schema = declared_schema(&planned.plan.schema(), &view);
                     let partitioned_by = view.partitioned_by.clone();
                     Stage {
