@@ -12,6 +12,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use catalog::{Catalog, error::CatalogError};
 use lake::{Lake, LakeError};
+use model::profile::Profiles;
 use query::{
     audit::AuditTrail,
     error::QueryError,
@@ -172,6 +173,9 @@ pub enum BootError {
     /// Nothing can be sent to receivers of notifications.
     #[error("notify: {0}")]
     Notify(String),
+    /// Profiles that nothing can be run with.
+    #[error("{0}")]
+    Profiles(String),
     /// The gRPC server cannot be made.
     #[error("make the gRPC server: {0}")]
     Grpc(String),
@@ -233,11 +237,11 @@ impl Server {
             receivers: notify.as_ref().map(|options| Arc::clone(&options.hosts) as _),
             audit: Some(Arc::clone(&audit)),
             shutdown: shutdown.clone(),
-            limits: limits(config),
+            limits: limits(config)?,
         })
         .map_err(BootError::Query)?;
         let parts = Parts { catalog, lake, queries, auth, audit, clock, cpu, wake, shutdown };
-        parts.start_refreshing(config);
+        parts.start_refreshing(config)?;
         if let Some(options) = notify {
             parts.start_notifying(options)?;
         }
@@ -315,7 +319,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn start_refreshing(&self, config: &Config) {
+    fn start_refreshing(&self, config: &Config) -> Result<(), BootError> {
         let options = RefreshOptions {
             catalog: Arc::clone(&self.catalog),
             lake: Arc::clone(&self.lake),
@@ -331,6 +335,8 @@ impl Parts {
             backoff: Backoff::STANDARD,
             drain_max: config.server.shutdown_drain,
             audit_percent_per_day: config.auditor.percent_per_day,
+            profiles: profiles(config)?,
+            take_profiles: config.refresh.take_profiles.clone(),
         };
         let refresher = Refresher::start(options, &self.shutdown);
         tracing::info!(worker = %refresher.worker(), workers = config.refresh.workers, "refreshing");
@@ -345,6 +351,7 @@ impl Parts {
             // No guard: an apply that shutdown cuts short is applied again at the next start.
             tokio::spawn(watch.run(self.shutdown.token()));
         }
+        Ok(())
     }
 
     fn start_notifying(&self, options: NotifyOptions) -> Result<(), BootError> {
@@ -475,7 +482,13 @@ async fn open_lake(config: &Config) -> Result<Lake, BootError> {
     Ok(lake)
 }
 
-fn limits(config: &Config) -> QueryLimits {
+/// What runs may take, by name.
+fn profiles(config: &Config) -> Result<Profiles, BootError> {
+    let profiles = config.refresh.profiles(config.query.memory_max);
+    profiles.map_err(|error| BootError::Profiles(error.to_string()))
+}
+
+fn limits(config: &Config) -> Result<QueryLimits, BootError> {
     let QueryConfig {
         memory_max,
         spill_dir,
@@ -486,7 +499,7 @@ fn limits(config: &Config) -> QueryLimits {
         statement_timeout,
         target_partitions,
     } = config.query.clone();
-    QueryLimits {
+    Ok(QueryLimits {
         memory_max,
         spill_dir,
         spill_max,
@@ -497,7 +510,8 @@ fn limits(config: &Config) -> QueryLimits {
         target_partitions,
         sql_length_max: config.server.sql_length_max,
         attempts_max: config.refresh.attempts_max,
-    }
+        profiles: profiles(config)?,
+    })
 }
 
 async fn bind(address: &str, flag: &'static str) -> Result<TcpListener, BootError> {

@@ -45,7 +45,7 @@ pub use self::{
     quantity::{format_size, parse_duration},
     query::QueryConfig,
     redact::redact_url,
-    refresh::RefreshConfig,
+    refresh::{ProfileConfig, RefreshConfig},
     server::ServerConfig,
 };
 use self::{key::nearest, layer::Assignment};
@@ -305,6 +305,7 @@ fn build(effective: Vec<Effective>) -> Result<Config, ConfigError> {
     config.server.check()?;
     config.auth.check()?;
     config.notify.check()?;
+    config.refresh.check(config.query.memory_max)?;
     config.effective = effective;
     Ok(config)
 }

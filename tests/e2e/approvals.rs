@@ -226,3 +226,103 @@ async fn whoever_may_refresh_may_approve() {
     })
     .await;
 }
+
+/// A streaming table over three clicks that was refreshed once.
+async fn clicks_read_once(client: &mut Client, clause: &str) {
+    client
+        .script(&format!(
+            "CREATE TABLE clicks (id BIGINT, page STRING);
+             INSERT INTO clicks VALUES (1, 'a'), (2, 'b'), (3, 'c');
+             CREATE STREAMING TABLE visits {clause} AS SELECT id, page FROM STREAM clicks"
+        ))
+        .await;
+    client.newest_job("main.visits").await.expect("SUCCEEDED");
+}
+
+const VISITS: &str = "SELECT string_agg(concat(id, page), ' ' ORDER BY id) FROM visits";
+
+#[tokio::test]
+async fn a_streaming_table_whose_source_is_another_one_asks_whether_to_begin_anew() {
+    let (_server, mut client) = start(&Options::new()).await;
+    clicks_read_once(&mut client, ASKING).await;
+    // New rows are read without asking.
+    client.update("INSERT INTO clicks VALUES (4, 'd')").await;
+    client.refresh("visits").await.expect("SUCCEEDED");
+
+    client.update("UPDATE clicks SET page = 'x' WHERE id = 1").await;
+    let changed = client.refresh("visits").await;
+    changed.expect("AWAITING_APPROVAL");
+    let why = client
+        .query(&format!(
+            "SELECT strategy, reason LIKE 'INPUT_ROWS_CHANGED: %version 3%', bytes_estimated > 0
+             FROM system.jobs WHERE job_id = '{}'",
+            changed.id
+        ))
+        .await;
+    assert_eq!(why.text(), "FULL|true|true");
+    assert_eq!(client.query(VISITS).await.cell(), "1a 2b 3c 4d", "nothing was published");
+    client.query(&format!("APPROVE JOB '{}'", changed.id)).await;
+    client.job(&changed.id).await.expect("SUCCEEDED");
+    assert_eq!(client.query(VISITS).await.cell(), "1x 2b 3c 4d");
+    let run = "SELECT strategy, reason FROM system.runs WHERE object = 'main.visits'
+               ORDER BY run_seq DESC LIMIT 1";
+    assert_eq!(client.query(run).await.text(), "FULL|APPROVED_FULL: main.clicks up to 3");
+    // It goes on from there as ever.
+    client.update("INSERT INTO clicks VALUES (5, 'e')").await;
+    client.refresh("visits").await.expect("SUCCEEDED");
+    assert_eq!(client.query(VISITS).await.cell(), "1x 2b 3c 4d 5e");
+
+    // A source that was made anew, and somebody who does not want its rows.
+    client
+        .script(
+            "DROP TABLE clicks PURGE;
+             CREATE TABLE clicks (id BIGINT, page STRING);
+             INSERT INTO clicks VALUES (9, 'z')",
+        )
+        .await;
+    let anew = client.refresh("visits").await;
+    anew.expect("AWAITING_APPROVAL");
+    let why = format!(
+        "SELECT reason LIKE 'INPUT_CREATED_ANEW: %' FROM system.jobs WHERE job_id = '{}'",
+        anew.id
+    );
+    assert_eq!(client.query(&why).await.cell(), "true");
+    let cancelled = client.query(&format!("CANCEL JOB '{}'", anew.id)).await;
+    assert_eq!(cancelled.only("state"), "CANCELLED");
+    assert_eq!(client.query(VISITS).await.cell(), "1x 2b 3c 4d 5e");
+    let full = client.query("REFRESH visits FULL SYNC").await;
+    assert_eq!(full.only("state"), "SUCCEEDED");
+    assert_eq!(client.query(VISITS).await.cell(), "9z");
+}
+
+#[tokio::test]
+async fn a_streaming_table_that_does_not_ask_fails_as_ever() {
+    let (_server, mut client) = start(&Options::new()).await;
+    for clause in ["", "REFRESH POLICY INCREMENTAL ON FULL REFRESH FAIL"] {
+        clicks_read_once(&mut client, clause).await;
+        client.update("DELETE FROM clicks WHERE id = 1").await;
+        client.refresh("visits").await.expect("FAILED");
+        assert_eq!(client.query(VISITS).await.cell(), "1a 2b 3c");
+        client.script("DROP STREAMING TABLE visits PURGE; DROP TABLE clicks PURGE").await;
+    }
+}
+
+#[tokio::test]
+async fn auto_cdc_over_events_that_were_changed_asks_too() {
+    let (_server, mut client) = start(&Options::new()).await;
+    client
+        .script(&format!(
+            "CREATE TABLE events (id BIGINT, name STRING, seq BIGINT);
+             INSERT INTO events VALUES (1, 'a', 1), (2, 'b', 1);
+             CREATE STREAMING TABLE people {ASKING}
+             FLOW AUTO CDC FROM STREAM events KEYS (id) SEQUENCE BY seq COLUMNS id, name"
+        ))
+        .await;
+    client.newest_job("main.people").await.expect("SUCCEEDED");
+    client.update("DELETE FROM events WHERE id = 2").await;
+    let asked = client.refresh("people").await;
+    asked.expect("AWAITING_APPROVAL");
+    client.query(&format!("APPROVE JOB '{}'", asked.id)).await;
+    client.job(&asked.id).await.expect("SUCCEEDED");
+    assert_eq!(client.query("SELECT count(*) FROM people").await.cell(), "1");
+}

@@ -20,6 +20,7 @@ mod notify;
 mod once;
 mod prepared;
 mod process;
+mod profiles;
 mod programs;
 mod rights;
 mod session;

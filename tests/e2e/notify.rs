@@ -377,3 +377,49 @@ async fn a_restart_goes_on_delivering() {
     assert_eq!(received.job("state"), "SUCCEEDED");
     stands(&client, &url, &["DELIVERED"]).await;
 }
+
+#[tokio::test]
+async fn a_request_that_is_sent_again_is_not_told_of_twice() {
+    let receiver = Receiver::start().await;
+    let server = receiver.options().start();
+    let mut client = Client::connect(&server).await;
+    client.update("CREATE MATERIALIZED VIEW m AS SELECT 1 AS k").await;
+    client.newest_job("main.m").await.expect("SUCCEEDED");
+    let url = receiver.url("/ok/once");
+    let once = format!("REFRESH m FULL ASYNC NOTIFY '{url}' OPTIONS (idempotency_key = 'nightly')");
+    let first = client.query(&once).await.only("job_id");
+    receiver.wait_for("/ok/once", 1).await;
+    client.job(&first).await.expect("SUCCEEDED");
+    // Also when it was delivered long ago; another receiver is told.
+    assert_eq!(client.query(&once).await.only("job_id"), first);
+    let other = once.replace("/ok/once", "/ok/other");
+    assert_eq!(client.query(&other).await.only("job_id"), first);
+    receiver.wait_for("/ok/other", 1).await;
+    assert_eq!(receiver.requests("/ok/once").len(), 1);
+    let shown = "SELECT count(*), count(DISTINCT url) FROM system.notifications";
+    assert_eq!(client.query(shown).await.text(), "2|2");
+}
+
+#[tokio::test]
+async fn what_was_told_long_ago_is_forgotten() {
+    let receiver = Receiver::start().await;
+    let server = receiver.options().start();
+    let mut client = Client::connect(&server).await;
+    client.update("CREATE MATERIALIZED VIEW m AS SELECT 1 AS k").await;
+    let url = receiver.url("/ok/told");
+    client.query(&format!("REFRESH m ASYNC NOTIFY '{url}'")).await;
+    let states = "SELECT state FROM system.notifications";
+    eventually("it is delivered", || {
+        let mut client = client.clone();
+        async move { (client.query(states).await.text() == "DELIVERED").then_some(()) }
+    })
+    .await;
+    let options = server.stop().env("WHIMBREL__NOTIFY__KEEP", "1ms");
+    let server = options.start();
+    let client = Client::connect(&server).await;
+    eventually("it is forgotten", || {
+        let mut client = client.clone();
+        async move { client.query(states).await.is_empty().then_some(()) }
+    })
+    .await;
+}

@@ -112,3 +112,31 @@ async fn workers_take_over_what_died_with_others_and_apply_it_once() {
     let log = Log::at(&location);
     assert_eq!((log.newest(), log.runs().len()), (1, 2));
 }
+
+#[tokio::test]
+async fn processes_that_share_a_catalog_take_jobs_of_their_profiles() {
+    let catalog = postgres_url("e2e_profiles");
+    let options = Options::new()
+        .arg("--catalog")
+        .arg(catalog)
+        .env("WHIMBREL__REFRESH__PROFILES__LARGE__RUNS", "1");
+    let usual = options.clone().env("WHIMBREL__REFRESH__TAKE_PROFILES", "default").start();
+    let mut client = Client::connect(&usual).await;
+    client
+        .script(
+            "CREATE TABLE t (a BIGINT);
+             CREATE MATERIALIZED VIEW large OPTIONS (profile = 'large') AS SELECT a FROM t;
+             CREATE MATERIALIZED VIEW usual AS SELECT a FROM t",
+        )
+        .await;
+    // The older one is for others, and keeps nobody waiting.
+    client.newest_job("main.usual").await.expect("SUCCEEDED");
+    let state = "SELECT state FROM system.jobs WHERE object = 'main.large'";
+    assert_eq!(client.query(state).await.cell(), "QUEUED");
+    let large = options.env("WHIMBREL__REFRESH__TAKE_PROFILES", "large").start();
+    client.newest_job("main.large").await.expect("SUCCEEDED");
+    let workers = "SELECT count(DISTINCT worker) FROM system.runs";
+    assert_eq!(client.query(workers).await.cell(), "2");
+    usual.stop();
+    large.stop();
+}

@@ -36,6 +36,7 @@ macro_rules! delegate_catalog {
             fn last_refresh(object: model::id::ObjectId) -> Option<model::job::LastRun>;
             fn claim(
                 worker: model::id::WorkerId,
+                takes: &catalog::jobs::Takes,
                 now: model::time::Timestamp,
                 lease_for: std::time::Duration,
             ) -> Option<model::job::ClaimedRun>;
@@ -87,6 +88,7 @@ macro_rules! delegate_catalog {
                 ended: &catalog::notifications::TryEnded,
                 now: model::time::Timestamp,
             ) -> bool;
+            fn prune_notifications(until: model::time::Timestamp) -> ();
             fn notifications(limit: u32) -> Vec<model::notification::Notification>;
         }
         $crate::delegate_catalog! { @port $type, catalog::principals::Principals:

@@ -18,7 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use catalog::{
     error::CatalogError,
-    jobs::{JobFilter, Jobs},
+    jobs::{JobFilter, Jobs, Takes},
 };
 use model::{
     approval::Approval,
@@ -95,11 +95,12 @@ impl<D: Database> Jobs for SqlCatalog<D> {
     async fn claim(
         &self,
         worker: WorkerId,
+        takes: &Takes,
         now: Timestamp,
         lease_for: Duration,
     ) -> Result<Option<ClaimedRun>, CatalogError> {
         let mut tx = self.db.write("claim a job").await?;
-        let claimed = claim::claim(&mut tx, worker, now, lease_for).await?;
+        let claimed = claim::claim(&mut tx, worker, takes, (now, lease_for)).await?;
         tx.commit().await?;
         Ok(claimed)
     }

@@ -35,16 +35,7 @@ impl<D: Database> Notifications for SqlCatalog<D> {
         let mut tx = self.db.write("keep notifications").await?;
         // Two callers must not both take the last place.
         next_queue_seq(&mut tx, 0).await?;
-        let open = row(
-            &mut tx,
-            sql!("SELECT count(*) FROM notifications WHERE state = 'WAITING'"),
-            values![],
-        )
-        .await?;
-        let open = open.map(|mut row| row.count("number of notifications")).transpose()?;
-        if open.unwrap_or(0).saturating_add(new.len() as u64) > open_max {
-            return Err(CatalogError::NotificationsFull { open_max });
-        }
+        let mut fresh = Vec::with_capacity(new.len());
         for notification in new {
             let job = notification.job;
             let found =
@@ -52,6 +43,22 @@ impl<D: Database> Notifications for SqlCatalog<D> {
             if found.is_none() {
                 return Err(CatalogError::JobNotFound(job.to_string()));
             }
+            if !is_kept(&mut tx, notification).await? {
+                fresh.push(notification);
+            }
+        }
+        let open = row(
+            &mut tx,
+            sql!("SELECT count(*) FROM notifications WHERE state = 'WAITING'"),
+            values![],
+        )
+        .await?;
+        let open = open.map(|mut row| row.count("number of notifications")).transpose()?;
+        let open = open.unwrap_or(0).saturating_add(fresh.len() as u64);
+        if !fresh.is_empty() && open > open_max {
+            return Err(CatalogError::NotificationsFull { open_max });
+        }
+        for notification in fresh {
             insert(&mut tx, notification, now).await?;
         }
         tx.commit().await
@@ -131,6 +138,16 @@ impl<D: Database> Notifications for SqlCatalog<D> {
         Ok(found.is_some())
     }
 
+    async fn prune_notifications(&self, until: Timestamp) -> Result<(), CatalogError> {
+        let mut tx = self.db.write("forget old notifications").await?;
+        tx.rows(
+            sql!("DELETE FROM notifications WHERE state <> 'WAITING' AND finished_at < $1"),
+            values![until],
+        )
+        .await?;
+        tx.commit().await
+    }
+
     async fn notifications(&self, limit: u32) -> Result<Vec<Notification>, CatalogError> {
         let sql = sql!("SELECT n.id, n.job_id, j.object_schema, j.object_name, n.url,"
             " n.requested_by, n.requested_at, n.state, j.state, n.attempts, n.next_at,"
@@ -139,6 +156,18 @@ impl<D: Database> Notifications for SqlCatalog<D> {
         let rows = self.db.rows("list the notifications", sql, values![limit]).await?;
         rows.into_iter().map(read).collect()
     }
+}
+
+/// Whether there is that notification, or one to the same URL of the same job for the same asker.
+async fn is_kept(tx: &mut impl Transaction, new: &NewNotification) -> Result<bool, CatalogError> {
+    let found = row(
+        tx,
+        sql!("SELECT id FROM notifications WHERE id = $1"
+             " OR (job_id = $2 AND url = $3 AND requested_by = $4) LIMIT 1"),
+        values![new.id.to_string(), new.job, new.url.as_str(), new.requested_by.as_str()],
+    )
+    .await?;
+    Ok(found.is_some())
 }
 
 async fn insert(

@@ -16,6 +16,15 @@ use model::{
 
 use crate::error::CatalogError;
 
+/// Which jobs a worker takes, by their profiles.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Takes {
+    /// Only those of these profiles; those of any where nothing is said.
+    pub only: Option<Vec<String>>,
+    /// None of these profiles: as many of their runs as may are under way already.
+    pub full: Vec<String>,
+}
+
 /// Which jobs to list. Everything that is given has to match.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JobFilter {
@@ -91,11 +100,16 @@ pub trait Jobs: Send + Sync {
     /// than theirs. A job one of whose `after` ended without
     /// success becomes UPSTREAM_FAILED here, and so do those behind it. A continued run keeps its
     /// id and `run_seq`; its attempt grows by one. An expired job whose attempts are used up
-    /// becomes FAILED; one that was asked to stop becomes CANCELLED. `run_seq` grows by one with
-    /// each run of an object.
+    /// becomes FAILED; one that was asked to stop becomes CANCELLED. A refresh that may have committed,
+    /// since it was COMMITTING or is not in its first attempt, is not ended before somebody has looked:
+    /// asked to stop, it is continued while it has attempts; COMMITTING, once more when it has none,
+    /// by an attempt beyond `attempts_max` that looks and does nothing else. `run_seq` grows by one with
+    /// each run of an object. Jobs of profiles that `takes` leaves out are for others, also those of
+    /// which a run is to be continued.
     async fn claim(
         &self,
         worker: WorkerId,
+        takes: &Takes,
         now: Timestamp,
         lease_for: Duration,
     ) -> Result<Option<ClaimedRun>, CatalogError>;

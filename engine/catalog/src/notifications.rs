@@ -57,8 +57,9 @@ pub trait Notifications: Send + Sync {
     /// Keeps notifications of jobs, whatever state these are in; all or none.
     ///
     /// [`CatalogError::NotificationsFull`] when more than `open_max` would wait,
-    /// [`CatalogError::JobNotFound`] when there is no such job. One that is kept already, by its id,
-    /// stays as it is.
+    /// [`CatalogError::JobNotFound`] when there is no such job. One that is kept already, by its id or
+    /// for the same job, URL and asker, stays as it is, also when it is over: whoever sends a request
+    /// again is not told twice.
     async fn notify(
         &self,
         new: &[NewNotification],
@@ -83,6 +84,10 @@ pub trait Notifications: Send + Sync {
         ended: &TryEnded,
         now: Timestamp,
     ) -> Result<bool, CatalogError>;
+
+    /// Forgets those that were over before `until`. Of a job that is retried later nobody is told then
+    /// who was told of an end before.
+    async fn prune_notifications(&self, until: Timestamp) -> Result<(), CatalogError>;
 
     /// The newest notifications, newest first.
     async fn notifications(&self, limit: u32) -> Result<Vec<Notification>, CatalogError>;

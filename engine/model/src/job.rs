@@ -10,6 +10,7 @@ use crate::{
     code::Code,
     id::{GraphId, JobId, ObjectId, RunId, WorkerId},
     name::ObjectName,
+    profile::Resources,
     report::RunReport,
     time::Timestamp,
     work::{JobKind, Maintained, Work},
@@ -187,6 +188,8 @@ pub struct NewJob {
     pub parent: Option<JobId>,
     /// The graph run that it belongs to; one for all jobs of a call.
     pub graph: Option<GraphId>,
+    /// What its runs may take.
+    pub resources: Resources,
 }
 
 /// What a job's priority may be; 0 is that of jobs for which nobody said another.
@@ -257,6 +260,8 @@ pub struct Job {
     pub ranges: Option<Ranges>,
     /// The graph run that it belongs to.
     pub graph: Option<GraphId>,
+    /// What its runs may take.
+    pub resources: Resources,
 }
 
 /// How far the ranges of a BACKFILL are.

@@ -14,6 +14,7 @@ pub mod name;
 pub mod notification;
 pub mod object;
 pub mod principal;
+pub mod profile;
 pub mod quantity;
 pub mod report;
 pub mod rights;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{name::ObjectName, schedule::Schedule};
+use crate::{name::ObjectName, profile::Resources, schedule::Schedule};
 
 /// A materialized view or a streaming table: what is declared, and where the result lies.
 ///
@@ -45,6 +45,9 @@ pub struct Transform {
     /// What happens when only a full refresh is left.
     #[serde(default, skip_serializing_if = "is_default")]
     pub on_full_refresh: OnFullRefresh,
+    /// What its runs may take, where nobody who asks for one says something else.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub resources: Resources,
     /// What feeds a streaming table, in the order of their declaration; none for a view.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flows: Vec<Flow>,

@@ -11,6 +11,7 @@ use std::{
 
 use arrow::record_batch::RecordBatch;
 use datafusion::{
+    common::human_readable_size,
     error::{DataFusionError, Result},
     execution::{
         memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation},
@@ -83,11 +84,12 @@ impl Bounds {
 
     /// Where a statement of this caller runs: as `env`, with less memory where a role says so.
     pub(crate) fn runtime_env(&self, env: &Arc<RuntimeEnv>) -> Option<Arc<RuntimeEnv>> {
-        let bound = self.least(Limit::Memory)?;
-        let mut env = RuntimeEnv::clone(env);
-        let inner = Arc::clone(&env.memory_pool);
-        env.memory_pool = Arc::new(Share { inner, bound, used: AtomicUsize::new(0) });
-        Some(Arc::new(env))
+        let Bound { role, limit, value } = self.least(Limit::Memory)?;
+        let shown = limit.show(value);
+        let refused = format!(
+            "the statement needs more memory than the {shown} that role '{role}' allows one"
+        );
+        Some(share(env, value, refused))
     }
 
     /// Counts what a query answers.
@@ -99,6 +101,15 @@ impl Bounds {
             bytes_seen: 0,
         }
     }
+}
+
+/// As `env`, with so many bytes of its memory; `refused` is the error of who wants more.
+pub(crate) fn share(env: &Arc<RuntimeEnv>, max: u64, refused: String) -> Arc<RuntimeEnv> {
+    let mut env = RuntimeEnv::clone(env);
+    let inner = Arc::clone(&env.memory_pool);
+    let max = usize::try_from(max).unwrap_or(usize::MAX);
+    env.memory_pool = Arc::new(Share { inner, max, refused, used: AtomicUsize::new(0) });
+    Arc::new(env)
 }
 
 /// What a query has answered, against its bounds.
@@ -129,23 +140,26 @@ impl Counter {
     }
 }
 
-/// A part of the server's memory, for one statement.
+/// A part of the server's memory, for one statement or one run.
 #[derive(Debug)]
 struct Share {
     inner: Arc<dyn MemoryPool>,
-    bound: Bound,
+    /// Bytes.
+    max: usize,
+    /// The error of who wants more.
+    refused: String,
     used: AtomicUsize,
 }
 
 impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {}", self.bound.limit.show(self.bound.value), self.inner)
+        write!(f, "{} of {}", human_readable_size(self.max), self.inner)
     }
 }
 
 impl MemoryPool for Share {
     fn name(&self) -> &str {
-        "role"
+        "share"
     }
 
     fn register(&self, consumer: &MemoryConsumer) {
@@ -167,15 +181,10 @@ impl MemoryPool for Share {
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        let max = usize::try_from(self.bound.value).unwrap_or(usize::MAX);
-        let fits = |used: usize| used.checked_add(additional).filter(|sum| *sum <= max);
+        let fits = |used: usize| used.checked_add(additional).filter(|sum| *sum <= self.max);
         if self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_err() {
             // What can spill does; what cannot ends with this text.
-            let role = &self.bound.role;
-            let shown = self.bound.limit.show(self.bound.value);
-            return Err(DataFusionError::ResourcesExhausted(format!(
-                "the statement needs more memory than the {shown} that role '{role}' allows one"
-            )));
+            return Err(DataFusionError::ResourcesExhausted(self.refused.clone()));
         }
         self.inner.try_grow(reservation, additional).inspect_err(|_| {
             self.used.fetch_sub(additional, Ordering::Relaxed);
@@ -187,7 +196,7 @@ impl MemoryPool for Share {
     }
 
     fn memory_limit(&self) -> MemoryLimit {
-        MemoryLimit::Finite(usize::try_from(self.bound.value).unwrap_or(usize::MAX))
+        MemoryLimit::Finite(self.max)
     }
 }
 

@@ -11,6 +11,7 @@ use model::{
     id::JobId,
     job::{JobCause, JobState, NewJob},
     name::ObjectName,
+    profile::Resources,
     work::{JobKind, OptimizeWork, Work},
 };
 
@@ -78,6 +79,7 @@ impl Queries {
             priority: 0,
             parent: None,
             graph: None,
+            resources: Resources::default(),
         };
         catalog.submit(&[job], inner.options.clock.now()).await?;
         inner.options.wake.notify_one();

@@ -16,7 +16,11 @@ use model::{
 };
 use rt::cpu::CpuTaskError;
 
-use crate::{incremental::ApprovalNeeded, ingest::Broken, violation::Violation};
+use crate::{
+    incremental::{ApprovalNeeded, Why},
+    ingest::Broken,
+    violation::Violation,
+};
 
 /// An error of a statement. Its text says what and where; [`QueryError::hint`] says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +105,14 @@ pub enum QueryError {
         operation: String,
         /// Rows that it changed or took away, where its writer counted them.
         rows: Option<u64>,
+    },
+    /// What came to the source of a STREAM since it was read last cannot be told.
+    #[error("{why}; REFRESH … FULL begins anew")]
+    StreamLost {
+        /// A word for machines.
+        code: &'static str,
+        /// What happened to the source.
+        why: String,
     },
     /// A materialized view that nobody has computed yet.
     #[error("materialized view '{0}' has not been refreshed yet")]
@@ -250,6 +262,7 @@ impl QueryError {
             Self::Flow { source, .. } => source.code(),
             Self::NotRefreshed(_)
             | Self::SourceChanged { .. }
+            | Self::StreamLost { .. }
             | Self::FullRefused { .. }
             | Self::ApprovalNeeded(_)
             | Self::Refused { .. }
@@ -274,6 +287,17 @@ impl QueryError {
             Self::Timeout(_) | Self::StillRunning { .. } => Code::DeadlineExceeded,
             Self::Task(CpuTaskError::Panicked(_)) => Code::Internal,
             Self::Task(CpuTaskError::ShutDown) => Code::Unavailable,
+        }
+    }
+
+    /// Why a flow can only go on by reading everything again, if that is what it says.
+    #[must_use]
+    pub fn begins_anew(&self) -> Option<Why> {
+        match self {
+            Self::Flow { source, .. } => source.begins_anew(),
+            Self::SourceChanged { .. } => Some(Why::new("INPUT_ROWS_CHANGED", self.to_string())),
+            Self::StreamLost { code, why } => Some(Why::new(code, why.clone())),
+            _ => None,
         }
     }
 

@@ -41,6 +41,7 @@ pub mod release;
 mod resolve;
 mod same_names;
 pub mod session;
+mod share;
 pub mod stream;
 pub mod streaming;
 mod system;

@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use catalog::Catalog;
 use lake::Lake;
+use model::profile::Profiles;
 use rt::{clock::Clock, cpu::CpuRuntime, shutdown::Shutdown};
 use tokio::sync::Notify;
 
@@ -56,6 +57,8 @@ pub struct QueryLimits {
     pub queue_max: usize,
     /// How long a statement waits.
     pub queue_wait: Duration,
+    /// What runs of jobs may take, by name.
+    pub profiles: Profiles,
     /// How long a statement runs; zero for no limit.
     pub statement_timeout: Duration,
     /// Partitions of a plan: how many threads work on one statement.

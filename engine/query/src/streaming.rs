@@ -24,6 +24,7 @@ use model::{
     name::{DEFAULT_SCHEMA, ObjectName},
     object::ObjectBody,
     principal::Principal,
+    profile::Profile,
     report::SkippedRows,
     transform::{Flow, Transform},
 };
@@ -108,6 +109,8 @@ pub struct FlowsWish {
     pub table: Option<SchemaRef>,
     /// What is noted with rows that are quarantined.
     pub quarantining: Quarantining,
+    /// What the run may take.
+    pub profile: Profile,
 }
 
 struct OpenFlow {
@@ -204,7 +207,7 @@ impl Inner {
     }
 
     async fn plan_flows(&self, wish: FlowsWish) -> Result<PlannedFlows, QueryError> {
-        let FlowsWish { owner, view, inputs, new_rows, table, quarantining } = wish;
+        let FlowsWish { owner, view, inputs, new_rows, table, quarantining, profile } = wish;
         let flows = new_rows.flows;
         let pins: Pins = inputs.iter().map(|input| (input.object, input.clone())).collect();
         let rights = self.rights(&owner).await?;
@@ -220,7 +223,7 @@ impl Inner {
             let blame =
                 |source| QueryError::Flow { flow: flow.name.clone(), source: Box::new(source) };
             let resolved = resolve::resolve(self, Reads::from(query), &wanted).await;
-            let resolved = resolved.map_err(blame)?;
+            let resolved = resolved.map_err(blame)?.within(&profile);
             has_versions(&resolved).map_err(blame)?;
             let logical = plan::logical(&resolved.state, query).await.map_err(blame)?;
             check_linear(&logical, query).map_err(blame)?;

@@ -141,6 +141,8 @@ pub(crate) fn jobs_answer(jobs: &[model::job::Job]) -> Answer {
             jobs.iter().map(|job| job.approval.as_ref().map(|a| a.by.as_str())),
         )
         .time("approved_at", jobs.iter().map(|job| job.approval.as_ref().map(|a| a.at)))
+        .text("profile", jobs.iter().map(|job| job.resources.profile.as_str()))
+        .number("max_bytes", jobs.iter().map(|job| job.resources.bytes_max.map(count)))
 }
 
 /// Runs of objects that somebody may know of.
@@ -419,6 +421,8 @@ async fn transforms(queries: &Inner, rights: &Rights) -> Result<RecordBatch, Que
             "last_finished_at",
             views.iter().map(|(object, _)| job(object).and_then(|job| job.finished_at)),
         )
+        .text("profile", views.iter().map(|(_, view)| view.resources.profile.as_str()))
+        .number("max_bytes", views.iter().map(|(_, view)| view.resources.bytes_max.map(count)))
         .finish())
 }
 

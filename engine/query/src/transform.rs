@@ -24,6 +24,7 @@ use crate::{
     plan,
     queries::{Inner, Queries},
     resolve::{self, Pins, Purpose, Reads, Resolved, Wanted},
+    share,
 };
 
 /// A transform's query, planned over pinned inputs and ready to be staged.
@@ -49,6 +50,13 @@ impl PlannedTransform {
     #[must_use]
     pub fn rows_read(&self) -> u64 {
         plan::rows_read(self.plan.as_ref())
+    }
+
+    /// Bytes of the data files that it reads, known before it runs; whole files where only some of
+    /// their columns are read.
+    #[must_use]
+    pub fn bytes_to_read(&self) -> u64 {
+        share::bytes_to_read(self.plan.as_ref())
     }
 }
 

@@ -1,11 +1,21 @@
 //! What can go wrong with a job.
 
-use std::{error::Error, sync::Arc};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use catalog::error::CatalogError;
 use lake::LakeError;
-use model::{code::Code, id::JobId, name::ObjectName, report::RunReport};
-use query::{error::QueryError, incremental::ApprovalNeeded, violation::Violation};
+use model::{
+    code::Code,
+    id::JobId,
+    name::ObjectName,
+    quantity::{format_duration, format_size},
+    report::RunReport,
+};
+use query::{
+    error::QueryError,
+    incremental::{ApprovalNeeded, Why},
+    violation::Violation,
+};
 use rt::cpu::CpuTaskError;
 
 /// Why an attempt of a run did not succeed.
@@ -44,6 +54,8 @@ pub enum RefreshError {
     NeedsFull {
         /// The streaming table.
         object: ObjectName,
+        /// A word for machines.
+        code: &'static str,
         /// Why nothing can be added.
         why: String,
     },
@@ -167,6 +179,39 @@ pub enum RefreshError {
         #[source]
         source: CatalogError,
     },
+    /// Nobody here knows what its run may take.
+    #[error("'{object}' is to be refreshed with the profile '{profile}', which there is not")]
+    UnknownProfile {
+        /// The transform.
+        object: ObjectName,
+        /// The name that its job has.
+        profile: String,
+        /// Names that there are.
+        known: String,
+    },
+    /// Its profile gives a run less time than it takes.
+    #[error(
+        "the run of '{object}' took longer than the {} that the profile '{profile}' allows one",
+        format_duration(*limit)
+    )]
+    TooLong {
+        /// The transform.
+        object: ObjectName,
+        /// The profile.
+        profile: String,
+        /// How long a run may take.
+        limit: Duration,
+    },
+    /// It would read, or has written, more bytes than its job allows.
+    #[error("'{object}' was not refreshed: {what}, and max_bytes is {}", format_size(*max))]
+    TooManyBytes {
+        /// The transform.
+        object: ObjectName,
+        /// What was to be done, how and why.
+        what: String,
+        /// The limit.
+        max: u64,
+    },
     /// A thread that worked on it died, or the server goes down.
     #[error("compute '{object}'")]
     Task {
@@ -184,6 +229,9 @@ pub enum RefreshError {
         /// The panic's text.
         panic: String,
     },
+    /// The last attempt died while it committed, and nothing was committed.
+    #[error("the worker that refreshed '{0}' stopped answering before its commit was there")]
+    StoppedAnswering(ObjectName),
     /// The server went down before the run was done.
     #[error("the server was shut down during the job of '{0}'")]
     ShutDown(ObjectName),
@@ -207,7 +255,11 @@ impl RefreshError {
             | Self::NeedsApproval { .. }
             | Self::Redefined { .. }
             | Self::Overtaken { .. }
-            | Self::SourceReplaced { .. } => Code::FailedPrecondition,
+            | Self::SourceReplaced { .. }
+            | Self::StoppedAnswering(_)
+            | Self::UnknownProfile { .. }
+            | Self::TooManyBytes { .. } => Code::FailedPrecondition,
+            Self::TooLong { .. } => Code::DeadlineExceeded,
             Self::CatalogBehind { .. } => Code::DataLoss,
             Self::Query { source, .. } => source.code(),
             Self::Lake { source, .. } => source.code(),
@@ -218,6 +270,17 @@ impl RefreshError {
             Self::Task { source: CpuTaskError::ShutDown, .. } | Self::ShutDown(_) => {
                 Code::Unavailable
             }
+        }
+    }
+
+    /// Why the flows of a streaming table can only go on by reading everything again, if that is what it
+    /// says.
+    #[must_use]
+    pub(crate) fn begins_anew(&self) -> Option<Why> {
+        match self {
+            Self::NeedsFull { code, why, .. } => Some(Why { code, detail: why.clone() }),
+            Self::Query { source, .. } => source.begins_anew(),
+            _ => None,
         }
     }
 
@@ -259,6 +322,17 @@ impl RefreshError {
                 object.to_sql()
             )),
             Self::Violated { violation, .. } => Some(violation.hint.clone()),
+            Self::UnknownProfile { known, .. } => Some(format!(
+                "the configuration names profiles (refresh.profiles): {known}; REFRESH … OPTIONS \
+                 (profile = …) takes another one"
+            )),
+            Self::TooLong { profile, .. } => Some(format!(
+                "raise refresh.profiles.{profile}.run_time, or REFRESH … OPTIONS (profile = …)"
+            )),
+            Self::TooManyBytes { .. } => Some(
+                "nothing was published; REFRESH … OPTIONS (max_bytes = …) lets one run take more"
+                    .to_owned(),
+            ),
             Self::Query { source, .. } => source.hint(),
             Self::Task { source: CpuTaskError::Panicked(_), .. }
             | Self::Panicked { .. }

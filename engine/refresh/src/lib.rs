@@ -51,6 +51,7 @@ impl Refresher {
         let (bell, stop, worker) = (Bell::new(), shutdown.token(), WorkerId::generate());
         let work = Worker {
             options: Arc::clone(&options),
+            running: worker::Running::default(),
             id: worker,
             bell: bell.clone(),
             shutdown: shutdown.clone(),

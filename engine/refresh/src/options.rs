@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use catalog::Catalog;
 use lake::Lake;
-use model::id::RunId;
+use model::{id::RunId, profile::Profiles};
 use query::queries::Queries;
 use rt::{clock::Clock, cpu::CpuRuntime};
 use tokio::sync::Notify;
@@ -41,6 +41,21 @@ pub struct RefreshOptions {
     pub drain_max: Duration,
     /// So many percent of the materialized views are verified in the background each day; 0 for none.
     pub audit_percent_per_day: u32,
+    /// What a run may take, by the profile of its job.
+    pub profiles: Profiles,
+    /// Only jobs of these profiles are taken here; of all that are known when there is none.
+    pub take_profiles: Vec<String>,
+}
+
+impl RefreshOptions {
+    /// The profiles whose jobs are taken here. Where nobody else could take a job of a profile that is
+    /// not known, it is taken too, and fails with that reason; with others it is left to them.
+    pub(crate) fn takes(&self) -> Option<Vec<String>> {
+        if !self.take_profiles.is_empty() {
+            return Some(self.take_profiles.clone());
+        }
+        self.catalog.is_shared().then(|| self.profiles.names().map(str::to_owned).collect())
+    }
 }
 
 impl fmt::Debug for RefreshOptions {
@@ -55,6 +70,8 @@ impl fmt::Debug for RefreshOptions {
             .field("backoff", &self.backoff)
             .field("drain_max", &self.drain_max)
             .field("audit_percent_per_day", &self.audit_percent_per_day)
+            .field("profiles", &self.profiles)
+            .field("take_profiles", &self.take_profiles)
             .finish_non_exhaustive()
     }
 }

@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, fmt::Write, sync::Arc, time::Duration};
 
 use ::catalog::{
     Catalog,
-    jobs::{JobFilter, Jobs},
+    jobs::{JobFilter, Jobs, Takes},
     objects::{Objects, OnConflict},
     verifications::{Verdict, Verifications},
 };
@@ -28,6 +28,7 @@ use model::{
     name::ObjectName,
     object::ObjectBody,
     principal::Principal,
+    profile::Profiles,
     time::Timestamp,
     transform::RefreshPolicy,
 };
@@ -388,6 +389,8 @@ impl World {
             backoff: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(4) },
             drain_max: Duration::ZERO,
             audit_percent_per_day: 0,
+            profiles: Profiles::default(),
+            take_profiles: Vec::new(),
         }
     }
 
@@ -395,7 +398,11 @@ impl World {
     async fn settle(&mut self) -> BTreeMap<ObjectId, JobState> {
         for _ in 0..200 {
             let now = self.clock.now();
-            let claimed = self.catalog.claim(WorkerId::generate(), now, LEASE_FOR).await.unwrap();
+            let claimed = self
+                .catalog
+                .claim(WorkerId::generate(), &Takes::default(), now, LEASE_FOR)
+                .await
+                .unwrap();
             let Some(claimed) = claimed else { break };
             let options = Arc::new(self.options());
             let attempt = run::attempt(&options, claimed, now, CancellationToken::new());

@@ -190,7 +190,7 @@ impl Reconciler {
                 cause: JobCause::Automatic,
                 due_at: None,
                 requested_by: TRIGGERED_BY.to_owned(),
-                ..new_job(object.id, now, self.attempts_max)
+                ..new_job(object.id, transform, now, self.attempts_max)
             };
             let queued = self.catalog.submit(&[job], now).await?.len();
             self.updates.queued(object.id, now);
@@ -200,7 +200,7 @@ impl Reconciler {
         let Some(due_at) = self.due.due(object, schedule, transform.misfire, now)? else {
             return Ok(0);
         };
-        let job = new_job(object.id, due_at, self.attempts_max);
+        let job = new_job(object.id, transform, due_at, self.attempts_max);
         let queued = self.catalog.submit(&[job], now).await?.len();
         self.due.queued(object.id, schedule, due_at, now);
         Ok(queued)
@@ -236,7 +236,12 @@ fn awake(object: &Object) -> Option<(&Object, &Transform)> {
     (wakes && !transform.suspended).then_some((object, transform))
 }
 
-fn new_job(object: ObjectId, due_at: Timestamp, attempts_max: u32) -> NewJob {
+fn new_job(
+    object: ObjectId,
+    transform: &Transform,
+    due_at: Timestamp,
+    attempts_max: u32,
+) -> NewJob {
     NewJob {
         id: JobId::generate(),
         work: Work::Refresh,
@@ -250,6 +255,7 @@ fn new_job(object: ObjectId, due_at: Timestamp, attempts_max: u32) -> NewJob {
         priority: 0,
         parent: None,
         graph: None,
+        resources: transform.resources.clone(),
     }
 }
 

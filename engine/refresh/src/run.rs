@@ -1,6 +1,7 @@
 //! One attempt of a run, whatever its job does: from its lease to its books. What refreshes is in
 //! `run/transform.rs`, what looks after tables in `maintain.rs`.
 
+mod bounds;
 mod check;
 mod graph;
 mod part;
@@ -67,7 +68,10 @@ pub(crate) async fn attempt(
     let work = async {
         match &claimed.job.work {
             Work::Refresh | Work::Part(_) => {
-                let outcome = match run.execute().await {
+                // See [`catalog::jobs::Jobs::claim`]: such an attempt only looks.
+                let only_looks = claimed.lease.attempt > claimed.job.attempts_max;
+                let executed = if only_looks { run.looked().await } else { run.execute().await };
+                let outcome = match executed {
                     Err(Ended::Stopped(Stop::Asked)) => run.cancelled().await,
                     ended => ended,
                 }?;

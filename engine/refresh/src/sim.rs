@@ -26,7 +26,7 @@ use std::{
 
 use ::catalog::{
     Catalog,
-    jobs::{JobFilter, Jobs},
+    jobs::{JobFilter, Jobs, Takes},
     objects::Objects,
 };
 use futures::{FutureExt, future::BoxFuture};
@@ -36,6 +36,7 @@ use model::{
     job::{JobState, Lease, LeaseState, RunProgress},
     name::ObjectName,
     principal::Principal,
+    profile::Profiles,
     secret::Secret,
     time::Timestamp,
 };
@@ -295,7 +296,11 @@ impl World {
 
     async fn claim(&self, process: usize) -> Option<Attempt> {
         let now = self.clock.now();
-        let claimed = self.catalog.claim(WorkerId::generate(), now, LEASE_FOR).await.ok()??;
+        let claimed = self
+            .catalog
+            .claim(WorkerId::generate(), &Takes::default(), now, LEASE_FOR)
+            .await
+            .ok()??;
         let lease = claimed.lease.clone();
         self.check_leases(&lease).await;
         let clock = Arc::new(SimClock::new(now));
@@ -337,6 +342,8 @@ impl World {
             backoff: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(4) },
             drain_max: Duration::ZERO,
             audit_percent_per_day: 0,
+            profiles: Profiles::default(),
+            take_profiles: Vec::new(),
         }
     }
 
@@ -480,6 +487,7 @@ impl Process {
                 target_partitions: 2,
                 sql_length_max: 1 << 20,
                 attempts_max: 1000,
+                profiles: Profiles::default(),
             },
         })
         .unwrap();

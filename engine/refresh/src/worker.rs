@@ -3,14 +3,15 @@
 //! It keeps nothing that has to survive: everything that a job needs is in the catalog and the
 //! lake, and the process may die at any instruction.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use catalog::error::CatalogError;
+use catalog::{error::CatalogError, jobs::Takes};
 use model::{
     id::WorkerId,
     job::{ClaimedRun, JobState},
     time::Timestamp,
 };
+use parking_lot::Mutex;
 use rt::shutdown::Shutdown;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -20,8 +21,40 @@ use crate::{bell::Bell, error::chain, options::RefreshOptions, run};
 /// How soon the queue is asked again after the catalog did not answer.
 const CLAIM_RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// How many runs of each profile are under way in this process.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Running(Arc<Mutex<HashMap<String, usize>>>);
+
+impl Running {
+    /// One more, until the answer is dropped.
+    fn one_of(&self, profile: &str) -> RunningOne {
+        *self.0.lock().entry(profile.to_owned()).or_default() += 1;
+        RunningOne { running: self.clone(), profile: profile.to_owned() }
+    }
+
+    fn of(&self, profile: &str) -> usize {
+        self.0.lock().get(profile).copied().unwrap_or_default()
+    }
+}
+
+/// A run that is under way.
+#[derive(Debug)]
+struct RunningOne {
+    running: Running,
+    profile: String,
+}
+
+impl Drop for RunningOne {
+    fn drop(&mut self) {
+        if let Some(count) = self.running.0.lock().get_mut(&self.profile) {
+            *count = count.saturating_sub(1);
+        }
+    }
+}
+
 pub(crate) struct Worker {
     pub(crate) options: Arc<RefreshOptions>,
+    pub(crate) running: Running,
     pub(crate) id: WorkerId,
     pub(crate) bell: Bell,
     pub(crate) shutdown: Shutdown,
@@ -95,8 +128,18 @@ impl Worker {
     async fn claim(&self) -> Result<Option<(ClaimedRun, Timestamp)>, CatalogError> {
         let RefreshOptions { catalog, clock, lease_for, .. } = self.options.as_ref();
         let asked_at = clock.now();
-        let claimed = catalog.claim(self.id, asked_at, *lease_for).await?;
+        let claimed = catalog.claim(self.id, &self.takes(), asked_at, *lease_for).await?;
         Ok(claimed.map(|claimed| (claimed, asked_at)))
+    }
+
+    /// What may be taken now. Asked by the one task that claims, so no run comes in between.
+    fn takes(&self) -> Takes {
+        let profiles = self.options.profiles.iter();
+        let full = profiles.filter(|profile| {
+            profile.runs_max.is_some_and(|max| self.running.of(&profile.name) >= max)
+        });
+        let full = full.map(|profile| profile.name.clone()).collect();
+        Takes { only: self.options.takes(), full }
     }
 
     /// The whole life of one attempt, on a task of its own.
@@ -114,10 +157,11 @@ impl Worker {
             claimed.job.work.kind(),
             claimed.job.object_name
         ));
+        let running = self.running.one_of(&claimed.job.resources.profile);
         debug_assert!(claimed.job.state != JobState::Committing || claimed.lease.attempt > 1);
         async move {
             let retry_after = run::attempt(&options, claimed, leased_at, give_up).await;
-            drop((slot, guard));
+            drop((slot, running, guard));
             // Others may have waited for this job.
             bell.ring();
             let Some(retry_after) = retry_after else { return };
@@ -126,5 +170,21 @@ impl Worker {
                 () = options.clock.sleep(retry_after) => bell.ring(),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_counts_for_its_profile_until_it_has_ended() {
+        let running = Running::default();
+        let (first, second) = (running.one_of("large"), running.one_of("large"));
+        assert_eq!((running.of("large"), running.of("default")), (2, 0));
+        drop(first);
+        assert_eq!(running.of("large"), 1);
+        drop(second);
+        assert_eq!(running.of("large"), 0);
     }
 }

@@ -65,7 +65,7 @@ impl WorkerProcess {
             receivers: None,
             audit: Some(Arc::clone(&audit)),
             shutdown: shutdown.clone(),
-            limits: limits(config),
+            limits: limits(config)?,
         })
         .map_err(BootError::Query)?;
         let parts = Parts {
@@ -79,7 +79,7 @@ impl WorkerProcess {
             wake,
             shutdown: shutdown.clone(),
         };
-        parts.start_refreshing(config);
+        parts.start_refreshing(config)?;
         let drain_max = config.server.shutdown_drain;
         Ok(Self { catalog: described, drain_max, shutdown, audit, _cpu: cpu })
     }

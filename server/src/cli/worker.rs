@@ -14,6 +14,7 @@ const EXAMPLES: &str = "\
 Examples:
   whimbrel worker --catalog postgres://whimbrel@db/whimbrel --lake s3://bucket/lake
   whimbrel worker --catalog postgres://whimbrel@db/whimbrel --lake /mnt/lake --workers 4
+  whimbrel worker --catalog postgres://whimbrel@db/whimbrel --lake /mnt/lake --profile large
 
 It takes jobs from the queue of the catalog beside the servers and workers that share it, and
 accepts no clients. It may be killed at any moment: what it was doing is taken over once its lease
@@ -38,14 +39,19 @@ pub(super) struct WorkerArgs {
     /// Jobs at the same time [default: refresh.workers]
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
+    /// Only jobs of this profile; may be given several times [default: refresh.take_profiles]
+    #[arg(long, value_name = "NAME")]
+    profile: Vec<String>,
 }
 
 pub(super) async fn run(args: WorkerArgs, place: &Place) -> Result<ExitCode, Failure> {
+    let profiles = args.profile.join(",");
     let flags = [
         path_flag("data_dir", "--data-dir", args.data_dir.as_ref()),
         flag("catalog.url", "--catalog", args.catalog),
         flag("lake.url", "--lake", args.lake),
         flag("refresh.workers", "--workers", args.workers),
+        flag("refresh.take_profiles", "--profile", (!profiles.is_empty()).then_some(profiles)),
     ];
     let config = place.load(&flags.into_iter().flatten().collect::<Vec<_>>())?;
     logs::init(&config.log, color(&place.environment))?;

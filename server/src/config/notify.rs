@@ -28,6 +28,9 @@ pub struct NotifyConfig {
     pub attempts_max: u32,
     /// Notifications that may wait.
     pub queue_max: u64,
+    /// How long one that is over is shown.
+    #[serde(deserialize_with = "quantity::duration")]
+    pub keep: Duration,
 }
 
 fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Secret>, D::Error> {
@@ -72,11 +75,12 @@ impl NotifyConfig {
             secret,
             timeout: self.timeout,
             attempts_max: self.attempts_max,
+            keep_for: self.keep,
         })
     }
 }
 
-pub(super) const KEYS: [Key; 5] = [
+pub(super) const KEYS: [Key; 6] = [
     Key {
         path: "notify.allowed_hosts",
         kind: Kind::List,
@@ -106,5 +110,11 @@ pub(super) const KEYS: [Key; 5] = [
         kind: Kind::Count(1),
         default: |_| Some(10_000.into()),
         doc: "Notifications that may wait for their jobs and receivers.",
+    },
+    Key {
+        path: "notify.keep",
+        kind: Kind::Duration,
+        default: |_| Some("30d".into()),
+        doc: "How long system.notifications shows one that was delivered or given up.",
     },
 ];

@@ -1,5 +1,7 @@
 use std::{path::Path, time::Duration};
 
+use model::profile::Profile;
+
 use super::{key::nearest, machine, quantity::parse_size, redact::is_secret, *};
 
 const MACHINE: Machine = Machine { memory: 8 << 30, cores: 2 };
@@ -145,6 +147,50 @@ fn settings_of_logins_that_cannot_go_together_are_refused() {
     assert_eq!(config.auth.oidc.group_roles(), [pair("a=b", "c"), pair("x", "y")]);
     let again = load(&config.show(), &[], &[]).unwrap();
     assert_eq!(again.auth.oidc.roles, config.auth.oidc.roles);
+}
+
+#[test]
+fn profiles_say_what_a_run_may_take() {
+    let file = "[query]\nmemory_max = '4GiB'\n[refresh]\ntake_profiles = ['large', 'default']\n\
+                [refresh.profiles.large]\nmemory = '25%'\npartitions = 8\nruns = 1\n\
+                run_time = '2h'\n[refresh.profiles.small]\nmemory = '64MiB'\n";
+    let variables = [("WHIMBREL__REFRESH__PROFILES__SMALL__RUNS", "3")];
+    let config = load(file, &variables, &[]).unwrap();
+    let profiles = config.refresh.profiles(config.query.memory_max).unwrap();
+    let large = Profile {
+        name: "large".to_owned(),
+        memory_max: Some(1 << 30),
+        partitions: Some(8),
+        runs_max: Some(1),
+        run_time_max: Some(Duration::from_secs(7200)),
+    };
+    assert_eq!(profiles.get("large"), Some(&large));
+    let small =
+        Profile { memory_max: Some(64 << 20), runs_max: Some(3), ..Profile::unlimited("small") };
+    assert_eq!(profiles.get("small"), Some(&small));
+    assert_eq!(profiles.get("default"), Some(&Profile::unlimited("default")));
+    assert_eq!(config.refresh.take_profiles, ["large", "default"]);
+    assert_eq!(
+        load(&config.show(), &[], &[]).unwrap().show().lines().count(),
+        config.show().lines().count()
+    );
+    let worker = [flag("refresh.take_profiles", "--profile", "small,large")];
+    assert_eq!(load(file, &[], &worker).unwrap().refresh.take_profiles, ["small", "large"]);
+
+    for (file, expected) in [
+        ("[refresh]\ntake_profiles = ['lage']", "there is no profile 'lage'"),
+        ("[refresh.profiles.a]\nmemmory = '1GiB'", "memmory"),
+        ("[refresh.profiles.a]\nmemory = '0%'", "refresh.profiles.a.memory: '0%' is no share"),
+        ("[refresh.profiles.a]\nmemory = 'much'", "refresh.profiles.a.memory: 'much' is no size"),
+        ("[refresh.profiles.a]\nmemory = 0", "refresh.profiles.a.memory: a run needs some memory"),
+        ("[refresh.profiles.a]\nruns = 0", "refresh.profiles.a.runs: '0' is no whole number"),
+        ("[refresh.profiles.a]\nrun_time = '0s'", "refresh.profiles.a.run_time: leave it out"),
+        ("[refresh.profiles.a]\nrun_time = 'soon'", "refresh.profiles.a.run_time: 'soon'"),
+        ("[refresh.profiles]\na = 3", "the configuration does not fit together"),
+    ] {
+        let error = load(file, &[], &[]).unwrap_err().to_string();
+        assert!(error.contains(expected), "{file}: {error}");
+    }
 }
 
 #[test]

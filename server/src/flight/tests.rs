@@ -73,6 +73,7 @@ impl TestServer {
                 target_partitions: 2,
                 sql_length_max: 1 << 16,
                 attempts_max: 1,
+                profiles: model::profile::Profiles::default(),
             },
         })
         .unwrap();

@@ -35,6 +35,8 @@ use crate::error::chain;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Notifications that are on their way at the same time.
 const AT_ONCE: usize = 16;
+/// How often those are forgotten that are over for long.
+const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How much longer than a try takes at most a notification is held.
 const HOLD_MORE: Duration = Duration::from_secs(5);
@@ -54,6 +56,8 @@ pub(crate) struct NotifyOptions {
     pub(crate) timeout: Duration,
     /// Tries in all before one is given up.
     pub(crate) attempts_max: u32,
+    /// How long one that is over is shown.
+    pub(crate) keep_for: Duration,
 }
 
 /// Sends notifications until it is stopped.
@@ -95,7 +99,13 @@ impl Notifier {
         // Dropped with this task, and with it what is on its way.
         let mut sending = JoinSet::new();
         let mut silent = false;
+        let mut pruned_at: Option<Timestamp> = None;
         loop {
+            let now = notifier.clock.now();
+            if pruned_at.is_none_or(|at| now.since(at) >= PRUNE_EVERY) {
+                notifier.prune(now).await;
+                pruned_at = Some(now);
+            }
             let place = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -143,6 +153,15 @@ impl Notifier {
         let limit = u32::try_from(at_most).unwrap_or(u32::MAX);
         let due = self.catalog.claim_notifications(self.clock.now(), hold_for, limit).await;
         due.map_err(|error| chain(&error))
+    }
+
+    /// Forgets those that are over for long. Several servers may do so, at the same time too.
+    async fn prune(&self, now: Timestamp) {
+        let keep_for = i64::try_from(self.options.keep_for.as_micros()).unwrap_or(i64::MAX);
+        let until = Timestamp::from_micros(now.as_micros().saturating_sub(keep_for));
+        if let Err(error) = self.catalog.prune_notifications(until).await {
+            tracing::warn!(error = chain(&error), "old notifications cannot be removed");
+        }
     }
 
     /// One try, and its record.

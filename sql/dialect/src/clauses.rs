@@ -4,6 +4,7 @@
 
 use model::{
     object::{Properties, TableFormat},
+    profile::Resources,
     schedule::{Schedule, ScheduleError},
     transform::{Misfire, OnFullRefresh, RefreshPolicy, Trigger},
 };
@@ -12,7 +13,7 @@ use sqlparser::tokenizer::{Location, Token};
 use crate::{
     cursor::Cursor,
     error::{SyntaxError, nearest},
-    jobs::{interval_ms, no_unit, unit_ms},
+    jobs::{interval_ms, no_unit, resources, unit_ms},
     statement::Column,
 };
 
@@ -51,6 +52,7 @@ impl Of {
                 "SCHEDULE",
                 "TRIGGER ON UPDATE",
                 "REFRESH POLICY",
+                "OPTIONS",
             ],
             Self::StreamingTable => &[
                 "AS",
@@ -60,6 +62,8 @@ impl Of {
                 "LOCATION",
                 "SCHEDULE",
                 "TRIGGER ON UPDATE",
+                "REFRESH POLICY",
+                "OPTIONS",
                 "FLOW",
             ],
         }
@@ -88,6 +92,7 @@ pub(crate) struct Clauses {
     pub(crate) schedule: Option<(Schedule, Misfire)>,
     pub(crate) trigger: Option<Trigger>,
     pub(crate) policy: Option<(RefreshPolicy, OnFullRefresh)>,
+    pub(crate) resources: Resources,
 }
 
 /// Clauses of the design that no object has yet, or only another kind of object.
@@ -153,7 +158,7 @@ pub(crate) fn read(cursor: &mut Cursor<'_>, of: Of) -> Result<Clauses, SyntaxErr
             return Err(cursor.error(format!("{clause} is given twice")));
         }
         said.push(clause);
-        read_one(cursor, clause, &mut clauses)?;
+        read_one(cursor, of, clause, &mut clauses)?;
     }
     Ok(clauses)
 }
@@ -165,9 +170,6 @@ fn refused(cursor: &Cursor<'_>, of: Of, what: &str) -> SyntaxError {
         "CLUSTER BY" | "CLUSTERED BY" => error.with_hint("write PARTITIONED BY (…)"),
         "TRIGGER" if matches!(of, Of::Table | Of::TableLike | Of::View) => {
             error.with_hint("only a materialized view or a streaming table refreshes by itself")
-        }
-        "REFRESH POLICY" if of == Of::StreamingTable => {
-            error.with_hint("leave it out: a streaming table only reads what is new")
         }
         "MISFIRE" => error.with_hint("write it after SCHEDULE …"),
         "ON FULL REFRESH" => error.with_hint("write it after REFRESH POLICY …"),
@@ -226,6 +228,7 @@ fn clause(cursor: &Cursor<'_>, of: Of) -> Result<&'static str, SyntaxError> {
 
 fn read_one(
     cursor: &mut Cursor<'_>,
+    of: Of,
     clause: &str,
     clauses: &mut Clauses,
 ) -> Result<(), SyntaxError> {
@@ -248,13 +251,24 @@ fn read_one(
             cursor.skip(1);
             clauses.properties = cursor.properties()?;
         }
+        "OPTIONS" if matches!(of, Of::MaterializedView | Of::StreamingTable) => {
+            cursor.skip(1);
+            clauses.resources = resources(cursor)?;
+        }
         "OPTIONS" => {
             cursor.skip(1);
             clauses.options = cursor.properties()?;
         }
         "USING" => clauses.format = Some(format(cursor)?),
         "TRIGGER ON UPDATE" => clauses.trigger = Some(trigger(cursor)?),
-        "REFRESH POLICY" => clauses.policy = Some(policy(cursor)?),
+        "REFRESH POLICY" => {
+            let at = cursor.here();
+            let policy = policy(cursor)?;
+            if of == Of::StreamingTable {
+                only_incremental(at, policy)?;
+            }
+            clauses.policy = Some(policy);
+        }
         _ => clauses.schedule = Some(schedule(cursor)?),
     }
     Ok(())
@@ -364,6 +378,31 @@ fn policy(cursor: &mut Cursor<'_>) -> Result<(RefreshPolicy, OnFullRefresh), Syn
     };
     cursor.skip(1);
     Ok((policy, on_full_refresh))
+}
+
+/// A streaming table only reads what is new; what can be said is what becomes of a run that cannot.
+fn only_incremental(
+    at: Location,
+    (policy, on_full_refresh): (RefreshPolicy, OnFullRefresh),
+) -> Result<(), SyntaxError> {
+    const INSTEAD: &str = "write REFRESH POLICY INCREMENTAL ON FULL REFRESH {APPROVE | FAIL}";
+    if policy != RefreshPolicy::Incremental {
+        let what = format!("REFRESH POLICY {} of a streaming table", policy.as_sql());
+        return Err(SyntaxError::unsupported(
+            at,
+            format!("{what} is not supported: it only reads what is new"),
+        )
+        .with_hint(INSTEAD));
+    }
+    if on_full_refresh == OnFullRefresh::Allow {
+        return Err(SyntaxError::unsupported(
+            at,
+            "a streaming table is not read anew by itself: rows that its sources have no longer would \
+             be lost",
+        )
+        .with_hint(INSTEAD));
+    }
+    Ok(())
 }
 
 fn due_times(cursor: &mut Cursor<'_>) -> Result<Schedule, SyntaxError> {

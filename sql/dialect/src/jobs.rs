@@ -1,5 +1,6 @@
 //! REFRESH and the statements about jobs.
 
+use model::{profile::Resources, quantity::parse_size};
 use sqlparser::tokenizer::{Location, Token};
 
 use crate::{
@@ -110,9 +111,51 @@ fn along(cursor: &mut Cursor<'_>) -> Result<Along, SyntaxError> {
     Ok(along)
 }
 
-/// `(idempotency_key = 'text', priority = n, max_attempts = n)`.
+/// `(profile = 'name', max_bytes = n)` of a transform.
+pub(crate) fn resources(cursor: &mut Cursor<'_>) -> Result<Resources, SyntaxError> {
+    const KEYS: [&str; 2] = ["profile", "max_bytes"];
+    let at = cursor.here();
+    let mut resources = Resources::default();
+    for (key, value) in cursor.properties()? {
+        match key.to_ascii_lowercase().as_str() {
+            "profile" => resources.profile = profile(at, &value)?,
+            "max_bytes" => resources.bytes_max = Some(max_bytes(at, &value)?),
+            "idempotency_key" | "priority" | "max_attempts" => {
+                return Err(SyntaxError::new(at, format!("{key} belongs to one REFRESH"))
+                    .with_hint("write it after REFRESH …"));
+            }
+            _ => return Err(no_option(at, &key, "a transform", &KEYS)),
+        }
+    }
+    Ok(resources)
+}
+
+fn profile(at: Location, value: &str) -> Result<String, SyntaxError> {
+    match value.trim() {
+        "" => Err(SyntaxError::new(at, "profile is the name of a profile, not an empty text")),
+        name => Ok(name.to_owned()),
+    }
+}
+
+fn max_bytes(at: Location, value: &str) -> Result<u64, SyntaxError> {
+    match parse_size(value) {
+        Ok(bytes) if bytes > 0 => Ok(bytes),
+        Ok(_) => Err(SyntaxError::new(at, "max_bytes is at least 1")),
+        Err(why) => Err(SyntaxError::new(at, format!("max_bytes: {why}"))),
+    }
+}
+
+fn no_option(at: Location, key: &str, whose: &str, known: &[&str]) -> SyntaxError {
+    let error = SyntaxError::new(at, format!("'{key}' is no option of {whose}"));
+    match nearest(key, known) {
+        Some(meant) => error.with_hint(format!("did you mean {meant}?")),
+        None => error.with_hint(format!("options are {}", known.join(", "))),
+    }
+}
+
+/// `(idempotency_key = 'text', priority = n, max_attempts = n, profile = 'name', max_bytes = n)`.
 fn options(cursor: &mut Cursor<'_>) -> Result<RefreshOptions, SyntaxError> {
-    const KEYS: [&str; 3] = ["idempotency_key", "priority", "max_attempts"];
+    const KEYS: [&str; 5] = ["idempotency_key", "priority", "max_attempts", "profile", "max_bytes"];
     let at = cursor.here();
     let mut options = RefreshOptions::default();
     for (key, value) in cursor.properties()? {
@@ -129,19 +172,9 @@ fn options(cursor: &mut Cursor<'_>) -> Result<RefreshOptions, SyntaxError> {
                 let attempts = value.parse().ok().filter(|attempts| *attempts > 0);
                 options.max_attempts = Some(attempts.ok_or_else(|| wrong("at least 1"))?);
             }
-            "profile" | "max_bytes" => {
-                return Err(SyntaxError::unsupported(
-                    at,
-                    format!("the option {key} is not supported in this version"),
-                ));
-            }
-            _ => {
-                let error = SyntaxError::new(at, format!("'{key}' is no option of REFRESH"));
-                return Err(match nearest(&key, &KEYS) {
-                    Some(meant) => error.with_hint(format!("did you mean {meant}?")),
-                    None => error.with_hint(format!("options are {}", KEYS.join(", "))),
-                });
-            }
+            "profile" => options.profile = Some(profile(at, &value)?),
+            "max_bytes" => options.max_bytes = Some(max_bytes(at, &value)?),
+            _ => return Err(no_option(at, &key, "REFRESH", &KEYS)),
         }
     }
     Ok(options)

@@ -56,6 +56,7 @@ pub(crate) fn create_materialized_view(
         trigger: clauses.trigger,
         policy,
         on_full_refresh,
+        resources: clauses.resources,
         query,
         definition: cursor.text_from(start),
     }))
@@ -94,6 +95,8 @@ pub(crate) fn create_streaming_table(
         schedule,
         misfire,
         trigger: clauses.trigger,
+        on_full_refresh: clauses.policy.map(|(_, on_full_refresh)| on_full_refresh),
+        resources: clauses.resources,
         flow,
         definition: cursor.text_from(start),
     })))

@@ -5,6 +5,7 @@
 
 use model::{
     object::Properties,
+    profile::{DEFAULT_PROFILE, Resources},
     schedule::Schedule,
     transform::{
         ChangeSpec, ColumnChoice, DeclaredColumn, Expectation, History, KeyMode, Misfire,
@@ -91,6 +92,7 @@ fn materialized_view(create: &CreateMaterializedView) -> String {
             text.push_str(&format!(" ON FULL REFRESH {}", create.on_full_refresh.as_sql()));
         }
     }
+    may_take(&mut text, &create.resources);
     line(&mut text, &format!("AS {}", normal_form(&create.query)));
     text
 }
@@ -101,6 +103,11 @@ fn streaming_table(create: &CreateStreamingTable) -> String {
     storage(&mut text, &create.partitioned_by, create.location.as_deref());
     about(&mut text, create.comment.as_deref(), &create.properties);
     when(&mut text, create.schedule.as_ref(), create.misfire, create.trigger);
+    if let Some(on_full_refresh) = create.on_full_refresh {
+        let policy = format!("INCREMENTAL ON FULL REFRESH {}", on_full_refresh.as_sql());
+        line(&mut text, &format!("REFRESH POLICY {policy}"));
+    }
+    may_take(&mut text, &create.resources);
     if let Some(FlowBody { once, query, changes }) = &create.flow {
         let flow = match (changes, once) {
             (Some(spec), once) => format!("FLOW AUTO CDC{}{}", said_once(*once), cdc(query, spec)),
@@ -231,6 +238,17 @@ fn when(
     }
 }
 
+/// `OPTIONS (…)`, where something else is said than what holds anyway.
+fn may_take(text: &mut String, resources: &Resources) {
+    let Resources { profile, bytes_max } = resources;
+    let profile = (profile != DEFAULT_PROFILE).then(|| format!("profile = {}", literal(profile)));
+    let options = profile.into_iter().chain(bytes_max.map(|bytes| format!("max_bytes = {bytes}")));
+    let options: Vec<String> = options.collect();
+    if !options.is_empty() {
+        line(text, &format!("OPTIONS ({})", options.join(", ")));
+    }
+}
+
 fn scheduled(schedule: &Schedule, misfire: Misfire) -> String {
     let misfire = match misfire {
         Misfire::Once => "",
@@ -335,6 +353,8 @@ fn refreshed(refresh: &Refresh) -> String {
         options.idempotency_key.as_ref().map(|key| format!("idempotency_key = {}", literal(key))),
         options.priority.map(|priority| format!("priority = {priority}")),
         options.max_attempts.map(|attempts| format!("max_attempts = {attempts}")),
+        options.profile.as_ref().map(|profile| format!("profile = {}", literal(profile))),
+        options.max_bytes.map(|bytes| format!("max_bytes = {bytes}")),
     ];
     let options: Vec<String> = options.into_iter().flatten().collect();
     if !options.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use catalog::error::CatalogError;
+use catalog::{error::CatalogError, jobs::Takes};
 use model::{
     id::{JobId, ObjectId, RunId, WorkerId},
     job::{ClaimedRun, JobState, LastRun, Lease},
@@ -13,28 +13,44 @@ use super::{Ended, Locked, end, list, locked_columns, moves, parent};
 use crate::{
     database::{Transaction, row},
     sql::sql,
-    value::values,
+    value::{Value, list as list_of, values},
 };
+
+/// Whether job `j`, whose lease ran out, is not continued by anybody.
+///
+/// A refresh that has committed cannot be cancelled, nor does it fail: so where an earlier attempt may
+/// have committed, somebody looks into the log before the job ends.
+macro_rules! given_up {
+    () => {
+        "((j.stop_asked = 1 AND NOT (j.kind = 'REFRESH' AND j.attempt > 1)) \
+           OR (j.attempt >= j.attempts_max AND NOT (j.kind = 'REFRESH' \
+             AND j.state = 'COMMITTING' AND j.attempt = j.attempts_max)))"
+    };
+}
 
 /// Whether job `j` can run at time `$1`. A BACKFILL never does, and keeps no other job waiting.
 ///
 /// What is older is told by the number in the queue: times come from clocks that differ.
 macro_rules! runnable {
     () => {
-        "j.state IN ('QUEUED', 'PLANNING', 'RUNNING', 'COMMITTING') \
-         AND ((j.state = 'QUEUED' AND j.not_before <= $1) \
-           OR (j.state <> 'QUEUED' AND j.lease_until <= $1 AND j.stop_asked = 0 \
-             AND j.attempt < j.attempts_max)) \
-         AND NOT EXISTS (SELECT 1 FROM job_after a JOIN jobs u ON u.id = a.upstream_id \
-           WHERE a.job_id = j.id AND u.state NOT IN ('SUCCEEDED', 'SKIPPED_NO_CHANGE')) \
-         AND j.kind <> 'BACKFILL' \
-         AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.object_id = j.object_id AND o.id <> j.id \
-           AND o.kind <> 'BACKFILL' AND (o.state IN ('PLANNING', 'RUNNING', 'COMMITTING') \
-             OR (o.state = 'QUEUED' AND o.run_id IS NOT NULL))) \
-         AND NOT (j.kind = 'REFRESH' AND j.run_id IS NULL AND EXISTS (SELECT 1 FROM jobs g \
-           WHERE g.object_id = j.object_id AND g.state = 'QUEUED' AND g.kind = 'REFRESH' \
-           AND g.graph_id IS NOT NULL AND (j.graph_id IS NULL OR g.graph_id <> j.graph_id) \
-           AND g.queue_seq < j.queue_seq))"
+        concat!(
+            "j.state IN ('QUEUED', 'PLANNING', 'RUNNING', 'COMMITTING') \
+             AND ((j.state = 'QUEUED' AND j.not_before <= $1) \
+               OR (j.state <> 'QUEUED' AND j.lease_until <= $1 AND NOT ",
+            given_up!(),
+            ")) \
+             AND NOT EXISTS (SELECT 1 FROM job_after a JOIN jobs u ON u.id = a.upstream_id \
+               WHERE a.job_id = j.id AND u.state NOT IN ('SUCCEEDED', 'SKIPPED_NO_CHANGE')) \
+             AND j.kind <> 'BACKFILL' \
+             AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.object_id = j.object_id \
+               AND o.id <> j.id AND o.kind <> 'BACKFILL' \
+               AND (o.state IN ('PLANNING', 'RUNNING', 'COMMITTING') \
+                 OR (o.state = 'QUEUED' AND o.run_id IS NOT NULL))) \
+             AND NOT (j.kind = 'REFRESH' AND j.run_id IS NULL AND EXISTS (SELECT 1 FROM jobs g \
+               WHERE g.object_id = j.object_id AND g.state = 'QUEUED' AND g.kind = 'REFRESH' \
+               AND g.graph_id IS NOT NULL AND (j.graph_id IS NULL OR g.graph_id <> j.graph_id) \
+               AND g.queue_seq < j.queue_seq))"
+        )
     };
 }
 
@@ -42,8 +58,8 @@ macro_rules! runnable {
 pub(super) async fn claim(
     tx: &mut impl Transaction,
     worker: WorkerId,
-    now: Timestamp,
-    lease_for: Duration,
+    takes: &Takes,
+    (now, lease_for): (Timestamp, Duration),
 ) -> Result<Option<ClaimedRun>, CatalogError> {
     end_abandoned(tx, now).await?;
     end_behind_failures(tx, now).await?;
@@ -51,8 +67,14 @@ pub(super) async fn claim(
     let candidates = tx
         .rows(
             sql!("SELECT j.id, j.object_id FROM jobs j WHERE " runnable
+                 " AND ($2 IS NULL OR j.profile IN " [list 2] ")"
+                 " AND j.profile NOT IN " [list 3]
                  " ORDER BY j.priority DESC, j.queued_at, j.queue_seq LIMIT 64"),
-            values![now],
+            vec![
+                now.into(),
+                takes.only.as_ref().map_or(Value::Text(None), list_of),
+                list_of(&takes.full),
+            ],
         )
         .await?;
     for mut candidate in candidates {
@@ -203,7 +225,7 @@ async fn end_abandoned(tx: &mut impl Transaction, now: Timestamp) -> Result<(), 
             sql!("SELECT " locked_columns " FROM jobs j"
                  " WHERE j.state IN ('QUEUED', 'PLANNING', 'RUNNING', 'COMMITTING')"
                  " AND j.state <> 'QUEUED' AND j.lease_until <= $1"
-                 " AND (j.stop_asked = 1 OR j.attempt >= j.attempts_max)"
+                 " AND " given_up
                  " ORDER BY j.queued_at, j.queue_seq" SKIP_J),
             values![now],
         )

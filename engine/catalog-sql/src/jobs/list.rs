@@ -7,6 +7,7 @@ use model::{
     approval::{Approval, Chosen},
     id::{JobId, RunId},
     job::{Job, JobCause, PinnedInput, Ranges, Run, RunProgress},
+    profile::Resources,
     report::RunReport,
     work::{JobKind, Maintained},
 };
@@ -25,7 +26,7 @@ macro_rules! select_jobs {
          j.attempts_max, r.rows_read, r.rows_read_expected, r.rows_written, r.bytes_written, r.files, \
          r.files_expected, r.output_version, r.result, j.error, j.priority, \
          j.idempotency_key, j.parent_id, r.strategy, r.reason, r.report, \
-         j.approved_by, j.approved_at, j.approved_definition, j.graph_id \
+         j.approved_by, j.approved_at, j.approved_definition, j.graph_id, j.profile, j.bytes_max \
          FROM jobs j LEFT JOIN runs r ON r.id = j.run_id WHERE "
     };
 }
@@ -243,12 +244,21 @@ fn read_job(mut row: Row) -> Result<Job, CatalogError> {
         chosen: Chosen::default(),
         approval: None,
         graph: None,
+        resources: Resources::default(),
     };
     let (strategy, reason) = (row.text_opt("strategy of a run")?, row.text_opt("reason of a run")?);
     let RunReport { alternatives, bytes_estimated, .. } = read_report(&mut row)?;
     let chosen = Chosen { strategy, reason, alternatives, bytes_estimated };
     let approval = read_approval(&mut row)?;
-    Ok(Job { chosen, approval, graph: row.parsed_opt("graph run of a job")?, ..job })
+    let graph = row.parsed_opt("graph run of a job")?;
+    Ok(Job { chosen, approval, graph, resources: read_resources(&mut row)?, ..job })
+}
+
+fn read_resources(row: &mut Row) -> Result<Resources, CatalogError> {
+    let profile = row.text("profile of a job")?;
+    let bytes_max = row.int_opt("bytes of a job")?.map(u64::try_from).transpose();
+    let bytes_max = bytes_max.map_err(|error| corrupt("bytes of a job", error))?;
+    Ok(Resources { profile, bytes_max })
 }
 
 fn read_approval(row: &mut Row) -> Result<Option<Approval>, CatalogError> {

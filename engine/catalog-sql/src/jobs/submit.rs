@@ -20,7 +20,7 @@ use crate::{
     body::write_arguments,
     database::{Transaction, row},
     sql::sql,
-    value::{list as json_list, values},
+    value::{Value, list as json_list, values},
 };
 
 /// See [`catalog::jobs::Jobs::submit`]; `key` is that of the request, if it has one.
@@ -146,7 +146,8 @@ async fn coalescible(
         .rows(
             sql!("SELECT j.id, j.forced, j.state FROM jobs j WHERE j.object_id = $1"
                  " AND j.kind = $2 AND j.arguments = $3 AND j.attempts_max = $4"
-                 " AND j.parent_id IS NULL"
+                 " AND j.parent_id IS NULL AND j.profile = $5"
+                 " AND coalesce(j.bytes_max, -1) = $6"
                  " AND (j.state = 'AWAITING_APPROVAL'"
                  " OR (j.state = 'QUEUED' AND j.run_id IS NULL)) AND NOT " graph_has_begun
                  " ORDER BY j.queued_at, j.queue_seq" LOCK_J),
@@ -155,6 +156,8 @@ async fn coalescible(
                 job.work.kind().as_str(),
                 write_arguments(&job.work)?,
                 job.attempts_max.max(1),
+                job.resources.profile.as_str(),
+                bytes_max(job).unwrap_or(-1),
             ],
         )
         .await?;
@@ -209,6 +212,11 @@ struct New<'a> {
     now: Timestamp,
 }
 
+/// The bytes that a run may take, as they are stored; what is too many to be stored is no limit.
+fn bytes_max(job: &NewJob) -> Option<i64> {
+    job.resources.bytes_max.and_then(|bytes| i64::try_from(bytes).ok())
+}
+
 async fn insert(
     tx: &mut impl Transaction,
     job: &NewJob,
@@ -223,9 +231,9 @@ async fn insert(
     tx.rows(
         sql!("INSERT INTO jobs (id, queue_seq, object_id, object_schema, object_name, state,"
              " cause, requested_by, forced, attempts_max, queued_at, not_before, kind, arguments,"
-             " priority, parent_id, idempotency_key)"
+             " priority, parent_id, idempotency_key, profile, bytes_max)"
              " VALUES ($1, $2, $3, $4, $5, 'QUEUED', $6, $7, $8, $9, $10, $10, $11, $12, $13,"
-             " $14, $15)"),
+             " $14, $15, $16, $17)"),
         values![
             job.id,
             *seq,
@@ -242,6 +250,8 @@ async fn insert(
             i64::from(job.priority),
             job.parent.map(|parent| parent.to_string()),
             key.map(str::to_owned),
+            job.resources.profile.as_str(),
+            Value::Int(bytes_max(job)),
         ],
     )
     .await?;

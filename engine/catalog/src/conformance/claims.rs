@@ -5,18 +5,19 @@ use std::{collections::HashSet, sync::Arc};
 use model::{
     code::Code,
     id::WorkerId,
-    job::{JobState, LastRun, NewJob, RunOutcome, RunProgress},
-    work::JobKind,
+    job::{JobState, LastRun, LeaseState, NewJob, RunOutcome, RunProgress},
+    profile::Resources,
+    work::{JobKind, OptimizeWork, Work},
 };
 
 use super::{
     fixture::{
-        C, LEASE, at, claim, failed, input, job, name, new_job, progress, queued, state, stored,
-        submit_one, succeeded, try_claim,
+        C, LEASE, at, claim, claim_of, failed, input, job, name, new_job, progress, queued, state,
+        stored, submit_one, succeeded, try_claim,
     },
     suite,
 };
-use crate::error::CatalogError;
+use crate::{error::CatalogError, jobs::Takes};
 
 suite![
     an_empty_queue_gives_nothing,
@@ -31,11 +32,15 @@ suite![
     an_expired_lease_is_claimed_by_the_next_worker,
     an_expired_job_without_attempts_left_fails_and_ends_what_waits_for_it,
     an_expired_job_that_was_asked_to_stop_is_cancelled,
+    an_expired_refresh_that_may_have_committed_is_looked_at_before_it_is_cancelled,
+    an_expired_refresh_that_was_committing_is_looked_at_once_more_than_it_has_attempts,
     the_runs_of_an_object_are_counted_across_jobs,
     the_last_successful_run_comes_with_its_inputs_and_its_definition,
     a_new_object_of_an_old_name_has_no_last_run,
     concurrent_claims_never_give_one_job_to_two,
     concurrent_claims_never_take_two_jobs_of_one_object,
+    a_worker_takes_jobs_of_its_profiles_only,
+    a_profile_that_is_full_keeps_no_other_waiting,
 ];
 
 async fn an_empty_queue_gives_nothing(catalog: C) {
@@ -56,7 +61,7 @@ async fn the_oldest_job_is_taken_first(catalog: C) {
 async fn a_taken_job_is_in_planning_with_its_first_run(catalog: C) {
     let waiting = queued(&catalog, "a", &[]).await;
     let worker = WorkerId::generate();
-    let claimed = catalog.claim(worker, at(3), LEASE).await.unwrap().unwrap();
+    let claimed = catalog.claim(worker, &Takes::default(), at(3), LEASE).await.unwrap().unwrap();
     assert_eq!((claimed.lease.attempt, claimed.lease.worker), (1, worker));
     assert_eq!((claimed.run_seq, &claimed.last), (1, &None));
     let expected = model::job::Job {
@@ -213,6 +218,44 @@ async fn an_expired_job_that_was_asked_to_stop_is_cancelled(catalog: C) {
     assert_eq!(state(&catalog, a.id).await, JobState::Cancelled);
 }
 
+async fn an_expired_refresh_that_may_have_committed_is_looked_at_before_it_is_cancelled(
+    catalog: C,
+) {
+    let a = queued(&catalog, "a", &[]).await;
+    claim(&catalog, at(0)).await;
+    claim(&catalog, at(100)).await;
+    catalog.cancel(a.id, at(101)).await.unwrap();
+    // It has three attempts.
+    let last = claim(&catalog, at(200)).await;
+    assert_eq!((last.job.id, last.lease.attempt), (a.id, 3));
+    let (none, now) = (RunProgress::default(), at(201));
+    let beat = catalog.heartbeat(&last.lease, JobState::Planning, &none, now, LEASE).await.unwrap();
+    assert_eq!(beat, LeaseState::StopAsked);
+    assert!(try_claim(&catalog, at(300)).await.is_none());
+    assert_eq!(state(&catalog, a.id).await, JobState::Cancelled);
+}
+
+async fn an_expired_refresh_that_was_committing_is_looked_at_once_more_than_it_has_attempts(
+    catalog: C,
+) {
+    let object = stored(&catalog, "a").await;
+    for (work, looks) in [(Work::Refresh, true), (Work::Optimize(OptimizeWork::default()), false)] {
+        let new = NewJob { attempts_max: 1, work, ..new_job(object) };
+        let a = submit_one(&catalog, new).await;
+        let only = claim(&catalog, at(0)).await;
+        let none = RunProgress::default();
+        let beat = catalog.heartbeat(&only.lease, JobState::Committing, &none, at(1), LEASE).await;
+        assert_eq!(beat.unwrap(), LeaseState::Held);
+        let looking = try_claim(&catalog, at(100)).await;
+        assert_eq!(
+            looking.map(|looking| (looking.job.id, looking.lease.attempt)),
+            looks.then_some((a.id, 2))
+        );
+        assert!(try_claim(&catalog, at(200)).await.is_none());
+        assert_eq!(state(&catalog, a.id).await, JobState::Failed);
+    }
+}
+
 async fn the_runs_of_an_object_are_counted_across_jobs(catalog: C) {
     let (a, b) = (stored(&catalog, "a").await, stored(&catalog, "b").await);
     for round in 1..=3 {
@@ -313,4 +356,40 @@ async fn concurrent_claims_never_take_two_jobs_of_one_object(catalog: C) {
         assert_eq!(taken[0].run_seq, round);
         catalog.finish(&taken[0].lease, &succeeded(1), at(2)).await.unwrap();
     }
+}
+
+/// Queues a job of a profile.
+async fn of_profile(catalog: &C, of: &str, profile: &str) -> model::id::JobId {
+    let resources = Resources { profile: profile.to_owned(), bytes_max: None };
+    let job = NewJob { resources, ..new_job(stored(catalog, of).await) };
+    submit_one(catalog, job).await.id
+}
+
+async fn a_worker_takes_jobs_of_its_profiles_only(catalog: C) {
+    let large = of_profile(&catalog, "a", "large").await;
+    let usual = of_profile(&catalog, "b", "default").await;
+    let only = |names: &[&str]| Takes {
+        only: Some(names.iter().map(|name| (*name).to_owned()).collect()),
+        ..Takes::default()
+    };
+    assert!(claim_of(&catalog, &only(&["small"]), at(1)).await.is_none());
+    assert!(claim_of(&catalog, &only(&[]), at(1)).await.is_none());
+    let taken = claim_of(&catalog, &only(&["small", "default"]), at(1)).await.unwrap();
+    assert_eq!(taken.job.id, usual);
+    let taken = claim_of(&catalog, &only(&["large"]), at(1)).await.unwrap();
+    assert_eq!((taken.job.id, taken.job.resources.profile.as_str()), (large, "large"));
+    // A run that was begun is continued by those alone who take its profile.
+    let later = at(1).plus(LEASE);
+    assert!(claim_of(&catalog, &only(&["small"]), later).await.is_none());
+    let continued = claim_of(&catalog, &only(&["large"]), later).await.unwrap();
+    assert_eq!((continued.job.id, continued.lease.attempt), (large, 2));
+}
+
+async fn a_profile_that_is_full_keeps_no_other_waiting(catalog: C) {
+    let first = of_profile(&catalog, "a", "large").await;
+    let usual = of_profile(&catalog, "b", "default").await;
+    let full = Takes { full: vec!["large".to_owned()], ..Takes::default() };
+    assert_eq!(claim_of(&catalog, &full, at(1)).await.unwrap().job.id, usual);
+    assert!(claim_of(&catalog, &full, at(1)).await.is_none());
+    assert_eq!(try_claim(&catalog, at(1)).await.unwrap().job.id, first);
 }

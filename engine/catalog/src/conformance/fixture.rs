@@ -8,13 +8,18 @@ use model::{
     job::{ClaimedRun, Job, JobCause, JobState, NewJob, PinnedInput, RunOutcome, RunProgress},
     name::ObjectName,
     object::{Object, ObjectBody, Table, TableFormat},
+    profile::Resources,
     report::{ExpectationResult, KeyResult, Promise, RunReport, SkippedRows},
     time::Timestamp,
     transform::{OnViolation, Transform},
     work::Work,
 };
 
-use crate::{Catalog, jobs::JobFilter, objects::OnConflict};
+use crate::{
+    Catalog,
+    jobs::{JobFilter, Takes},
+    objects::OnConflict,
+};
 
 pub(super) type C = Arc<dyn Catalog>;
 
@@ -97,6 +102,7 @@ pub(super) fn new_job(object: ObjectId) -> NewJob {
         priority: 0,
         parent: None,
         graph: None,
+        resources: Resources::default(),
     }
 }
 
@@ -123,7 +129,12 @@ pub(super) async fn state(catalog: &C, id: JobId) -> JobState {
 
 /// Claims as a worker of its own.
 pub(super) async fn try_claim(catalog: &C, now: Timestamp) -> Option<ClaimedRun> {
-    catalog.claim(WorkerId::generate(), now, LEASE).await.unwrap()
+    claim_of(catalog, &Takes::default(), now).await
+}
+
+/// As [`try_claim`], by a worker that takes only some jobs.
+pub(super) async fn claim_of(catalog: &C, takes: &Takes, now: Timestamp) -> Option<ClaimedRun> {
+    catalog.claim(WorkerId::generate(), takes, now, LEASE).await.unwrap()
 }
 
 pub(super) async fn claim(catalog: &C, now: Timestamp) -> ClaimedRun {

@@ -16,7 +16,7 @@ use super::{
     },
     suite,
 };
-use crate::error::CatalogError;
+use crate::{error::CatalogError, jobs::Takes};
 
 suite![
     pins_of_the_first_attempt_are_those_of_every_attempt,
@@ -267,8 +267,9 @@ async fn runs_are_listed_newest_first(catalog: C) {
     let mut runs = Vec::new();
     for (of, seconds) in [("a", 1), ("b", 2), ("c", 3)] {
         queued(&catalog, of, &[]).await;
-        let claimed =
-            catalog.claim(WorkerId::generate(), at(seconds), Duration::from_secs(99)).await;
+        let claimed = catalog
+            .claim(WorkerId::generate(), &Takes::default(), at(seconds), Duration::from_secs(99))
+            .await;
         runs.push(claimed.unwrap().unwrap());
     }
     let newest = catalog.runs(None, 2).await.unwrap();

@@ -28,6 +28,8 @@ suite![
     no_more_wait_than_may,
     a_notification_of_no_job_is_refused,
     notifications_are_listed_newest_first,
+    who_asks_again_is_not_told_twice,
+    what_is_over_for_long_is_forgotten,
 ];
 
 const HOLD: Duration = Duration::from_secs(30);
@@ -135,7 +137,8 @@ async fn what_is_over_is_never_sent_again(catalog: C) {
     succeed(&catalog, 0).await;
     for (n, ended) in (0..).zip([TryEnded::Delivered, TryEnded::GivenUp { error: "no".to_owned() }])
     {
-        kept(&catalog, job.id).await;
+        let new = new(job.id, &format!("https://host/{n}"));
+        catalog.notify(&[new], OPEN_MAX, at(0)).await.unwrap();
         let sent = due(&catalog, n).await.remove(0).sent;
         assert!(catalog.finish_notification(&sent, &ended, at(n)).await.unwrap());
         assert!(!catalog.finish_notification(&sent, &TryEnded::Delivered, at(n)).await.unwrap());
@@ -198,11 +201,59 @@ async fn notifications_are_listed_newest_first(catalog: C) {
     let job = queued(&catalog, "a", &[]).await;
     let mut ids = Vec::new();
     for second in [3, 1, 2] {
-        let new = new(job.id, "https://a/");
+        let new = new(job.id, &format!("https://a/{second}"));
         catalog.notify(std::slice::from_ref(&new), OPEN_MAX, at(second)).await.unwrap();
         ids.push(new.id);
     }
     let listed: Vec<_> = all(&catalog).await.into_iter().map(|each| each.id).collect();
     assert_eq!(listed, [ids[0], ids[2], ids[1]]);
     assert_eq!(catalog.notifications(1).await.unwrap().len(), 1);
+}
+
+async fn who_asks_again_is_not_told_twice(catalog: C) {
+    let job = queued(&catalog, "a", &[]).await;
+    let first = kept(&catalog, job.id).await;
+    kept(&catalog, job.id).await;
+    succeed(&catalog, 0).await;
+    let sent = due(&catalog, 1).await;
+    assert_eq!(sent.iter().map(|due| due.sent.id).collect::<Vec<_>>(), [first]);
+    catalog.finish_notification(&sent[0].sent, &TryEnded::Delivered, at(1)).await.unwrap();
+    // Nor once it was told; and there is room for it where there is none for another.
+    let again = new(job.id, "https://host/it's?a=1");
+    catalog.notify(&[again], 0, at(2)).await.unwrap();
+    assert_eq!(due(&catalog, 3).await, []);
+    let others = [
+        new(job.id, "https://host/"),
+        NewNotification { requested_by: "bob".to_owned(), ..new(job.id, "https://host/it's?a=1") },
+    ];
+    catalog.notify(&others, OPEN_MAX, at(4)).await.unwrap();
+    assert_eq!(due(&catalog, 5).await.len(), 2, "others are told");
+}
+
+async fn what_is_over_for_long_is_forgotten(catalog: C) {
+    let job = queued(&catalog, "a", &[]).await;
+    let waiting = queued(&catalog, "b", &[]).await;
+    for url in ["https://a/1", "https://a/2", "https://a/3"] {
+        catalog.notify(&[new(job.id, url)], OPEN_MAX, at(0)).await.unwrap();
+    }
+    succeed(&catalog, 0).await;
+    let open = kept(&catalog, waiting.id).await;
+    let sent = due(&catalog, 1).await;
+    let given_up = TryEnded::GivenUp { error: "no".to_owned() };
+    let again = TryEnded::Again { error: "no".to_owned(), at: at(100) };
+    for (n, ended) in [TryEnded::Delivered, given_up, again].iter().enumerate() {
+        let now = at(10 + i64::try_from(n).unwrap());
+        assert!(catalog.finish_notification(&sent[n].sent, ended, now).await.unwrap());
+    }
+    let left = |all: Vec<Notification>| all.into_iter().map(|each| each.id).collect::<Vec<_>>();
+    catalog.prune_notifications(at(10)).await.unwrap();
+    assert_eq!(all(&catalog).await.len(), 4);
+    catalog.prune_notifications(at(11)).await.unwrap();
+    assert!(!left(all(&catalog).await).contains(&sent[0].sent.id));
+    catalog.prune_notifications(at(1_000_000)).await.unwrap();
+    let mut ids = left(all(&catalog).await);
+    ids.sort();
+    let mut expected = vec![sent[2].sent.id, open];
+    expected.sort();
+    assert_eq!(ids, expected, "what is not over stays, however old");
 }

@@ -3,6 +3,7 @@
 use model::{
     id::{GraphId, JobId, ObjectId},
     job::{Job, JobCause, JobState, NewJob, RunProgress},
+    profile::Resources,
     time::Timestamp,
     work::{JobKind, Work},
 };
@@ -25,6 +26,7 @@ suite![
     a_call_that_is_sent_again_queues_nothing_twice,
     a_forced_request_is_not_taken_for_an_unforced_one,
     an_unforced_request_is_satisfied_by_a_forced_one,
+    a_request_that_may_take_something_else_is_a_job_of_its_own,
     a_request_that_waits_for_more_is_a_job_of_its_own,
     waiting_for_what_has_succeeded_is_no_new_wait,
     a_job_that_a_worker_has_is_not_what_a_new_request_asks,
@@ -45,9 +47,10 @@ async fn a_queued_job_comes_back_with_everything_that_was_asked(catalog: C) {
         after: vec![upstream.id, upstream.id],
         force: true,
         graph: Some(GraphId::generate()),
+        resources: Resources { profile: "large".to_owned(), bytes_max: Some(1 << 40) },
         ..new_job(object)
     };
-    let graph = new.graph;
+    let (graph, resources) = (new.graph, new.resources.clone());
     let expected = Job {
         id: new.id,
         work: Work::Refresh,
@@ -75,6 +78,7 @@ async fn a_queued_job_comes_back_with_everything_that_was_asked(catalog: C) {
         parent: None,
         ranges: None,
         graph,
+        resources,
     };
     let answer = catalog.submit(&[new], at(7)).await.unwrap();
     assert_eq!(answer, [expected]);
@@ -173,6 +177,20 @@ async fn an_unforced_request_is_satisfied_by_a_forced_one(catalog: C) {
     let object = stored(&catalog, "a").await;
     let forced = submit_one(&catalog, NewJob { force: true, ..new_job(object) }).await;
     assert_eq!(submit_one(&catalog, new_job(object)).await, forced);
+}
+
+async fn a_request_that_may_take_something_else_is_a_job_of_its_own(catalog: C) {
+    let object = stored(&catalog, "a").await;
+    let mut ids = Vec::new();
+    for (profile, bytes_max) in [("default", None), ("large", None), ("large", Some(7))] {
+        let resources = Resources { profile: profile.to_owned(), bytes_max };
+        let new = || NewJob { resources: resources.clone(), ..new_job(object) };
+        let job = submit_one(&catalog, new()).await;
+        assert_eq!(job.resources, resources);
+        assert!(!ids.contains(&job.id));
+        assert_eq!(submit_one(&catalog, new()).await.id, job.id);
+        ids.push(job.id);
+    }
 }
 
 async fn a_request_that_waits_for_more_is_a_job_of_its_own(catalog: C) {

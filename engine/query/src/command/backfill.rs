@@ -80,6 +80,7 @@ pub(super) async fn run(
         graph: None,
         priority,
         parent,
+        resources: view.resources.clone(),
     };
     let work = BackfillWork { condition: whole, inputs: inputs.clone() };
     let parent = job(Work::Backfill(work), None, Vec::new());

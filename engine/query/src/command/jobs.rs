@@ -6,17 +6,20 @@ use std::{
 };
 
 use catalog::jobs::JobFilter;
-use dialect::statement::{Along, JobStatement, Refresh};
+use dialect::statement::{Along, JobStatement, Refresh, RefreshOptions};
 use model::{
     id::{GraphId, JobId, ObjectId},
     job::{Job, JobCause, JobState, NewJob},
     name::ObjectName,
     object::{Object, ObjectBody},
+    profile::Resources,
     rights::{Privilege, Rights},
     work::{JobKind, Work},
 };
 
-use super::{approval, notify, parse_job, requests::Asked, show::kind_of, tables::wrong_kind};
+use super::{
+    approval, notify, parse_job, requests::Asked, resources, show::kind_of, tables::wrong_kind,
+};
 use crate::{
     authorize::not_granted,
     error::QueryError,
@@ -261,7 +264,7 @@ async fn submit(
     wanted: &BTreeSet<ObjectId>,
     asked: Asked,
 ) -> Result<Vec<Job>, QueryError> {
-    let Asked { cause, force, priority, attempts_max, part, key } = asked;
+    let Asked { cause, force, priority, attempts_max, part, key, options } = asked;
     let inner = &queries.inner;
     let mut jobs: Vec<NewJob> = Vec::with_capacity(wanted.len());
     // One job reads its inputs at one version anyway.
@@ -296,7 +299,11 @@ async fn submit(
             priority,
             parent: None,
             graph: run,
+            resources: graph.resources(object, &options),
         });
+    }
+    for job in &jobs {
+        resources::check(inner, &job.resources)?;
     }
     let (catalog, now) = (&inner.options.catalog, inner.options.clock.now());
     let jobs = match &key {
@@ -348,6 +355,13 @@ impl Graph {
             }
         }
         Ok(Self { by_name, upstream })
+    }
+
+    /// What a job of a transform may take.
+    fn resources(&self, object: ObjectId, options: &RefreshOptions) -> Resources {
+        let transform = self.by_name.values().find(|each| each.id == object);
+        let declared = transform.and_then(Object::transform).map(|each| each.resources.clone());
+        resources::of_request(options, &declared.unwrap_or_default())
     }
 
     fn downstream(&self) -> BTreeMap<ObjectId, BTreeSet<ObjectId>> {

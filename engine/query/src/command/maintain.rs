@@ -24,6 +24,7 @@ use model::{
     job::{JobCause, NewJob},
     name::ObjectName,
     object::Object,
+    profile::Resources,
     work::{Maintained, OptimizeWork, Optimized, VacuumWork, Vacuumed, Work},
 };
 
@@ -129,6 +130,7 @@ fn asked(inner: &Inner, session: &Session, object: &Object, work: Work) -> NewJo
         priority: 0,
         parent: None,
         graph: None,
+        resources: Resources::default(),
     }
 }
 

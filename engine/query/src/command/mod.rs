@@ -16,6 +16,7 @@ pub(crate) mod quarantine;
 mod ranges;
 mod release;
 mod requests;
+mod resources;
 mod rights;
 mod schemas;
 pub(crate) mod show;

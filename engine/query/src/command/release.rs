@@ -48,6 +48,7 @@ pub(super) async fn run(
         priority: 0,
         parent: None,
         graph: None,
+        resources: object.transform().map(|t| t.resources.clone()).unwrap_or_default(),
     };
     let queued = inner.options.catalog.submit(&[job], inner.options.clock.now()).await?;
     inner.options.wake.notify_one();

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use dialect::statement::{Along, Refresh};
+use dialect::statement::{Along, Refresh, RefreshOptions};
 use model::{
     job::{JobCause, PRIORITIES, RequestKey},
     object::{Object, ObjectBody},
@@ -29,13 +29,16 @@ pub(super) struct Asked {
     /// Only these partitions, of the one transform that is named.
     pub(super) part: Option<PartWork>,
     pub(super) key: Option<RequestKey>,
+    /// What it says of what runs may take.
+    pub(super) options: RefreshOptions,
 }
 
 impl Asked {
     /// As when nothing else was said.
     pub(super) fn plainly(inner: &Inner, cause: JobCause) -> Self {
         let attempts_max = inner.options.limits.attempts_max;
-        Self { cause, force: false, priority: 0, attempts_max, part: None, key: None }
+        let options = RefreshOptions::default();
+        Self { cause, force: false, priority: 0, attempts_max, part: None, key: None, options }
     }
 
     /// As a statement says it; what it cannot mean is refused. `objects` are those that it names.
@@ -65,6 +68,7 @@ impl Asked {
             attempts_max: options.max_attempts.unwrap_or(plainly.attempts_max),
             part,
             key: key.transpose()?,
+            options: options.clone(),
             ..plainly
         })
     }
@@ -139,6 +143,8 @@ fn key_of(key: &str, refresh: &Refresh, objects: &[&Object]) -> Result<RequestKe
     let said = [
         options.priority.map(|priority| format!("priority = {priority}")),
         options.max_attempts.map(|attempts| format!("max_attempts = {attempts}")),
+        options.profile.as_ref().map(|profile| format!("profile = {profile}")),
+        options.max_bytes.map(|bytes| format!("max_bytes = {bytes}")),
     ];
     let said: Vec<_> = said.into_iter().flatten().collect();
     if !said.is_empty() {

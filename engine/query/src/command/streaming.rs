@@ -15,12 +15,12 @@ use model::{
     job::JobCause,
     name::ObjectName,
     object::{Object, ObjectBody, ObjectKind},
-    transform::{ChangeSpec, Flow, FlowKind, Transform},
+    transform::{ChangeSpec, Flow, FlowKind, RefreshPolicy, Transform},
 };
 use sha2::{Digest, Sha256};
 
 use super::{
-    new_name, stored,
+    new_name, resources, stored,
     tables::{schema_must_exist, wrong_kind},
     views,
 };
@@ -116,6 +116,7 @@ pub(super) async fn create(
         }
     }
     refuse(&create)?;
+    resources::check(inner, &create.resources)?;
     schema_must_exist(inner, &name).await?;
     let before = existing.as_ref().and_then(Object::transform);
     let mut flows: Vec<Flow> = before.map(|table| table.flows.clone()).unwrap_or_default();
@@ -223,6 +224,12 @@ fn table(
         schedule: create.schedule.clone(),
         misfire: create.misfire,
         trigger: create.trigger,
+        policy: match create.on_full_refresh {
+            Some(_) => RefreshPolicy::Incremental,
+            None => RefreshPolicy::default(),
+        },
+        on_full_refresh: create.on_full_refresh.unwrap_or_default(),
+        resources: create.resources.clone(),
         columns: create.columns.clone(),
         expectations: create.expectations.clone(),
         keys: views::keys(session, &create.keys)?,

@@ -55,6 +55,7 @@ pub(super) async fn explain(
             run: model::id::RunId::generate(),
             at: inner.options.clock.now(),
         },
+        profile: inner.profile_of(view),
     };
     let mut lines: Vec<(&'static str, String)> = Vec::new();
     match queries.plan_refresh(wish).await {
@@ -65,6 +66,8 @@ pub(super) async fn explain(
                 lines.push(("not taken", format!("{strategy}: {why}")));
             }
             lines.extend(inputs_of(&inputs, &before));
+            lines.push(("profile", view.resources.profile.clone()));
+            lines.push(("bytes to read", work.planned().bytes_to_read().to_string()));
             let (plan, _) = work.plan();
             lines.push(("plan", displayable(plan.as_ref()).indent(false).to_string()));
         }

@@ -37,9 +37,10 @@ use model::{
 use super::tables::wrong_kind;
 use crate::{
     answer::{Answer, count},
+    definition,
     error::QueryError,
     expect::{Gate, Quarantining, watched},
-    incremental::is_mixed,
+    incremental::{app_id, is_mixed},
     plan,
     queries::{CommandResult, Inner, Queries},
     session::Session,
@@ -80,8 +81,50 @@ pub(super) async fn run(
         }
         _ => return Err(wrong_kind(&object, "and only materialized views can be verified")),
     };
+    if let Some(unknown) = redefined(inner, &object, view).await? {
+        return Ok(CommandResult::rows(answer(Some(&unknown))));
+    }
     let verified = inner.verified(&object, view).await?;
-    Ok(CommandResult::rows(verified.answer(&object, shows_rows(&rights, &object))))
+    if verified.differing.is_some() && committed_meanwhile(inner, &object, view, &verified).await? {
+        let note = "a refresh of it has committed just now: VERIFY again once its job has ended";
+        let unknown = Told::unknown(&object, verified.version, note.to_owned());
+        return Ok(CommandResult::rows(answer(Some(&unknown))));
+    }
+    let told = verified.told(&object, shows_rows(&rights, &object));
+    Ok(CommandResult::rows(answer(Some(&told))))
+}
+
+/// What is said of a view that another definition made than it has now: its query and its rows need not
+/// agree, so nothing is compared.
+async fn redefined(
+    inner: &Inner,
+    object: &Object,
+    view: &Transform,
+) -> Result<Option<Told>, QueryError> {
+    let catalog = inner.options.catalog.as_ref();
+    let not_refreshed = || QueryError::NotRefreshed(object.name.clone());
+    let last = catalog.last_refresh(object.id).await?.ok_or_else(not_refreshed)?;
+    if last.definition_hash == definition::hash(catalog, view).await? {
+        return Ok(None);
+    }
+    let name = object.name.to_sql();
+    let note = format!(
+        "'{}' was redefined after its last refresh: its rows are those of the definition before, and \
+         there is nothing to compare them with; REFRESH MATERIALIZED VIEW {name} computes all anew",
+        object.name
+    );
+    Ok(Some(Told::unknown(object, last.output_version, note)))
+}
+
+/// Whether the log of the table knows a later run than the one that was compared.
+async fn committed_meanwhile(
+    inner: &Inner,
+    object: &Object,
+    view: &Transform,
+    verified: &Verified,
+) -> Result<bool, QueryError> {
+    let committed = inner.options.lake.txn_version(&view.location, &app_id(object.id)).await?;
+    Ok(committed.is_some_and(|committed| committed > verified.run_seq))
 }
 
 /// Whether somebody may see single rows that differ.
@@ -151,6 +194,8 @@ pub(crate) async fn stands(
 /// What was found.
 pub(crate) struct Verified {
     pub(crate) version: i64,
+    /// The run that made what was compared.
+    run_seq: i64,
     pub(crate) stored: RowsHash,
     pub(crate) computed: RowsHash,
     /// Rows that differ; `None` when all are equal.
@@ -159,34 +204,58 @@ pub(crate) struct Verified {
 }
 
 impl Verified {
-    fn answer(&self, object: &Object, with_rows: bool) -> RecordBatch {
-        let differing = match (&self.differing, with_rows) {
-            (Some(_), false) => Some("rows are shown to those who may read all of them".to_owned()),
-            (differing, _) => differing.clone(),
+    fn told(self, object: &Object, with_rows: bool) -> Told {
+        let verdict = if self.differing.is_none() { "EQUAL" } else { "DIFFERENT" };
+        let differing = match self.differing {
+            Some(_) if !with_rows => {
+                Some("rows are shown to those who may read all of them".to_owned())
+            }
+            differing => differing,
         };
-        answer([(object.name.to_string(), self, differing)].into_iter())
+        let hashes = Some((self.stored, self.computed));
+        let (object, version) = (object.name.to_string(), self.version);
+        Told { object, version, verdict, hashes, differing, note: self.note }
+    }
+}
+
+/// The answer to a VERIFY.
+struct Told {
+    object: String,
+    version: i64,
+    verdict: &'static str,
+    /// Of the rows that are there, and of those that were computed.
+    hashes: Option<(RowsHash, RowsHash)>,
+    differing: Option<String>,
+    note: Option<String>,
+}
+
+impl Told {
+    /// Nothing was compared that could be compared.
+    fn unknown(object: &Object, version: i64, note: String) -> Self {
+        let (object, note) = (object.name.to_string(), Some(note));
+        Self { object, version, verdict: "UNKNOWN", hashes: None, differing: None, note }
     }
 }
 
 /// The columns of the answer.
 pub(crate) fn answer_schema() -> SchemaRef {
-    answer(std::iter::empty()).schema()
+    answer(None).schema()
 }
 
-fn answer<'a>(
-    rows: impl Iterator<Item = (String, &'a Verified, Option<String>)> + Clone,
-) -> RecordBatch {
-    let verdict = |found: &Verified| if found.differing.is_none() { "EQUAL" } else { "DIFFERENT" };
+fn answer(told: Option<&Told>) -> RecordBatch {
+    let each = || told.into_iter();
+    let stored = || each().map(|told| told.hashes.map(|(stored, _)| stored));
+    let computed = || each().map(|told| told.hashes.map(|(_, computed)| computed));
     Answer::new()
-        .text("object", rows.clone().map(|(name, ..)| name))
-        .number("version", rows.clone().map(|(_, found, _)| found.version))
-        .text("verdict", rows.clone().map(|(_, found, _)| verdict(found)))
-        .number("rows", rows.clone().map(|(_, found, _)| count(found.stored.rows())))
-        .number("rows_computed", rows.clone().map(|(_, found, _)| count(found.computed.rows())))
-        .text("hash", rows.clone().map(|(_, found, _)| found.stored.to_string()))
-        .text("hash_computed", rows.clone().map(|(_, found, _)| found.computed.to_string()))
-        .maybe_text("differing", rows.clone().map(|(_, _, differing)| differing))
-        .maybe_text("note", rows.map(|(_, found, _)| found.note.as_deref()))
+        .text("object", each().map(|told| told.object.as_str()))
+        .number("version", each().map(|told| told.version))
+        .text("verdict", each().map(|told| told.verdict))
+        .number("rows", stored().map(|hash| hash.map(|hash| count(hash.rows()))))
+        .number("rows_computed", computed().map(|hash| hash.map(|hash| count(hash.rows()))))
+        .maybe_text("hash", stored().map(|hash| hash.map(|hash| hash.to_string())))
+        .maybe_text("hash_computed", computed().map(|hash| hash.map(|hash| hash.to_string())))
+        .maybe_text("differing", each().map(|told| told.differing.as_deref()))
+        .maybe_text("note", each().map(|told| told.note.as_deref()))
         .finish()
 }
 
@@ -230,6 +299,7 @@ impl Inner {
         let hash_of_computed = self.hashed(state, &computed).await?;
         let mut verified = Verified {
             version: table.version(),
+            run_seq: run.run_seq,
             stored: hash_of_stored,
             computed: hash_of_computed,
             differing: None,

@@ -15,7 +15,7 @@ use model::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    new_name, stored,
+    new_name, resources, stored,
     tables::{schema_must_exist, wrong_kind},
 };
 use crate::{
@@ -120,6 +120,7 @@ pub(super) async fn create_materialized(
         }
     }
     schema_must_exist(inner, &name).await?;
+    resources::check(inner, &create.resources)?;
     let checked = check_materialized(inner, session, &create.name, &create.query).await?;
     let id = existing.as_ref().map_or_else(ObjectId::generate, |object| object.id);
     let mut view = materialized_view(inner, session, &create, id, &name, existing.as_ref())?;
@@ -195,6 +196,7 @@ fn materialized_view(
         trigger: create.trigger,
         policy: create.policy,
         on_full_refresh: create.on_full_refresh,
+        resources: create.resources.clone(),
         columns: create.columns.clone(),
         expectations: create.expectations.clone(),
         keys,

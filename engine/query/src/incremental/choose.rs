@@ -13,6 +13,7 @@ use lake::Snapshot;
 use model::{
     job::PinnedInput,
     principal::Principal,
+    profile::Profile,
     transform::{Expectation, OnFullRefresh, OnViolation, RefreshPolicy, Transform},
 };
 
@@ -53,6 +54,8 @@ pub struct RefreshWish {
     pub full_is_meant: bool,
     /// What is noted with rows that are quarantined.
     pub quarantining: Quarantining,
+    /// What the run may take.
+    pub profile: Profile,
 }
 
 /// A full refresh that somebody has to approve first.
@@ -111,6 +114,7 @@ impl Inner {
     async fn plan_refresh(&self, wish: &RefreshWish) -> Result<PlannedRefresh, QueryError> {
         let (resolved, logical) =
             self.resolve_transform(&wish.owner, &wish.view, &wish.inputs).await?;
+        let resolved = resolved.within(&wish.profile);
         let columns = Arc::clone(logical.schema().inner());
         let expectations = &wish.view.expectations;
         let gate = Gate::new(&resolved.state, &columns, expectations, wish.quarantining)?;

@@ -22,7 +22,9 @@ use datafusion::{
     physical_plan::{ExecutionPlan, union::UnionExec},
 };
 use lake::{At, LakeError, Snapshot};
-use model::{job::PinnedInput, object::Object, principal::Principal, transform::Transform};
+use model::{
+    job::PinnedInput, object::Object, principal::Principal, profile::Profile, transform::Transform,
+};
 
 use super::{
     Choice, PlannedRefresh, RefreshWork, Since, Strategy, Why,
@@ -56,6 +58,8 @@ pub struct PartWish {
     pub same_inputs: bool,
     /// What is noted with rows that are quarantined.
     pub quarantining: Quarantining,
+    /// What the run may take.
+    pub profile: Profile,
 }
 
 /// Partitions that are planned.
@@ -118,6 +122,7 @@ impl Inner {
         let base = self.base_of_part(wish).await?;
         let owner = Principal::verified(&object.owner);
         let (resolved, logical) = self.resolve_transform(&owner, view, inputs).await?;
+        let resolved = resolved.within(&wish.profile);
         let state = &resolved.state;
         let stored = base.schema();
         let same_names = stored.fields().len() == logical.schema().fields().len()

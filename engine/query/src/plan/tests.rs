@@ -24,6 +24,7 @@ fn state(folder: &tempfile::TempDir) -> SessionState {
         target_partitions: 1,
         sql_length_max: 1 << 20,
         attempts_max: 1,
+        profiles: model::profile::Profiles::default(),
     };
     let env = runtime_env(&limits).unwrap();
     base_state(&limits, env)

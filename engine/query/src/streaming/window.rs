@@ -9,7 +9,7 @@ use datafusion::{
     logical_expr::{Expr, LogicalPlanBuilder, cast, col, lit},
 };
 use dialect::statement::{OnChange, StreamRead, StreamStart, TimeTravel};
-use lake::{At, Snapshot};
+use lake::{At, LakeError, Snapshot};
 use model::{job::PinnedInput, report::SkippedRows};
 
 use crate::{error::QueryError, queries::Inner, resolve};
@@ -70,20 +70,29 @@ impl Window {
             }
             Begin::After(from) if from == input.version => return none(is_first, None),
             Begin::After(from) if from > input.version => {
-                return Err(QueryError::Invalid(format!(
+                let why = format!(
                     "'{name}' is at version {}, and its rows were read up to version {from}: \
-                     an older copy of the table has taken its place; REFRESH … FULL begins anew",
+                     an older copy of the table has taken its place",
                     input.version
-                )));
+                );
+                return Err(QueryError::StreamLost { code: "INPUT_CHANGES_UNKNOWN", why });
             }
             Begin::After(from) => from,
         };
         let range = format!("{name} after {from} up to {}", input.version);
-        let delta = lake.delta(location, from, input.version).await?;
+        let delta = lake.delta(location, from, input.version).await;
+        // The first rows that were asked for may be gone as well, and then nothing was read yet.
+        let unread = |error: LakeError| match is_first || error.code().is_transient() {
+            true => QueryError::from(error),
+            false => QueryError::StreamLost {
+                code: "INPUT_CHANGES_UNKNOWN",
+                why: format!("'{name}': {error}"),
+            },
+        };
+        let delta = delta.map_err(unread)?;
         if !delta.same_table {
-            return Err(QueryError::Invalid(format!(
-                "'{name}' was dropped and created anew after it was read; REFRESH … FULL begins anew"
-            )));
+            let why = format!("'{name}' was dropped and created anew after it was read");
+            return Err(QueryError::StreamLost { code: "INPUT_CREATED_ANEW", why });
         }
         if stream.on_change == OnChange::Changes {
             if delta.unchanged {
@@ -114,7 +123,8 @@ impl Window {
         if delta.unchanged {
             return none(is_first, None);
         }
-        Ok(Self { rows: delta.appended()?, is_news: true, told: Some(told), skipped })
+        let rows = delta.appended().map_err(unread)?;
+        Ok(Self { rows, is_news: true, told: Some(told), skipped })
     }
 }
 

@@ -2,6 +2,7 @@ use model::{
     id::{JobId, RunId, WorkerId},
     job::{Job, JobCause, JobState, Lease},
     name::ObjectName,
+    profile::Resources,
     time::Timestamp,
     work::Work,
 };
@@ -36,6 +37,7 @@ fn claimed(run_seq: i64) -> ClaimedRun {
         parent: None,
         ranges: None,
         graph: None,
+        resources: Resources::default(),
     };
     let lease = Lease { run: RunId::generate(), attempt: 2, worker: WorkerId::generate() };
     ClaimedRun { lease, job, run_seq, last: None }

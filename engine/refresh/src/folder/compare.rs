@@ -86,6 +86,7 @@ fn metadata_of_transform(
             (declared.policy, declared.on_full_refresh) != (view.policy, view.on_full_refresh),
             "refresh policy",
         ),
+        (declared.resources != view.resources, "options"),
         (declared.comment != existing.comment, "comment"),
         (declared.properties != existing.properties, "properties"),
         (view.suspended, "was suspended"),
@@ -137,6 +138,8 @@ fn metadata_of_stream(
     named([
         (declared.schedule != table.schedule || declared.misfire != table.misfire, "schedule"),
         (declared.trigger != table.trigger, "trigger"),
+        (declared.on_full_refresh.unwrap_or_default() != table.on_full_refresh, "refresh policy"),
+        (declared.resources != table.resources, "options"),
         (declared.comment != existing.comment, "comment"),
         (declared.properties != existing.properties, "properties"),
         (table.suspended, "was suspended"),

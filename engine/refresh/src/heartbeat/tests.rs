@@ -1,7 +1,10 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
-use catalog::{error::CatalogError, jobs::JobFilter};
+use catalog::{
+    error::CatalogError,
+    jobs::{JobFilter, Takes},
+};
 use futures::future::BoxFuture;
 use model::{
     approval::Approval,
@@ -129,6 +132,7 @@ impl Jobs for Beats {
     async fn claim(
         &self,
         _: WorkerId,
+        _: &Takes,
         _: Timestamp,
         _: Duration,
     ) -> Result<Option<ClaimedRun>, CatalogError> {

@@ -167,6 +167,7 @@ impl Run<'_> {
             since,
             same_inputs,
             quarantining: self.quarantining(),
+            profile: self.profile()?,
         };
         let lake = &self.options.lake;
         let quarantined = async {
@@ -184,7 +185,8 @@ impl Run<'_> {
         let planned = queries.plan_part(wish, quarantined).await;
         let planned = planned.map_err(|source| self.query("plan the refresh of", source))?;
         let (is_mixed, gate) = (planned.is_mixed, planned.refresh.gate.clone());
-        let Choice { reason, .. } = planned.refresh.choice.clone();
+        let Choice { strategy, reason, .. } = planned.refresh.choice.clone();
+        self.reads_few_enough(planned.refresh.work.planned(), &format!("{strategy}, {reason}"))?;
         let (staged, quarantine, rows) = self.stage_partitions(object, view, planned).await?;
         let checking = Checking {
             object,

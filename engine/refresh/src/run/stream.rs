@@ -27,6 +27,15 @@ use crate::{
     error::RefreshError,
 };
 
+/// What flows read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// What came since they have read last.
+    New,
+    /// All that is there, and the table begins anew: that was asked for, or approved.
+    Everything,
+}
+
 /// What a run of a streaming table found.
 pub(super) struct Found {
     /// The table that rows are added to; none for the first run, and for one that reads everything
@@ -53,11 +62,12 @@ impl Run<'_> {
         &self,
         view: &Transform,
         inputs: &[PinnedInput],
+        reading: Reading,
     ) -> Result<Found, RefreshError> {
         if view.flows.is_empty() {
             return Err(RefreshError::NoFlow(self.name()));
         }
-        let table = self.table_of_flows(view).await?;
+        let table = self.table_of_flows(view, reading).await?;
         let (mut flows, mut once) = (Vec::new(), Vec::new());
         for flow in &view.flows {
             let mut read_until = HashMap::new();
@@ -83,8 +93,9 @@ impl Run<'_> {
         &self,
         object: &Object,
         view: &Transform,
+        reading: Reading,
     ) -> Result<(), RefreshError> {
-        let Some(table) = self.table_of_flows(view).await? else { return Ok(()) };
+        let Some(table) = self.table_of_flows(view, reading).await? else { return Ok(()) };
         let mut alterations = Vec::new();
         if table.comment() != object.comment.as_deref() {
             alterations.push(Alteration::Comment(object.comment.clone()));
@@ -115,11 +126,11 @@ impl Run<'_> {
         &self,
         view: &Transform,
         inputs: &[PinnedInput],
+        reading: Reading,
     ) -> Result<(), RefreshError> {
         let of_changes = |flow: &&Flow| matches!(flow.kind, FlowKind::Changes(_));
         let flow = view.flows.iter().find(of_changes);
-        let (Some(flow), Some(last), false) = (flow, &self.claimed.last, self.claimed.job.force)
-        else {
+        let (Some(flow), Some(last), Reading::New) = (flow, &self.claimed.last, reading) else {
             return Ok(());
         };
         let read_until = last.inputs.iter().filter(|input| !input.delta_table_id.is_empty());
@@ -134,8 +145,9 @@ impl Run<'_> {
     async fn table_of_flows(
         &self,
         view: &Transform,
+        reading: Reading,
     ) -> Result<Option<Arc<Snapshot>>, RefreshError> {
-        if self.claimed.job.force {
+        if reading == Reading::Everything {
             return Ok(None);
         }
         let table = match self.options.lake.snapshot(&view.location, At::Latest).await {
@@ -149,6 +161,7 @@ impl Run<'_> {
         if table.partitioned_by() != view.partitioned_by.as_slice() {
             return Err(RefreshError::NeedsFull {
                 object: self.name(),
+                code: "LAYOUT_CHANGED",
                 why: "its table is partitioned in another way than it is declared".to_owned(),
             });
         }
@@ -175,16 +188,17 @@ impl Run<'_> {
                 read_until.insert(input.delta_table_id.clone(), version);
                 continue;
             }
-            // Another table of the same name: its rows are not those that come next.
+            // Another table in its place, or of its name: its rows are not those that come next.
             let last = self.claimed.last.iter().flat_map(|last| &last.inputs);
             let before = last
-                .filter(|before| before.object == input.object)
+                .filter(|before| before.object == input.object || before.name == input.name)
                 .find(|before| before.delta_table_id != input.delta_table_id);
             let Some(before) = before else { continue };
             let app_id = commit::flow_app_id(object, &flow.name, &before.delta_table_id);
             if self.noted(view, &app_id).await?.is_some() {
                 return Err(RefreshError::NeedsFull {
                     object: self.name(),
+                    code: "INPUT_CREATED_ANEW",
                     why: format!("'{}' was dropped and created anew after it was read", input.name),
                 });
             }
@@ -218,10 +232,12 @@ impl Run<'_> {
             version: self.claimed.run_seq,
         });
         let notes = read.chain(once).collect();
-        let code = match (&table, self.claimed.job.force) {
-            (Some(_), _) => "NEW_ROWS",
-            (None, true) => "REQUESTED_FULL",
-            (None, false) => "FIRST_RUN",
+        let job = &self.claimed.job;
+        let code = match (&table, job.force, &job.approval) {
+            (Some(_), ..) => "NEW_ROWS",
+            (None, true, _) => "REQUESTED_FULL",
+            (None, false, Some(_)) => "APPROVED_FULL",
+            (None, false, None) => "FIRST_RUN",
         };
         let reason = match new_rows.summary.as_str() {
             "" => code.to_owned(),
@@ -234,10 +250,12 @@ impl Run<'_> {
             new_rows,
             table: table.as_ref().map(|table| table.schema()),
             quarantining: self.quarantining(),
+            profile: self.profile()?,
         };
         let planned = self.options.queries.plan_flows(wish);
         let PlannedFlows { planned, gate } =
             planned.await.map_err(|source| self.query("plan the flows of", source))?;
+        self.reads_few_enough(&planned, &reason)?;
         let (strategy, work) = match table {
             Some(table) => (Strategy::Append, RefreshWork::Append(planned, table)),
             None => (Strategy::Full, RefreshWork::Replace(planned)),

@@ -7,14 +7,14 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use catalog::error::CatalogError;
-use lake::{LakeError, Staged};
+use lake::{At, LakeError, Staged};
 use model::{
     job::{ClaimedRun, PinnedInput, RunOutcome, RunProgress},
     name::ObjectName,
     object::{Object, ObjectBody},
     principal::Principal,
     report::RunReport,
-    transform::Transform,
+    transform::{OnFullRefresh, Transform},
     work::Work,
 };
 use query::{
@@ -23,7 +23,7 @@ use query::{
     incremental::{self, ApprovalNeeded, Strategy},
 };
 
-use super::{Ended, part::PartRun};
+use super::{Ended, part::PartRun, stream::Reading};
 use crate::{
     commit::{self, Computation, Unbooked},
     error::RefreshError,
@@ -70,8 +70,11 @@ impl Run<'_> {
         let computed = tokio::select! {
             biased;
             why = self.stop.given() => return Err(Ended::Stopped(why)),
+            // What it has staged goes with the future, as when it is stopped.
+            error = self.takes_too_much() => return Err(error.into()),
             computed = self.compute() => computed?,
         };
+        let computed = self.wrote_few_enough(computed).await?;
         let StagedRun { location, staged, quarantine, mut computation } = match computed {
             Computed::Done(outcome) => return Ok(*outcome),
             Computed::Staged(work) => *work,
@@ -130,25 +133,43 @@ impl Run<'_> {
     /// The end of a run that was asked to stop: what an earlier attempt committed before it died
     /// cannot be cancelled any more, only booked.
     pub(super) async fn cancelled(&self) -> Result<RunOutcome, Ended> {
-        if self.claimed.lease.attempt > 1 {
-            let object = self.object().await?;
-            if let Some(view) = object.transform() {
-                let hash = definition::hash(self.options.catalog.as_ref(), view)
-                    .await
-                    .map_err(|source| self.catalog("read the definition of", source))?;
-                let reason = BOOKED_LATER.to_owned();
-                if let Some(booked) = self.committed_before(&view.location, hash, reason).await? {
-                    return Ok(booked);
-                }
-            }
+        if self.claimed.lease.attempt > 1
+            && let Some(booked) = self.landed().await?
+        {
+            return Ok(booked);
         }
         Err(Ended::Stopped(Stop::Asked))
+    }
+
+    /// The end of a run whose attempts are used up and whose last one died while it committed.
+    pub(super) async fn looked(&self) -> Result<RunOutcome, Ended> {
+        let landed = self.landed().await?;
+        landed.ok_or_else(|| RefreshError::StoppedAnswering(self.name()).into())
+    }
+
+    /// The books of what an earlier attempt has committed.
+    async fn landed(&self) -> Result<Option<RunOutcome>, RefreshError> {
+        let object = self.object().await?;
+        let Some(view) = object.transform() else { return Ok(None) };
+        let hash = definition::hash(self.options.catalog.as_ref(), view)
+            .await
+            .map_err(|source| self.catalog("read the definition of", source))?;
+        self.committed_before(&view.location, hash, BOOKED_LATER.to_owned()).await
     }
 
     /// Everything before the commit. Nothing of it is visible, so it may be dropped at any point.
     async fn compute(&self) -> Result<Computed, RefreshError> {
         let object = self.object().await?;
         let view = self.view(&object)?;
+        match self.computed(&object, view).await {
+            Err(RefreshError::NeedsApproval { needed, .. }) => {
+                Ok(Computed::Done(Box::new(question(*needed))))
+            }
+            computed => computed,
+        }
+    }
+
+    async fn computed(&self, object: &Object, view: &Transform) -> Result<Computed, RefreshError> {
         let owner = Principal::verified(&object.owner);
         let catalog = &self.options.catalog;
         let pinned = catalog
@@ -166,15 +187,18 @@ impl Run<'_> {
             }
         }
         self.refuse_suspended(view)?;
+        self.profile()?;
         let newest = self.newest_inputs(&owner, view).await?;
         let part = match &self.claimed.job.work {
             Work::Part(part) => Some(part),
             _ => None,
         };
-        let newest = self.inputs_of(&object, part, newest)?;
+        let newest = self.inputs_of(object, part, newest)?;
         let streams = matches!(object.body, ObjectBody::StreamingTable(_)) && view.query.is_empty();
+        let reading = self.reading(&definition_hash);
         if streams {
-            self.renew_description(&object, view).await?;
+            let renewed = self.renew_description(object, view, reading).await;
+            self.or_ask(view, renewed).await?;
         }
         let inputs = match pinned {
             Some(pinned) if same_tables(&pinned, &newest) => pinned,
@@ -191,8 +215,11 @@ impl Run<'_> {
                     self.pin(&inputs).await?;
                 }
                 let unchanged = match part {
-                    Some(part) => self.done_before(&object, view, &definition_hash, part).await?,
-                    None if streams => self.find_new_rows(view, &inputs).await?.unchanged(),
+                    Some(part) => self.done_before(object, view, &definition_hash, part).await?,
+                    None if streams => {
+                        let found = self.find_new_rows(view, &inputs, reading).await;
+                        self.or_ask(view, found).await?.unchanged()
+                    }
                     None => self.unchanged(view, &definition_hash, &inputs).await?,
                 };
                 if let Some(output_version) = unchanged {
@@ -203,22 +230,66 @@ impl Run<'_> {
                 self.pin(&inputs).await?
             }
         };
-        self.refuse_changed_events(view, &inputs).await?;
+        let appended = self.refuse_changed_events(view, &inputs, reading).await;
+        self.or_ask(view, appended).await?;
         let staged = if let Some(part) = part {
-            let computing = PartRun { object: &object, owner, view, definition_hash, inputs };
+            let computing = PartRun { object, owner, view, definition_hash, inputs };
             self.stage_part(computing, part).await?
         } else if streams {
-            let found = self.find_new_rows(view, &inputs).await?;
-            self.stage_flows(&object, &owner, view, definition_hash, found).await?
+            let found = self.find_new_rows(view, &inputs, reading).await;
+            let found = self.or_ask(view, found).await?;
+            self.stage_flows(object, &owner, view, definition_hash, found).await?
         } else {
-            match self.stage_view(&object, owner, view, definition_hash, inputs).await {
-                Err(RefreshError::NeedsApproval { needed, .. }) => {
-                    return Ok(Computed::Done(Box::new(question(*needed))));
-                }
-                staged => staged?,
-            }
+            self.stage_view(object, owner, view, definition_hash, inputs).await?
         };
         Ok(Computed::Staged(Box::new(staged)))
+    }
+
+    /// What the flows of a streaming table are to read.
+    fn reading(&self, definition_hash: &str) -> Reading {
+        match self.claimed.job.force || self.is_approved(definition_hash) {
+            true => Reading::Everything,
+            false => Reading::New,
+        }
+    }
+
+    /// Whether somebody has approved a full refresh of this very definition: of another one it is asked
+    /// again.
+    pub(super) fn is_approved(&self, definition_hash: &str) -> bool {
+        let approval = self.claimed.job.approval.as_ref();
+        approval.is_some_and(|said| said.definition_hash == definition_hash)
+    }
+
+    /// Of a streaming table whose flows can only begin anew: a question instead of the error, where its
+    /// declaration wants one.
+    async fn or_ask<T>(
+        &self,
+        view: &Transform,
+        result: Result<T, RefreshError>,
+    ) -> Result<T, RefreshError> {
+        let error = match result {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        let (OnFullRefresh::Approve, Some(reason)) = (view.on_full_refresh, error.begins_anew())
+        else {
+            return Err(error);
+        };
+        let bytes = self.bytes_of_sources(view).await?;
+        let needed = Box::new(ApprovalNeeded { reason, alternatives: Vec::new(), bytes });
+        Err(RefreshError::NeedsApproval { object: self.name(), needed })
+    }
+
+    /// Bytes of the tables that a transform reads, as they are now.
+    async fn bytes_of_sources(&self, view: &Transform) -> Result<u64, RefreshError> {
+        let objects = self.options.catalog.objects_named(&view.reads).await;
+        let objects = objects.map_err(|source| self.catalog("read the inputs of", source))?;
+        let mut bytes = 0;
+        for location in objects.iter().filter_map(Object::location) {
+            let table = self.options.lake.snapshot(location, At::Latest).await;
+            bytes += table.map_err(|source| self.lake("open an input of", source))?.bytes();
+        }
+        Ok(bytes)
     }
 
     /// Pins the inputs of the run; answers those that an earlier attempt has pinned.

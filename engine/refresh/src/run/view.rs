@@ -117,10 +117,7 @@ impl Run<'_> {
         let (last, force) = (self.claimed.last.as_ref(), self.claimed.job.force);
         let since = self.options.queries.since(object, view, &definition_hash, last, force).await;
         let since = since.map_err(|source| self.query("look at the table of", source))?;
-        // What was approved is a full refresh of one definition: of another one it is asked again.
-        let approval = self.claimed.job.approval.as_ref();
-        let approved = approval.is_some_and(|said| said.definition_hash == definition_hash);
-        let full_is_meant = force || last.is_none() || approved;
+        let full_is_meant = force || last.is_none() || self.is_approved(&definition_hash);
         let wish = RefreshWish {
             owner: owner.clone(),
             view: view.clone(),
@@ -128,12 +125,14 @@ impl Run<'_> {
             since,
             full_is_meant,
             quarantining: self.quarantining(),
+            profile: self.profile()?,
         };
         let planned = self.options.queries.plan_refresh(wish).await;
         let PlannedRefresh { choice, work, gate } =
             planned.map_err(|source| self.query("plan the refresh of", source))?;
         let Choice { strategy, reason, .. } = &choice;
         tracing::debug!(object = %object.name, %strategy, %reason, "refresh planned");
+        self.reads_few_enough(work.planned(), &format!("{strategy}, {reason}"))?;
         let (staged, quarantine) = self.stage(object, view, work, gate.clone()).await?;
         let (owner, inputs_of, gate) = (&owner, &inputs, gate.as_deref());
         let checking = Checking {

@@ -15,7 +15,7 @@ use catalog::{
     audit::{Audit, StoredAudit},
     error::CatalogError,
     grants::{GivenGrant, Grants, Member},
-    jobs::{JobFilter, Jobs},
+    jobs::{JobFilter, Jobs, Takes},
     leaders::{Bid, Leader, Leaders},
     notifications::{DueNotification, Notifications, Try, TryEnded},
     objects::{Objects, OnConflict, Put, Schema},
@@ -63,11 +63,11 @@ pub(crate) struct FlakyCatalog {
 
 /// A place where a worker dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Fatal {
+pub(crate) struct Fatal {
     /// What it calls.
-    pub(super) call: &'static str,
+    pub(crate) call: &'static str,
     /// Whether the call still takes effect.
-    pub(super) takes_effect: bool,
+    pub(crate) takes_effect: bool,
 }
 
 impl FlakyCatalog {
@@ -104,12 +104,12 @@ impl FlakyCatalog {
     }
 
     /// The next worker that makes this call never comes back from it.
-    pub(super) fn kill_at(&self, fatal: Option<Fatal>) {
+    pub(crate) fn kill_at(&self, fatal: Option<Fatal>) {
         *self.fatal.lock() = fatal;
     }
 
     /// Ends when a worker has come to where it dies.
-    pub(super) async fn struck(&self) {
+    pub(crate) async fn struck(&self) {
         self.struck.notified().await;
     }
 
@@ -230,10 +230,13 @@ impl Jobs for FlakyCatalog {
     async fn claim(
         &self,
         worker: WorkerId,
+        takes: &Takes,
         now: Timestamp,
         lease_for: Duration,
     ) -> Result<Option<ClaimedRun>, CatalogError> {
-        self.call(move |inner| async move { inner.claim(worker, now, lease_for).await }).await
+        let takes = takes.clone();
+        self.call(move |inner| async move { inner.claim(worker, &takes, now, lease_for).await })
+            .await
     }
 
     async fn pin(
@@ -335,6 +338,10 @@ impl Notifications for FlakyCatalog {
         now: Timestamp,
     ) -> Result<bool, CatalogError> {
         self.inner.finish_notification(sent, ended, now).await
+    }
+
+    async fn prune_notifications(&self, until: Timestamp) -> Result<(), CatalogError> {
+        self.inner.prune_notifications(until).await
     }
 
     async fn notifications(&self, limit: u32) -> Result<Vec<Notification>, CatalogError> {

@@ -354,7 +354,6 @@ fn what_materialized_views_cannot_have_is_refused_by_name() {
         ("(a, CONSTRAINT c CHECK (a > 1))", "CHECK"),
         ("USING DELTA", "USING"),
         ("STORED AS PARQUET", "STORED AS"),
-        ("OPTIONS ('a' 'b')", "OPTIONS"),
         ("(a INT DEFAULT 1)", "DEFAULT"),
         ("(a DOMAIN x.y)", "DOMAIN"),
     ] {

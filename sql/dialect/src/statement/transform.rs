@@ -3,6 +3,7 @@
 use model::{
     name::{NameError, ObjectName},
     object::Properties,
+    profile::Resources,
     schedule::Schedule,
     transform::{
         ChangeSpec, DeclaredColumn, Expectation, Key, KeyKind, KeyMode, Misfire, OnFullRefresh,
@@ -58,6 +59,8 @@ pub struct CreateMaterializedView {
     pub policy: RefreshPolicy,
     /// REFRESH POLICY … ON FULL REFRESH.
     pub on_full_refresh: OnFullRefresh,
+    /// OPTIONS: what its runs may take.
+    pub resources: Resources,
     /// AS query.
     pub query: Query,
     /// The whole statement as written.
@@ -93,6 +96,10 @@ pub struct CreateStreamingTable {
     pub misfire: Misfire,
     /// TRIGGER ON UPDATE.
     pub trigger: Option<Trigger>,
+    /// REFRESH POLICY INCREMENTAL ON FULL REFRESH.
+    pub on_full_refresh: Option<OnFullRefresh>,
+    /// OPTIONS: what its runs may take.
+    pub resources: Resources,
     /// The flow that it declares itself; others may come with CREATE FLOW.
     pub flow: Option<FlowBody>,
     /// The whole statement as written.
@@ -249,6 +256,10 @@ pub struct RefreshOptions {
     pub priority: Option<i64>,
     /// `max_attempts`: how often the job is tried.
     pub max_attempts: Option<u32>,
+    /// `profile`: what its runs may take, by the configuration.
+    pub profile: Option<String>,
+    /// `max_bytes`: a run that would read or write more bytes of data files fails.
+    pub max_bytes: Option<u64>,
 }
 
 /// BACKFILL: one range of a transform is computed again, part by part.

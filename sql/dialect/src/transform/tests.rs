@@ -93,6 +93,26 @@ fn requests_carry_their_options() {
     assert_eq!(notify.as_deref(), Some("https://x"));
     assert_eq!(options.idempotency_key.as_deref(), Some("k"));
     assert_eq!((options.priority, options.max_attempts), (Some(-3), Some(2)));
+    assert_eq!((options.profile, options.max_bytes), (None, None));
+    let sql = "REFRESH t OPTIONS (profile = 'large', max_bytes = '2GiB')";
+    let Ok(Statement::Refresh(Refresh { options, .. })) = parse(sql) else { panic!() };
+    assert_eq!((options.profile.as_deref(), options.max_bytes), (Some("large"), Some(2 << 30)));
+}
+
+#[test]
+fn transforms_say_what_their_runs_may_take() {
+    let sql = "CREATE MATERIALIZED VIEW v OPTIONS (profile = 'large', max_bytes = 5) AS SELECT 1";
+    let Ok(Statement::CreateMaterializedView(create)) = parse(sql) else { panic!() };
+    assert_eq!((create.resources.profile.as_str(), create.resources.bytes_max), ("large", Some(5)));
+    let sql = "CREATE STREAMING TABLE t REFRESH POLICY INCREMENTAL ON FULL REFRESH APPROVE \
+               OPTIONS (max_bytes = '1KiB')";
+    let Ok(Statement::CreateStreamingTable(create)) = parse(sql) else { panic!() };
+    let approve = Some(OnFullRefresh::Approve);
+    assert_eq!(create.on_full_refresh, approve);
+    assert_eq!(
+        (create.resources.profile.as_str(), create.resources.bytes_max),
+        ("default", Some(1024))
+    );
 }
 
 #[test]
@@ -121,6 +141,21 @@ fn mistakes_say_where() {
         ("ALTER STREAMING TABLE t ADD SCHEDUL EVERY 1 DAY", 29, "SCHEDULE or TRIGGER"),
         ("REFRESH a, b WHERE c", 14, "one transform"),
         ("REFRESH a OPTIONS (prioritty = 3)", 19, "no option of REFRESH"),
+        ("REFRESH a OPTIONS (profil = 'a')", 19, "no option of REFRESH"),
+        ("REFRESH a OPTIONS (max_bytes = 'much')", 19, "no size"),
+        ("REFRESH a OPTIONS (max_bytes = 0)", 19, "at least 1"),
+        ("REFRESH a OPTIONS (profile = ' ')", 19, "name of a profile"),
+        (
+            "CREATE MATERIALIZED VIEW v OPTIONS (priority = 1) AS SELECT 1",
+            36,
+            "priority belongs to one REFRESH",
+        ),
+        ("CREATE STREAMING TABLE v OPTIONS (a = 1) AS SELECT 1", 34, "no option of a transform"),
+        (
+            "CREATE STREAMING TABLE v REFRESH POLICY INCREMENTAL AS SELECT 1",
+            26,
+            "not read anew by itself",
+        ),
         ("REFRESH a FOR (x => 1)", 11, "REFRESH … FOR"),
     ] {
         let error = match parse(sql) {

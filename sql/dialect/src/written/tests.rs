@@ -200,6 +200,11 @@ fn a_statement() -> BoxedStrategy<String> {
         Just(""),
         Just("REFRESH POLICY FULL"),
         Just("REFRESH POLICY INCREMENTAL STRICT ON FULL REFRESH FAIL"),
+        Just("OPTIONS (profile = 'it''s', max_bytes = '1GiB')"),
+    ];
+    let stands = prop_oneof![
+        Just(""),
+        Just("REFRESH POLICY INCREMENTAL ON FULL REFRESH APPROVE OPTIONS (max_bytes = 3)"),
     ];
     let or = prop_oneof![Just(""), Just(" OR REFRESH"), Just(" OR REPLACE PRIVATE")];
     let view = (or.clone(), an_object(), a_list(), clauses(), policy, a_query()).prop_map(
@@ -213,10 +218,11 @@ fn a_statement() -> BoxedStrategy<String> {
         a_stream().prop_map(|from| format!("FLOW INSERT ONCE BY NAME SELECT * FROM {from}")),
         a_spec().prop_map(|spec| format!("FLOW AUTO CDC {spec}")),
     ];
-    let table =
-        (or, an_object(), a_list(), clauses(), flow).prop_map(|(or, name, list, clauses, flow)| {
-            format!("CREATE{or} STREAMING TABLE {name} {list} {clauses} {flow}")
-        });
+    let table = (or, an_object(), a_list(), clauses(), stands, flow).prop_map(
+        |(or, name, list, clauses, stands, flow)| {
+            format!("CREATE{or} STREAMING TABLE {name} {list} {clauses} {stands} {flow}")
+        },
+    );
     let append = (an_object(), an_object(), a_stream()).prop_map(|(flow, target, from)| {
         format!("CREATE FLOW {flow} COMMENT 'c' AS INSERT INTO ONCE {target} BY NAME SELECT * FROM {from}")
     });
@@ -226,7 +232,7 @@ fn a_statement() -> BoxedStrategy<String> {
     let refresh = (an_object(), a_condition(), a_text()).prop_map(|(name, condition, url)| {
         format!(
             "REFRESH {name} FULL WHERE {condition} WITH UPSTREAM SYNC TIMEOUT 3 SECONDS NOTIFY {url} \
-             OPTIONS (priority = 3)"
+             OPTIONS (priority = 3, profile = 'it''s', max_bytes = 7)"
         )
     });
     let others = (an_object(), a_condition()).prop_flat_map(|(name, condition)| {

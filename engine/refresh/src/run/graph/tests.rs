@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use catalog::{
     Catalog,
-    jobs::{JobFilter, Jobs},
+    jobs::{JobFilter, Jobs, Takes},
     objects::Objects,
 };
 use futures::TryStreamExt;
@@ -11,6 +11,7 @@ use model::{
     job::{ClaimedRun, Job, JobState},
     name::ObjectName,
     principal::Principal,
+    profile::Profiles,
     time::Timestamp,
     work::Maintained,
 };
@@ -23,7 +24,12 @@ use super::*;
 use crate::{
     options::{Backoff, RefreshOptions},
     run,
-    sim::{Process, catalog::FlakyCatalog, clock::SimClock, ticks},
+    sim::{
+        Process,
+        catalog::{Fatal, FlakyCatalog},
+        clock::SimClock,
+        ticks,
+    },
 };
 
 const LEASE_FOR: Duration = Duration::from_secs(600);
@@ -100,13 +106,50 @@ impl Room {
     }
 
     async fn claim(&self) -> Option<ClaimedRun> {
-        self.catalog.claim(WorkerId::generate(), self.clock.now(), LEASE_FOR).await.unwrap()
+        self.catalog
+            .claim(WorkerId::generate(), &Takes::default(), self.clock.now(), LEASE_FOR)
+            .await
+            .unwrap()
     }
 
     /// Runs a claimed job to its end in one of the processes.
     async fn run(&self, claimed: ClaimedRun, process: usize) -> Job {
+        let (options, id, now) = (self.options(process), claimed.job.id, self.clock.now());
+        let attempt = run::attempt(&options, claimed, now, CancellationToken::new());
+        tokio::select! {
+            _ = attempt => {},
+            () = ticks(&self.clock, &self.clock) => {},
+        }
+        self.job(id).await
+    }
+
+    /// Runs a claimed job until its result is committed, and lets its worker die then: nothing is booked.
+    async fn run_until_committed(&self, claimed: ClaimedRun) {
+        let name = claimed.job.object_name.name().to_owned();
+        let before = self.version_of(&name).await;
+        let (options, now) = (self.options(0), self.clock.now());
+        let attempt = run::attempt(&options, claimed, now, CancellationToken::new());
+        let call = "put_graph_output";
+        self.catalog.kill_at(Some(Fatal { call, takes_effect: false }));
+        tokio::select! {
+            _ = attempt => panic!("it has ended"),
+            () = self.catalog.struck() => {},
+            () = ticks(&self.clock, &self.clock) => {},
+        }
+        assert_eq!(self.version_of(&name).await, before + 1, "it has committed");
+    }
+
+    /// The newest version of a transform's table.
+    async fn version_of(&self, name: &str) -> i64 {
+        let name = ObjectName::new("main", name).unwrap();
+        let object = self.catalog.objects_named(&[name]).await.unwrap().pop().unwrap();
+        let lake = &self.processes[0].lake;
+        lake.snapshot(object.location().unwrap(), At::Latest).await.unwrap().version()
+    }
+
+    fn options(&self, process: usize) -> Arc<RefreshOptions> {
         let Process { lake, queries } = &self.processes[process];
-        let options = Arc::new(RefreshOptions {
+        Arc::new(RefreshOptions {
             catalog: Arc::clone(&self.catalog) as Arc<dyn Catalog>,
             lake: Arc::clone(lake),
             queries: queries.clone(),
@@ -121,14 +164,9 @@ impl Room {
             backoff: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(4) },
             drain_max: Duration::ZERO,
             audit_percent_per_day: 0,
-        });
-        let (id, now) = (claimed.job.id, self.clock.now());
-        let attempt = run::attempt(&options, claimed, now, CancellationToken::new());
-        tokio::select! {
-            _ = attempt => {},
-            () = ticks(&self.clock, &self.clock) => {},
-        }
-        self.job(id).await
+            profiles: Profiles::default(),
+            take_profiles: Vec::new(),
+        })
     }
 
     async fn job(&self, id: model::id::JobId) -> Job {
@@ -358,5 +396,64 @@ async fn a_worker_that_takes_over_reads_the_versions_of_the_one_before() {
     room.clock.advance(LEASE_FOR);
     let jobs = room.run_all().await;
     assert!(jobs.iter().all(|(_, state)| *state == JobState::Succeeded), "{jobs:?}");
+    assert_eq!(room.rows("SELECT of_a, of_b FROM j").await, ["11, 11"]);
+}
+
+#[tokio::test]
+async fn a_cancelled_job_whose_commit_has_landed_is_told_to_its_graph_run() {
+    let room = Room::with_diamond().await;
+    room.sql("INSERT INTO src VALUES (1, 10)").await;
+    room.sql("REFRESH j ASYNC WITH UPSTREAM OPTIONS (max_attempts = 4)").await;
+    // The first worker commits and dies, the second one dies before it looks; then somebody cancels.
+    let first = room.claim().await.unwrap();
+    let (id, name) = (first.job.id, first.job.object_name.name().to_owned());
+    room.run_until_committed(first).await;
+    room.clock.advance(LEASE_FOR);
+    let second = room.claim().await.unwrap();
+    assert_eq!((second.job.id, second.lease.attempt), (id, 2));
+    room.sql(&format!("CANCEL JOB '{id}'")).await;
+    room.clock.advance(LEASE_FOR);
+    let jobs = room.run_all().await;
+    let names: Vec<_> = ended(&jobs).iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert!(names.contains(&name), "somebody has looked: {jobs:?}");
+    assert!(jobs.iter().all(|(_, state)| *state == JobState::Succeeded), "{jobs:?}");
+    assert_eq!(room.rows("SELECT of_a, of_b FROM j").await, ["11, 11"]);
+}
+
+#[tokio::test]
+async fn a_cancelled_job_that_has_not_committed_ends_what_is_behind_it() {
+    let room = Room::with_diamond().await;
+    room.sql("INSERT INTO src VALUES (1, 10)").await;
+    room.sql("REFRESH j ASYNC WITH UPSTREAM OPTIONS (max_attempts = 4)").await;
+    let first = room.claim().await.unwrap();
+    let (id, name) = (first.job.id, first.job.object_name.to_string());
+    for _ in 0..2 {
+        room.clock.advance(LEASE_FOR);
+        assert_eq!(room.claim().await.unwrap().job.id, id);
+    }
+    room.sql(&format!("CANCEL JOB '{id}'")).await;
+    room.clock.advance(LEASE_FOR);
+    room.run_all().await;
+    assert_eq!(room.job(id).await.state, JobState::Cancelled);
+    let j = room.newest("j").await;
+    assert_eq!(j.state, JobState::UpstreamFailed);
+    let why = format!("waited for job {id} of '{name}', which is CANCELLED");
+    assert_eq!(j.error.as_deref(), Some(why.as_str()));
+    assert_eq!(room.rows("SELECT of_a, of_b FROM j").await, ["1, 1"], "as it was");
+}
+
+#[tokio::test]
+async fn a_worker_that_dies_at_the_commit_of_its_last_attempt_has_succeeded_if_that_landed() {
+    let room = Room::with_diamond().await;
+    room.sql("INSERT INTO src VALUES (1, 10)").await;
+    room.sql("REFRESH j ASYNC WITH UPSTREAM OPTIONS (max_attempts = 1)").await;
+    let only = room.claim().await.unwrap();
+    let id = only.job.id;
+    room.run_until_committed(only).await;
+    assert_eq!(room.job(id).await.state, JobState::Committing);
+    room.clock.advance(LEASE_FOR);
+    let jobs = room.run_all().await;
+    assert!(jobs.iter().all(|(_, state)| *state == JobState::Succeeded), "{jobs:?}");
+    assert_eq!(room.job(id).await.state, JobState::Succeeded);
     assert_eq!(room.rows("SELECT of_a, of_b FROM j").await, ["11, 11"]);
 }
