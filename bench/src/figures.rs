@@ -57,9 +57,37 @@ pub(crate) fn median(times: &[Duration]) -> f64 {
 
 /// What all threads of a process have used so far, to a hundredth of a second.
 pub(crate) fn processor_time(pid: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // proc(5): the second field is a name in parentheses; utime and stime are the 14th and 15th.
+    stat(pid).expect("the process is there").own
+}
+
+/// The same, with that of its children: those that are there, and those that it has seen end.
+pub(crate) fn processor_time_with_children(pid: u32) -> Duration {
+    let parent = stat(pid).expect("the process is there");
+    let others = std::fs::read_dir("/proc").unwrap().flatten();
+    let others = others.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    // One that ends meanwhile is counted next time, as one that has ended.
+    let children = others.filter_map(stat).filter(|other| other.parent == pid);
+    parent.own + parent.ended_children + children.map(|child| child.own).sum::<Duration>()
+}
+
+/// What the kernel says of a process.
+struct Stat {
+    parent: u32,
+    own: Duration,
+    ended_children: Duration,
+}
+
+/// None once the process has ended.
+fn stat(pid: u32) -> Option<Stat> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // proc(5): the second field is a name in parentheses; the parent is the 4th, utime and stime are the
+    // 14th and 15th, and those of children that were waited for the 16th and 17th.
     let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
-    let ticks: u64 = fields.split(' ').skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum();
-    Duration::from_millis(ticks * 10)
+    let fields: Vec<&str> = fields.split(' ').collect();
+    let ticks = |at: usize| fields[at - 3].parse::<u64>().unwrap();
+    Some(Stat {
+        parent: fields[4 - 3].parse().unwrap(),
+        own: Duration::from_millis((ticks(14) + ticks(15)) * 10),
+        ended_children: Duration::from_millis((ticks(16) + ticks(17)) * 10),
+    })
 }

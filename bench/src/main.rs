@@ -8,7 +8,7 @@
     reason = "a benchmark that cannot go on has nothing to report"
 )]
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
 
@@ -29,6 +29,7 @@ mod refreshes;
 mod repeats;
 mod rights;
 mod schedules;
+mod storm;
 mod stream;
 mod streams;
 mod tpch;
@@ -51,6 +52,9 @@ struct Arguments {
     /// Measured runs of each query and engine, taken in turns.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// Minutes of the storm of refreshes.
+    #[arg(long, default_value_t = 10.0)]
+    minutes: f64,
     /// Only these TPC-H queries.
     #[arg(long, value_name = "N", value_delimiter = ',')]
     queries: Vec<usize>,
@@ -109,6 +113,8 @@ enum Which {
     Refreshes,
     /// A thousand schedules of which none is due.
     Schedules,
+    /// What PostgreSQL spends on a catalog while transforms are refreshed as fast as workers can.
+    Storm,
     /// Sixteen sessions that append to one table, beside one.
     Appends,
     /// Planning on 10,000 files and 1,000 commits.
@@ -144,6 +150,11 @@ async fn measure(arguments: &Arguments) {
     }
     if wanted(Which::Schedules) {
         schedules::measure(arguments.postgres.as_deref()).await;
+    }
+    if wanted(Which::Storm)
+        && let Some(programs) = &arguments.postgres
+    {
+        storm::measure(programs, Duration::from_secs_f64(arguments.minutes * 60.0)).await;
     }
     if wanted(Which::Appends) {
         writes::appends().await;

@@ -65,8 +65,11 @@ pub(crate) struct Target {
 }
 
 /// What a statement answers, as text.
-pub(crate) fn answer(programs: &Path, target: Target, sql: &str) -> String {
-    text_of(psql(programs, target).args(["-c", sql]))
+fn answer(programs: &Path, target: Target, sql: &str) -> String {
+    let answered = psql(programs, target).args(["-c", sql]).output().unwrap();
+    let complaint = String::from_utf8_lossy(&answered.stderr).into_owned();
+    assert!(answered.status.success(), "{sql}: {complaint}");
+    String::from_utf8_lossy(&answered.stdout).trim().to_owned()
 }
 
 fn psql(programs: &Path, target: Target) -> Command {
@@ -172,7 +175,37 @@ impl Postgres {
             .spawn()
             .unwrap_or_else(|error| panic!("bench/postgres: {error}; start in the repository"));
         wait_for(&format!("127.0.0.1:{port}")).await;
-        Self { child, port, folder }
+        let postgres = Self { child, port, folder };
+        // It listens before it lets anybody in.
+        let target = Target { port, user: "postgres", database: "postgres" };
+        let start = Instant::now();
+        while !psql(programs, target).args(["-c", "SELECT 1"]).output().unwrap().status.success() {
+            assert!(start.elapsed() < Duration::from_secs(60), "PostgreSQL lets nobody in");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        postgres.answer(programs, "CREATE EXTENSION pg_stat_statements");
+        postgres
+    }
+
+    /// Where a catalog finds it.
+    pub(crate) fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// What a statement answers, as text.
+    pub(crate) fn answer(&self, programs: &Path, sql: &str) -> String {
+        let target = Target { port: self.port, user: "postgres", database: "postgres" };
+        answer(programs, target, sql)
+    }
+
+    /// Statements that it has executed so far, BEGIN and COMMIT among them.
+    pub(crate) fn statements(&self, programs: &Path) -> f64 {
+        self.answer(programs, "SELECT sum(calls) FROM pg_stat_statements").parse().unwrap()
+    }
+
+    /// What all of its processes have used so far, also those that have ended.
+    pub(crate) fn processor_time(&self) -> Duration {
+        figures::processor_time_with_children(self.child.id())
     }
 }
 
