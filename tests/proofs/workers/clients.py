@@ -103,17 +103,17 @@ class Session:
         self.books.codes[f"{code} in {call.split(':')[0]}"] += 1
         if code in NEVER:
             self.books.blame(f"{sql[:300]}: {text[:600]}")
-        is_sent = call != "Prepare"
-        if code == "Unavailable" or code not in REFUSALS:
+        # The driver prepares, executes, and fetches the answer; what takes effect does so when it is executed.
+        takes_effect = not call.startswith(("Prepare", "DoGet"))
+        if code not in REFUSALS:
             # Closing would wait for a server that may stand still.
             Session.graveyard.append(self.connections.pop(server.name, None))
-            if not is_sent or "connection refused" in text:
-                return None
+            unsent = takes_effect and "connection refused" in text
+            return None if call == "Prepare" or unsent else Answer(Told.UNKNOWN, error=text)
+        if call.startswith("DoGet"):
+            # A server that was started anew does not know what the one before has answered.
             return Answer(Told.UNKNOWN, error=text)
-        # What takes effect does so before its answer is fetched: a restarted server does not know the answer.
-        if is_sent and not call.startswith(("Execute", "GetFlightInfo", "ExecuteQuery", "ExecutePreparedStatement")):
-            return Answer(Told.UNKNOWN, error=text)
-        if is_sent and "handle" in text.lower() and code == "NotFound":
+        if code == "NotFound" and "handle is unknown" in text:
             return None
         self.books.refusals[re.sub(r"[0-9a-f]{8}-[-0-9a-f]+|\d+", "N", text)[:140]] += 1
         return Answer(Told.REFUSED, error=text)

@@ -30,7 +30,9 @@ macro_rules! given_up {
 
 /// Whether job `j` can run at time `$1`. A BACKFILL never does, and keeps no other job waiting.
 ///
-/// What is older is told by the number in the queue: times come from clocks that differ.
+/// What is older is told by the number in the queue: times come from clocks that differ. The states of
+/// other jobs of the object are one list, for which there is an index: a claim must not cost more the
+/// more jobs have ended.
 macro_rules! runnable {
     () => {
         concat!(
@@ -44,8 +46,8 @@ macro_rules! runnable {
              AND j.kind <> 'BACKFILL' \
              AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.object_id = j.object_id \
                AND o.id <> j.id AND o.kind <> 'BACKFILL' \
-               AND (o.state IN ('PLANNING', 'RUNNING', 'COMMITTING') \
-                 OR (o.state = 'QUEUED' AND o.run_id IS NOT NULL))) \
+               AND o.state IN ('QUEUED', 'PLANNING', 'RUNNING', 'COMMITTING') \
+               AND (o.state <> 'QUEUED' OR o.run_id IS NOT NULL)) \
              AND NOT (j.kind = 'REFRESH' AND j.run_id IS NULL AND EXISTS (SELECT 1 FROM jobs g \
                WHERE g.object_id = j.object_id AND g.state = 'QUEUED' AND g.kind = 'REFRESH' \
                AND g.graph_id IS NOT NULL AND (j.graph_id IS NULL OR g.graph_id <> j.graph_id) \

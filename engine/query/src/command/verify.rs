@@ -29,6 +29,7 @@ use model::{
     name::ObjectName,
     object::{Object, ObjectBody},
     principal::Principal,
+    report::PartResult,
     rights::{Privilege, Rights},
     transform::{Expectation, KeyKind, OnViolation, Transform},
     work::JobKind,
@@ -164,6 +165,7 @@ pub(crate) async fn stands(
     let runs = catalog.runs(Some(&jobs), u32::MAX).await?;
     let mut runs: Vec<_> = runs.into_iter().filter(|run| run.output_version.is_some()).collect();
     runs.sort_by_key(|run| std::cmp::Reverse(run.run_seq));
+    let runs = up_to_the_newest(inner, object, table, runs).await?;
     let run = runs.first().cloned().ok_or_else(none)?;
     let mixed = is_mixed(table, object.id).await?;
     let read = if mixed { &runs[..runs.len().min(PARTS_MAX)] } else { &runs[..1] };
@@ -189,6 +191,42 @@ pub(crate) async fn stands(
         )));
     }
     Ok(Stands { run, inputs: newest, part: Some(parts.join(" OR ")) })
+}
+
+/// These runs without those that the table does not have yet, and the one that made its rows first of
+/// all: the log says which, also while nobody has booked it, because its worker died or is about to.
+async fn up_to_the_newest(
+    inner: &Inner,
+    object: &Object,
+    table: &Snapshot,
+    mut runs: Vec<Run>,
+) -> Result<Vec<Run>, QueryError> {
+    let Some(newest) = table.txn_version(&app_id(object.id)).await? else { return Ok(runs) };
+    runs.retain(|run| run.run_seq <= newest);
+    if runs.first().is_some_and(|run| run.run_seq == newest) {
+        return Ok(runs);
+    }
+    let catalog = &inner.options.catalog;
+    let filter = JobFilter {
+        object: Some(object.id),
+        kind: Some(JobKind::Refresh),
+        limit: Some(JOBS_MAX),
+        ..JobFilter::default()
+    };
+    let jobs = catalog.jobs(&filter).await?;
+    let ids: Vec<_> = jobs.iter().map(|job| job.id).collect();
+    let of_jobs = catalog.runs(Some(&ids), u32::MAX).await?;
+    let Some(mut run) = of_jobs.into_iter().find(|run| run.run_seq == newest) else {
+        return Ok(runs);
+    };
+    if run.report.part.is_none() {
+        let job = jobs.iter().find(|job| job.id == run.job);
+        let part = job.and_then(|job| job.work.part());
+        run.report.part =
+            part.map(|part| PartResult { condition: part.to_owned(), is_mixed: true });
+    }
+    runs.insert(0, run);
+    Ok(runs)
 }
 
 /// What was found.
