@@ -150,6 +150,10 @@ async fn a_streaming_table_gets_each_row_once_whenever_its_runs_die() {
         client.newest_job("main.m").await.expect("SUCCEEDED");
         let rows = client.query("SELECT count(*), count(DISTINCT a), max(a) FROM m").await.text();
         assert_eq!(rows, format!("{0}|{0}|{row}", row + 2), "{point}");
+        // What was booked later is what that run has written.
+        let newest =
+            "SELECT rows_in, rows_written FROM system.runs ORDER BY started_at DESC LIMIT 1";
+        assert_eq!(client.query(newest).await.text(), "1|1", "{point}");
         client.refresh("m").await.expect("SKIPPED_NO_CHANGE");
         server.stop();
     }

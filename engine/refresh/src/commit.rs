@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lake::{At, CommitInfo, Lake, LakeError, Txn};
+use lake::{At, CommitInfo, Lake, LakeError, Staged, Txn};
 use model::{
     id::{ObjectId, RunId},
     job::{ClaimedRun, PinnedInput},
@@ -14,6 +14,9 @@ use serde_json::{Map, Value, json};
 
 /// Under what a commit keeps the report of its run.
 const REPORT: &str = "report";
+/// Under what it keeps how much its run has written.
+const ROWS_WRITTEN: &str = "rows_written";
+const BYTES_WRITTEN: &str = "bytes_written";
 /// How many commits back that of a run is looked for.
 const COMMITS_MAX: usize = 32;
 
@@ -59,12 +62,29 @@ fn definition_number(definition_hash: &str) -> i64 {
     i64::try_from(bits >> 1).unwrap_or_default()
 }
 
+/// How much a run has written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Written {
+    pub(crate) fn of(staged: &Staged) -> Self {
+        Self { rows: staged.rows(), bytes: staged.bytes() }
+    }
+}
+
 /// Everything that one commit says about the run that made it.
-pub(crate) fn info(claimed: &ClaimedRun, computation: &Computation) -> CommitInfo {
+pub(crate) fn info(
+    claimed: &ClaimedRun,
+    computation: &Computation,
+    written: Written,
+) -> CommitInfo {
     CommitInfo {
         txn: Some(Txn { app_id: app_id(claimed.job.object), version: claimed.run_seq }),
         sources: sources(claimed.job.object, computation),
-        operation_metadata: metadata(claimed, computation),
+        operation_metadata: metadata(claimed, computation, written),
     }
 }
 
@@ -88,7 +108,11 @@ fn sources(object: ObjectId, computation: &Computation) -> Vec<Txn> {
         .collect()
 }
 
-fn metadata(claimed: &ClaimedRun, computation: &Computation) -> Map<String, Value> {
+fn metadata(
+    claimed: &ClaimedRun,
+    computation: &Computation,
+    written: Written,
+) -> Map<String, Value> {
     let inputs: Vec<Value> = computation
         .inputs
         .iter()
@@ -110,6 +134,8 @@ fn metadata(claimed: &ClaimedRun, computation: &Computation) -> Map<String, Valu
         ("reason", json!(computation.reason)),
         ("inputs", Value::Array(inputs)),
         (REPORT, json!(computation.report)),
+        (ROWS_WRITTEN, json!(written.rows)),
+        (BYTES_WRITTEN, json!(written.bytes)),
     ]
     .into_iter()
     .map(|(key, value)| (key.to_owned(), value))
@@ -125,10 +151,8 @@ pub(crate) struct Unbooked {
     pub(crate) is_of_definition: bool,
     /// How it was computed.
     pub(crate) strategy: Strategy,
-    /// Rows of the result, where the log tells.
-    pub(crate) rows: Option<u64>,
-    /// Bytes of its files.
-    pub(crate) bytes: u64,
+    /// What it has written, where the log still tells.
+    pub(crate) written: Option<Written>,
     /// What the run says of itself; nothing once the log was cleaned.
     pub(crate) report: RunReport,
 }
@@ -150,26 +174,28 @@ pub(crate) async fn find(
     // What came after it did not change the rows: they are replaced by runs of this object alone,
     // and while this one is not booked no other one begins.
     let result = lake.snapshot(location, At::Latest).await?;
-    let mut report = report(lake, location, claimed.lease.run).await?;
+    let said = said_by(lake, location, claimed.lease.run).await?;
+    let said = |name: &str| said.as_ref().and_then(|said| said.get(name));
+    let report = said(REPORT).and_then(|report| serde_json::from_value(report.clone()).ok());
+    let mut report: RunReport = report.unwrap_or_default();
     if report.part.is_none() && is_mixed(&result, object).await? {
         // What the commit said of itself is gone from the log; that stays.
         let condition = claimed.job.work.part().unwrap_or_default().to_owned();
         report.part = Some(PartResult { condition, is_mixed: true });
     }
+    let strategy = strategy.map_or(Strategy::Full, Strategy::of_number);
+    let counted = said(ROWS_WRITTEN).and_then(Value::as_u64);
+    let counted = counted.zip(said(BYTES_WRITTEN).and_then(Value::as_u64));
+    // A run that has written everything has written what is there.
+    let all = result.rows().filter(|_| strategy == Strategy::Full);
+    let written = counted.or_else(|| all.map(|rows| (rows, result.bytes())));
     Ok(Some(Unbooked {
         output_version: result.version(),
-        strategy: strategy.map_or(Strategy::Full, Strategy::of_number),
+        strategy,
         is_of_definition: definition == Some(definition_number(definition_hash)),
-        rows: result.rows(),
-        bytes: result.bytes(),
+        written: written.map(|(rows, bytes)| Written { rows, bytes }),
         report,
     }))
-}
-
-/// What a run has said of itself in its commit.
-async fn report(lake: &Lake, location: &str, run: RunId) -> Result<RunReport, LakeError> {
-    let report = said(lake, location, run, REPORT).await?;
-    Ok(report.and_then(|report| serde_json::from_value(report).ok()).unwrap_or_default())
 }
 
 /// What the commit of a run keeps under a name; nothing once the log was cleaned.
@@ -179,11 +205,16 @@ pub(crate) async fn said(
     run: RunId,
     name: &str,
 ) -> Result<Option<Value>, LakeError> {
+    let said = said_by(lake, location, run).await?;
+    Ok(said.and_then(|said| said.get(name).cloned()))
+}
+
+/// Everything that the commit of a run says of it; nothing once the log was cleaned.
+async fn said_by(lake: &Lake, location: &str, run: RunId) -> Result<Option<Value>, LakeError> {
     let run = json!(run.to_string());
     let commits = lake.history(location, Some(COMMITS_MAX)).await?;
-    let said = commits.iter().filter_map(|commit| commit.application.as_ref());
-    let of_run = said.into_iter().find(|said| said.get("run_id") == Some(&run));
-    Ok(of_run.and_then(|said| said.get(name).cloned()))
+    let mut said = commits.into_iter().filter_map(|commit| commit.application);
+    Ok(said.find(|said| said.get("run_id") == Some(&run)))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 """Clients that change everything at once, and what each of them was told: done, refused, or not known."""
 
 import collections
+import contextlib
 import enum
 import random
 import re
@@ -89,12 +90,18 @@ class Session:
                 connection = flight_sql.connect(server.url, db_kwargs=limits, autocommit=True)
                 self.connections[server.name] = connection
             cursor = connection.cursor()
-            cursor.execute(sql)
-            rows = cursor.fetchall()
-            cursor.close()
-            return Answer(Told.DONE, rows)
+            try:
+                cursor.execute(sql)
+                rows = cursor.fetchall()
+            except adbc_driver_manager.Error:
+                # Kept, for what closes it would ask a server that may be gone.
+                Session.graveyard.append(cursor)
+                raise
         except adbc_driver_manager.Error as error:
             return self._classified(server, sql, error)
+        with contextlib.suppress(adbc_driver_manager.Error):
+            cursor.close()
+        return Answer(Told.DONE, rows)
 
     def _classified(self, server: Process, sql: str, error: adbc_driver_manager.Error) -> Answer | None:
         text = str(error)
@@ -344,7 +351,7 @@ class Asker(Client):
 
     def step(self) -> None:
         steps = (
-            (self.refresh, 8), (self.with_a_key, 4), (self.graph, 4), (self.part, 2), (self.backfill, 1), (self.cancel, 2),
+            (self.refresh, 8), (self.with_a_key, 4), (self.graph, 4), (self.part, 2), (self.backfill, 1), (self.cancel, 4),
             (self.retry, 1), (self.verify, 3), (self.look, 4),
         )  # fmt: skip
         self.chance.choices([step for step, _ in steps], [weight for _, weight in steps])[0]()

@@ -1,10 +1,10 @@
 """The processes of a storm: PostgreSQL, an S3 server, servers and workers; and what happens to them."""
 
+import contextlib
 import json
 import os
 import pathlib
 import random
-import resource
 import signal
 import socket
 import subprocess
@@ -72,6 +72,26 @@ class Postgres:
         if answer.returncode:
             raise RuntimeError(f"{sql}: {answer.stderr}")
         return [json.loads(line) for line in answer.stdout.splitlines()] if is_query else []
+
+    def backends(self) -> list[int]:
+        """The processes that it has started."""
+        found = []
+        for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                # proc(5): the name is in parentheses, and the parent is the second field behind it.
+                if int(stat.read_text().rsplit(") ", 1)[1].split()[1]) == self.process.pid:
+                    found.append(int(stat.parent.name))
+        return found
+
+    def signal(self, which: int) -> None:
+        for pid in [self.process.pid, *self.backends()]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, which)
+
+    def crash(self, chance: random.Random) -> None:
+        """One of its processes dies: it ends all others, recovers, and goes on."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(chance.choice(sorted(self.backends())), signal.SIGKILL)
 
     def stop(self) -> None:
         # SIGQUIT: at once, with all its processes.
@@ -183,8 +203,6 @@ class Process:
             self.process = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
                 env=self.environment | variables,
-                # An abort at a named point would leave hundreds of megabytes.
-                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)),
             )  # fmt: skip
         self.stopped = False
 
@@ -208,10 +226,11 @@ class Process:
 class Fate:
     """Kills, stops and wakes processes at random moments, and starts again what has died."""
 
-    def __init__(self, processes: list[Process], seed: int) -> None:
-        self.processes = processes
+    def __init__(self, processes: list[Process], postgres: Postgres, seed: int) -> None:
+        self.processes, self.postgres = processes, postgres
         self.chance = random.Random(seed)
-        self.counts = {"kills": 0, "stops": 0, "deaths at named points": 0, "orderly restarts": 0}
+        self.catalog_sleeps_until: float | None = None
+        self.counts = {"kills": 0, "stops": 0, "deaths at named points": 0, "orderly restarts": 0, "stops of the catalog": 0, "crashes of the catalog": 0}
         self.over = threading.Event()
         self.to_wake: list[tuple[float, Process, bool]] = []
         self.armed: set[str] = set()
@@ -224,6 +243,7 @@ class Fate:
         """Everybody lives and goes on."""
         self.over.set()
         self.thread.join()
+        self.postgres.signal(signal.SIGCONT)
         for process in self.processes:
             if process.stopped:
                 process.signal(signal.SIGCONT)
@@ -246,9 +266,12 @@ class Fate:
                     process.start()
             if now >= next_blow:
                 self._strike(now)
-                next_blow = now + self.chance.expovariate(1 / 2.5)
+                next_blow = now + self.chance.expovariate(1 / 2)
 
     def _wake(self, now: float) -> None:
+        if self.catalog_sleeps_until is not None and self.catalog_sleeps_until <= now:
+            self.catalog_sleeps_until = None
+            self.postgres.signal(signal.SIGCONT)
         due = [entry for entry in self.to_wake if entry[0] <= now]
         self.to_wake = [entry for entry in self.to_wake if entry[0] > now]
         for _, process, dies in due:
@@ -262,9 +285,18 @@ class Fate:
     def _strike(self, now: float) -> None:
         process = self.chance.choice(self.processes)
         blow = self.chance.random()
-        if process.stopped or not process.is_alive():
+        if blow < 0.06:
+            if self.catalog_sleeps_until is None:
+                self.postgres.signal(signal.SIGSTOP)
+                self.catalog_sleeps_until = now + self.chance.uniform(0.2, 1.5) * LEASE
+                self.counts["stops of the catalog"] += 1
+        elif blow < 0.10:
+            if self.catalog_sleeps_until is None:
+                self.postgres.crash(self.chance)
+                self.counts["crashes of the catalog"] += 1
+        elif process.stopped or not process.is_alive():
             return
-        if blow < 0.40:
+        elif blow < 0.40:
             process.kill()
             self.armed.discard(process.name)
             self.counts["kills"] += 1

@@ -69,7 +69,10 @@ class Judge:
         """What DuckDB makes of a query over tables at these versions, or at their newest ones."""
         with duckdb.connect() as duck:
             for name in set(re.findall(r"\bw\.(\w+)", query)):
-                duck.register(f"w_{name}", self.table(name, versions[name] if versions else None))
+                # A run that is older than the flow `more` has read nothing of its source.
+                known = versions is None or name in versions
+                table = self.table(name, versions[name] if versions and known else None)
+                duck.register(f"w_{name}", table if known else table.slice(0, 0))
             found = duck.execute(re.sub(r"\bw\.", "w_", query))
             columns = [column[0] for column in found.description]
             return columns, collections.Counter(found.fetchall())
@@ -212,7 +215,9 @@ class Judge:
             job, works = row["job"], row["state"] in UNDER_WAY
             if works:
                 owners.setdefault((row["run"], row["attempt"]), set()).add(row["worker"])
-            if row["was"] in FINAL and row["state"] != row["was"] and row["state"] != "QUEUED":
+            # RETRY queues a job again, and brings the BACKFILL along whose range it is.
+            retried = row["state"] == "QUEUED" or row["kind"] == "BACKFILL"
+            if row["was"] in FINAL and row["state"] != row["was"] and not retried:
                 self.blame(f"a job that had ended moved: {row}")
             was_taken = row["was"] in UNDER_WAY and works and row["attempt"] != row["was_attempt"]
             if was_taken and row["was_run"] == row["run"]:
@@ -306,7 +311,7 @@ class Judge:
                 self.judge_finding(name, found, ("ok", "notice"))
 
     def judge_finding(self, name: str, found: tuple, fine: tuple) -> None:
-        check, severity, *_ = found
+        severity, check, *_ = found
         self.counts["findings of VALIDATE"] += 1
         is_orphan = check == "orphans" and severity != "ok"
         if is_orphan:

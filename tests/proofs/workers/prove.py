@@ -5,6 +5,7 @@ job ends: with real processes that die and stand still at any moment."""
 import argparse
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import sys
@@ -27,6 +28,8 @@ def main() -> int:
     asked = parser.parse_args()
     # So that whoever ends this also ends the servers.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # An abort at a named point would leave hundreds of megabytes.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     print(f"seed {asked.seed}, lake {asked.lake}, {asked.minutes} minutes", flush=True)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="whimbrel-workers."))
     running, processes, storm = [], [], None
@@ -44,7 +47,7 @@ def main() -> int:
         eventually("the catalog is there", lambda: has_catalog(postgres))
         postgres.ask(TRACE)
         storm.prepare()
-        blow(asked, storm, processes)
+        blow(asked, storm, processes, postgres)
         print("the storm is over", flush=True)
         judge.all()
         for process in processes:
@@ -68,8 +71,8 @@ def has_catalog(postgres: Postgres) -> bool:
     return bool(postgres.ask("SELECT 1 AS there FROM pg_class WHERE relname = 'verifications'"))
 
 
-def blow(asked: argparse.Namespace, storm: Storm, processes: list[Process]) -> None:
-    fate = Fate(processes, asked.seed)
+def blow(asked: argparse.Namespace, storm: Storm, processes: list[Process], postgres: Postgres) -> None:
+    fate = Fate(processes, postgres, asked.seed)
     storm.begin()
     if not asked.calm:
         fate.begin()

@@ -63,7 +63,7 @@ fn a_commit_says_which_run_made_it_and_how_far_each_delta_input_was_read() {
         notes: Vec::new(),
         report: RunReport::default(),
     };
-    let info = info(&claimed, &strategy);
+    let info = info(&claimed, &strategy, Written { rows: 3, bytes: 500 });
     let object = claimed.job.object;
     let txn = info.txn.unwrap();
     assert_eq!((txn.app_id, txn.version), (format!("whimbrel:{object}"), 7));
@@ -82,6 +82,7 @@ fn a_commit_says_which_run_made_it_and_how_far_each_delta_input_was_read() {
     assert_eq!(metadata["attempt"], 2);
     assert_eq!(metadata["strategy"], "KEYS");
     assert_eq!(metadata["inputs"][1]["version"], 99);
+    assert_eq!((&metadata["rows_written"], &metadata["bytes_written"]), (&json!(3), &json!(500)));
 }
 
 #[test]

@@ -25,7 +25,7 @@ use query::{
 
 use super::{Ended, part::PartRun, stream::Reading};
 use crate::{
-    commit::{self, Computation, Unbooked},
+    commit::{self, Computation, Unbooked, Written},
     error::RefreshError,
     heartbeat::Beating,
     options::RefreshOptions,
@@ -97,7 +97,7 @@ impl Run<'_> {
                 }
             }
         }
-        let info = commit::info(self.claimed, &computation);
+        let info = commit::info(self.claimed, &computation, Written::of(&staged));
         match lake.commit(staged, info).await {
             Ok(committed) => Ok(RunOutcome::Succeeded {
                 output_version: committed.version,
@@ -356,15 +356,13 @@ impl Run<'_> {
             .await
             .map_err(|source| self.lake("read the log of", source))?;
         let Some(found) = found else { return Ok(None) };
-        let Unbooked { output_version, is_of_definition, strategy, rows, bytes, report } = found;
+        let Unbooked { output_version, is_of_definition, strategy, written, report } = found;
         let before = self.claimed.job.progress;
+        let Written { rows, bytes } =
+            written.unwrap_or(Written { rows: before.rows_written, bytes: before.bytes_written });
         Ok(Some(RunOutcome::Succeeded {
             output_version,
-            progress: RunProgress {
-                rows_written: rows.unwrap_or(before.rows_written),
-                bytes_written: bytes,
-                ..before
-            },
+            progress: RunProgress { rows_written: rows, bytes_written: bytes, ..before },
             strategy: strategy.to_string(),
             reason,
             // An unknown definition equals none: the next refresh computes anew.
