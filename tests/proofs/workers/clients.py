@@ -90,17 +90,15 @@ class Session:
                 connection = flight_sql.connect(server.url, db_kwargs=limits, autocommit=True)
                 self.connections[server.name] = connection
             cursor = connection.cursor()
-            try:
-                cursor.execute(sql)
-                rows = cursor.fetchall()
-            except adbc_driver_manager.Error:
-                # Kept, for what closes it would ask a server that may be gone.
-                Session.graveyard.append(cursor)
-                raise
+            # Kept where it fails: closing it would ask a server that may be gone.
+            Session.graveyard.append(cursor)
+            cursor.execute(sql)
+            rows = cursor.fetchall()
         except adbc_driver_manager.Error as error:
             return self._classified(server, sql, error)
         with contextlib.suppress(adbc_driver_manager.Error):
             cursor.close()
+            Session.graveyard.remove(cursor)
         return Answer(Told.DONE, rows)
 
     def _classified(self, server: Process, sql: str, error: adbc_driver_manager.Error) -> Answer | None:

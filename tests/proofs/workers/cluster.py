@@ -112,7 +112,7 @@ class Folder:
 
     def path(self, location: str) -> str:
         """Where `files` finds what the server calls so."""
-        return location.removeprefix("file://")
+        return location.removeprefix("file://").rstrip("/")
 
     def stop(self) -> None:
         pass
@@ -164,7 +164,7 @@ class S3:
             return False
 
     def path(self, location: str) -> str:
-        return location.removeprefix("s3://")
+        return location.removeprefix("s3://").rstrip("/")
 
     def stop(self) -> None:
         self.process.terminate()
