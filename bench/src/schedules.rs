@@ -20,12 +20,17 @@ const IDLE: Duration = Duration::from_secs(60);
 
 pub(crate) async fn measure(programs: Option<&Path>) {
     figures::title("A thousand transforms with schedules, of which none is due");
-    idle("with SQLite", Options::new(), None).await;
+    idle("with SQLite", as_shipped(), None).await;
     if let Some(programs) = programs {
         let postgres = Postgres::start(programs).await;
-        let options = Options::new().arg("--catalog").arg(postgres.url());
+        let options = as_shipped().arg("--catalog").arg(postgres.url());
         idle("with PostgreSQL", options, Some((programs, &postgres))).await;
     }
+}
+
+/// A server that looks at schedules as often as it does by default: tests make it look more often.
+pub(crate) fn as_shipped() -> Options {
+    Options::new().without_env("WHIMBREL__REFRESH__TICK").without_env("WHIMBREL__REFRESH__LEASE")
 }
 
 async fn idle(with: &str, options: Options, catalog: Option<(&Path, &Postgres)>) {

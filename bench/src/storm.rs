@@ -10,14 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arrow::{array::AsArray, datatypes::Int64Type};
-use tests::process::Options;
-
 use crate::{
     figures::{self, Bound, processor_time},
     flight::Connection,
     postgres::Postgres,
+    schedules::as_shipped,
 };
+use arrow::{array::AsArray, datatypes::Int64Type};
 
 const SOURCES: usize = 10;
 /// Clients that append, each to a source after the other.
@@ -30,7 +29,7 @@ const WARM: Duration = Duration::from_secs(15);
 pub(crate) async fn measure(programs: &Path, lasts: Duration) {
     figures::title("PostgreSQL under refreshes by triggers, as many as workers can");
     let postgres = Postgres::start(programs).await;
-    let server = Options::new().arg("--catalog").arg(postgres.url()).start();
+    let server = as_shipped().arg("--catalog").arg(postgres.url()).start();
     let mut connection = Connection::open(server.address()).await;
     for n in 0..SOURCES {
         connection.update(&format!("CREATE TABLE s{n} (id BIGINT, k BIGINT, v BIGINT)")).await;
