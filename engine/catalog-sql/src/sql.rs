@@ -16,6 +16,8 @@ pub struct Sql {
 /// - `SKIP`, `SKIP_J`: locks the rows that nobody has locked and leaves out the others,
 /// - `BYTES`: the text before it compares by its bytes (in SQLite every text does),
 /// - `[list n]`: the texts in the JSON array that is parameter n,
+/// - `[among n]`: that a column is one of these texts, where its index is to be used: Postgres takes a
+///   list as above for a hundred rows, and would rather read the whole table,
 /// - `[objects n]`: a table whose column `r` has the JSON objects in that array of texts,
 /// - the name of a macro that gives a literal.
 macro_rules! sql {
@@ -63,6 +65,12 @@ macro_rules! word {
     };
     (postgres [list $n:literal]) => {
         concat!("(SELECT json_array_elements_text($", $n, "::json))")
+    };
+    (sqlite [among $n:literal]) => {
+        concat!("IN (SELECT value FROM json_each($", $n, "))")
+    };
+    (postgres [among $n:literal]) => {
+        concat!("= ANY (ARRAY(SELECT json_array_elements_text($", $n, "::json)))")
     };
     (sqlite [objects $n:literal]) => {
         concat!("(SELECT value AS r FROM json_each($", $n, "))")

@@ -42,7 +42,7 @@ macro_rules! select_runs {
 }
 
 // The most selective condition stands alone, so that its index is used.
-const BY_ID: Sql = sql!(select_jobs "j.id IN " [list 1]
+const BY_ID: Sql = sql!(select_jobs "j.id " [among 1]
     " AND ($2 IS NULL OR j.object_id = $2) AND ($3 IS NULL OR j.state IN " [list 3] ")"
     " AND ($5 IS NULL OR j.kind = $5) AND ($6 IS NULL OR j.graph_id = $6) ORDER BY j.queued_at DESC, j.queue_seq DESC LIMIT $4");
 const BY_OBJECT: Sql = sql!(select_jobs "j.object_id = $2"
