@@ -12,7 +12,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use catalog::{Catalog, error::CatalogError};
 use lake::{Lake, LakeError};
-use model::profile::Profiles;
+use model::{id::WorkerId, profile::Profiles};
 use query::{
     audit::AuditTrail,
     error::QueryError,
@@ -37,12 +37,13 @@ use crate::{
     auth::{AuthOptions, Authenticator, OidcOptions, Outside},
     config::{Config, Machine, OidcConfig, QueryConfig, ServerConfig, redact_url},
     error::blame_the_sender,
-    flight::{self, FlightOptions, FlightSql},
+    flight::{self, FlightOptions, FlightSql, STATEMENT_TTL, ServerName},
     health,
     net::{self, Tls, TlsError},
     notify::{Notifier, NotifyOptions},
     pg::{self, PgOptions},
     rpc::{self, JobsOptions, TransformsOptions},
+    seal::Seals,
 };
 
 /// How often the progress of a run is recorded: often enough for a progress bar.
@@ -212,6 +213,11 @@ impl Server {
         let lake = Arc::new(open_lake(config).await?);
         let audit =
             AuditTrail::start(Arc::clone(&catalog), Arc::clone(&clock), config.audit.options());
+        let seals = {
+            let lives = [config.server.handle_ttl, config.server.token_ttl, STATEMENT_TTL];
+            let life_max = lives.into_iter().max().unwrap_or_default();
+            Arc::new(Seals::new(Arc::clone(&catalog) as _, Arc::clone(&clock), life_max))
+        };
         let auth = Authenticator::with_outside(
             Arc::clone(&catalog),
             Arc::clone(&clock),
@@ -219,6 +225,8 @@ impl Server {
             AuthOptions {
                 token_ttl: config.server.token_ttl,
                 tokens_max: config.server.tokens_max,
+                // A server that is alone knows its logins itself.
+                seals: catalog.is_shared().then(|| Arc::clone(&seals)),
             },
             Outside {
                 oidc: oidc(&config.auth.oidc)?,
@@ -241,11 +249,12 @@ impl Server {
         })
         .map_err(BootError::Query)?;
         let parts = Parts { catalog, lake, queries, auth, audit, clock, cpu, wake, shutdown };
-        parts.start_refreshing(config)?;
+        let worker = parts.start_refreshing(config)?;
         if let Some(options) = notify {
             parts.start_notifying(options)?;
         }
-        parts.serve(config, Listeners { flight: listener, pg: pg_listener, tls }, lock).await
+        let front = Front { worker, seals, flight: listener, pg: pg_listener, tls };
+        parts.serve(config, front, lock).await
     }
 
     /// Where clients find it: `grpc://HOST:PORT`, with the port that was picked.
@@ -300,7 +309,10 @@ impl Server {
     }
 }
 
-struct Listeners {
+/// What a server has and a worker has not.
+struct Front {
+    worker: WorkerId,
+    seals: Arc<Seals>,
     flight: TcpListener,
     pg: Option<TcpListener>,
     tls: Option<Arc<Tls>>,
@@ -319,7 +331,8 @@ struct Parts {
 }
 
 impl Parts {
-    fn start_refreshing(&self, config: &Config) -> Result<(), BootError> {
+    /// The id under which this process works.
+    fn start_refreshing(&self, config: &Config) -> Result<WorkerId, BootError> {
         let options = RefreshOptions {
             catalog: Arc::clone(&self.catalog),
             lake: Arc::clone(&self.lake),
@@ -351,7 +364,7 @@ impl Parts {
             // No guard: an apply that shutdown cuts short is applied again at the next start.
             tokio::spawn(watch.run(self.shutdown.token()));
         }
-        Ok(())
+        Ok(refresher.worker())
     }
 
     fn start_notifying(&self, options: NotifyOptions) -> Result<(), BootError> {
@@ -366,11 +379,11 @@ impl Parts {
     async fn serve(
         self,
         config: &Config,
-        listeners: Listeners,
+        front: Front,
         lock: Option<CatalogLock>,
     ) -> Result<Server, BootError> {
         let Self { catalog, lake, queries, auth, audit, clock, cpu, shutdown, .. } = self;
-        let Listeners { flight: listener, pg: pg_listener, tls } = listeners;
+        let Front { worker, seals, flight: listener, pg: pg_listener, tls } = front;
         if let Some(tls) = &tls {
             // No guard: there is nothing to finish.
             tokio::spawn(Arc::clone(tls).follow(shutdown.token()));
@@ -378,6 +391,9 @@ impl Parts {
         let address = local_address(&listener)?;
         let flight = flight::service(FlightOptions {
             queries: queries.clone(),
+            seals,
+            is_shared: catalog.is_shared(),
+            server: ServerName { worker, address },
             auth: Arc::clone(&auth),
             clock: Arc::clone(&clock),
             handle_ttl: config.server.handle_ttl,

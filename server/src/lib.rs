@@ -17,3 +17,4 @@ pub mod net;
 mod notify;
 pub mod pg;
 pub mod rpc;
+pub mod seal;

@@ -22,6 +22,7 @@ mod prepared;
 mod process;
 mod profiles;
 mod programs;
+mod replicas;
 mod rights;
 mod session;
 mod stores;

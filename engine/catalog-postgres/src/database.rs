@@ -20,7 +20,7 @@ use crate::PostgresOptions;
 
 /// Number, name and text of each migration, in order. Listed here instead of found by sqlx's macro,
 /// which would compile both drivers a second time.
-const MIGRATIONS: [(i64, &str, &str); 14] = [
+const MIGRATIONS: [(i64, &str, &str); 15] = [
     (1, "init", include_str!("../../../sql/migrations/postgres/0001_init.sql")),
     (2, "rights", include_str!("../../../sql/migrations/postgres/0002_rights.sql")),
     (3, "job_kinds", include_str!("../../../sql/migrations/postgres/0003_job_kinds.sql")),
@@ -38,6 +38,7 @@ const MIGRATIONS: [(i64, &str, &str); 14] = [
         "leaders_and_verifications",
         include_str!("../../../sql/migrations/postgres/0013_leaders_and_verifications.sql"),
     ),
+    (14, "seal_keys", include_str!("../../../sql/migrations/postgres/0014_seal_keys.sql")),
     (15, "profiles", include_str!("../../../sql/migrations/postgres/0015_profiles.sql")),
 ];
 

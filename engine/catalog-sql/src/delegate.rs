@@ -135,6 +135,13 @@ macro_rules! delegate_catalog {
             fn add_verification(verification: &catalog::verifications::Verification) -> ();
             fn verifications() -> Vec<catalog::verifications::StoredVerification>;
         }
+        $crate::delegate_catalog! { @port $type, catalog::seal_keys::SealKeys:
+            fn seal_keys(
+                fresh: &model::secret::Secret,
+                rotate_after: std::time::Duration,
+                now: model::time::Timestamp,
+            ) -> Vec<catalog::seal_keys::SealKey>;
+        }
         impl catalog::Catalog for $type {
             fn describe(&self) -> String {
                 catalog::Catalog::describe(&self.0)

@@ -24,6 +24,7 @@ mod leaders;
 mod notifications;
 mod objects;
 mod principals;
+mod seal_keys;
 mod tokens;
 mod verifications;
 

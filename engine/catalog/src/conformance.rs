@@ -26,6 +26,7 @@ mod objects;
 mod principals;
 mod random;
 mod requests;
+mod seal_keys;
 mod submit;
 mod tokens;
 mod verifications;
@@ -75,6 +76,7 @@ pub fn checks() -> Vec<Check> {
         concurrent::checks(),
         leaders::checks(),
         verifications::checks(),
+        seal_keys::checks(),
     ]
     .concat()
 }

@@ -12,6 +12,7 @@ pub mod leaders;
 pub mod notifications;
 pub mod objects;
 pub mod principals;
+pub mod seal_keys;
 pub mod tokens;
 pub mod verifications;
 
@@ -25,12 +26,22 @@ use leaders::Leaders;
 use notifications::Notifications;
 use objects::Objects;
 use principals::Principals;
+use seal_keys::SealKeys;
 use tokens::Tokens;
 use verifications::Verifications;
 
 /// Everything a catalog can do. Adapters are chosen in one place, where the server boots.
 pub trait Catalog:
-    Objects + Jobs + Notifications + Principals + Grants + Tokens + Audit + Leaders + Verifications
+    Objects
+    + Jobs
+    + Notifications
+    + Principals
+    + Grants
+    + Tokens
+    + Audit
+    + Leaders
+    + Verifications
+    + SealKeys
 {
     /// The name of the database and where it is, without secrets, for people.
     fn describe(&self) -> String;

@@ -207,6 +207,9 @@ pub enum QueryError {
         /// What to do.
         hint: &'static str,
     },
+    /// A query that is to be planned again would not be the same one any more.
+    #[error("what the statement reads is not what it was when the statement was planned")]
+    Outdated,
     /// There is no such statement, as far as the caller can know.
     #[error("there is no statement '{0}'")]
     NoStatement(QueryId),
@@ -270,6 +273,7 @@ impl QueryError {
             | Self::JobEnded(_)
             | Self::JobBroke { .. }
             | Self::TooLate { .. }
+            | Self::Outdated
             | Self::Transaction { .. } => Code::FailedPrecondition,
             Self::Cancelled { .. } => Code::Cancelled,
             Self::Engine(error) => engine_code(error),
@@ -349,6 +353,7 @@ impl QueryError {
             Self::NoStatement(_) => {
                 Some("system.queries lists the newest statements of this process".to_owned())
             }
+            Self::Outdated => Some("run the statement again".to_owned()),
             Self::View { source, .. } => source.hint(),
             Self::Engine(error) => engine_hint(error),
             _ => None,

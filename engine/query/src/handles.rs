@@ -17,6 +17,13 @@ impl Handle {
         &self.0
     }
 
+    /// A new one.
+    pub fn generate() -> Result<Self, HandleError> {
+        let mut bits = [0; 16];
+        getrandom::fill(&mut bits).map_err(|error| HandleError::Random(error.to_string()))?;
+        Ok(Self(bits))
+    }
+
     /// Reads what travelled; `None` when it has another length.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
@@ -98,8 +105,29 @@ impl<T> Handles<T> {
         owner: &Principal,
         value: T,
     ) -> Result<Handle, HandleError> {
-        let mut bits = [0; 16];
-        getrandom::fill(&mut bits).map_err(|error| HandleError::Random(error.to_string()))?;
+        let handle = Handle::generate()?;
+        self.put(handle, ttl, owner, value)?;
+        Ok(handle)
+    }
+
+    /// As [`Handles::insert`], under a handle that another server has made, in the place of what it
+    /// has kept under it.
+    pub fn insert_under(
+        &self,
+        handle: Handle,
+        owner: &Principal,
+        value: T,
+    ) -> Result<(), HandleError> {
+        self.put(handle, self.ttl, owner, value)
+    }
+
+    fn put(
+        &self,
+        handle: Handle,
+        ttl: Duration,
+        owner: &Principal,
+        value: T,
+    ) -> Result<(), HandleError> {
         let now = self.clock.now();
         let mut entries = self.entries.lock();
         if entries.len() >= self.count_max {
@@ -108,10 +136,9 @@ impl<T> Handles<T> {
         if entries.len() >= self.count_max {
             return Err(HandleError::Full(self.count_max));
         }
-        let handle = Handle(bits);
         let expires_at = now.plus(ttl);
         entries.insert(handle, Entry { owner: owner.clone(), ttl, expires_at, value });
-        Ok(handle)
+        Ok(())
     }
 
     /// Removes a value and gives it to its owner: it can be used once.

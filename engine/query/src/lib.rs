@@ -36,6 +36,7 @@ mod pause;
 mod plan;
 pub mod postgres;
 pub mod queries;
+pub mod recipe;
 pub mod reins;
 pub mod release;
 mod resolve;

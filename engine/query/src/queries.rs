@@ -36,8 +36,9 @@ use crate::{
     nearest::nearest,
     options::QueriesOptions,
     pause, plan, postgres,
+    recipe::{OnlyHere, Recipe, Seen},
     reins::Work,
-    resolve::{self, Purpose, Reads, Resolved, Wanted},
+    resolve::{self, Pins, Purpose, Reads, Resolved, Wanted},
     session::{INCOMING_ROWS, Session},
     system, untyped, wire,
 };
@@ -93,6 +94,7 @@ struct FirstPlan {
     plan: LogicalPlan,
     bounds: Bounds,
     guessed: bool,
+    seen: Seen,
 }
 
 impl std::fmt::Debug for FirstPlan {
@@ -116,6 +118,19 @@ impl Prepared {
         Arc::clone(&self.schema)
     }
 
+    /// The statement as it came.
+    #[must_use]
+    pub fn sql(&self) -> &str {
+        &self.sql
+    }
+
+    /// Whether its text or its answer holds a secret: a password, or a token.
+    #[must_use]
+    pub fn has_secret(&self) -> bool {
+        matches!(self.statement, Statement::Rights(RightsStatement::CreateToken { .. }))
+            || dialect::without_secrets(&self.sql) != self.sql
+    }
+
     /// The parameters in their order, named `$1`, `$2`, …; text where the statement does not tell.
     #[must_use]
     pub fn parameters(&self) -> SchemaRef {
@@ -130,6 +145,7 @@ pub struct Planned {
     body: PlanBody,
     bounds: Bounds,
     token: QueryToken,
+    recipe: Result<Recipe, OnlyHere>,
 }
 
 #[derive(Debug)]
@@ -143,6 +159,16 @@ impl Planned {
     #[must_use]
     pub fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
+    }
+
+    /// By what another server can plan it, or why none can.
+    pub fn recipe(&self) -> Result<&Recipe, OnlyHere> {
+        self.recipe.as_ref().map_err(|only_here| *only_here)
+    }
+
+    /// Tells how it ended, for a plan that is not run.
+    pub(crate) fn failed(&self, error: &QueryError) {
+        self.token.failed(error);
     }
 
     /// Its id in `system.queries`.
@@ -253,15 +279,19 @@ impl Queries {
     ) -> Result<Planned, QueryError> {
         let token = self.inner.log.open(session, Kind::Query, &prepared.sql);
         let (inner, session) = (Arc::clone(&self.inner), session.clone());
-        let statement = prepared.statement.clone();
+        let (sql, statement) = (prepared.sql.clone(), prepared.statement.clone());
         let first_plan = prepared.first_plan.lock().take();
         let parameters = parameters.cloned();
-        let planning =
-            async move { inner.plan(&session, &statement, first_plan, parameters.as_ref()).await };
+        let planning = async move {
+            let text = Text { sql, statement };
+            inner.plan(&session, text, first_plan, parameters.as_ref()).await
+        };
         let planning = self.on_control(planning.boxed());
         let planned = token.reins().unless_ended(planning).await;
         match planned {
-            Ok((schema, body, bounds)) => Ok(Planned { schema, body, bounds, token }),
+            Ok((schema, body, bounds, recipe)) => {
+                Ok(Planned { schema, body, bounds, token, recipe })
+            }
             Err(error) => {
                 token.failed(&error);
                 Err(error)
@@ -415,8 +445,12 @@ impl Inner {
         };
         let others = Reads { tables: &others, files: reads.files };
         let mut resolved = loop {
-            let seen = session.transaction().map(|transaction| transaction.pins()).transpose()?;
-            let (rights, pins) = (Arc::clone(&rights), seen.unwrap_or_default());
+            let pins = match (session.transaction(), session.recipe()) {
+                (Some(transaction), _) => transaction.pins()?,
+                (None, Some(recipe)) => recipe.pins(),
+                (None, None) => Pins::new(),
+            };
+            let rights = Arc::clone(&rights);
             let wanted = Wanted {
                 rights,
                 default_schema: session.schema(),
@@ -430,6 +464,10 @@ impl Inner {
                 _ => break resolved,
             }
         };
+        if let Some(recipe) = session.recipe() {
+            let planning = resolved.state.execution_props_mut();
+            planning.query_execution_start_time = Some(recipe.time());
+        }
         if let Some(client) = session.postgres() {
             postgres::add(self, session, client, reads, &mut resolved).await?;
         }
@@ -551,8 +589,8 @@ impl Inner {
                 let parameters = plan::parameters(&plan, parameters)?;
                 let schema = wire::wire_schema(plan.schema().as_arrow());
                 if is_query(&statement) {
-                    let Resolved { state, bounds, .. } = resolved;
-                    (Some(FirstPlan { state, plan, bounds, guessed }), schema, parameters)
+                    let Resolved { state, bounds, seen, .. } = resolved;
+                    (Some(FirstPlan { state, plan, bounds, guessed, seen }), schema, parameters)
                 } else {
                     (None, Arc::new(Schema::empty()), parameters)
                 }
@@ -565,10 +603,12 @@ impl Inner {
     async fn plan(
         &self,
         session: &Session,
-        statement: &Statement,
+        text: Text,
         first_plan: Option<FirstPlan>,
         parameters: Option<&RecordBatch>,
-    ) -> Result<(SchemaRef, PlanBody, Bounds), QueryError> {
+    ) -> Result<(SchemaRef, PlanBody, Bounds, Result<Recipe, OnlyHere>), QueryError> {
+        let Text { sql, statement } = text;
+        let statement = &statement;
         if !is_query(statement) {
             return Err(QueryError::Invalid("the statement is not a query".to_owned()));
         }
@@ -579,14 +619,16 @@ impl Inner {
         if let Some(batch) = self.rows_of_show(session, statement).await? {
             let schema = wire::wire_schema(&batch.schema());
             let batch = wire::to_wire(&batch, &schema)?;
-            return Ok((schema, PlanBody::Rows(batch), Bounds::default()));
+            let recipe = Seen::default().recipe(session, sql, None, &schema);
+            return Ok((schema, PlanBody::Rows(batch), Bounds::default(), recipe));
         }
         if let Some(target) = validated(statement) {
             let plan = command::maintain::validation(self, session, target).await?;
             let schema = wire::wire_schema(&plan.schema());
             let task = self.state(session.schema()).task_ctx();
             let runtime = self.options.cpu.clone();
-            return Ok((schema, PlanBody::Physical { plan, task, runtime }, Bounds::default()));
+            let body = PlanBody::Physical { plan, task, runtime };
+            return Ok((schema, body, Bounds::default(), Err(OnlyHere::Validates)));
         }
         let first_plan = match first_plan {
             Some(first_plan) => first_plan,
@@ -595,10 +637,11 @@ impl Inner {
                 let Some(Checked { resolved, plan, guessed, .. }) = checked else {
                     return Err(QueryError::Invalid("the statement is not a query".to_owned()));
                 };
-                FirstPlan { state: resolved.state, plan, bounds: resolved.bounds, guessed }
+                let Resolved { state, bounds, seen, .. } = resolved;
+                FirstPlan { state, plan, bounds, guessed, seen }
             }
         };
-        let FirstPlan { state, mut plan, bounds, guessed } = first_plan;
+        let FirstPlan { state, mut plan, bounds, guessed, seen } = first_plan;
         let row = match parameters {
             Some(batch) if batch.num_rows() != 1 => {
                 return Err(QueryError::Invalid(format!(
@@ -621,8 +664,10 @@ impl Inner {
         let runtime =
             if asks_the_server(statement) { &self.control } else { self.runtime_of(&physical) };
         let runtime = runtime.clone();
+        let started_at = state.execution_props().query_execution_start_time;
+        let recipe = seen.recipe(session, sql, started_at, &schema);
         let body = PlanBody::Physical { plan: physical, task: state.task_ctx(), runtime };
-        Ok((schema, body, bounds))
+        Ok((schema, body, bounds, recipe))
     }
 
     async fn rows_of_show(
@@ -636,6 +681,12 @@ impl Inner {
             _ => Ok(None),
         }
     }
+}
+
+/// A statement, as it came and as it was read.
+struct Text {
+    sql: String,
+    statement: Statement,
 }
 
 /// A statement's query with its plan, parameters still open.

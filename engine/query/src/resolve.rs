@@ -36,6 +36,7 @@ use crate::{
     caller,
     error::QueryError,
     queries::Inner,
+    recipe::{self, Seen},
     session::Session,
     streaming::{Streams, with_changes},
     system,
@@ -96,6 +97,8 @@ pub(crate) struct Resolved {
     pub(crate) guarded: Option<ObjectName>,
     /// The Delta tables of which the newest version is read, and that version.
     pub(crate) newest: Vec<(PinnedInput, Arc<Snapshot>)>,
+    /// What the names stood for.
+    pub(crate) seen: Seen,
     /// What the caller may use.
     pub(crate) bounds: Bounds,
     /// Its tables as the planner reads them, those below views among them.
@@ -181,7 +184,13 @@ pub(crate) async fn resolve(
         };
         Some((pin, Arc::clone(snapshot)))
     });
-    let newest = newest.collect();
+    let newest: Vec<(PinnedInput, _)> = newest.collect();
+    let travels = found.uses.iter().filter_map(|used| used.at.as_ref());
+    let seen = Seen {
+        objects: found.objects.values().map(|o| (o.id, o.definition_version)).collect(),
+        tables: newest.iter().map(|(pin, _)| pin.clone()).collect(),
+        moves: recipe::moves(travels, queries.options.clock.now()),
+    };
     let mut stored: HashMap<usize, Arc<dyn TableProvider>> = HashMap::new();
     let mut leaves = Vec::new();
     let mut statement = None;
@@ -224,7 +233,7 @@ pub(crate) async fn resolve(
     let files = found.scopes.into_iter().flat_map(|scope| scope.files).collect();
     let bounds = Bounds::of(&wanted.rights);
     let uses = found.uses;
-    Ok(Resolved { state, snapshots, files, guarded, newest, bounds, leaves, uses, catalog })
+    Ok(Resolved { state, snapshots, files, guarded, newest, seen, bounds, leaves, uses, catalog })
 }
 
 /// The planner's session for one scope, with everything in it that is no table of the catalog.

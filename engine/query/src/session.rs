@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model::{id::QueryId, name::DEFAULT_SCHEMA, principal::Principal};
 
-use crate::{ingest::Incoming, postgres::PostgresClient, transaction::Transaction};
+use crate::{ingest::Incoming, postgres::PostgresClient, recipe::Recipe, transaction::Transaction};
 
 /// The relation that a statement reads rows from which come with it.
 pub(crate) const INCOMING_ROWS: &str = "incoming_rows";
@@ -20,6 +20,7 @@ pub struct Session {
     rows: Option<Incoming>,
     query_id: Option<QueryId>,
     transaction: Option<Arc<Transaction>>,
+    recipe: Option<Arc<Recipe>>,
     postgres: Option<Arc<PostgresClient>>,
 }
 
@@ -36,6 +37,7 @@ impl Session {
             rows: None,
             query_id: None,
             transaction: None,
+            recipe: None,
             postgres: None,
         }
     }
@@ -93,6 +95,17 @@ impl Session {
     /// The transaction that the statements belong to.
     pub(crate) fn transaction(&self) -> Option<&Arc<Transaction>> {
         self.transaction.as_ref()
+    }
+
+    /// The one statement of this session is planned as another server has planned it.
+    pub(crate) fn with_recipe(mut self, recipe: Arc<Recipe>) -> Self {
+        self.recipe = Some(recipe);
+        self
+    }
+
+    /// By what the statement is planned again.
+    pub(crate) fn recipe(&self) -> Option<&Arc<Recipe>> {
+        self.recipe.as_ref()
     }
 
     /// The id of the next statement.

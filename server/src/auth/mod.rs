@@ -49,6 +49,8 @@ pub(crate) use scram::{MECHANISM as SCRAM, same};
 use stored::{ApiTokens, is_stored_token};
 use token::Tokens;
 
+use crate::seal::Seals;
+
 /// How long the answer "there are no users" is believed.
 const NO_USERS_FOR: Duration = Duration::from_secs(1);
 
@@ -59,6 +61,8 @@ pub struct AuthOptions {
     pub token_ttl: Duration,
     /// Tokens at once; the one that was used longest ago makes room.
     pub tokens_max: usize,
+    /// Makes tokens that other servers of the catalog know too; without it they are known here alone.
+    pub seals: Option<Arc<Seals>>,
 }
 
 /// Who else may say who somebody is, beside the users of the catalog with their passwords.
@@ -150,10 +154,11 @@ impl Authenticator {
         knocks: Knocks,
         options: AuthOptions,
     ) -> Self {
-        let AuthOptions { token_ttl, tokens_max } = options;
+        let AuthOptions { token_ttl, tokens_max, seals } = options;
+        let tokens = Tokens::new(Arc::clone(&users), Arc::clone(&clock), token_ttl, tokens_max);
         Self {
             passwords: Passwords::new(Arc::clone(&users), Arc::clone(&clock)),
-            tokens: Tokens::new(Arc::clone(&users), Arc::clone(&clock), token_ttl, tokens_max),
+            tokens: tokens.sealed_by(seals),
             api_tokens: ApiTokens::new(stored, Arc::clone(&clock)),
             certificates: Certificates::new(Arc::clone(&users), Arc::clone(&clock)),
             oidc: None,
@@ -287,7 +292,7 @@ impl Authenticator {
             return Ok(Login { principal, token: Some(password) });
         }
         let verified = self.passwords.check(&user, &password).await?;
-        let token = self.tokens.issue(&verified)?;
+        let token = self.tokens.issue(&verified).await?;
         Ok(Login { principal: verified.principal, token: Some(token) })
     }
 

@@ -111,7 +111,7 @@ struct Fixture {
 fn without_users() -> Fixture {
     let users = Arc::new(Users::default());
     let clock = Arc::new(TestClock::default());
-    let options = AuthOptions { token_ttl: Duration::from_secs(600), tokens_max: 2 };
+    let options = AuthOptions { token_ttl: Duration::from_secs(600), tokens_max: 2, seals: None };
     let auth = Authenticator::over(
         Arc::clone(&users) as Arc<dyn Principals>,
         Arc::clone(&users) as Arc<dyn StoredTokens>,

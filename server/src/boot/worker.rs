@@ -52,6 +52,7 @@ impl WorkerProcess {
             AuthOptions {
                 token_ttl: config.server.token_ttl,
                 tokens_max: config.server.tokens_max,
+                seals: None,
             },
         );
         let queries = Queries::new(QueriesOptions {

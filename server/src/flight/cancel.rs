@@ -10,8 +10,11 @@ use prost::Message;
 use query::{error::QueryError, handles::Handle, session::Session};
 use tonic::Status;
 
-use super::{FlightSql, statement::Waiting, ticket};
-use crate::error::{handle_status, invalid, status};
+use super::{FlightSql, sealed::Opened, statement::Waiting, ticket};
+use crate::{
+    error::{invalid, status},
+    seal::Purpose,
+};
 
 impl FlightSql {
     /// CancelFlightInfo. The body is the message itself, as Flight.proto has it.
@@ -40,7 +43,10 @@ impl FlightSql {
 
     /// Ends the statement of a FlightInfo, whether it waits or runs, and frees what waits.
     async fn cancel(&self, session: &Session, info: &FlightInfo) -> Result<CancelStatus, Status> {
-        let handles: Vec<Handle> = info.endpoint.iter().filter_map(handle).collect();
+        let mut handles: Vec<Handle> = Vec::new();
+        for endpoint in &info.endpoint {
+            handles.extend(self.opened(endpoint).await.map(|opened| opened.handle));
+        }
         let told = std::str::from_utf8(&info.app_metadata).ok().and_then(|id| id.parse().ok());
         let waiting = &self.inner.waiting;
         let mut waits: Vec<QueryId> = Vec::new();
@@ -69,18 +75,37 @@ impl FlightSql {
     }
 
     /// RenewFlightEndpoint: what waits is kept for another full time. The answer says until when.
-    pub(super) fn renew(&self, session: &Session, body: &[u8]) -> Result<Vec<u8>, Status> {
+    pub(super) async fn renew(&self, session: &Session, body: &[u8]) -> Result<Vec<u8>, Status> {
         let request: RenewFlightEndpointRequest = read(body)?;
         let endpoint = request.endpoint;
         let mut endpoint =
             endpoint.ok_or_else(|| invalid("RenewFlightEndpoint needs an endpoint"))?;
-        let handle = handle(&endpoint).ok_or_else(|| {
+        let opened = self.opened(&endpoint).await.ok_or_else(|| {
             invalid("the ticket of the endpoint is none of a result that waits here")
         })?;
-        let until = self.inner.waiting.renew(&handle, session.principal());
-        let until = until.map_err(|error| handle_status(&error))?;
+        let until = match self.inner.waiting.renew(&opened.handle, session.principal()) {
+            Ok(until) => until,
+            Err(_) => {
+                opened.may_be_renewed(self, session.principal())?;
+                self.inner.clock.now().plus(self.inner.handle_ttl)
+            }
+        };
+        if let Some(renewed) = opened.renewed(until) {
+            let sealed = renewed.seal(&*self.key().await?, Purpose::Ticket);
+            endpoint.ticket = Some(ticket::ticket(sealed));
+        }
         set_time(&mut endpoint, until);
         Ok(endpoint.encode_to_vec())
+    }
+
+    /// The handle in the ticket of an endpoint, if it is one.
+    async fn opened(&self, endpoint: &FlightEndpoint) -> Option<Opened> {
+        match ticket::command(&endpoint.ticket.as_ref()?.ticket).ok()? {
+            Command::TicketStatementQuery(ticket) => {
+                self.open(Purpose::Ticket, &ticket.statement_handle).await.ok()
+            }
+            _ => None,
+        }
     }
 }
 
@@ -105,13 +130,6 @@ pub(super) fn seconds(time: Timestamp) -> (i64, i32) {
     let micros = time.as_micros();
     let nanos = micros.rem_euclid(1_000_000) * 1_000;
     (micros.div_euclid(1_000_000), i32::try_from(nanos).expect("less than a second"))
-}
-
-fn handle(endpoint: &FlightEndpoint) -> Option<Handle> {
-    match ticket::command(&endpoint.ticket.as_ref()?.ticket).ok()? {
-        Command::TicketStatementQuery(ticket) => Handle::from_bytes(&ticket.statement_handle),
-        _ => None,
-    }
 }
 
 fn read<M: Message + Default>(body: &[u8]) -> Result<M, Status> {

@@ -31,7 +31,7 @@ impl FlightSql {
     where
         S: Stream<Item = Result<FlightData, Status>> + Send + 'static,
     {
-        let session = &self.within(session, command.transaction_id.as_ref())?;
+        let session = &self.within(session, command.transaction_id.as_ref()).await?;
         let (if_missing, if_exists) = modes(command.table_definition_options.as_ref())?;
         if command.temporary {
             return Err(unimplemented(

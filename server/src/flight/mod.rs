@@ -5,7 +5,8 @@
 //! decides a right or builds a principal itself.
 //!
 //! A query is planned once, at GetFlightInfo, and waits under a handle that can be fetched once by
-//! the one who asked. Anything else takes effect at GetFlightInfo or DoPut, whichever the driver
+//! the one who asked; its ticket is sealed ([`crate::seal`]) and says what another server needs to plan
+//! it again. Anything else takes effect at GetFlightInfo or DoPut, whichever the driver
 //! sends, exactly once; what it answers waits under a handle like rows do. Preparing has no effect.
 //! A transaction is a handle too; a session is a cookie.
 
@@ -18,6 +19,7 @@ mod metadata;
 mod parameters;
 mod poll;
 mod prepared;
+mod sealed;
 mod service;
 mod session;
 mod sql_info;
@@ -30,6 +32,7 @@ mod whole;
 
 use std::{
     fmt,
+    net::SocketAddr,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -38,7 +41,7 @@ use arrow_flight::{
     flight_service_server::FlightServiceServer, sql::metadata::SqlInfoData,
     sql::metadata::XdbcTypeInfoData,
 };
-use model::principal::Principal;
+use model::{id::WorkerId, principal::Principal};
 use query::{handles::Handles, queries::Queries, session::Session, transaction::Transaction};
 use rt::clock::Clock;
 use tonic::{Extensions, Status, metadata::MetadataMap};
@@ -46,6 +49,7 @@ use tonic::{Extensions, Status, metadata::MetadataMap};
 use crate::{
     auth::{Authenticator, Peer},
     error::{auth_status, internal},
+    seal::Seals,
 };
 pub use body::send_rows;
 use prepared::PreparedStatement;
@@ -55,11 +59,19 @@ pub use whole::whole_rows;
 
 /// How often what has expired is dropped, so that it frees what it holds.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// How long other servers know a prepared statement: drivers that keep connections keep them for long.
+pub const STATEMENT_TTL: Duration = Duration::from_secs(24 * 3_600);
 
 /// Parts and limits of the Flight SQL service.
 pub struct FlightOptions {
     /// Runs the statements.
     pub queries: Queries,
+    /// What tickets are sealed with.
+    pub seals: Arc<Seals>,
+    /// Whether other servers have the same catalog. What waits here may then never be fetched here.
+    pub is_shared: bool,
+    /// This process.
+    pub server: ServerName,
     /// Knows who asks.
     pub auth: Arc<Authenticator>,
     /// The time.
@@ -85,17 +97,55 @@ impl fmt::Debug for FlightOptions {
     }
 }
 
+/// Which process it is that something waits in.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerName {
+    /// Its id, as `system.runs` and the log of its start have it.
+    pub worker: WorkerId,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl ServerName {
+    fn id(&self) -> [u8; 16] {
+        *self.worker.as_uuid().as_bytes()
+    }
+}
+
+impl fmt::Display for ServerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at {} (worker {})", self.address, self.worker)
+    }
+}
+
 /// The service, ready to be added to a tonic server that has [`send_rows`] and [`whole_rows`] as
 /// layers. Has to be called inside a Tokio runtime: a task that drops expired handles lives as long
 /// as the service.
 pub fn service(options: FlightOptions) -> Result<FlightServiceServer<FlightSql>, Status> {
-    let FlightOptions { queries, auth, clock, handle_ttl, handles_max, message_size_max, version } =
-        options;
+    let FlightOptions {
+        queries,
+        seals,
+        is_shared,
+        server,
+        auth,
+        clock,
+        handle_ttl,
+        handles_max,
+        message_size_max,
+        version,
+    } = options;
+    let statement_ttl = STATEMENT_TTL.max(handle_ttl);
     let facts = Facts { version: &version, sql_length_max: queries.sql_length_max(), handle_ttl };
     let sql_info = sql_info::sql_info(&facts).map_err(|e| internal("describe the server", &e))?;
     let inner = Arc::new(Inner {
         queries,
+        seals,
+        is_shared,
+        server,
         auth,
+        clock: Arc::clone(&clock),
+        handle_ttl,
+        statement_ttl,
         waiting: Handles::new(handles_max, handle_ttl, Arc::clone(&clock)),
         prepared: Handles::new(handles_max, handle_ttl, Arc::clone(&clock)),
         transactions: Handles::new(handles_max, handle_ttl, Arc::clone(&clock)),
@@ -125,7 +175,13 @@ impl fmt::Debug for FlightSql {
 
 struct Inner {
     queries: Queries,
+    seals: Arc<Seals>,
+    is_shared: bool,
+    server: ServerName,
     auth: Arc<Authenticator>,
+    clock: Arc<dyn Clock>,
+    handle_ttl: Duration,
+    statement_ttl: Duration,
     waiting: Handles<Waiting>,
     prepared: Handles<Arc<PreparedStatement>>,
     transactions: Handles<Arc<Transaction>>,

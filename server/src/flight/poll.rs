@@ -25,11 +25,15 @@ use tonic::Status;
 
 use super::{
     FlightSql, cancel,
+    sealed::{Content, NewSeal},
     statement::{self, Answer, Waiting},
     stream::{self as rows, Messages},
     ticket,
 };
-use crate::error::{handle_status, status};
+use crate::{
+    error::{handle_status, status},
+    seal::Purpose,
+};
 
 /// How long a statement goes on, and its result waits, while nobody asks for it.
 const ASKED_EVERY: Duration = Duration::from_secs(60);
@@ -106,17 +110,24 @@ impl FlightSql {
     ) -> Result<PollInfo, Status> {
         match ticket::descriptor_command(&descriptor)? {
             Command::TicketStatementQuery(TicketStatementQuery { statement_handle }) => {
-                self.progress(session, &ticket::handle(&statement_handle)?).await
+                let opened = self.open(Purpose::Ticket, &statement_handle).await?;
+                let handle = opened.handle;
+                let found = self.inner.waiting.with(&handle, session.principal(), |_| ());
+                if let Err(error) = found {
+                    let elsewhere = opened.elsewhere(self, session.principal(), "the statement");
+                    return Err(elsewhere.err().unwrap_or_else(|| handle_status(&error)));
+                }
+                self.progress(session, &handle).await
             }
             Command::CommandStatementQuery(query) => {
-                let session = self.within(session, query.transaction_id.as_ref())?;
+                let session = self.within(session, query.transaction_id.as_ref()).await?;
                 let prepared = self.inner.queries.prepare_now(&session, &query.query).await;
                 let prepared = Arc::new(prepared.map_err(|error| status(&error))?);
                 self.begin_polled(session, prepared, None, descriptor).await
             }
             Command::CommandPreparedStatementQuery(query) => {
                 let handle = &query.prepared_statement_handle;
-                let (session, prepared, bound) = self.prepared_run(session, handle)?;
+                let (session, prepared, bound) = self.prepared_run(session, handle).await?;
                 self.begin_polled(session, prepared, bound, descriptor).await
             }
             // Whatever else can be asked for is there at once.
@@ -179,6 +190,10 @@ impl FlightSql {
         let unknown = || handle_status(&HandleError::Unknown);
         let (id, asked, outcome) =
             found.map_err(|error| handle_status(&error))?.ok_or_else(unknown)?;
+        let key = self.key().await?;
+        let content = Content::OnlyThere("a statement that is asked about runs at once".to_owned());
+        let new = NewSeal { handle: *handle, owner, content, waits: true };
+        let ticket = ticket::ticket(self.seal(&key, Purpose::Ticket, new));
         outcome.wait().await;
         let record = self.inner.queries.record(session, id).await.ok();
         let ready = match &*outcome.state.lock() {
@@ -190,19 +205,16 @@ impl FlightSql {
         let mut poll = match ready {
             None => PollInfo {
                 info: Some(tagged(FlightInfo::new().with_descriptor(asked), id)),
-                flight_descriptor: Some(FlightDescriptor::new_cmd(ticket::ticket(handle).ticket)),
+                flight_descriptor: Some(FlightDescriptor::new_cmd(ticket.ticket)),
                 progress: record.and_then(|record| record.progress.fraction()),
                 expiration_time: None,
             },
-            Some(Ok(schema)) => {
-                let ticket = Some(ticket::ticket(handle));
-                PollInfo {
-                    info: Some(tagged(statement::info(&schema, ticket, asked)?, id)),
-                    flight_descriptor: None,
-                    progress: Some(1.0),
-                    expiration_time: None,
-                }
-            }
+            Some(Ok(schema)) => PollInfo {
+                info: Some(tagged(statement::info(&schema, Some(ticket), asked)?, id)),
+                flight_descriptor: None,
+                progress: Some(1.0),
+                expiration_time: None,
+            },
             Some(Err(status)) => {
                 let _ = waiting.take(handle, owner);
                 return Err(status);

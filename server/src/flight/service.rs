@@ -111,7 +111,7 @@ impl FlightService for FlightSql {
         let schema = match &ticket::descriptor_command(&descriptor)? {
             Command::CommandStatementQuery(query) => self.statement_schema(&session, query).await?,
             Command::CommandPreparedStatementQuery(query) => {
-                self.prepared_schema(session.principal(), &query.prepared_statement_handle)?
+                self.prepared_schema(&session, &query.prepared_statement_handle).await?
             }
             other => self.metadata_schema(other).ok_or_else(|| unsupported(other))?,
         };
@@ -163,7 +163,7 @@ impl FlightService for FlightSql {
             Command::CommandPreparedStatementQuery(command) => {
                 let handle = command.prepared_statement_handle;
                 let parameters = parameters::read(messages).await?;
-                self.bind(session.principal(), &handle, parameters)?;
+                let handle = self.bind(&session, handle, parameters).await?;
                 DoPutPreparedStatementResult { prepared_statement_handle: Some(handle) }
                     .encode_to_vec()
             }
@@ -186,12 +186,12 @@ impl FlightService for FlightSql {
             }
             CLOSE_PREPARED_STATEMENT => {
                 let request: ActionClosePreparedStatementRequest = ticket::action(&body)?;
-                self.close(session.principal(), &request.prepared_statement_handle)?;
+                self.close(session.principal(), &request.prepared_statement_handle).await?;
                 return Ok(Response::new(stream::empty().boxed()));
             }
             BEGIN_TRANSACTION => {
                 let ActionBeginTransactionRequest {} = ticket::action(&body)?;
-                packed(&self.begin(&session)?)
+                packed(&self.begin(&session).await?)
             }
             END_TRANSACTION => {
                 let request: ActionEndTransactionRequest = ticket::action(&body)?;
@@ -211,7 +211,7 @@ impl FlightService for FlightSql {
                 packed(&self.cancel_query(&session, &request).await?)
             }
             CANCEL_FLIGHT_INFO => self.cancel_flight_info(&session, &body).await?,
-            RENEW_FLIGHT_ENDPOINT => self.renew(&session, &body)?,
+            RENEW_FLIGHT_ENDPOINT => self.renew(&session, &body).await?,
             SET_SESSION_OPTIONS => {
                 return Ok(answered(self.set_options(&headers, &session, &body).await?));
             }

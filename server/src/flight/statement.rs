@@ -14,9 +14,9 @@ use arrow_flight::{
 };
 use bytes::Bytes;
 use futures::TryStreamExt;
-use model::id::QueryId;
+use model::{id::QueryId, principal::Principal};
 use query::{
-    handles::HandleError,
+    handles::{Handle, HandleError},
     queries::{CommandResult, Planned, Prepared},
     session::Session,
 };
@@ -25,10 +25,14 @@ use tonic::Status;
 use super::{
     FlightSql, Inner,
     poll::{Polled, tagged},
+    sealed::{self, Content, NewSeal},
     stream::{self, Messages},
     ticket,
 };
-use crate::error::{handle_status, internal, status};
+use crate::{
+    error::{handle_status, internal, status},
+    seal::Purpose,
+};
 
 /// The column of the answer of a statement that has no rows of its own.
 const ROWS_AFFECTED: &str = "rows_affected";
@@ -78,7 +82,7 @@ impl FlightSql {
         command: &CommandStatementQuery,
         descriptor: FlightDescriptor,
     ) -> Result<FlightInfo, Status> {
-        let session = &self.within(session, command.transaction_id.as_ref())?;
+        let session = &self.within(session, command.transaction_id.as_ref()).await?;
         let prepared = self.inner.queries.prepare_now(session, &command.query).await;
         let prepared = prepared.map_err(|error| status(&error))?;
         self.start(session, &prepared, None, descriptor).await
@@ -90,7 +94,7 @@ impl FlightSql {
         session: &Session,
         command: &CommandStatementQuery,
     ) -> Result<SchemaRef, Status> {
-        let session = &self.within(session, command.transaction_id.as_ref())?;
+        let session = &self.within(session, command.transaction_id.as_ref()).await?;
         let prepared = self.inner.queries.prepare(session, &command.query).await;
         Ok(prepared.map_err(|error| status(&error))?.schema())
     }
@@ -101,7 +105,7 @@ impl FlightSql {
         session: &Session,
         command: &CommandStatementUpdate,
     ) -> Result<i64, Status> {
-        let session = &self.within(session, command.transaction_id.as_ref())?;
+        let session = &self.within(session, command.transaction_id.as_ref()).await?;
         let prepared = self.inner.queries.prepare_now(session, &command.query).await;
         let prepared = prepared.map_err(|error| status(&error))?;
         self.update(session, &prepared, None).await
@@ -119,13 +123,20 @@ impl FlightSql {
         let id = QueryId::generate();
         let session = &session.clone().with_query_id(id);
         let owner = session.principal();
+        // First of all: what has taken effect must not lack a ticket.
+        let key = self.key().await?;
         if prepared.is_query() {
             let planned = queries.plan(session, prepared, parameters).await;
             let planned = planned.map_err(|error| status(&error))?;
             let schema = planned.schema();
-            let handle = waiting.insert(owner, Waiting::Query(Box::new(planned)));
-            let handle = handle.map_err(|error| handle_status(&error))?;
-            return Ok(tagged(info(&schema, Some(ticket::ticket(&handle)), descriptor)?, id));
+            let content = Content::query(&planned, prepared, parameters)?;
+            let kept = waiting.insert(owner, Waiting::Query(Box::new(planned)));
+            let new = match kept {
+                Ok(handle) => NewSeal { handle, owner, content, waits: true },
+                Err(full) => self.without_waiting(full, owner, content)?,
+            };
+            let ticket = ticket::ticket(self.seal(&key, Purpose::Ticket, new));
+            return Ok(tagged(info(&schema, Some(ticket), descriptor)?, id));
         }
         // The place is taken first: a full store must refuse before anything has taken effect.
         let reserved = waiting.insert(owner, Waiting::Reserved);
@@ -139,6 +150,7 @@ impl FlightSql {
         };
         let answer = Answer::from(result);
         let schema = SchemaRef::clone(&answer.schema);
+        let content = Content::answer(prepared, &answer);
         let mut answer = Some(answer);
         let kept = waiting.with(&handle, owner, |place| {
             if let Some(answer) = answer.take() {
@@ -151,8 +163,28 @@ impl FlightSql {
             (Err(_), Some(answer)) => waiting.insert(owner, Waiting::Answer(answer)).ok(),
             (Err(_), None) => None,
         };
-        let ticket = handle.map(|handle| ticket::ticket(&handle));
+        let sealed = |handle| {
+            let new = NewSeal { handle, owner, content, waits: true };
+            self.seal(&key, Purpose::Ticket, new)
+        };
+        let ticket = handle.map(sealed).map(ticket::ticket);
         Ok(tagged(info(&schema, ticket, descriptor)?, id))
+    }
+
+    /// A full store is no reason to refuse what waits nowhere: any server plans it when it is fetched.
+    /// So it is where others have fetched what still waits here.
+    pub(super) fn without_waiting<'a>(
+        &self,
+        full: HandleError,
+        owner: &'a Principal,
+        content: Content,
+    ) -> Result<NewSeal<'a>, Status> {
+        let may = self.inner.is_shared && matches!(full, HandleError::Full(_));
+        if !may || !content.travels() {
+            return Err(handle_status(&full));
+        }
+        let handle = Handle::generate().map_err(|error| handle_status(&error))?;
+        Ok(NewSeal { handle, owner, content, waits: false })
     }
 
     /// Runs a statement for its effect. The rows of a query are thrown away.
@@ -174,16 +206,22 @@ impl FlightSql {
         Ok(-1)
     }
 
-    /// DoGet: what waits under a handle, once.
+    /// DoGet: what waits under a handle here, once; what another server has planned, planned again.
     pub(super) async fn fetch(
         &self,
         session: &Session,
         ticket: &TicketStatementQuery,
     ) -> Result<Messages, Status> {
-        let handle = ticket::handle(&ticket.statement_handle)?;
+        let opened = self.open(Purpose::Ticket, &ticket.statement_handle).await?;
         let size_max = self.inner.message_size_max;
-        let waiting = self.inner.waiting.take(&handle, session.principal());
-        match waiting.map_err(|error| handle_status(&error))? {
+        let waiting = match self.inner.waiting.take(&opened.handle, session.principal()) {
+            Ok(waiting) => waiting,
+            Err(_) => {
+                let content = opened.elsewhere(self, session.principal(), "the result")?;
+                self.waiting_elsewhere(session, content).await?
+            }
+        };
+        match waiting {
             Waiting::Query(planned) => {
                 let rows = self.inner.queries.execute(*planned).await;
                 let rows = rows.map_err(|error| status(&error))?;
@@ -194,6 +232,27 @@ impl FlightSql {
             }
             Waiting::Polled(polled) => polled.rows(),
             Waiting::Reserved => Err(handle_status(&HandleError::Unknown)),
+        }
+    }
+
+    /// What would wait here if this server had made the ticket.
+    async fn waiting_elsewhere(
+        &self,
+        session: &Session,
+        content: Content,
+    ) -> Result<Waiting, Status> {
+        match content {
+            Content::Query(query) => {
+                let (recipe, parameters, id) = query.read()?;
+                let session = session.clone().with_query_id(id);
+                let queries = &self.inner.queries;
+                let planned = queries.plan_again(&session, &recipe, parameters.as_ref()).await;
+                Ok(Waiting::Query(Box::new(planned.map_err(|error| status(&error))?)))
+            }
+            Content::Answer(bytes) => sealed::read_answer(&bytes).map(Waiting::Answer),
+            Content::OnlyThere(_) | Content::Statement(_) => {
+                Err(handle_status(&HandleError::Unknown))
+            }
         }
     }
 }

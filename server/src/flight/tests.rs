@@ -1,6 +1,11 @@
 //! The service in a real gRPC server, with an empty catalog and a lake in a temporary folder.
 
-use std::collections::BTreeMap;
+mod elsewhere;
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicI64, Ordering},
+};
 
 use arrow::{
     array::{ArrayRef, AsArray, Int64Array, RecordBatch},
@@ -9,8 +14,9 @@ use arrow::{
 use arrow_flight::{FlightInfo, Ticket, sql::client::FlightSqlServiceClient};
 use catalog::{Catalog, principals::User};
 use catalog_sqlite::SqliteCatalog;
-use futures::TryStreamExt;
+use futures::{TryStreamExt, future::BoxFuture};
 use lake::{Lake, LakeOptions};
+use model::time::Timestamp;
 use query::options::{QueriesOptions, QueryLimits};
 use rt::{clock::SystemClock, cpu::CpuRuntime, shutdown::Shutdown};
 use tokio::{net::TcpListener, runtime::Handle};
@@ -24,15 +30,45 @@ use crate::auth::{AuthOptions, hash_password};
 
 type Client = FlightSqlServiceClient<Channel>;
 
-struct TestServer {
-    url: String,
-    _folder: tempfile::TempDir,
+const HANDLE_TTL: Duration = Duration::from_secs(600);
+
+/// The clock of the machine, and how much later it is.
+#[derive(Debug, Default)]
+struct TestClock(AtomicI64);
+
+impl TestClock {
+    fn pass(&self, time: Duration) {
+        self.0.fetch_add(i64::try_from(time.as_micros()).unwrap(), Ordering::SeqCst);
+    }
 }
 
-impl TestServer {
-    async fn start(handles_max: usize, users: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        let passed = u64::try_from(self.0.load(Ordering::SeqCst)).unwrap();
+        SystemClock.now().plus(Duration::from_micros(passed))
+    }
+
+    fn sleep(&self, wait: Duration) -> BoxFuture<'static, ()> {
+        SystemClock.sleep(wait)
+    }
+}
+
+/// What servers share.
+struct World {
+    clock: Arc<TestClock>,
+    catalog: Arc<dyn Catalog>,
+    folder: Arc<tempfile::TempDir>,
+}
+
+struct TestServer {
+    url: String,
+    address: String,
+    _folder: Arc<tempfile::TempDir>,
+}
+
+impl World {
+    async fn new(users: &[&str]) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
         let catalog: Arc<dyn Catalog> = Arc::new(SqliteCatalog::in_memory().await.unwrap());
         for name in users {
             let password_hash = Some(hash_password("pw").unwrap());
@@ -40,6 +76,12 @@ impl TestServer {
             let user = User { name, password_hash, scram_verifier: None };
             catalog.add_user(&user).await.unwrap();
         }
+        Self { clock: Arc::default(), catalog, folder }
+    }
+
+    async fn serve(&self, handles_max: usize, is_shared: bool) -> TestServer {
+        let Self { catalog, folder, .. } = self;
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let lake = Lake::open(LakeOptions {
             root: folder.path().join("lake").to_str().unwrap().to_owned(),
             storage: BTreeMap::new(),
@@ -50,10 +92,16 @@ impl TestServer {
             target_file_size: 1 << 20,
         })
         .unwrap();
-        let options = AuthOptions { token_ttl: Duration::from_secs(600), tokens_max: 10 };
-        let auth = Authenticator::new(Arc::clone(&catalog), Arc::clone(&clock), None, options);
+        let keys = Arc::clone(catalog) as _;
+        let seals = Arc::new(Seals::new(keys, Arc::clone(&clock), STATEMENT_TTL));
+        let options = AuthOptions {
+            token_ttl: Duration::from_secs(600),
+            tokens_max: 10,
+            seals: is_shared.then(|| Arc::clone(&seals)),
+        };
+        let auth = Authenticator::new(Arc::clone(catalog), Arc::clone(&clock), None, options);
         let queries = Queries::new(QueriesOptions {
-            catalog: Arc::clone(&catalog),
+            catalog: Arc::clone(catalog),
             lake: Arc::new(lake),
             cpu: CpuRuntime::new(1).unwrap(),
             clock: Arc::clone(&clock),
@@ -77,23 +125,33 @@ impl TestServer {
             },
         })
         .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
         let service = service(FlightOptions {
             queries,
+            seals,
+            is_shared,
+            server: ServerName { worker: WorkerId::generate(), address },
             auth,
             clock,
-            handle_ttl: Duration::from_secs(600),
+            handle_ttl: HANDLE_TTL,
             handles_max,
             message_size_max: 16 << 20,
             version: "0".to_owned(),
         })
         .unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let mut server = tonic::transport::Server::builder()
             .layer(tower::util::MapResponseLayer::new(send_rows));
         let server = server.add_service(service);
         tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
-        Self { url, _folder: folder }
+        let (url, address) = (format!("http://{address}"), address.to_string());
+        TestServer { url, address, _folder: Arc::clone(folder) }
+    }
+}
+
+impl TestServer {
+    async fn start(handles_max: usize, users: &[&str]) -> Self {
+        World::new(users).await.serve(handles_max, false).await
     }
 
     async fn client(&self) -> Client {

@@ -1,7 +1,7 @@
 //! Reads what clients send as commands, tickets and handles, and writes ours.
 //!
-//! A result waits under 16 random bytes, which travel as the `statement_handle` of a
-//! `TicketStatementQuery`; metadata needs no handle, its ticket is the command itself.
+//! A sealed handle ([`super::sealed`]) travels as the `statement_handle` of a `TicketStatementQuery`;
+//! metadata needs no handle, its ticket is the command itself.
 
 use arrow_flight::{
     FlightDescriptor, Ticket,
@@ -10,7 +10,6 @@ use arrow_flight::{
 };
 use bytes::Bytes;
 use prost::Message;
-use query::handles::Handle;
 use tonic::Status;
 
 use crate::error::invalid;
@@ -52,15 +51,9 @@ pub(super) fn action<M: ProstMessageExt>(body: &[u8]) -> Result<M, Status> {
     }
 }
 
-/// Reads a handle that a client gives back.
-pub(super) fn handle(bytes: &[u8]) -> Result<Handle, Status> {
-    Handle::from_bytes(bytes)
-        .ok_or_else(|| invalid(format!("a handle has 16 bytes, this one has {}", bytes.len())))
-}
-
-/// The ticket of a result.
-pub(super) fn ticket(handle: &Handle) -> Ticket {
-    packed(&TicketStatementQuery { statement_handle: Bytes::copy_from_slice(handle.as_bytes()) })
+/// The ticket of a result, with its sealed handle.
+pub(super) fn ticket(sealed: Bytes) -> Ticket {
+    packed(&TicketStatementQuery { statement_handle: sealed })
 }
 
 /// A message as a ticket.
@@ -83,11 +76,12 @@ mod tests {
 
     #[test]
     fn a_handle_comes_back_from_its_ticket() {
-        let first = Handle::from_bytes(&[7; 16]).unwrap();
-        let Command::TicketStatementQuery(read) = command(&ticket(&first).ticket).unwrap() else {
+        let sealed = Bytes::from_static(b"sealed");
+        let packed = ticket(sealed.clone()).ticket;
+        let Command::TicketStatementQuery(read) = command(&packed).unwrap() else {
             panic!("another command")
         };
-        assert_eq!(handle(&read.statement_handle).unwrap(), first);
+        assert_eq!(read.statement_handle, sealed);
     }
 
     #[test]
@@ -101,7 +95,6 @@ mod tests {
         {
             assert_eq!(command(&bytes).unwrap_err().code(), Code::InvalidArgument, "{bytes:?}");
         }
-        assert_eq!(handle(&[1, 2, 3]).unwrap_err().code(), Code::InvalidArgument);
         let path = FlightDescriptor::new_path(vec!["t".to_owned()]);
         assert_eq!(descriptor_command(&path).unwrap_err().code(), Code::InvalidArgument);
     }
@@ -118,7 +111,6 @@ mod tests {
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = command(&bytes);
             let _ = action::<ActionClosePreparedStatementRequest>(&bytes);
-            let _ = handle(&bytes);
         }
 
         #[test]

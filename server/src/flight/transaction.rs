@@ -14,15 +14,27 @@ use query::{
 };
 use tonic::Status;
 
-use super::{FlightSql, ticket};
-use crate::error::{compose, handle_status, invalid, status};
+use super::{
+    FlightSql,
+    sealed::{Content, NewSeal, Opened},
+};
+use crate::{
+    error::{compose, handle_status, invalid, status},
+    seal::Purpose,
+};
 
 impl FlightSql {
     /// BeginTransaction.
-    pub(super) fn begin(&self, session: &Session) -> Result<ActionBeginTransactionResult, Status> {
-        let begun = self.inner.transactions.insert(session.principal(), Transaction::begin());
+    pub(super) async fn begin(
+        &self,
+        session: &Session,
+    ) -> Result<ActionBeginTransactionResult, Status> {
+        let (key, owner) = (self.key().await?, session.principal());
+        let begun = self.inner.transactions.insert(owner, Transaction::begin());
         let handle = begun.map_err(|error| handle_status(&error))?;
-        let transaction_id = Bytes::copy_from_slice(handle.as_bytes());
+        let content = Content::OnlyThere("a transaction goes on where it began".to_owned());
+        let new = NewSeal { handle, owner, content, waits: true };
+        let transaction_id = self.seal(&key, Purpose::Transaction, new);
         Ok(ActionBeginTransactionResult { transaction_id })
     }
 
@@ -40,9 +52,9 @@ impl FlightSql {
                 return Err(invalid("EndTransaction has to say COMMIT or ROLLBACK"));
             }
         };
-        let handle = ticket::handle(&request.transaction_id)?;
-        let taken = self.inner.transactions.take(&handle, session.principal());
-        let transaction = taken.map_err(|error| unknown(&error))?;
+        let opened = self.open(Purpose::Transaction, &request.transaction_id).await?;
+        let taken = self.inner.transactions.take(&opened.handle, session.principal());
+        let transaction = taken.map_err(|error| self.no_transaction(session, opened, &error))?;
         let queries = &self.inner.queries;
         let ended = match commits {
             true => queries.commit(session, &transaction).await,
@@ -52,10 +64,15 @@ impl FlightSql {
     }
 
     /// The session inside the transaction that a request names, if it names one.
-    pub(super) fn within(&self, session: &Session, id: Option<&Bytes>) -> Result<Session, Status> {
-        match self.transaction(id)? {
-            None => Ok(session.clone()),
-            Some(handle) => self.within_transaction(session, &handle),
+    pub(super) async fn within(
+        &self,
+        session: &Session,
+        id: Option<&Bytes>,
+    ) -> Result<Session, Status> {
+        let Some(opened) = self.transaction(id).await? else { return Ok(session.clone()) };
+        match self.in_transaction(session, &opened.handle) {
+            Ok(session) => Ok(session),
+            Err(error) => Err(self.no_transaction(session, opened, &error)),
         }
     }
 
@@ -65,15 +82,27 @@ impl FlightSql {
         session: &Session,
         handle: &Handle,
     ) -> Result<Session, Status> {
+        self.in_transaction(session, handle).map_err(|error| unknown(&error))
+    }
+
+    fn in_transaction(&self, session: &Session, handle: &Handle) -> Result<Session, HandleError> {
         let transactions = &self.inner.transactions;
-        let found = transactions.with(handle, session.principal(), |found| Arc::clone(found));
-        Ok(session.clone().with_transaction(found.map_err(|error| unknown(&error))?))
+        let found = transactions.with(handle, session.principal(), |found| Arc::clone(found))?;
+        Ok(session.clone().with_transaction(found))
+    }
+
+    /// The error for a transaction that this server does not know.
+    fn no_transaction(&self, session: &Session, opened: Opened, error: &HandleError) -> Status {
+        match opened.elsewhere(self, session.principal(), "the transaction") {
+            Err(elsewhere) if elsewhere.code() == tonic::Code::FailedPrecondition => elsewhere,
+            _ => unknown(error),
+        }
     }
 
     /// The handle of the transaction that a request names. Some drivers send no bytes for none.
-    pub(super) fn transaction(&self, id: Option<&Bytes>) -> Result<Option<Handle>, Status> {
+    pub(super) async fn transaction(&self, id: Option<&Bytes>) -> Result<Option<Opened>, Status> {
         match id {
-            Some(id) if !id.is_empty() => ticket::handle(id).map(Some),
+            Some(id) if !id.is_empty() => self.open(Purpose::Transaction, id).await.map(Some),
             _ => Ok(None),
         }
     }

@@ -79,6 +79,47 @@ def packed(name: str, *fields: bytes) -> bytes:
     return field(1, url.encode()) + field(2, b"".join(fields))
 
 
+def read(message: bytes) -> dict[int, list[bytes]]:
+    """The fields of a message that are bytes, texts or messages."""
+
+    def number(at: int) -> tuple[int, int]:
+        n = shift = 0
+        while True:
+            n |= (message[at] & 127) << shift
+            at, shift = at + 1, shift + 7
+            if message[at - 1] < 128:
+                return n, at
+
+    found: dict[int, list[bytes]] = {}
+    at = 0
+    while at < len(message):
+        key, at = number(at)
+        length, at = number(at)
+        if key & 7 == 2:
+            found.setdefault(key >> 3, []).append(message[at : at + length])
+            at += length
+    return found
+
+
+def sealed_requests(info: bytes, prepared: bytes, transaction: bytes) -> list[tuple[str, bytes]]:
+    """Requests with what a server has sealed: a FlightInfo, and what two actions answered."""
+    endpoint = read(info)[3][0]
+    ticket = read(endpoint)[1][0]
+    statement, begun = (read(read(read(answer)[1][0])[2][0])[1][0] for answer in (prepared, transaction))
+    run = packed("CommandPreparedStatementQuery", field(1, statement))
+    within = packed("CommandStatementQuery", field(1, b"SELECT 1 AS a"), field(2, begun))
+    requests = [("DoGet", ticket), ("DoGet", ticket), ("DoPut", field(1, field(1, 2) + field(2, run)))]
+    for method in ("GetFlightInfo", "GetSchema", "PollFlightInfo"):
+        requests += [(method, field(1, 2) + field(2, command)) for command in (run, within, read(ticket)[1][0])]
+    actions = {
+        b"RenewFlightEndpoint": field(1, endpoint),
+        b"CancelFlightInfo": field(1, info),
+        b"ClosePreparedStatement": packed("ActionClosePreparedStatementRequest", field(1, statement)),
+        b"EndTransaction": packed("ActionEndTransactionRequest", field(1, begun), field(2, 1)),
+    }
+    return requests + [("DoAction", field(1, name) + field(2, body)) for name, body in actions.items()]
+
+
 def flight_requests(texts: list[bytes]) -> list[tuple[str, bytes]]:
     """Methods of Flight with messages that are right, or were."""
     query, bytes_16 = b"SELECT 1 AS a", bytes(range(16))

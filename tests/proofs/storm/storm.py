@@ -56,7 +56,23 @@ class Flight:
         known = texts()
         self.texts = known
         self.requests = garbage.flight_requests(self.chance.sample(known, 40))
+        self.requests += self.sealed()
         self.sql_only = sql_only
+
+    def sealed(self) -> list[tuple[str, bytes]]:
+        """Requests with tickets and handles that were good."""
+
+        def action(name: bytes, body: bytes) -> bytes:
+            call = self.channel.unary_stream(SERVICE + "DoAction", lambda it: it, lambda it: it)
+            return next(iter(call(garbage.field(1, name) + garbage.field(2, body), timeout=20)))
+
+        query = garbage.field(1, b"SELECT 1 AS a")
+        command = garbage.packed("CommandStatementQuery", query)
+        ask = self.channel.unary_unary(SERVICE + "GetFlightInfo", lambda it: it, lambda it: it)
+        info = ask(garbage.field(1, 2) + garbage.field(2, command), timeout=20)
+        prepared = action(b"CreatePreparedStatement", garbage.packed("ActionCreatePreparedStatementRequest", query))
+        begun = action(b"BeginTransaction", garbage.packed("ActionBeginTransactionRequest"))
+        return garbage.sealed_requests(info, prepared, begun)
 
     def one(self) -> None:
         if self.sql_only:

@@ -67,3 +67,17 @@ fn a_handle_can_be_renewed_by_its_owner_and_has_its_own_time() {
     *clock.0.lock() = 29_000_000;
     assert_eq!(handles.renew(&short, &ann), Err(HandleError::Unknown), "too late");
 }
+
+#[test]
+fn a_handle_that_another_server_has_made_is_kept_by_the_same_rules() {
+    let (clock, handles) = handles(1);
+    let (ann, bob) = (Principal::verified("ann"), Principal::verified("bob"));
+    let (handle, other) = (Handle::generate().unwrap(), Handle::generate().unwrap());
+    assert_ne!(handle, other);
+    handles.insert_under(handle, &ann, 7).unwrap();
+    assert_eq!(handles.insert_under(other, &ann, 8), Err(HandleError::Full(1)));
+    assert_eq!(handles.take(&handle, &bob), Err(HandleError::Unknown));
+    assert_eq!(handles.with(&handle, &ann, |value| *value), Ok(7));
+    *clock.0.lock() = 61_000_000;
+    assert_eq!(handles.take(&handle, &ann), Err(HandleError::Unknown));
+}

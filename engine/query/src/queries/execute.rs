@@ -27,7 +27,7 @@ impl Queries {
     /// Waits for its turn and starts a planned query. Rows come as fast as they are taken;
     /// dropping the stream cancels the query. [`QueryError::Cancelled`] when somebody ended it.
     pub async fn execute(&self, planned: Planned) -> Result<QueryStream, QueryError> {
-        let Planned { schema, body, bounds, token } = planned;
+        let Planned { schema, body, bounds, token, recipe: _ } = planned;
         match self.begin(&token, body, &bounds, Arc::clone(&schema)).await {
             Ok((rows, held)) => Ok(QueryStream::new(schema, rows, token, bounds.counter(), held)),
             Err(error) => {

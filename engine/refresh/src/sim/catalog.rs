@@ -20,6 +20,7 @@ use catalog::{
     notifications::{DueNotification, Notifications, Try, TryEnded},
     objects::{Objects, OnConflict, Put, Schema},
     principals::{Principals, User},
+    seal_keys::{SealKey, SealKeys},
     tokens::{Token, Tokens},
     verifications::{StoredVerification, Verification, Verifications},
 };
@@ -37,6 +38,7 @@ use model::{
     notification::{NewNotification, Notification},
     object::{Object, Policy},
     rights::{Grant, Rights},
+    secret::Secret,
     time::Timestamp,
 };
 use parking_lot::Mutex;
@@ -547,6 +549,18 @@ impl Verifications for FlakyCatalog {
 
     async fn verifications(&self) -> Result<Vec<StoredVerification>, CatalogError> {
         self.call(|inner| async move { inner.verifications().await }).await
+    }
+}
+
+#[async_trait]
+impl SealKeys for FlakyCatalog {
+    async fn seal_keys(
+        &self,
+        fresh: &Secret,
+        rotate_after: Duration,
+        now: Timestamp,
+    ) -> Result<Vec<SealKey>, CatalogError> {
+        self.inner.seal_keys(fresh, rotate_after, now).await
     }
 }
 

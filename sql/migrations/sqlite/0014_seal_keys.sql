@@ -1,0 +1,7 @@
+-- Keys with which servers seal what they give to clients, so that each of them recognizes what another one gave.
+-- The newest one seals; the one before is kept for what it has sealed.
+CREATE TABLE seal_keys (
+    number INTEGER NOT NULL PRIMARY KEY,
+    secret TEXT NOT NULL,
+    made_at BIGINT NOT NULL
+);
