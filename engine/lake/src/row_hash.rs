@@ -142,8 +142,7 @@ const SECOND: u64 = 0x3c6e_f372_fe94_f82b;
 /// One more word of a row: the two halves of a product, as in wyhash.
 fn word(hash: u64, word: u64) -> u64 {
     let product = u128::from(hash ^ word) * u128::from(FACTOR);
-    // Both halves are meant.
-    #[allow(clippy::cast_possible_truncation)]
+    #[allow(clippy::cast_possible_truncation, reason = "both halves are meant")]
     let (high, low) = ((product >> 64) as u64, product as u64);
     // With its own sum a word that is equal to the hash does not lose what came before.
     (high ^ low).wrapping_add(hash.rotate_left(29))
