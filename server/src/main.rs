@@ -2,9 +2,10 @@
 
 mod memory;
 
-use std::process::ExitCode;
+use std::{io, num::NonZeroUsize, process::ExitCode, thread};
 
 use clap::Parser;
+use tokio::runtime::{Builder, Runtime};
 use whimbrel::{
     cli::{self, Cli},
     config::Environment,
@@ -16,9 +17,7 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = Cli::parse();
     let environment = Environment::read();
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("whimbrel-io").build();
-    match runtime {
+    match network_runtime() {
         Ok(runtime) => {
             let code = runtime.block_on(cli::run(cli, environment));
             // Whatever still waits for the network or a terminal is not waited for.
@@ -30,4 +29,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Threads for the network: half as many as there are processors, since they have little to do for
+/// each query. With more of them the parts of one connection would wake each other on different
+/// processors for every piece of an answer, and take those from the threads that compute.
+fn network_runtime() -> io::Result<Runtime> {
+    let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    Builder::new_multi_thread()
+        .worker_threads(processors.div_ceil(2))
+        .thread_name("whimbrel-io")
+        .enable_all()
+        .build()
 }

@@ -19,7 +19,7 @@ use http_body::Frame;
 use parking_lot::Mutex;
 use tonic::{Response, Status};
 
-use super::stream::Messages;
+use super::{message::Pieces, stream::Messages};
 
 /// Messages on their way from the call to the layer: taken once.
 #[derive(Clone)]
@@ -41,7 +41,9 @@ pub fn send_rows(
 ) -> http::Response<tonic::body::Body> {
     let handed = response.extensions_mut().remove::<Handover>();
     match handed.and_then(|Handover(messages)| messages.lock().take()) {
-        Some(messages) => response.map(|_| tonic::body::Body::new(Rows { messages, ended: false })),
+        Some(messages) => {
+            response.map(|_| tonic::body::Body::new(Rows { messages, sending: None, ended: false }))
+        }
         None => response,
     }
 }
@@ -50,6 +52,7 @@ pub fn send_rows(
 /// is asked for when the transport has taken the last one; dropping it ends the query.
 struct Rows {
     messages: Messages,
+    sending: Option<Pieces>,
     ended: bool,
 }
 
@@ -71,10 +74,15 @@ impl http_body::Body for Rows {
         if this.ended {
             return Poll::Ready(None);
         }
-        let status = match ready!(this.messages.poll_next_unpin(cx)) {
-            Some(Ok(message)) => return Poll::Ready(Some(Ok(Frame::data(message.write())))),
-            Some(Err(status)) => status,
-            None => Status::ok(""),
+        let status = loop {
+            if let Some(piece) = this.sending.as_mut().and_then(Iterator::next) {
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
+            match ready!(this.messages.poll_next_unpin(cx)) {
+                Some(Ok(message)) => this.sending = Some(message.into_pieces()),
+                Some(Err(status)) => break status,
+                None => break Status::ok(""),
+            }
         };
         this.ended = true;
         let mut trailers = HeaderMap::new();

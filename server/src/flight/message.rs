@@ -1,8 +1,8 @@
 //! One Flight message of rows as the bytes that travel.
 //!
 //! Arrow's encoder for Flight copies the buffers of a batch into one for the message, and gRPC's
-//! codec copies that into another one. Here they are copied once, to where they are sent from. What
-//! is written is `FlightData` of Flight's protocol (Flight.proto), with metadata and body of Arrow's
+//! codec copies that into another one. Here HTTP/2 gets the long ones as they are. What is written
+//! is `FlightData` of Flight's protocol (Flight.proto), with metadata and body of Arrow's
 //! "encapsulated message format", behind gRPC's length prefix.
 
 use std::collections::VecDeque;
@@ -20,8 +20,12 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, k
 /// Numbers of the fields of `FlightData`.
 const DATA_HEADER: u32 = 2;
 const DATA_BODY: u32 = 1000;
-/// Before each message gRPC puts whether it is compressed, one byte, and its length, four.
-const GRPC_PREFIX: usize = 5;
+/// The most that clients take as one frame of HTTP/2, unless they say otherwise.
+const FRAME: usize = 16 << 10;
+/// Bytes that short buffers are put together to.
+const PIECE: usize = 4 * FRAME;
+/// Bytes from which on a buffer is not copied.
+const ALONE: usize = 2 * FRAME;
 /// Arrow's mark of a message, before the length of its metadata.
 const CONTINUATION: [u8; 4] = [0xff; 4];
 
@@ -42,24 +46,64 @@ impl Message {
         field(DATA_HEADER, self.header.len()) + body
     }
 
-    /// The message behind gRPC's prefix. Its length has to fit into 32 bits.
-    pub(super) fn write(self) -> Bytes {
+    /// The message behind gRPC's prefix, in pieces. Its length has to fit into 32 bits.
+    pub(super) fn into_pieces(self) -> Pieces {
         let length = self.len();
         let Self { header, body, body_length } = self;
-        let mut bytes = BytesMut::with_capacity(GRPC_PREFIX + length);
-        bytes.put_u8(0);
-        bytes.put_u32(u32::try_from(length).expect("whoever sends messages has a limit"));
-        encode_key(DATA_HEADER, WireType::LengthDelimited, &mut bytes);
-        encode_varint(header.len() as u64, &mut bytes);
-        bytes.put_slice(&header);
+        let mut begun = BytesMut::with_capacity(PIECE);
+        // Whether it is compressed, and its length.
+        begun.put_u8(0);
+        begun.put_u32(u32::try_from(length).expect("whoever sends messages has a limit"));
+        encode_key(DATA_HEADER, WireType::LengthDelimited, &mut begun);
+        encode_varint(header.len() as u64, &mut begun);
+        begun.put_slice(&header);
         if body_length > 0 {
-            encode_key(DATA_BODY, WireType::LengthDelimited, &mut bytes);
-            encode_varint(body_length as u64, &mut bytes);
+            encode_key(DATA_BODY, WireType::LengthDelimited, &mut begun);
+            encode_varint(body_length as u64, &mut begun);
         }
-        for buffer in body {
-            bytes.put_slice(&buffer);
+        Pieces { begun, rest: body.into() }
+    }
+}
+
+/// A message as it is sent. Long buffers go as they are, without a copy, in whole frames; what is
+/// between them is put together to pieces of at most [`PIECE`] bytes, the first one aside.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    begun: BytesMut,
+    rest: VecDeque<Buffer>,
+}
+
+impl Iterator for Pieces {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let mut piece = std::mem::take(&mut self.begun);
+        while let Some(buffer) = self.rest.front_mut() {
+            let alone = buffer.len() >= ALONE;
+            if alone && piece.is_empty() {
+                let whole_frames = buffer.len() / FRAME * FRAME;
+                let bytes = Owned(buffer.slice_with_length(0, whole_frames));
+                buffer.advance(whole_frames);
+                return Some(Bytes::from_owner(bytes));
+            }
+            let until = if alone { piece.len().next_multiple_of(FRAME) } else { PIECE };
+            let taken = buffer.len().min(until.saturating_sub(piece.len()));
+            piece.put_slice(&buffer[..taken]);
+            if taken < buffer.len() {
+                buffer.advance(taken);
+                break;
+            }
+            self.rest.pop_front();
         }
-        bytes.freeze()
+        (!piece.is_empty()).then(|| piece.freeze())
+    }
+}
+
+struct Owned(Buffer);
+
+impl AsRef<[u8]> for Owned {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
     }
 }
 

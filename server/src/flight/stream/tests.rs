@@ -36,7 +36,7 @@ async fn messages(parts: Vec<RecordBatch>) -> Vec<FlightData> {
 /// What a client makes of a message, by the generated code of the protocol.
 fn received(message: Message) -> FlightData {
     let length = message.len();
-    let bytes = message.write();
+    let bytes = message.into_pieces().collect::<Vec<_>>().concat();
     let (prefix, bytes) = bytes.split_at(5);
     assert_eq!(prefix[0], 0, "not compressed");
     assert_eq!(prefix[1..], u32::try_from(length).unwrap().to_be_bytes());
