@@ -40,10 +40,7 @@ use crate::{
     rows::TableRows,
     schema::Fit,
     snapshot::Snapshot,
-    stage::{
-        Effect, Held, StageProgress, Staged, Target, Writing, distribute, run, streams,
-        writer_properties,
-    },
+    stage::{Effect, Held, StageProgress, Staged, Target, Writing, distribute, run, streams},
     staging::StagingArea,
 };
 
@@ -183,7 +180,7 @@ impl Lake {
         let new_rows = Schema::new(plan.schema().fields()[LEADING..].to_vec());
         let fit = Fit::new(&place.text(), &new_rows, Arc::clone(&target.schema))?;
         let checks = change.checks.clone();
-        let writing = Writing::new(self, &target, fit, Arc::clone(&area), progress, checks);
+        let writing = Writing::new(self, &target, fit, Arc::clone(&area), progress, checks)?;
         let patching = match patched {
             Some(columns) => {
                 Some(Patching::new(&place.text(), columns, &new_rows, &target.schema)?)
@@ -241,9 +238,8 @@ impl Lake {
             Some((columns, values)) => {
                 adds.extend(writing.flush(held).await?);
                 let files = base.data_files()?;
-                let properties = writer_properties();
                 let area = Arc::clone(&area);
-                let patch = Patch { place, area, files, columns, values, properties };
+                let patch = Patch { place, area, files, columns, values };
                 let threads = task.session_config().target_partitions();
                 adds.extend(patch_files(patch, removed.clone(), threads).await?);
             }

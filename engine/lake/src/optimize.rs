@@ -241,7 +241,7 @@ impl Optimizing {
             Arc::clone(&target.schema),
         )?;
         let writing =
-            Writing::new(lake, target, fit, Arc::clone(&area), Arc::clone(progress), vec![]);
+            Writing::new(lake, target, fit, Arc::clone(&area), Arc::clone(progress), vec![])?;
         let mut adds = Vec::new();
         for together in bins.chunks(at_once) {
             let mut copied = Vec::with_capacity(together.len());

@@ -30,7 +30,6 @@ use parquet::{
     errors::ParquetError,
     file::{
         metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader},
-        properties::WriterProperties,
         reader::{ChunkReader, Length},
         writer::SerializedFileWriter,
     },
@@ -42,6 +41,7 @@ use crate::{
     data_files::DataFiles,
     error::LakeError,
     location::Place,
+    stage::writer_properties,
     staging::{StagingArea, StagingStore},
     stats::{NewStats, with_new_values},
 };
@@ -104,7 +104,6 @@ pub(crate) struct Patch {
     /// The columns that change, with the types of the table.
     pub(crate) columns: SchemaRef,
     pub(crate) values: NewValues,
-    pub(crate) properties: WriterProperties,
 }
 
 impl Patch {
@@ -128,9 +127,7 @@ impl Patch {
         let mut upload = BufWriter::new(store, new_place);
         let parquet = metadata.metadata();
         let schema = parquet.file_metadata().schema_descr();
-        let properties = self
-            .properties
-            .clone()
+        let properties = writer_properties(schema)
             .into_builder()
             .set_key_value_metadata(parquet.file_metadata().key_value_metadata().cloned())
             .build();

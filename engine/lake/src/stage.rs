@@ -30,8 +30,10 @@ use futures::StreamExt;
 use model::object::Properties;
 use object_store::{ObjectStore, path::Path, prefix::PrefixStore};
 use parquet::{
-    basic::{Compression, ZstdLevel},
+    arrow::ArrowSchemaConverter,
+    basic::{Compression, Encoding, Type, ZstdLevel},
     file::properties::WriterProperties,
+    schema::types::SchemaDescriptor,
 };
 use tokio::task::JoinSet;
 
@@ -294,7 +296,7 @@ impl Lake {
         }
         let fit = Fit::new(&place.text(), &plan.schema(), Arc::clone(&target.schema))?;
         let area = self.staging_area(&place, Arc::clone(&progress));
-        let writing = Writing::new(self, &target, fit, Arc::clone(&area), progress, checks);
+        let writing = Writing::new(self, &target, fit, Arc::clone(&area), progress, checks)?;
         let plan = distribute(&place, plan, &target, 0)?;
         let streams = streams(&writing, &plan, &task)?;
         let (mut adds, held) = run(&writing, streams, Held::default()).await?;
@@ -420,19 +422,19 @@ impl Writing {
         area: Arc<StagingArea>,
         progress: Arc<StageProgress>,
         checks: Vec<Check>,
-    ) -> Arc<Self> {
-        Arc::new(Self {
+    ) -> Result<Arc<Self>, LakeError> {
+        Ok(Arc::new(Self {
             place: area.place().clone(),
             fit,
             checks,
-            config: writer_config(target, lake.target_file_size()),
+            config: writer_config(target, area.place(), lake.target_file_size())?,
             area,
             folder: None,
             progress,
             rows: AtomicU64::new(0),
             held_rows: AtomicU64::new(0),
             held_bytes: AtomicU64::new(0),
-        })
+        }))
     }
 
     /// For files in a folder of the table's own; their rows are not checked and count for nothing.
@@ -442,19 +444,19 @@ impl Writing {
         fit: Fit,
         area: Arc<StagingArea>,
         folder: &'static str,
-    ) -> Arc<Self> {
-        Arc::new(Self {
+    ) -> Result<Arc<Self>, LakeError> {
+        Ok(Arc::new(Self {
             place: area.place().clone(),
             fit,
             checks: Vec::new(),
-            config: writer_config(target, lake.target_file_size()),
+            config: writer_config(target, area.place(), lake.target_file_size())?,
             area,
             folder: Some(folder),
             progress: Arc::default(),
             rows: AtomicU64::new(0),
             held_rows: AtomicU64::new(0),
             held_bytes: AtomicU64::new(0),
-        })
+        }))
     }
 
     /// The same for rows of the table itself: they are not checked and count for nothing.
@@ -624,29 +626,47 @@ fn in_short_folders(path: &str) -> String {
     Path::parse(path).map_or_else(|_| path.to_owned(), |path| shortened(&path).into())
 }
 
-/// How data files are written.
-pub(crate) fn writer_properties() -> WriterProperties {
-    WriterProperties::builder()
+/// How data files with these columns are written.
+///
+/// Whole numbers, also those under dates, timestamps and decimals, are written by their differences
+/// where a dictionary of their values would not pay: keys take fewer bytes than plain ones that are
+/// compressed, and far less time to read.
+pub(crate) fn writer_properties(columns: &SchemaDescriptor) -> WriterProperties {
+    let numbers = columns
+        .columns()
+        .iter()
+        .filter(|column| matches!(column.physical_type(), Type::INT32 | Type::INT64));
+    let properties = numbers.fold(WriterProperties::builder(), |properties, column| {
+        properties.set_column_encoding(column.path().clone(), Encoding::DELTA_BINARY_PACKED)
+    });
+    properties
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
         .set_created_by(concat!("whimbrel ", env!("CARGO_PKG_VERSION")).to_owned())
         .build()
 }
 
-fn writer_config(target: &Target, target_file_size: u64) -> WriterConfig {
+fn writer_config(
+    target: &Target,
+    place: &Place,
+    target_file_size: u64,
+) -> Result<WriterConfig, LakeError> {
+    let columns = ArrowSchemaConverter::new()
+        .convert(&target.schema)
+        .map_err(|error| LakeError::failed("write data files", place.text(), error))?;
     let property = |key: &str| target.properties.get(key).map(String::as_str);
     let indexed = property("delta.dataSkippingNumIndexedCols").and_then(|n| n.try_into().ok());
-    let columns = property("delta.dataSkippingStatsColumns")
+    let with_statistics = property("delta.dataSkippingStatsColumns")
         .map(|names| names.split(',').map(|name| name.trim().to_owned()).collect());
-    WriterConfig::new(
+    Ok(WriterConfig::new(
         Arc::clone(&target.schema),
         target.partitioned_by.clone(),
-        Some(writer_properties()),
+        Some(writer_properties(&columns)),
         NonZeroU64::new(target.file_size(target_file_size)),
         Some(WRITE_BATCH_ROWS),
         indexed.unwrap_or_default(),
-        columns,
-    )
+        with_statistics,
+    ))
 }
 
 /// The same columns, all of them nullable: what a planner knows to be NOT NULL today it may not

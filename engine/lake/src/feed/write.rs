@@ -104,7 +104,7 @@ impl Feed {
         let schema = with_type(&target.schema);
         let fit = Fit::new(&location, &planned, Arc::clone(&schema))?;
         let target = target.with_schema(Arc::clone(&schema));
-        let writing = Writing::within(lake, &target, fit, Arc::clone(area), FEED_FOLDER);
+        let writing = Writing::within(lake, &target, fit, Arc::clone(area), FEED_FOLDER)?;
         let (adds, held) = (Vec::new(), Held::default());
         Ok(Self { writing, schema, planned, rows: None, adds, held })
     }
