@@ -9,9 +9,14 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
+    datasource::source::DataSourceExec,
     error::Result as DataFusionResult,
     logical_expr::{Expr, TableProviderFilterPushDown, TableType},
-    physical_plan::ExecutionPlan,
+    physical_expr::expressions::Column,
+    physical_plan::{
+        ExecutionPlan,
+        projection::{ProjectionExec, ProjectionExpr},
+    },
 };
 use deltalake_core::{
     delta_datafusion::{DeltaScanConfig, DeltaScanNext},
@@ -35,6 +40,8 @@ pub(crate) struct DeltaTableProvider {
     snapshot: Arc<EagerSnapshot>,
     statistics: Arc<LogStatistics>,
     text: Text,
+    /// The rows are what the files have in the columns of the same names.
+    is_as_stored: bool,
     scan: DeltaScanNext,
 }
 
@@ -59,6 +66,7 @@ pub fn with_plain_text(table: &dyn TableProvider) -> Option<Arc<dyn TableProvide
         snapshot: Arc::clone(&table.snapshot),
         statistics: Arc::clone(&table.statistics),
         text: Text::Plain,
+        is_as_stored: table.is_as_stored,
         scan,
     }))
 }
@@ -78,14 +86,35 @@ impl DeltaTableProvider {
         statistics: Arc<LogStatistics>,
         stores: Arc<Stores>,
         location: &str,
+        is_as_stored: bool,
     ) -> Result<Self, LakeError> {
         let text = Text::Views;
         let scan = scan(&snapshot, false, text).map_err(|source| LakeError::BrokenLog {
             location: location.to_owned(),
             source: Arc::new(source),
         })?;
-        Ok(Self { location: location.to_owned(), stores, snapshot, statistics, text, scan })
+        let location = location.to_owned();
+        Ok(Self { location, stores, snapshot, statistics, text, is_as_stored, scan })
     }
+}
+
+/// The scan of the files alone, of a plan of the library's that reads a table whose rows are what
+/// its files have. What the library puts above it would look at each row for the file that it is
+/// of, to find that there is nothing to do.
+fn files_alone(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
+    let [files] = plan.children()[..] else { return None };
+    let files: &DataSourceExec = files.downcast_ref().filter(|_| plan.name() == "DeltaScanExec")?;
+    let (wanted, stored) = (plan.schema(), files.schema());
+    let columns = wanted.fields().iter().map(|field| {
+        let (at, found) = stored.column_with_name(field.name())?;
+        let column = || ProjectionExpr::new(Arc::new(Column::new(field.name(), at)), field.name());
+        (found == field.as_ref()).then(column)
+    });
+    let columns: Vec<_> = columns.collect::<Option<_>>()?;
+    let files: Arc<dyn ExecutionPlan> = Arc::new(files.clone());
+    let projected = ProjectionExec::try_new(columns, Arc::clone(&files)).ok()?;
+    let alone = files.try_swapping_with_projection(&projected).ok()??;
+    (alone.is::<DataSourceExec>() && alone.schema() == wanted).then_some(alone)
 }
 
 fn scan(
@@ -145,6 +174,8 @@ impl TableProvider for DeltaTableProvider {
         } else {
             self.scan.scan(session, projection, filters, limit).await?
         };
+        let alone = if self.is_as_stored { files_alone(&plan) } else { None };
+        let plan = alone.unwrap_or(plan);
         Ok(Arc::new(TableScan::new(plan, &self.snapshot, &self.statistics)))
     }
 }

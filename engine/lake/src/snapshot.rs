@@ -233,6 +233,7 @@ impl Snapshot {
             Arc::clone(&self.statistics),
             Arc::clone(&self.stores),
             self.location(),
+            self.is_as_stored(),
         )?;
         Ok(Arc::new(provider))
     }
@@ -251,6 +252,15 @@ impl Snapshot {
                 .map(Arc::new)
         });
         files.clone()
+    }
+
+    /// Whether the rows are what the files have in the columns of the same names: nothing comes from
+    /// folders, from other columns or from marks beside the files.
+    fn is_as_stored(&self) -> bool {
+        let mapped = self.properties().get("delta.columnMapping.mode");
+        self.partitioned_by().is_empty()
+            && !self.has_deletion_vectors()
+            && mapped.is_none_or(|mode| mode == "none")
     }
 
     /// Whether rows may be marked as deleted beside their files.
