@@ -1,12 +1,18 @@
 //! Proves, while rows are written, that no two of them have the same values in some columns.
 //!
 //! There are two ways, and both are begun with the first rows. By order: batches are cut into
-//! stretches in which the values only grow, and if no two stretches overlap, all values differ; of
-//! rows that come in the order of their key, as those of most events do, it needs next to nothing. By hash:
+//! stretches in which the values only grow, and steadily, and if no two stretches overlap, all values
+//! differ; of rows that come in the order of their key, as those of most events do, it needs next to
+//! nothing, also where several streams of them were mixed. By hash:
 //! equal values have equal hashes, so rows with different ones differ; it needs 8 bytes for each
 //! row. Neither says that values are repeated: whoever gets no proof asks the rows themselves.
 
-use std::{collections::BTreeMap, fmt, ops::Bound, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    ops::{Bound, Range},
+    sync::Arc,
+};
 
 use arrow::{
     array::{Array, ArrayRef, RecordBatch},
@@ -26,6 +32,10 @@ use crate::{floats::has_floats, row_hash::RowHasher};
 const BOTH_WAYS_ROWS: u64 = 1 << 20;
 /// Of one stretch for fewer rows than this on the average the order is given up.
 const STRETCH_ROWS_MIN: u64 = 256;
+/// Of so many rows of one batch that grow, one more stretch is made at most.
+const CUT_ROWS_MIN: usize = 1024;
+/// A step between rows is wide when it is so many times that of the others on the average.
+const WIDE: u128 = 8;
 /// What stretches may take.
 const STRETCHES_BYTES_MAX: usize = 32 << 20;
 /// Hashes are kept apart by their first bits, so that parts of them can be sorted side by side.
@@ -162,17 +172,70 @@ type Bytes = Box<[u8]>;
 impl Stretches {
     fn of(rows: &Rows) -> Self {
         let mut stretches = Vec::new();
-        let count = rows.num_rows();
-        let mut first = 0;
-        for row in 1..=count {
-            if row == count || rows.row(row) <= rows.row(row - 1) {
-                let bytes = |row: usize| Bytes::from(rows.row(row).data());
-                stretches.push((bytes(first), bytes(row - 1)));
-                first = row;
+        let bytes = |row: usize| Bytes::from(rows.row(row).data());
+        for grown in runs(rows) {
+            let mut first = grown.start;
+            for cut in wide_steps(rows, &grown) {
+                stretches.push((bytes(first), bytes(cut - 1)));
+                first = cut;
             }
+            stretches.push((bytes(first), bytes(grown.end - 1)));
         }
         Self(stretches)
     }
+}
+
+/// The longest runs of rows in which values only grow.
+fn runs(rows: &Rows) -> Vec<Range<usize>> {
+    let mut runs = Vec::new();
+    let count = rows.num_rows();
+    let mut first = 0;
+    for row in 1..=count {
+        if row == count || rows.row(row) <= rows.row(row - 1) {
+            runs.push(first..row);
+            first = row;
+        }
+    }
+    runs
+}
+
+/// The rows in front of which values grow by far more than elsewhere in a run: there the rows of one
+/// stream may end and those of another begin, and what lies between them comes in other batches.
+fn wide_steps(rows: &Rows, run: &Range<usize>) -> Vec<usize> {
+    let most = run.len() / CUT_ROWS_MIN;
+    if most == 0 {
+        return Vec::new();
+    }
+    let (first, last) = (rows.row(run.start), rows.row(run.end - 1));
+    let shared = first.data().iter().zip(last.data()).take_while(|(a, b)| a == b).count();
+    // All rows of the run begin with the same bytes; those behind them, as far as a number goes.
+    let place = |row: usize| {
+        let row = rows.row(row);
+        let mut number = [0; size_of::<u64>()];
+        for (to, from) in number.iter_mut().zip(row.data().iter().skip(shared)) {
+            *to = *from;
+        }
+        u64::from_be_bytes(number)
+    };
+    let mut before = place(run.start);
+    let from = before;
+    let mut steps: Vec<(u64, usize)> = (run.start + 1..run.end)
+        .map(|row| {
+            let now = place(row);
+            let step = now.saturating_sub(before);
+            before = now;
+            (step, row)
+        })
+        .collect();
+    let all = u128::from(before.saturating_sub(from));
+    if steps.len() > most {
+        steps.select_nth_unstable_by(most, |a, b| b.cmp(a));
+        steps.truncate(most);
+    }
+    steps.retain(|(step, _)| u128::from(*step) * run.len() as u128 > all * WIDE);
+    let mut cuts: Vec<usize> = steps.into_iter().map(|(_, row)| row).collect();
+    cuts.sort_unstable();
+    cuts
 }
 
 /// Stretches of which no two overlap, by their first values.
@@ -322,6 +385,29 @@ mod tests {
         let little: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(1 << 20));
         assert!(!proved(&[numbers(mixed(0))], &n, &little).await);
         assert_eq!(little.reserved(), 0);
+    }
+
+    #[tokio::test]
+    async fn streams_that_were_mixed_are_in_order_still() {
+        let nothing: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(0));
+        let n = key(&["n"], false);
+        // Each batch has some rows of each of three streams, of which each is in order.
+        let mixed = |at: i64| {
+            let streams = [0, 10_000_000, 50_000_000].map(|from| from + at * 2_000);
+            numbers(streams.into_iter().flat_map(|from| from..from + 2_000))
+        };
+        let batches: Vec<_> = (0..200).map(mixed).collect();
+        assert!(proved(&batches, &n, &nothing).await);
+        let again = [batches.as_slice(), &[numbers([10_000_777])]].concat();
+        assert!(!proved(&again, &n, &nothing).await);
+        // Keys of two columns, of which the second one starts anew with each value of the first.
+        let lines = |from: i64| {
+            let orders = (from..from + 1_500).chain(9_000_000 + from..9_001_500 + from);
+            let rows = orders.flat_map(|order| ["1", "2", "3"].map(|line| (Some(order), line)));
+            batch(&rows.collect::<Vec<_>>())
+        };
+        let batches: Vec<_> = (0..200).map(|at| lines(at * 1_500)).collect();
+        assert!(proved(&batches, &key(&["n", "t"], false), &nothing).await);
     }
 
     #[tokio::test]
