@@ -30,6 +30,8 @@ use model::{
     time::Timestamp,
 };
 
+use graph::graph_has_begun;
+
 use crate::{
     SqlCatalog,
     database::{Database, Transaction, row},
@@ -69,6 +71,22 @@ impl<D: Database> Jobs for SqlCatalog<D> {
         let jobs = list::jobs(&mut tx, filter).await?;
         tx.commit().await?;
         Ok(jobs)
+    }
+
+    async fn waiting(&self, jobs: &[JobId]) -> Result<Vec<JobId>, CatalogError> {
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = self
+            .db
+            .rows(
+                "look for jobs that wait",
+                sql!("SELECT j.id FROM jobs j WHERE j.id IN " [list 1]
+                     " AND j.state = 'QUEUED' AND j.run_id IS NULL AND NOT " graph_has_begun),
+                vec![list(jobs)],
+            )
+            .await?;
+        rows.into_iter().map(|mut row| row.parsed("job id")).collect()
     }
 
     async fn last_due(

@@ -80,6 +80,10 @@ pub trait Jobs: Send + Sync {
     /// Jobs, newest first.
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<Job>, CatalogError>;
 
+    /// Those of the jobs that are in the queue with nothing begun, so that their runs will read the
+    /// newest versions of their inputs as of now or of later.
+    async fn waiting(&self, jobs: &[JobId]) -> Result<Vec<JobId>, CatalogError>;
+
     /// The newest time that is not after `until` and for which a job of the object was queued, see
     /// [`NewJob::due_at`]; an object that has none is left out.
     async fn last_due(

@@ -29,7 +29,7 @@ use crate::{
     options::RefreshOptions,
 };
 use due::DueTimes;
-use updates::{ByName, Updates};
+use updates::{ByName, Updates, Versions};
 
 /// Who asks for the jobs of schedules, as `system.jobs` shows it.
 pub(crate) const REQUESTED_BY: &str = "schedule";
@@ -143,21 +143,21 @@ impl Reconciler {
         } else {
             objects.iter().map(|object| (&object.name, object)).collect()
         };
-        let mut queued = 0;
+        let (mut queued, mut triggered) = (0, Vec::new());
         for (object, transform) in awake {
-            match self.queue_when_due(object, transform, &by_name).await {
-                Ok(new) => {
-                    queued += new;
-                    self.over(Subject::Transform(object.id));
+            let done = match transform.trigger {
+                Some(trigger) => {
+                    let news =
+                        self.updates.news(self.catalog.as_ref(), object, trigger, &by_name, now);
+                    news.await
+                        .map(|news| triggered.extend(news.map(|news| (object, transform, news))))
                 }
-                Err(error) => {
-                    let what = format!("schedule of {} not followed", object.name);
-                    self.tell(Subject::Transform(object.id), &what, &error);
-                }
-            }
+                None => self.queue_when_due(object, transform).await.map(|new| queued += new),
+            };
+            self.note(object, done);
         }
         self.updates.next_tick();
-        queued
+        queued + self.queue_triggered(triggered).await
     }
 
     /// Every object; read again when one of them is another.
@@ -171,6 +171,7 @@ impl Reconciler {
         }
         let objects = Arc::new(self.catalog.objects().await?);
         self.objects = Some((version, Arc::clone(&objects)));
+        self.updates.redefined();
         Ok(objects)
     }
 
@@ -178,24 +179,8 @@ impl Reconciler {
         &mut self,
         object: &Object,
         transform: &Transform,
-        by_name: &ByName<'_>,
     ) -> Result<usize, ReconcileError> {
         let now = self.clock.now();
-        if let Some(trigger) = transform.trigger {
-            let catalog = self.catalog.as_ref();
-            if !self.updates.is_due(catalog, object, trigger, by_name, now).await? {
-                return Ok(0);
-            }
-            let job = NewJob {
-                cause: JobCause::Automatic,
-                due_at: None,
-                requested_by: TRIGGERED_BY.to_owned(),
-                ..new_job(object.id, transform, now, self.attempts_max)
-            };
-            let queued = self.catalog.submit(&[job], now).await?.len();
-            self.updates.queued(object.id, now);
-            return Ok(queued);
-        }
         let Some(schedule) = &transform.schedule else { return Ok(0) };
         let Some(due_at) = self.due.due(object, schedule, transform.misfire, now)? else {
             return Ok(0);
@@ -204,6 +189,56 @@ impl Reconciler {
         let queued = self.catalog.submit(&[job], now).await?.len();
         self.due.queued(object.id, schedule, due_at, now);
         Ok(queued)
+    }
+
+    /// Queues a job for each transform that has news, where none waits that would do. One that waits
+    /// reads what is newest when it begins, and of many transforms with busy sources most have one.
+    async fn queue_triggered(&mut self, triggered: Vec<(&Object, &Transform, Versions)>) -> usize {
+        let before: Vec<JobId> =
+            triggered.iter().filter_map(|(object, ..)| self.updates.job(object.id)).collect();
+        let waiting = match before.is_empty() {
+            true => Ok(Vec::new()),
+            false => self.catalog.waiting(&before).await,
+        };
+        let waiting = match waiting {
+            Ok(waiting) => waiting,
+            Err(error) => {
+                self.tell(Subject::Catalog, "jobs not listed", &error);
+                return 0;
+            }
+        };
+        let mut queued = 0;
+        for (object, transform, versions) in triggered {
+            let now = self.clock.now();
+            if let Some(job) = self.updates.job(object.id).filter(|job| waiting.contains(job)) {
+                self.updates.queued(object.id, versions, job, now);
+                continue;
+            }
+            let job = NewJob {
+                cause: JobCause::Automatic,
+                due_at: None,
+                requested_by: TRIGGERED_BY.to_owned(),
+                ..new_job(object.id, transform, now, self.attempts_max)
+            };
+            let stored = self.catalog.submit(&[job], now).await;
+            if let Ok([job]) = stored.as_deref() {
+                self.updates.queued(object.id, versions, job.id, now);
+                queued += 1;
+            }
+            self.note(object, stored.map(drop).map_err(ReconcileError::from));
+        }
+        queued
+    }
+
+    /// What following one transform has come to.
+    fn note(&mut self, object: &Object, done: Result<(), ReconcileError>) {
+        match done {
+            Ok(()) => self.over(Subject::Transform(object.id)),
+            Err(error) => {
+                let what = format!("schedule of {} not followed", object.name);
+                self.tell(Subject::Transform(object.id), &what, &error);
+            }
+        }
     }
 
     fn tell(&mut self, subject: Subject, what: &str, error: &dyn std::error::Error) {

@@ -35,6 +35,7 @@ suite![
     a_chain_that_is_asked_for_twice_is_queued_once,
     a_due_time_is_queued_once_even_after_its_job_ended,
     a_due_time_that_joined_a_waiting_job_counts_as_queued,
+    a_job_waits_until_its_run_begins,
     the_last_due_time_is_the_newest_of_the_object,
     a_due_time_of_a_clock_that_was_ahead_is_not_the_last_one,
 ];
@@ -278,6 +279,26 @@ async fn a_due_time_that_joined_a_waiting_job_counts_as_queued(catalog: C) {
     let claimed = claim(&catalog, at(61)).await;
     catalog.finish(&claimed.lease, &succeeded(1), at(62)).await.unwrap();
     assert!(catalog.submit(&[due(there.object, 60)], at(63)).await.unwrap().is_empty());
+}
+
+async fn a_job_waits_until_its_run_begins(catalog: C) {
+    let first = queued(&catalog, "a", &[]).await;
+    let second = queued(&catalog, "b", &[]).await;
+    let both = [first.id, second.id];
+    assert_eq!(catalog.waiting(&[]).await.unwrap(), []);
+    assert_eq!(sorted(catalog.waiting(&both).await.unwrap()), sorted(both.to_vec()));
+    let claimed = claim(&catalog, at(61)).await;
+    assert_eq!(claimed.job.id, first.id);
+    assert_eq!(catalog.waiting(&both).await.unwrap(), [second.id]);
+    // Its next attempt reads what the first one has read.
+    catalog.finish(&claimed.lease, &failed(model::code::Code::Unavailable), at(62)).await.unwrap();
+    assert_eq!(job(&catalog, first.id).await.state, JobState::Queued);
+    assert_eq!(catalog.waiting(&both).await.unwrap(), [second.id]);
+}
+
+fn sorted(mut jobs: Vec<JobId>) -> Vec<JobId> {
+    jobs.sort();
+    jobs
 }
 
 /// The last due time of an object that is not after so many seconds.

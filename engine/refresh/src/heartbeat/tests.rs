@@ -102,6 +102,10 @@ impl Jobs for Beats {
         unreachable!()
     }
 
+    async fn waiting(&self, _: &[JobId]) -> Result<Vec<JobId>, CatalogError> {
+        unreachable!()
+    }
+
     async fn last_due(
         &self,
         _: &[ObjectId],

@@ -13,7 +13,7 @@ use std::{
 use catalog::Catalog;
 use lake::{At, Lake, LakeError};
 use model::{
-    id::ObjectId,
+    id::{JobId, ObjectId},
     name::ObjectName,
     object::{Object, ObjectBody, TableFormat},
     time::Timestamp,
@@ -26,7 +26,7 @@ use super::ReconcileError;
 pub(super) type ByName<'a> = BTreeMap<&'a ObjectName, &'a Object>;
 
 /// The versions of a transform's inputs, by their tables.
-type Versions = BTreeMap<ObjectId, i64>;
+pub(super) type Versions = BTreeMap<ObjectId, i64>;
 
 pub(super) struct Updates {
     lake: Arc<Lake>,
@@ -34,30 +34,31 @@ pub(super) struct Updates {
     asked: BTreeMap<ObjectId, Asked>,
     /// What this tick has found, so that a table is asked once.
     found: BTreeMap<ObjectId, Option<i64>>,
-    /// What is to be remembered when the job is queued.
-    due: Option<(ObjectId, Versions)>,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Asked {
     versions: Versions,
     at: Option<Timestamp>,
+    /// The job, while nothing is known to have changed what one would do.
+    job: Option<JobId>,
 }
 
 impl Updates {
     pub(super) fn new(lake: Arc<Lake>) -> Self {
-        Self { lake, asked: BTreeMap::new(), found: BTreeMap::new(), due: None }
+        Self { lake, asked: BTreeMap::new(), found: BTreeMap::new() }
     }
 
-    /// Whether an input has a version that no refresh was queued for, and enough time has passed.
-    pub(super) async fn is_due(
+    /// The versions of the inputs, if one of them is one that no refresh was queued for, and enough
+    /// time has passed.
+    pub(super) async fn news(
         &mut self,
         catalog: &dyn Catalog,
         object: &Object,
         trigger: Trigger,
         by_name: &ByName<'_>,
         now: Timestamp,
-    ) -> Result<bool, ReconcileError> {
+    ) -> Result<Option<Versions>, ReconcileError> {
         let asked = match self.asked.get(&object.id) {
             Some(asked) => asked.clone(),
             None => {
@@ -66,7 +67,7 @@ impl Updates {
                 let last = last.filter(|last| !last.is_mixed);
                 let inputs = last.map(|last| last.inputs).unwrap_or_default();
                 let versions = inputs.into_iter().map(|input| (input.object, input.version));
-                let asked = Asked { versions: versions.collect(), at: None };
+                let asked = Asked { versions: versions.collect(), ..Asked::default() };
                 self.asked.insert(object.id, asked.clone());
                 asked
             }
@@ -74,7 +75,7 @@ impl Updates {
         let least = trigger.at_most_every_s.map(Duration::from_secs).unwrap_or_default();
         // A clock that was put back keeps nobody from asking.
         if asked.at.is_some_and(|at| at <= now && at.plus(least) > now) {
-            return Ok(false);
+            return Ok(None);
         }
         let mut versions = Versions::new();
         for input in inputs(object, by_name) {
@@ -83,17 +84,28 @@ impl Updates {
             }
         }
         let is_news = versions.iter().any(|(id, version)| asked.versions.get(id) != Some(version));
-        self.due = is_news.then_some((object.id, versions));
-        Ok(is_news)
+        Ok(is_news.then_some(versions))
     }
 
-    /// The job for what [`Self::is_due`] has found is queued.
-    pub(super) fn queued(&mut self, object: ObjectId, now: Timestamp) {
-        if let Some((due, versions)) = self.due.take()
-            && due == object
-        {
-            self.asked.insert(object, Asked { versions, at: Some(now) });
-        }
+    /// The job that was queued for the object last, if another one would do the same.
+    pub(super) fn job(&self, object: ObjectId) -> Option<JobId> {
+        self.asked.get(&object)?.job
+    }
+
+    /// A job that will read these versions, or newer ones, is in the queue.
+    pub(super) fn queued(
+        &mut self,
+        object: ObjectId,
+        versions: Versions,
+        job: JobId,
+        now: Timestamp,
+    ) {
+        self.asked.insert(object, Asked { versions, at: Some(now), job: Some(job) });
+    }
+
+    /// A definition may be another one: what was queued before need not do what is wanted now.
+    pub(super) fn redefined(&mut self) {
+        self.asked.values_mut().for_each(|asked| asked.job = None);
     }
 
     /// Forgets what was queued: another process may have done that meanwhile. The last refreshes tell.

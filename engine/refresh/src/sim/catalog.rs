@@ -192,6 +192,11 @@ impl Jobs for FlakyCatalog {
         self.call(|inner| async move { inner.jobs(&filter).await }).await
     }
 
+    async fn waiting(&self, jobs: &[JobId]) -> Result<Vec<JobId>, CatalogError> {
+        let jobs = jobs.to_vec();
+        self.call(move |inner| async move { inner.waiting(&jobs).await }).await
+    }
+
     async fn last_due(
         &self,
         objects: &[ObjectId],
