@@ -15,8 +15,9 @@ use std::{
 };
 
 use arrow::{
-    array::{Array, ArrayRef, RecordBatch},
-    datatypes::Schema,
+    array::{Array, ArrayRef, AsArray, RecordBatch},
+    compute::cast,
+    datatypes::{DataType, Int64Type, Schema},
     error::ArrowError,
     row::{RowConverter, Rows, SortField},
 };
@@ -34,8 +35,8 @@ const BOTH_WAYS_ROWS: u64 = 1 << 20;
 const STRETCH_ROWS_MIN: u64 = 256;
 /// Of so many rows of one batch that grow, one more stretch is made at most.
 const CUT_ROWS_MIN: usize = 1024;
-/// A step between rows is wide when it is so many times that of the others on the average.
-const WIDE: u128 = 8;
+/// A step between two rows is wide when it is at least this part of all steps together.
+const WIDE: u128 = 16;
 /// What stretches may take.
 const STRETCHES_BYTES_MAX: usize = 32 << 20;
 /// Hashes are kept apart by their first bits, so that parts of them can be sorted side by side.
@@ -56,6 +57,8 @@ pub struct DistinctColumns {
 pub(crate) struct Distinct {
     columns: Vec<usize>,
     nulls_equal: bool,
+    /// Their values can be taken for numbers, which is quicker.
+    are_numbers: bool,
     converter: RowConverter,
     hasher: RowHasher,
     state: Mutex<State>,
@@ -91,6 +94,7 @@ impl Distinct {
         Some(Self {
             columns,
             nulls_equal: wanted.nulls_equal,
+            are_numbers: Numbers::can_be(&schema, wanted.nulls_equal),
             converter: RowConverter::new(fields.collect()).ok()?,
             hasher: RowHasher::new(&schema).ok()?,
             state: Mutex::new(State {
@@ -112,12 +116,16 @@ impl Distinct {
         }
         let columns: Vec<ArrayRef> =
             self.columns.iter().map(|column| Arc::clone(batch.column(*column))).collect();
-        if !self.nulls_equal && columns.iter().any(|column| column.logical_null_count() > 0) {
+        let nulls_allowed = self.nulls_equal && !self.are_numbers;
+        if !nulls_allowed && columns.iter().any(|column| column.logical_null_count() > 0) {
             let mut state = self.state.lock();
             (state.order, state.hashes) = (None, None);
             return Ok(());
         }
         let stretches = match by_order {
+            true if self.are_numbers => {
+                Some(Stretches::of(&Numbers::new(&columns, batch.num_rows())?))
+            }
             true => Some(Stretches::of(&self.converter.convert_columns(&columns)?)),
             false => None,
         };
@@ -170,28 +178,27 @@ struct Stretches(Vec<(Bytes, Bytes)>);
 type Bytes = Box<[u8]>;
 
 impl Stretches {
-    fn of(rows: &Rows) -> Self {
+    fn of(values: &impl Ordered) -> Self {
         let mut stretches = Vec::new();
-        let bytes = |row: usize| Bytes::from(rows.row(row).data());
-        for grown in runs(rows) {
+        for grown in runs(values) {
             let mut first = grown.start;
-            for cut in wide_steps(rows, &grown) {
-                stretches.push((bytes(first), bytes(cut - 1)));
+            for cut in wide_steps(values, &grown) {
+                stretches.push((values.bytes(first), values.bytes(cut - 1)));
                 first = cut;
             }
-            stretches.push((bytes(first), bytes(grown.end - 1)));
+            stretches.push((values.bytes(first), values.bytes(grown.end - 1)));
         }
         Self(stretches)
     }
 }
 
 /// The longest runs of rows in which values only grow.
-fn runs(rows: &Rows) -> Vec<Range<usize>> {
+fn runs(values: &impl Ordered) -> Vec<Range<usize>> {
     let mut runs = Vec::new();
-    let count = rows.num_rows();
+    let count = values.count();
     let mut first = 0;
     for row in 1..=count {
-        if row == count || rows.row(row) <= rows.row(row - 1) {
+        if row == count || !values.grows(row) {
             runs.push(first..row);
             first = row;
         }
@@ -199,43 +206,131 @@ fn runs(rows: &Rows) -> Vec<Range<usize>> {
     runs
 }
 
-/// The rows in front of which values grow by far more than elsewhere in a run: there the rows of one
-/// stream may end and those of another begin, and what lies between them comes in other batches.
-fn wide_steps(rows: &Rows, run: &Range<usize>) -> Vec<usize> {
+/// The rows in front of which values grow by a good part of what they grow by in the whole run:
+/// there the rows of one stream may end and those of another begin, and what lies between them
+/// comes in other batches.
+fn wide_steps(values: &impl Ordered, run: &Range<usize>) -> Vec<usize> {
     let most = run.len() / CUT_ROWS_MIN;
     if most == 0 {
         return Vec::new();
     }
-    let (first, last) = (rows.row(run.start), rows.row(run.end - 1));
-    let shared = first.data().iter().zip(last.data()).take_while(|(a, b)| a == b).count();
-    // All rows of the run begin with the same bytes; those behind them, as far as a number goes.
-    let place = |row: usize| {
-        let row = rows.row(row);
-        let mut number = [0; size_of::<u64>()];
-        for (to, from) in number.iter_mut().zip(row.data().iter().skip(shared)) {
-            *to = *from;
-        }
-        u64::from_be_bytes(number)
-    };
+    let place = values.places(run);
     let mut before = place(run.start);
-    let from = before;
-    let mut steps: Vec<(u64, usize)> = (run.start + 1..run.end)
-        .map(|row| {
-            let now = place(row);
-            let step = now.saturating_sub(before);
-            before = now;
-            (step, row)
-        })
-        .collect();
-    let all = u128::from(before.saturating_sub(from));
-    if steps.len() > most {
-        steps.select_nth_unstable_by(most, |a, b| b.cmp(a));
-        steps.truncate(most);
+    let wide = (place(run.end - 1).saturating_sub(before) / WIDE).max(1);
+    let mut steps: Vec<(u128, usize)> = Vec::new();
+    for row in run.start + 1..run.end {
+        let now = place(row);
+        let step = now.saturating_sub(before);
+        if step >= wide {
+            steps.push((step, row));
+        }
+        before = now;
     }
-    steps.retain(|(step, _)| u128::from(*step) * run.len() as u128 > all * WIDE);
-    let mut cuts: Vec<usize> = steps.into_iter().map(|(_, row)| row).collect();
+    steps.sort_unstable_by(|a, b| b.cmp(a));
+    let mut cuts: Vec<usize> = steps.into_iter().take(most).map(|(_, row)| row).collect();
     cuts.sort_unstable();
     cuts
+}
+
+/// The values of the rows of a batch, as far as their order goes.
+trait Ordered {
+    fn count(&self) -> usize;
+
+    /// Whether the values of a row are greater than those of the row before.
+    fn grows(&self, row: usize) -> bool;
+
+    /// Where the values of each row of a run are on a line, about.
+    fn places(&self, run: &Range<usize>) -> impl Fn(usize) -> u128;
+
+    /// Compares as the values do.
+    fn bytes(&self, row: usize) -> Bytes;
+}
+
+impl Ordered for Rows {
+    fn count(&self) -> usize {
+        self.num_rows()
+    }
+
+    fn grows(&self, row: usize) -> bool {
+        self.row(row) > self.row(row - 1)
+    }
+
+    fn places(&self, run: &Range<usize>) -> impl Fn(usize) -> u128 {
+        let (first, last) = (self.row(run.start), self.row(run.end - 1));
+        // All rows of the run begin with the same bytes; those behind them, as far as a number goes.
+        let shared = first.data().iter().zip(last.data()).take_while(|(a, b)| a == b).count();
+        move |row| {
+            let row = self.row(row);
+            let mut number = [0; size_of::<u128>()];
+            for (to, from) in number.iter_mut().zip(row.data().iter().skip(shared)) {
+                *to = *from;
+            }
+            u128::from_be_bytes(number)
+        }
+    }
+
+    fn bytes(&self, row: usize) -> Bytes {
+        self.row(row).data().into()
+    }
+}
+
+/// Values of one or two columns of whole numbers, of which each row is one number.
+struct Numbers(Vec<u128>);
+
+impl Numbers {
+    /// Whether rows of these columns can be numbers: NULLs cannot.
+    fn can_be(schema: &Schema, nulls_equal: bool) -> bool {
+        use DataType::{Date32, Int8, Int16, Int32, Int64, Timestamp, UInt8, UInt16, UInt32};
+
+        let fields = schema.fields();
+        (1..=2).contains(&fields.len())
+            && fields.iter().all(|field| {
+                let is_whole = matches!(
+                    field.data_type(),
+                    Int8 | Int16
+                        | Int32
+                        | Int64
+                        | UInt8
+                        | UInt16
+                        | UInt32
+                        | Date32
+                        | Timestamp(_, _)
+                );
+                is_whole && !(nulls_equal && field.is_nullable())
+            })
+    }
+
+    fn new(columns: &[ArrayRef], rows: usize) -> Result<Self, ArrowError> {
+        let mut numbers = vec![0_u128; rows];
+        for column in columns {
+            let column = cast(column, &DataType::Int64)?;
+            for (number, value) in
+                numbers.iter_mut().zip(column.as_primitive::<Int64Type>().values())
+            {
+                // The sign bit the other way round: negative numbers come first.
+                *number = (*number << u64::BITS) | u128::from(value.cast_unsigned() ^ (1 << 63));
+            }
+        }
+        Ok(Self(numbers))
+    }
+}
+
+impl Ordered for Numbers {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn grows(&self, row: usize) -> bool {
+        self.0[row] > self.0[row - 1]
+    }
+
+    fn places(&self, _: &Range<usize>) -> impl Fn(usize) -> u128 {
+        |row| self.0[row]
+    }
+
+    fn bytes(&self, row: usize) -> Bytes {
+        Box::new(self.0[row].to_be_bytes())
+    }
 }
 
 /// Stretches of which no two overlap, by their first values.
@@ -318,7 +413,7 @@ impl Hashes {
 mod tests {
     use std::collections::HashSet;
 
-    use arrow::array::{Float64Array, Int64Array, StringArray};
+    use arrow::array::{Float64Array, Int32Array, Int64Array, StringArray};
     use datafusion::execution::memory_pool::{GreedyMemoryPool, UnboundedMemoryPool};
     use proptest::prelude::*;
 
@@ -452,6 +547,39 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let proved = runtime.block_on(proved(&batches, &key(&["n", "t"], nulls_equal), &unbounded()));
             prop_assert_eq!(proved, differ);
+        }
+
+        /// So it is where rows are taken for numbers.
+        #[test]
+        fn proved_exactly_where_numbers_differ(
+            batches in prop::collection::vec(
+                prop::collection::vec(
+                    (prop_oneof![-9..9_i64, Just(i64::MIN), Just(i64::MAX)], -3..3_i32),
+                    1..12,
+                ),
+                1..5,
+            ),
+        ) {
+            let rows: Vec<_> = batches.iter().flatten().collect();
+            let differ = rows.iter().collect::<HashSet<_>>().len() == rows.len();
+            let batches: Vec<_> = batches
+                .iter()
+                .map(|rows| {
+                    let long: Int64Array = rows.iter().map(|(long, _)| Some(*long)).collect();
+                    let short: Int32Array = rows.iter().map(|(_, short)| Some(*short)).collect();
+                    let columns: [(&str, ArrayRef); 2] =
+                        [("long", Arc::new(long)), ("short", Arc::new(short))];
+                    RecordBatch::try_from_iter(columns).unwrap()
+                })
+                .collect();
+            let key = key(&["long", "short"], false);
+            assert!(Numbers::can_be(batches[0].schema_ref(), key.nulls_equal));
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let is_proved = runtime.block_on(proved(&batches, &key, &unbounded()));
+            prop_assert_eq!(is_proved, differ);
+            // Without hashes a proof may be missed, never wrong.
+            let nothing: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(0));
+            prop_assert!(!runtime.block_on(proved(&batches, &key, &nothing)) || differ);
         }
     }
 }
