@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use lake::{
-    At, CommitInfo, Lake, LakeError, Stage, StageProgress, Staged, Txn, WriteMode,
+    At, CommitInfo, Lake, LakeError, Snapshot, Stage, StageProgress, Staged, Txn, WriteMode,
     faults::crash_point,
 };
 use model::{job::ClaimedRun, object::Properties};
@@ -76,8 +76,7 @@ pub(crate) async fn prepare(
     let recorded = recorded(lake, claimed, of).await?;
     let (mode, base, stands) = match (before, recorded) {
         (Before::Stay, Some(version)) => {
-            lake.restore(&location, At::Version(version)).await?;
-            let base = lake.snapshot(&location, At::Latest).await?;
+            let base = restored(lake, &location, version).await?;
             let stands = base.version();
             (WriteMode::Grow, Some(base), Some(stands))
         }
@@ -93,6 +92,21 @@ pub(crate) async fn prepare(
         progress: Arc::new(StageProgress::default()),
     };
     Ok(Some(Prepared { stage, recorded, stands }))
+}
+
+/// The quarantine as it was at the version that the transform's commits have recorded: what a run that
+/// died has committed there since is undone.
+///
+/// Never what is newest: a run that has lost its lease and does not know yet may commit at any moment.
+/// Then what is built on this version conflicts with it, and on the newest would have its rows too.
+pub(crate) async fn restored(
+    lake: &Lake,
+    location: &str,
+    recorded: i64,
+) -> Result<Arc<Snapshot>, LakeError> {
+    let undone = lake.restore(location, At::Version(recorded)).await?;
+    let version = undone.map_or(recorded, |undone| undone.committed.version);
+    lake.snapshot(location, At::Version(version)).await
 }
 
 /// Makes the quarantine ready for a run that computes a part: it is written anew, with the rows of

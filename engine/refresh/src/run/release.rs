@@ -163,8 +163,7 @@ impl Run<'_> {
         let Some(noted) = noted.map_err(failed)? else { return Ok(None) };
         let failed = |source| self.lake("make ready the quarantine of", source);
         let location = quarantine_location(&view.location);
-        lake.restore(&location, At::Version(noted)).await.map_err(failed)?;
-        let quarantine = lake.snapshot(&location, At::Latest).await.map_err(failed)?;
+        let quarantine = quarantine::restored(lake, &location, noted).await.map_err(failed)?;
         Ok(Some((table, quarantine)))
     }
 
