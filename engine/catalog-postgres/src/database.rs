@@ -91,6 +91,23 @@ impl PostgresDatabase {
             .connect_lazy_with(connect);
         Ok(Self { pool, place })
     }
+
+    /// In a task of its own, which goes on when nobody waits any more: a connection on which sqlx is
+    /// left alone while it begins goes back into the pool in a transaction of which sqlx knows nothing.
+    async fn begin(
+        &self,
+        begin: &'static str,
+        operation: &'static str,
+    ) -> Result<PostgresTx, CatalogError> {
+        let pool = self.pool.clone();
+        let begun = tokio::spawn(async move { pool.begin_with(begin).await });
+        let tx = begun.await.map_err(|ended| CatalogError::Database {
+            operation,
+            source: ended.into(),
+            transient: true,
+        })?;
+        Ok(PostgresTx { tx: tx.map_err(database_error(operation))?, operation })
+    }
 }
 
 /// Database, host and port, without user and password.
@@ -111,13 +128,11 @@ impl Database for PostgresDatabase {
     type Tx = PostgresTx;
 
     async fn read(&self, operation: &'static str) -> Result<PostgresTx, CatalogError> {
-        let tx = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
-        Ok(PostgresTx { tx: tx.await.map_err(database_error(operation))?, operation })
+        self.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", operation).await
     }
 
     async fn write(&self, operation: &'static str) -> Result<PostgresTx, CatalogError> {
-        let tx = self.pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE");
-        Ok(PostgresTx { tx: tx.await.map_err(database_error(operation))?, operation })
+        self.begin("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", operation).await
     }
 
     async fn rows(

@@ -1,12 +1,13 @@
 //! The conformance suite, on the server that `WHIMBREL_TEST_PG_URL` names.
 
-use std::{error::Error as _, sync::Arc};
+use std::{error::Error as _, future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use catalog::{Catalog, conformance, error::CatalogError};
+use catalog_sql::{database::Database, sql::Sql};
 use model::{code::Code, id::RunId};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
-use super::{PostgresCatalog, PostgresOptions};
+use super::{PostgresCatalog, PostgresOptions, database::PostgresDatabase};
 
 const OPTIONS: PostgresOptions = PostgresOptions { connections_max: 10 };
 
@@ -63,6 +64,34 @@ async fn a_catalog_in_postgres_keeps_every_promise_of_the_ports() {
         scratch.remove().await;
     }
     assert!(failed.is_empty(), "{} checks failed: {failed:#?}", failed.len());
+}
+
+/// Of two statements on one connection the second is answered although the first failed, unless both are
+/// in a transaction.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_nobody_waits_for_any_more_is_none() {
+    let Some(server) = server() else { return };
+    let scratch = Scratch::new(&server).await;
+    let options = PostgresOptions { connections_max: 1 };
+    let sql = |text| Sql { sqlite: "", postgres: text };
+    let database = PostgresDatabase::connect(&scratch.url(), options).await.unwrap();
+    for polls in 1..12 {
+        let mut begun = database.write("begin");
+        for _ in 0..polls {
+            let is_begun = poll_fn(|context| Poll::Ready(begun.as_mut().poll(context).is_ready()));
+            if is_begun.await {
+                break;
+            }
+            // The server answers.
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        drop(begun);
+        let failed = database.rows("fail", sql("SELECT 1 / 0"), Vec::new()).await;
+        assert!(failed.unwrap_err().source().unwrap().to_string().contains("division by zero"));
+        let answered = database.rows("ask", sql("SELECT 'x'"), Vec::new()).await;
+        assert!(answered.is_ok(), "after {polls} polls: {:?}", answered.err());
+    }
+    scratch.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
