@@ -201,7 +201,8 @@ async fn refresh(connection: &Connection, names: Vec<String>) -> Result<Vec<Job>
 }
 
 async fn submit(connection: &Connection, objects: Vec<String>) -> Result<Vec<Job>, DemoError> {
-    let request = SubmitRequest { objects, full: false, along: Along::Upstream.into() };
+    let request =
+        SubmitRequest { objects, along: Along::Upstream.into(), ..SubmitRequest::default() };
     let submitted = connection.jobs().submit(request).await;
     Ok(submitted.map_err(failed("refresh the transforms"))?.into_inner().jobs)
 }

@@ -15,6 +15,7 @@ mod handles;
 mod ingest;
 mod lake;
 mod log_cleanup;
+mod memory;
 mod metadata;
 mod notify;
 mod once;

@@ -130,7 +130,8 @@ async fn a_taken_port_is_named() {
 #[tokio::test]
 async fn a_job_is_watched_over_grpc_until_it_is_over() {
     use proto::v1::{
-        Along, JobState, ListRequest, SubmitRequest, WatchRequest, jobs_client::JobsClient,
+        Along, JobState, ListRequest, SubmitOptions, SubmitRequest, WatchRequest,
+        jobs_client::JobsClient,
     };
 
     let server = Server::start();
@@ -148,14 +149,25 @@ async fn a_job_is_watched_over_grpc_until_it_is_over() {
     let submitted = jobs
         .submit(SubmitRequest {
             objects: vec!["a".to_owned()],
-            full: false,
             along: Along::Downstream.into(),
+            options: Some(SubmitOptions {
+                idempotency_key: Some("it's one".to_owned()),
+                priority: Some(7),
+                max_bytes: Some(1 << 30),
+                ..SubmitOptions::default()
+            }),
+            ..SubmitRequest::default()
         })
         .await
         .unwrap()
         .into_inner()
         .jobs;
     assert_eq!(submitted.len(), 2);
+    for job in &submitted {
+        assert_eq!((job.priority, job.max_bytes), (7, Some(1 << 30)));
+        assert_eq!(job.profile, "default");
+        assert_eq!(job.idempotency_key.as_deref(), Some("it's one"));
+    }
     let job_ids: Vec<_> = submitted.iter().map(|job| job.id.clone()).collect();
     let mut watch =
         jobs.watch(WatchRequest { job_ids: job_ids.clone() }).await.unwrap().into_inner();

@@ -19,11 +19,13 @@ pub mod definition;
 pub mod describe;
 pub mod error;
 pub mod expect;
+mod extremes;
 mod graph;
 pub mod handles;
 pub mod history;
 pub mod incremental;
 pub mod ingest;
+mod joins;
 pub mod keys;
 mod like;
 pub mod log;
@@ -52,6 +54,7 @@ mod unknown_in;
 mod untyped;
 pub mod verification;
 pub mod violation;
+mod windows;
 pub mod wire;
 
 pub use arrow::{

@@ -20,6 +20,8 @@ use datafusion::{
     },
 };
 
+use crate::joins::SpillingJoin;
+
 /// Puts a pause behind each join and each UNNEST.
 #[derive(Debug)]
 pub(crate) struct Pauses;
@@ -60,6 +62,7 @@ pub(crate) fn may_not_pause(plan: &Arc<dyn ExecutionPlan>) -> bool {
 
 fn multiplies(node: &dyn ExecutionPlan) -> bool {
     node.is::<HashJoinExec>()
+        || node.is::<SpillingJoin>()
         || node.is::<NestedLoopJoinExec>()
         || node.is::<CrossJoinExec>()
         || node.is::<SortMergeJoinExec>()

@@ -86,6 +86,12 @@ pub struct Job {
     /// Why its newest run computes as it does, or asks for approval.
     #[prost(string, optional, tag = "29")]
     pub reason: ::core::option::Option<::prost::alloc::string::String>,
+    /// The profile that its runs take.
+    #[prost(string, tag = "30")]
+    pub profile: ::prost::alloc::string::String,
+    /// Bytes of data files that a run may read, or write, at most.
+    #[prost(uint64, optional, tag = "31")]
+    pub max_bytes: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SubmitRequest {
@@ -97,6 +103,29 @@ pub struct SubmitRequest {
     pub full: bool,
     #[prost(enumeration = "Along", tag = "3")]
     pub along: i32,
+    /// What OPTIONS of REFRESH says.
+    #[prost(message, optional, tag = "4")]
+    pub options: ::core::option::Option<SubmitOptions>,
+}
+/// How jobs are queued. What is left out is as the server is configured.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SubmitOptions {
+    /// A request with a key that its sender has used before queues nothing and answers the jobs of the
+    /// first one; another request with that key is refused.
+    #[prost(string, optional, tag = "1")]
+    pub idempotency_key: ::core::option::Option<::prost::alloc::string::String>,
+    /// From -1000 to 1000. Of the jobs that can run the one with the greatest number is taken first.
+    #[prost(int32, optional, tag = "2")]
+    pub priority: ::core::option::Option<i32>,
+    /// Tries in all before a passing failure is final.
+    #[prost(uint32, optional, tag = "3")]
+    pub max_attempts: ::core::option::Option<u32>,
+    /// A profile of the server's configuration.
+    #[prost(string, optional, tag = "4")]
+    pub profile: ::core::option::Option<::prost::alloc::string::String>,
+    /// A run that would read or write more bytes of data files ends before its commit.
+    #[prost(uint64, optional, tag = "5")]
+    pub max_bytes: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SubmitResponse {

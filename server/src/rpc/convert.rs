@@ -38,6 +38,8 @@ pub(super) fn job(job: &Job) -> v1::Job {
         priority: job.priority,
         idempotency_key: job.idempotency_key.clone(),
         reason: job.chosen.reason.clone(),
+        profile: job.resources.profile.clone(),
+        max_bytes: job.resources.bytes_max,
     }
 }
 

@@ -12,8 +12,8 @@ use catalog::jobs::JobFilter;
 use futures::{StreamExt, stream::BoxStream};
 use model::{id::JobId, job::Job};
 use proto::v1::{
-    self, Along, CancelRequest, CancelResponse, ListRequest, ListResponse, SubmitRequest,
-    SubmitResponse, WatchRequest, WatchResponse, jobs_server::Jobs,
+    self, Along, CancelRequest, CancelResponse, ListRequest, ListResponse, SubmitOptions,
+    SubmitRequest, SubmitResponse, WatchRequest, WatchResponse, jobs_server::Jobs,
 };
 use query::{queries::Queries, session::Session};
 use rt::clock::Clock;
@@ -258,7 +258,24 @@ fn refresh_sql(request: &SubmitRequest) -> Result<String, Status> {
         Err(_) => return Err(invalid(format!("'along' has no value {}", request.along))),
     };
     let full = if request.full { " FULL" } else { "" };
-    Ok(format!("REFRESH {}{full}{along} ASYNC", names.join(", ")))
+    let options = request.options.as_ref().map(options_sql).unwrap_or_default();
+    Ok(format!("REFRESH {}{full}{along} ASYNC{options}", names.join(", ")))
+}
+
+fn options_sql(options: &SubmitOptions) -> String {
+    let text = |text: &String| format!("'{}'", text.replace('\'', "''"));
+    let said = [
+        options.idempotency_key.as_ref().map(|key| format!("idempotency_key = {}", text(key))),
+        options.priority.map(|priority| format!("priority = {priority}")),
+        options.max_attempts.map(|attempts| format!("max_attempts = {attempts}")),
+        options.profile.as_ref().map(|profile| format!("profile = {}", text(profile))),
+        options.max_bytes.map(|bytes| format!("max_bytes = {bytes}")),
+    ];
+    let said: Vec<_> = said.into_iter().flatten().collect();
+    match said.is_empty() {
+        true => String::new(),
+        false => format!(" OPTIONS ({})", said.join(", ")),
+    }
 }
 
 #[cfg(test)]

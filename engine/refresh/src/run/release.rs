@@ -109,6 +109,15 @@ impl Run<'_> {
         let Some((table, quarantine)) = self.both(view).await? else {
             return Ok(Found::Done(Box::new(self.nothing_released(Released::default()))));
         };
+        // An attempt that has lost its lease may have committed after the log was asked: then this
+        // table has its rows already, and nothing is left to release.
+        let applied = table.txn_version(&app_id(self.claimed.job.object)).await;
+        let applied = applied.map_err(|source| self.lake("read the log of", source))?;
+        if applied.is_some_and(|seq| seq >= self.claimed.run_seq)
+            && let Some(outcome) = self.released_before(&view.location).await?
+        {
+            return Ok(Found::Done(Box::new(outcome)));
+        }
         let wish = ReleaseWish {
             view: view.clone(),
             table: Arc::clone(&table),

@@ -5,6 +5,7 @@ fn request(objects: &[&str]) -> SubmitRequest {
         objects: objects.iter().map(|name| (*name).to_owned()).collect(),
         full: false,
         along: Along::Unspecified.into(),
+        options: None,
     }
 }
 
@@ -21,6 +22,27 @@ fn a_request_becomes_one_statement() {
         refresh_sql(&all).unwrap(),
         "REFRESH main.daily, \"My View\" FULL WITH UPSTREAM ASYNC"
     );
+}
+
+#[test]
+fn options_become_those_of_the_statement() {
+    let options = SubmitOptions {
+        idempotency_key: Some("it's mine', profile = 'big".to_owned()),
+        priority: Some(-3),
+        max_attempts: Some(2),
+        profile: Some("small".to_owned()),
+        max_bytes: Some(1 << 40),
+    };
+    let asked = SubmitRequest { options: Some(options), ..request(&["daily"]) };
+    let sql = refresh_sql(&asked).unwrap();
+    assert_eq!(
+        sql,
+        "REFRESH daily ASYNC OPTIONS (idempotency_key = 'it''s mine'', profile = ''big', \
+         priority = -3, max_attempts = 2, profile = 'small', max_bytes = 1099511627776)"
+    );
+    dialect::parse(&sql).unwrap();
+    let nothing = SubmitRequest { options: Some(SubmitOptions::default()), ..request(&["daily"]) };
+    assert_eq!(refresh_sql(&nothing).unwrap(), "REFRESH daily ASYNC");
 }
 
 #[test]
