@@ -25,6 +25,7 @@ pub mod history;
 pub mod incremental;
 pub mod ingest;
 pub mod keys;
+pub mod known;
 mod like;
 pub mod log;
 mod maintenance;
