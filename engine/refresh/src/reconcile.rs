@@ -232,8 +232,17 @@ impl Reconciler {
             });
             wanted.push((object, versions));
         }
+        if jobs.is_empty() {
+            return 0;
+        }
         // All of them are queued or none; then each by itself, so that none is in the way of others.
-        let together = self.catalog.submit(&jobs, now).await;
+        let together = match self.catalog.submit(&jobs, now).await {
+            Err(error) if error.code().is_transient() => {
+                self.tell(Subject::Catalog, "jobs not queued", &error);
+                return 0;
+            }
+            together => together,
+        };
         let mut queued = 0;
         for (n, (object, versions)) in wanted.into_iter().enumerate() {
             let stored = match &together {

@@ -408,9 +408,10 @@ impl World {
             let jobs = self.catalog.jobs(&JobFilter::default()).await.unwrap();
             let rest = self.client.queries.all_rest(&jobs).await.unwrap();
             // A refresh also rests behind an older one of a graph run that does, which no job tells: then
-            // every lease has run out, every pause is over, and nobody finds anything to do.
-            let rest = rest || idle > 40;
-            if rest && !self.approve().await {
+            // nobody finds anything to do for long.
+            if (rest || idle > 40) && self.approve().await {
+                idle = 0;
+            } else if rest {
                 assert!(jobs.iter().all(|job| job.state.is_final()), "{jobs:?}");
                 return;
             }
