@@ -10,13 +10,16 @@ use catalog_sql::{
     value::{Row, Value},
 };
 use sqlx::{
-    ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres, Row as _, SqlStr,
-    TypeInfo, ValueRef,
+    ConnectOptions, Connection, Executor, PgConnection, PgPool, Row as _, SqlStr, TypeInfo,
+    ValueRef,
     migrate::{MigrateError, Migration, MigrationType, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions, PgRow},
 };
 
-use crate::PostgresOptions;
+use crate::{
+    PostgresOptions,
+    connections::{Connections, Lent},
+};
 
 /// Number, name and text of each migration, in order. Listed here instead of found by sqlx's macro,
 /// which would compile both drivers a second time.
@@ -44,13 +47,20 @@ const MIGRATIONS: [(i64, &str, &str); 15] = [
 
 /// How long a call waits for a connection.
 const WAIT_MAX: Duration = Duration::from_secs(10);
-/// A process that was cut off must not hold its locks, nor must the others wait for them, for ever.
+/// A process that was cut off must not hold its locks, nor must the others wait for them, for ever. And
+/// a statement by itself is a transaction like the others, whatever the database's defaults are.
+///
+/// A catalog looks up a few rows by indexes. But a statement is planned once, perhaps while a table is
+/// empty, and then reading all of it looks best: so such plans are taken only where there is no other.
+/// To compile a plan, which costs more than all of its rows, is then for nothing as well.
 const SETTINGS: &str = "SET lock_timeout = '10s'; \
-    SET idle_in_transaction_session_timeout = '30s'; SET statement_timeout = '60s'";
+    SET idle_in_transaction_session_timeout = '30s'; SET statement_timeout = '60s'; \
+    SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off; \
+    SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off";
 
 /// A Postgres database with every migration applied.
 pub(crate) struct PostgresDatabase {
-    pool: PgPool,
+    pub(crate) connections: Connections,
     place: String,
 }
 
@@ -82,31 +92,33 @@ impl PostgresDatabase {
         let migrated = migrate(&migrating).await;
         migrating.close().await;
         migrated.map_err(named)?;
+        let connections_max = options.connections_max.max(1);
         let pool = PgPoolOptions::new()
-            .max_connections(options.connections_max.max(1))
+            .max_connections(connections_max)
             .acquire_timeout(WAIT_MAX)
             .after_connect(|connection, _| {
                 Box::pin(async move { connection.execute(SETTINGS).await.map(drop) })
             })
             .connect_lazy_with(connect);
-        Ok(Self { pool, place })
+        Ok(Self { connections: Connections::new(pool, connections_max, WAIT_MAX), place })
     }
 
-    /// In a task of its own, which goes on when nobody waits any more: a connection on which sqlx is
-    /// left alone while it begins goes back into the pool in a transaction of which sqlx knows nothing.
     async fn begin(
         &self,
         begin: &'static str,
         operation: &'static str,
     ) -> Result<PostgresTx, CatalogError> {
-        let pool = self.pool.clone();
-        let begun = tokio::spawn(async move { pool.begin_with(begin).await });
-        let tx = begun.await.map_err(|ended| CatalogError::Database {
-            operation,
-            source: ended.into(),
-            transient: true,
-        })?;
-        Ok(PostgresTx { tx: tx.map_err(database_error(operation))?, operation })
+        let failed = database_error(operation);
+        loop {
+            let lent = self.connections.lend().await.map_err(&failed)?;
+            // Before the server is asked: whoever leaves while it begins leaves no transaction behind.
+            let mut tx = PostgresTx { lent: Some(lent), operation };
+            match tx.connection()?.execute(begin).await {
+                Ok(_) => return Ok(tx),
+                Err(error) if tx.connection()?.had_gone(&error) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
     }
 }
 
@@ -141,8 +153,36 @@ impl Database for PostgresDatabase {
         sql: Sql,
         values: Vec<Value>,
     ) -> Result<Vec<Row>, CatalogError> {
-        let mut connection = self.pool.acquire().await.map_err(database_error(operation))?;
-        rows(&mut connection, operation, sql, values).await
+        let failed = database_error(operation);
+        loop {
+            let mut lent = self.connections.lend().await.map_err(&failed)?;
+            match rows(&mut lent, sql, values.clone()).await {
+                Ok(answered) => {
+                    lent.give_back();
+                    return Ok(answered);
+                }
+                Err(error) if lent.had_gone(&error) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+    }
+
+    /// A statement by itself is a transaction.
+    async fn change(
+        &self,
+        operation: &'static str,
+        sql: Sql,
+        values: Vec<Value>,
+    ) -> Result<Vec<Row>, CatalogError> {
+        let failed = database_error(operation);
+        let mut lent = self.connections.lend().await.map_err(&failed)?;
+        // Never twice, whatever became of the connection: it may have taken effect.
+        let answered = rows(&mut lent, sql, values).await.map_err(|error| {
+            lent.had_gone(&error);
+            failed(error)
+        })?;
+        lent.give_back();
+        Ok(answered)
     }
 
     fn describe(&self) -> String {
@@ -156,27 +196,67 @@ impl Database for PostgresDatabase {
 
 /// A transaction; the errors name the operation that it serves.
 pub(crate) struct PostgresTx {
-    tx: sqlx::Transaction<'static, Postgres>,
+    /// There until the transaction is over.
+    lent: Option<Lent>,
     operation: &'static str,
+}
+
+impl PostgresTx {
+    fn connection(&mut self) -> Result<&mut Lent, CatalogError> {
+        self.lent.as_mut().ok_or(CatalogError::Database {
+            operation: self.operation,
+            source: "the transaction is over".into(),
+            transient: false,
+        })
+    }
 }
 
 #[async_trait]
 impl Transaction for PostgresTx {
     async fn rows(&mut self, sql: Sql, values: Vec<Value>) -> Result<Vec<Row>, CatalogError> {
-        rows(&mut self.tx, self.operation, sql, values).await
+        let operation = self.operation;
+        let answered = rows(self.connection()?, sql, values).await;
+        answered.map_err(database_error(operation))
     }
 
-    async fn commit(self) -> Result<(), CatalogError> {
-        self.tx.commit().await.map_err(database_error(self.operation))
+    async fn commit(mut self) -> Result<(), CatalogError> {
+        let operation = self.operation;
+        self.connection()?.execute("COMMIT").await.map_err(database_error(operation))?;
+        if let Some(lent) = self.lent.take() {
+            lent.give_back();
+        }
+        Ok(())
+    }
+
+    async fn roll_back(mut self) {
+        let Some(lent) = &mut self.lent else { return };
+        // Where it fails, dropping does the rest.
+        if lent.execute("ROLLBACK").await.is_ok()
+            && let Some(lent) = self.lent.take()
+        {
+            lent.give_back();
+        }
+    }
+}
+
+impl Drop for PostgresTx {
+    fn drop(&mut self) {
+        let Some(mut lent) = self.lent.take() else { return };
+        // After what is still under way on the connection.
+        tokio::spawn(async move {
+            match lent.execute("ROLLBACK").await {
+                Ok(_) => lent.give_back(),
+                Err(_) => lent.close(),
+            }
+        });
     }
 }
 
 async fn rows(
     connection: &mut PgConnection,
-    operation: &'static str,
     sql: Sql,
     values: Vec<Value>,
-) -> Result<Vec<Row>, CatalogError> {
+) -> Result<Vec<Row>, sqlx::Error> {
     let mut query = sqlx::query(sql.postgres);
     for value in values {
         query = match value {
@@ -184,8 +264,7 @@ async fn rows(
             Value::Int(number) => query.bind(number),
         };
     }
-    let answered = query.fetch_all(connection).await.map_err(database_error(operation))?;
-    answered.iter().map(read_row).collect::<Result<_, _>>().map_err(database_error(operation))
+    query.fetch_all(connection).await?.iter().map(read_row).collect()
 }
 
 fn read_row(row: &PgRow) -> Result<Row, sqlx::Error> {

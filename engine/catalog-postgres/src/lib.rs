@@ -3,6 +3,7 @@
 //! It exists so that jobs can spread over machines. It never holds a statement of its own: those
 //! are in `catalog-sql`, shared with SQLite.
 
+mod connections;
 mod database;
 
 use catalog::error::CatalogError;

@@ -1,9 +1,15 @@
 //! The conformance suite, on the server that `WHIMBREL_TEST_PG_URL` names.
 
-use std::{error::Error as _, future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{
+    collections::BTreeSet, error::Error as _, future::poll_fn, sync::Arc, task::Poll,
+    time::Duration,
+};
 
 use catalog::{Catalog, conformance, error::CatalogError};
-use catalog_sql::{database::Database, sql::Sql};
+use catalog_sql::{
+    database::{Database, Transaction},
+    sql::Sql,
+};
 use model::{code::Code, id::RunId};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
@@ -90,6 +96,56 @@ async fn a_transaction_that_nobody_waits_for_any_more_is_none() {
         assert!(failed.unwrap_err().source().unwrap().to_string().contains("division by zero"));
         let answered = database.rows("ask", sql("SELECT 'x'"), Vec::new()).await;
         assert!(answered.is_ok(), "after {polls} polls: {:?}", answered.err());
+    }
+    scratch.remove().await;
+}
+
+/// The processes of the server that answer calls which come one after the other.
+async fn backends(database: &PostgresDatabase, calls: usize) -> BTreeSet<i32> {
+    let mut backends = BTreeSet::new();
+    for _ in 0..calls {
+        let mut lent = database.connections.lend().await.unwrap();
+        let ask = sqlx::query_scalar("SELECT pg_backend_pid()");
+        backends.insert(ask.fetch_one(&mut *lent).await.unwrap());
+        lent.give_back();
+    }
+    backends
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_one_after_the_other_are_answered_by_one_connection() {
+    let Some(server) = server() else { return };
+    let scratch = Scratch::new(&server).await;
+    let database = PostgresDatabase::connect(&scratch.url(), OPTIONS).await.unwrap();
+    // One that is in use is nobody else's.
+    let held = database.write("hold").await.unwrap();
+    let others = backends(&database, 5).await;
+    assert_eq!(others.len(), 1);
+    held.commit().await.unwrap();
+    assert_ne!(backends(&database, 5).await, others);
+    scratch.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_the_server_has_ended_is_not_noticed_by_who_reads_or_begins() {
+    let Some(server) = server() else { return };
+    let scratch = Scratch::new(&server).await;
+    let database = PostgresDatabase::connect(&scratch.url(), OPTIONS).await.unwrap();
+    let sql = Sql { sqlite: "", postgres: "SELECT 'x'" };
+    for begins in [false, true] {
+        // Two lie warm, both are ended.
+        let (one, other) = (database.write("hold").await.unwrap(), backends(&database, 1).await);
+        one.commit().await.unwrap();
+        let ended = &backends(&database, 1).await | &other;
+        assert_eq!(ended.len(), 2);
+        for process in &ended {
+            scratch.execute(format!("SELECT pg_terminate_backend({process})")).await;
+        }
+        match begins {
+            true => database.write("begin").await.unwrap().commit().await.unwrap(),
+            false => assert_eq!(database.rows("ask", sql, Vec::new()).await.unwrap().len(), 1),
+        }
+        assert!(backends(&database, 5).await.is_disjoint(&ended));
     }
     scratch.remove().await;
 }

@@ -26,9 +26,10 @@ impl<D: Database> Audit for SqlCatalog<D> {
         if records.is_empty() {
             return Ok(());
         }
-        let mut tx = self.db.write("write the audit trail").await?;
         // One statement for all: a database far away is asked once.
-        tx.rows(
+        self.db
+            .change(
+                "write the audit trail",
             sql!("INSERT INTO audit (at, principal, client, event, outcome, query_id, statement,"
                  " row_count, micros, error)"
                  " SELECT CAST(r ->> 'at' AS BIGINT), r ->> 'principal', r ->> 'client',"
@@ -38,7 +39,7 @@ impl<D: Database> Audit for SqlCatalog<D> {
             vec![list(records.iter().map(written))],
         )
         .await?;
-        tx.commit().await
+        Ok(())
     }
 
     async fn audit(

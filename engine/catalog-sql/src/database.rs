@@ -31,6 +31,22 @@ pub trait Database: Send + Sync + 'static {
         values: Vec<Value>,
     ) -> Result<Vec<Row>, CatalogError>;
 
+    /// Changes something with one [`Sql`], all of it or nothing, and collects the rows that its last
+    /// statement answers.
+    ///
+    /// A database far away is asked once for it, instead of three times with a transaction around it.
+    async fn change(
+        &self,
+        operation: &'static str,
+        sql: Sql,
+        values: Vec<Value>,
+    ) -> Result<Vec<Row>, CatalogError> {
+        let mut tx = self.write(operation).await?;
+        let rows = tx.rows(sql, values).await?;
+        tx.commit().await?;
+        Ok(rows)
+    }
+
     /// The kind of database and where it is, without secrets.
     fn describe(&self) -> String;
 
@@ -46,6 +62,28 @@ pub trait Transaction: Send {
 
     /// Makes every change of the transaction visible at once.
     async fn commit(self) -> Result<(), CatalogError>;
+
+    /// Ends it without a change, and answers when nothing is locked any more. One that is dropped ends
+    /// soon after.
+    async fn roll_back(self);
+}
+
+/// Ends a transaction as what was done in it has ended: whoever is refused something finds nothing
+/// locked by that.
+pub(crate) async fn over<T>(
+    tx: impl Transaction,
+    done: Result<T, CatalogError>,
+) -> Result<T, CatalogError> {
+    match done {
+        Ok(done) => {
+            tx.commit().await?;
+            Ok(done)
+        }
+        Err(error) => {
+            tx.roll_back().await;
+            Err(error)
+        }
+    }
 }
 
 /// The first row that a statement answers.

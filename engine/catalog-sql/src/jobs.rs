@@ -34,7 +34,7 @@ use graph::graph_has_begun;
 
 use crate::{
     SqlCatalog,
-    database::{Database, Transaction, row},
+    database::{Database, Transaction, over, row},
     sql::sql,
     value::{Row, corrupt, list, values},
 };
@@ -46,9 +46,8 @@ impl<D: Database> Jobs for SqlCatalog<D> {
             return Ok(Vec::new());
         }
         let mut tx = self.db.write("queue jobs").await?;
-        let queued = submit::submit(&mut tx, jobs, None, now).await?;
-        tx.commit().await?;
-        Ok(queued)
+        let queued = submit::submit(&mut tx, jobs, None, now).await;
+        over(tx, queued).await
     }
 
     async fn submit_once(
@@ -61,16 +60,14 @@ impl<D: Database> Jobs for SqlCatalog<D> {
             return Ok(Vec::new());
         }
         let mut tx = self.db.write("queue jobs").await?;
-        let queued = keys::submit_once(&mut tx, key, jobs, now).await?;
-        tx.commit().await?;
-        Ok(queued)
+        let queued = keys::submit_once(&mut tx, key, jobs, now).await;
+        over(tx, queued).await
     }
 
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<Job>, CatalogError> {
         let mut tx = self.db.read("list jobs").await?;
-        let jobs = list::jobs(&mut tx, filter).await?;
-        tx.commit().await?;
-        Ok(jobs)
+        let jobs = list::jobs(&mut tx, filter).await;
+        over(tx, jobs).await
     }
 
     async fn waiting(&self, jobs: &[JobId]) -> Result<Vec<JobId>, CatalogError> {
@@ -81,7 +78,7 @@ impl<D: Database> Jobs for SqlCatalog<D> {
             .db
             .rows(
                 "look for jobs that wait",
-                sql!("SELECT j.id FROM jobs j WHERE j.id IN " [list 1]
+                sql!("SELECT j.id FROM jobs j WHERE j.id " [among 1]
                      " AND j.state = 'QUEUED' AND j.run_id IS NULL AND NOT " graph_has_begun),
                 vec![list(jobs)],
             )
@@ -117,10 +114,7 @@ impl<D: Database> Jobs for SqlCatalog<D> {
         now: Timestamp,
         lease_for: Duration,
     ) -> Result<Option<ClaimedRun>, CatalogError> {
-        let mut tx = self.db.write("claim a job").await?;
-        let claimed = claim::claim(&mut tx, worker, takes, (now, lease_for)).await?;
-        tx.commit().await?;
-        Ok(claimed)
+        claim::claim(&self.db, worker, takes, (now, lease_for)).await
     }
 
     async fn pin(
@@ -128,17 +122,18 @@ impl<D: Database> Jobs for SqlCatalog<D> {
         lease: &Lease,
         inputs: &[PinnedInput],
     ) -> Result<Vec<PinnedInput>, CatalogError> {
+        if lease::pin_first(&self.db, lease, inputs).await? {
+            return Ok(inputs.to_vec());
+        }
         let mut tx = self.db.write("pin the inputs of a run").await?;
-        let pinned = lease::pin(&mut tx, lease, inputs).await?;
-        tx.commit().await?;
-        Ok(pinned)
+        let pinned = lease::pin(&mut tx, lease, inputs).await;
+        over(tx, pinned).await
     }
 
     async fn pinned(&self, run: RunId) -> Result<Option<Vec<PinnedInput>>, CatalogError> {
         let mut tx = self.db.read("read the inputs of a run").await?;
-        let pinned = lease::pinned(&mut tx, run).await?;
-        tx.commit().await?;
-        Ok(pinned)
+        let pinned = lease::pinned(&mut tx, run).await;
+        over(tx, pinned).await
     }
 
     async fn pin_graph(
@@ -147,9 +142,8 @@ impl<D: Database> Jobs for SqlCatalog<D> {
         inputs: &[PinnedInput],
     ) -> Result<Vec<PinnedInput>, CatalogError> {
         let mut tx = self.db.write("pin the inputs of a graph run").await?;
-        let pinned = graph::pin(&mut tx, lease, inputs).await?;
-        tx.commit().await?;
-        Ok(pinned)
+        let pinned = graph::pin(&mut tx, lease, inputs).await;
+        over(tx, pinned).await
     }
 
     async fn put_graph_output(
@@ -158,8 +152,8 @@ impl<D: Database> Jobs for SqlCatalog<D> {
         output: &PinnedInput,
     ) -> Result<(), CatalogError> {
         let mut tx = self.db.write("pin an output of a graph run").await?;
-        graph::put_output(&mut tx, lease, output).await?;
-        tx.commit().await
+        let ended = graph::put_output(&mut tx, lease, output).await;
+        over(tx, ended).await
     }
 
     async fn graph_inputs(
@@ -167,9 +161,8 @@ impl<D: Database> Jobs for SqlCatalog<D> {
         graphs: &[GraphId],
     ) -> Result<Vec<(GraphId, PinnedInput)>, CatalogError> {
         let mut tx = self.db.read("list the inputs of graph runs").await?;
-        let inputs = graph::inputs(&mut tx, graphs).await?;
-        tx.commit().await?;
-        Ok(inputs)
+        let inputs = graph::inputs(&mut tx, graphs).await;
+        over(tx, inputs).await
     }
 
     async fn heartbeat(
@@ -180,11 +173,8 @@ impl<D: Database> Jobs for SqlCatalog<D> {
         now: Timestamp,
         lease_for: Duration,
     ) -> Result<LeaseState, CatalogError> {
-        let mut tx = self.db.write("extend a lease").await?;
         let beat = lease::Beat { state, progress: *progress, lease_until: now.plus(lease_for) };
-        let answer = lease::heartbeat(&mut tx, lease, &beat).await?;
-        tx.commit().await?;
-        Ok(answer)
+        lease::heartbeat(&self.db, lease, &beat).await
     }
 
     async fn finish(
@@ -193,16 +183,18 @@ impl<D: Database> Jobs for SqlCatalog<D> {
         outcome: &RunOutcome,
         now: Timestamp,
     ) -> Result<(), CatalogError> {
+        if lease::finish_plainly(&self.db, lease, outcome, now).await? {
+            return Ok(());
+        }
         let mut tx = self.db.write("finish a run").await?;
-        lease::finish(&mut tx, lease, outcome, now).await?;
-        tx.commit().await
+        let ended = lease::finish(&mut tx, lease, outcome, now).await;
+        over(tx, ended).await
     }
 
     async fn cancel(&self, job: JobId, now: Timestamp) -> Result<Job, CatalogError> {
         let mut tx = self.db.write("cancel a job").await?;
-        let job = control::cancel(&mut tx, job, now).await?;
-        tx.commit().await?;
-        Ok(job)
+        let job = control::cancel(&mut tx, job, now).await;
+        over(tx, job).await
     }
 
     async fn approve(
@@ -212,37 +204,32 @@ impl<D: Database> Jobs for SqlCatalog<D> {
         now: Timestamp,
     ) -> Result<Job, CatalogError> {
         let mut tx = self.db.write("approve a job").await?;
-        let job = approval::approve(&mut tx, job, approval, now).await?;
-        tx.commit().await?;
-        Ok(job)
+        let job = approval::approve(&mut tx, job, approval, now).await;
+        over(tx, job).await
     }
 
     async fn retry(&self, job: JobId, now: Timestamp) -> Result<Job, CatalogError> {
         let mut tx = self.db.write("retry a job").await?;
-        let job = control::retry(&mut tx, job, now).await?;
-        tx.commit().await?;
-        Ok(job)
+        let job = control::retry(&mut tx, job, now).await;
+        over(tx, job).await
     }
 
     async fn last_refresh(&self, object: ObjectId) -> Result<Option<LastRun>, CatalogError> {
         let mut tx = self.db.read("read the last refresh").await?;
-        let last = claim::last_run(&mut tx, object).await?;
-        tx.commit().await?;
-        Ok(last)
+        let last = claim::last_run(&mut tx, object).await;
+        over(tx, last).await
     }
 
     async fn runs(&self, jobs: Option<&[JobId]>, limit: u32) -> Result<Vec<Run>, CatalogError> {
         let mut tx = self.db.read("list runs").await?;
-        let runs = list::runs(&mut tx, jobs, limit).await?;
-        tx.commit().await?;
-        Ok(runs)
+        let runs = list::runs(&mut tx, jobs, limit).await;
+        over(tx, runs).await
     }
 
     async fn run_inputs(&self, runs: &[RunId]) -> Result<Vec<(RunId, PinnedInput)>, CatalogError> {
         let mut tx = self.db.read("list the inputs of runs").await?;
-        let inputs = list::run_inputs(&mut tx, runs).await?;
-        tx.commit().await?;
-        Ok(inputs)
+        let inputs = list::run_inputs(&mut tx, runs).await;
+        over(tx, inputs).await
     }
 }
 
@@ -281,6 +268,11 @@ use locked_columns;
 
 impl Locked {
     fn read(mut row: Row) -> Result<Self, CatalogError> {
+        Self::take(&mut row)
+    }
+
+    /// From the next columns of a row that has more.
+    fn take(row: &mut Row) -> Result<Self, CatalogError> {
         Ok(Self {
             id: row.parsed("job id")?,
             object: row.parsed("object id")?,

@@ -169,6 +169,14 @@ impl<D: Database> Objects for SqlCatalog<D> {
         let mut unique: Vec<_> = names.iter().collect();
         unique.sort();
         unique.dedup();
+        if let [name] = unique.as_slice() {
+            // For a list Postgres would read the whole table.
+            let sql = sql!("SELECT " object_columns " FROM objects o"
+                " WHERE o.schema_name = $1 AND o.name = $2");
+            let values = values![name.schema(), name.name()];
+            let rows = self.db.rows("look up an object", sql, values).await?;
+            return rows.into_iter().map(read_object).collect();
+        }
         let pairs: serde_json::Value =
             unique.iter().map(|name| serde_json::json!([name.schema(), name.name()])).collect();
         let rows = self.db.rows("look up objects", SQL, values![pairs.to_string()]).await?;

@@ -1,6 +1,6 @@
 //! Statement texts, which differ between databases in a few words only.
 
-/// One statement in the words of each database.
+/// One statement in the words of each database; in SQLite it may be several, with the same parameters.
 #[derive(Debug, Clone, Copy)]
 pub struct Sql {
     /// For SQLite.
@@ -13,12 +13,18 @@ pub struct Sql {
 ///
 /// - `LOCK`: waits for the rows and locks them (SQLite has one writer and needs no lock),
 /// - `LOCK_J`: the same, for the rows of the table called `j` only,
-/// - `SKIP`, `SKIP_J`: locks the rows that nobody has locked and leaves out the others,
+/// - `SKIP_J`, `SKIP_J_C` (also of `c`): locks the rows that nobody has locked and leaves out the others,
 /// - `BYTES`: the text before it compares by its bytes (in SQLite every text does),
 /// - `[list n]`: the texts in the JSON array that is parameter n,
 /// - `[among n]`: that a column is one of these texts, where its index is to be used: Postgres takes a
 ///   list as above for a hundred rows, and would rather read the whole table,
 /// - `[objects n]`: a table whose column `r` has the JSON objects in that array of texts,
+/// - `FIRST`, `THEN`, `LAST`: what follows each is a statement, and all of them are one, so that they
+///   take one way to the database. None may depend on what another one changes: Postgres shows each
+///   the state before all of them. The rows are those of the last,
+/// - `HOLDING`, in the place of `FIRST`: locks the job of the lease that is the parameters 1 to 3, if it
+///   is still good, as `HELD` for the statements that follow: a table of one row or none, with
+///   `held_job`, `held_run`, `held_object`, `held_state`, `held_stop` and `held_parent` as they were,
 /// - the name of a macro that gives a literal.
 macro_rules! sql {
     ($($part:tt)*) => {
@@ -36,8 +42,8 @@ macro_rules! word {
     (postgres LOCK_J) => {
         " FOR NO KEY UPDATE OF j "
     };
-    (postgres SKIP) => {
-        " FOR NO KEY UPDATE SKIP LOCKED "
+    (postgres SKIP_J_C) => {
+        " FOR NO KEY UPDATE OF j, c SKIP LOCKED "
     };
     (postgres SKIP_J) => {
         " FOR NO KEY UPDATE OF j SKIP LOCKED "
@@ -54,11 +60,45 @@ macro_rules! word {
     (sqlite LOCK_J) => {
         ""
     };
-    (sqlite SKIP) => {
+    (sqlite SKIP_J_C) => {
         ""
     };
     (sqlite SKIP_J) => {
         ""
+    };
+    (postgres FIRST) => {
+        "WITH done_first AS ("
+    };
+    (postgres THEN) => {
+        "), done_then AS ("
+    };
+    (postgres LAST) => {
+        ") "
+    };
+    (postgres HOLDING) => {
+        concat!(
+            "WITH held AS MATERIALIZED (",
+            $crate::sql::held!(),
+            " FOR NO KEY UPDATE), done_first AS ("
+        )
+    };
+    (postgres HELD) => {
+        "held"
+    };
+    (sqlite FIRST) => {
+        ""
+    };
+    (sqlite THEN) => {
+        "; "
+    };
+    (sqlite LAST) => {
+        "; "
+    };
+    (sqlite HOLDING) => {
+        ""
+    };
+    (sqlite HELD) => {
+        concat!("(", $crate::sql::held!(), ") AS held")
     };
     (sqlite [list $n:literal]) => {
         concat!("(SELECT value FROM json_each($", $n, "))")
@@ -86,4 +126,15 @@ macro_rules! word {
     };
 }
 
-pub(crate) use {sql, word};
+/// The job of a lease that is good: parameters 1 to 3 are its run, attempt and worker. One that ran out
+/// is good as long as nobody else has taken the run.
+macro_rules! held {
+    () => {
+        "SELECT l.id AS held_job, l.run_id AS held_run, l.object_id AS held_object, \
+         l.state AS held_state, l.stop_asked AS held_stop, l.parent_id AS held_parent FROM jobs l \
+         WHERE l.run_id = $1 AND l.attempt = $2 AND l.worker_id = $3 \
+         AND l.state IN ('PLANNING', 'RUNNING', 'COMMITTING')"
+    };
+}
+
+pub(crate) use {held, sql, word};

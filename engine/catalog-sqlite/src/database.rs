@@ -155,6 +155,11 @@ impl Transaction for SqliteTx {
     async fn commit(self) -> Result<(), CatalogError> {
         self.tx.commit().await.map_err(database_error(self.operation))
     }
+
+    async fn roll_back(self) {
+        // Where it fails the connection is rolled back before anybody else has it.
+        let _ = self.tx.rollback().await;
+    }
 }
 
 async fn rows(

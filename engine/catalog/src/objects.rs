@@ -46,6 +46,27 @@ pub struct Schema {
     pub comment: Option<String>,
 }
 
+/// Looking up objects: in a catalog, or in what is known of one.
+#[async_trait]
+pub trait Lookup: Send + Sync {
+    /// See [`Objects::objects_named`].
+    async fn named(&self, names: &[ObjectName]) -> Result<Vec<Object>, CatalogError>;
+
+    /// See [`Objects::object`].
+    async fn with_id(&self, id: ObjectId) -> Result<Option<Object>, CatalogError>;
+}
+
+#[async_trait]
+impl<O: Objects + ?Sized> Lookup for O {
+    async fn named(&self, names: &[ObjectName]) -> Result<Vec<Object>, CatalogError> {
+        self.objects_named(names).await
+    }
+
+    async fn with_id(&self, id: ObjectId) -> Result<Option<Object>, CatalogError> {
+        self.object(id).await
+    }
+}
+
 /// Names and definitions.
 #[async_trait]
 pub trait Objects: Send + Sync {

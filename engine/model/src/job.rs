@@ -375,6 +375,8 @@ pub struct ClaimedRun {
     pub run_seq: i64,
     /// What is known of the last refresh of the object that succeeded.
     pub last: Option<LastRun>,
+    /// Grows with every change of any object: as long as it is the same, all objects are.
+    pub objects_version: i64,
 }
 
 /// What the last successful refresh of an object stood on: equal inputs and definition, nothing to do.

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use catalog::{error::CatalogError, objects::Objects};
+use catalog::{error::CatalogError, objects::Lookup};
 use model::{
     name::ObjectName,
     object::{Object, ObjectBody},
@@ -18,14 +18,14 @@ use sha2::{Digest, Sha256};
 ///
 /// To be taken before planning: a view that changes in between then makes the next refresh
 /// recompute, never skip.
-pub async fn hash<O: Objects + ?Sized>(
+pub async fn hash<O: Lookup + ?Sized>(
     objects: &O,
     view: &Transform,
 ) -> Result<String, CatalogError> {
     let mut views: BTreeMap<ObjectName, String> = BTreeMap::new();
     let mut level: Vec<ObjectName> = view.reads.clone();
     while !level.is_empty() {
-        let found = objects.objects_named(&level).await?;
+        let found = objects.named(&level).await?;
         level = Vec::new();
         for Object { name, body, .. } in found {
             let ObjectBody::View(below) = body else { continue };

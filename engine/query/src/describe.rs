@@ -232,7 +232,7 @@ async fn columns_of(
 
 fn described(rights: Arc<Rights>, pins: &Pins) -> Wanted<'_> {
     let (default_schema, purpose) = (DEFAULT_SCHEMA, Purpose::Describe);
-    Wanted { rights, default_schema, purpose, pins, streams: None }
+    Wanted { rights, default_schema, purpose, pins, streams: None, known: None }
 }
 
 fn primary_key(object: &Object) -> Vec<String> {

@@ -31,7 +31,7 @@ impl Queries {
                 continue;
             };
             let rights = inner.rights(&Principal::verified(&object.owner)).await?;
-            match leaves(inner, &rights, view).await {
+            match leaves(inner, &rights, view, None).await {
                 Ok(found) => sources.extend(found.into_iter().map(|leaf| (leaf.id, leaf))),
                 Err(error) if error.code().is_transient() => return Err(error),
                 Err(error) => tracing::debug!(object = %object.name, %error, "sources not found"),

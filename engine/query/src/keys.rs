@@ -142,7 +142,8 @@ impl Inner {
         let pins: Pins = inputs.iter().map(|input| (input.object, input.clone())).collect();
         let rights = self.rights(owner).await?;
         let (default_schema, purpose) = (DEFAULT_SCHEMA, Purpose::Read);
-        let wanted = Wanted { rights, default_schema, purpose, pins: &pins, streams: None };
+        let (streams, known) = (None, None);
+        let wanted = Wanted { rights, default_schema, purpose, pins: &pins, streams, known };
         let (resolved, logical) = match &key.kind {
             KeyKind::Foreign { references, columns } if references != object => {
                 let query = resolve::parse_stored(&referenced(references, columns))?;

@@ -27,6 +27,7 @@ pub mod incremental;
 pub mod ingest;
 mod joins;
 pub mod keys;
+pub mod known;
 mod like;
 pub mod log;
 mod maintenance;

@@ -31,6 +31,7 @@ use crate::{
     care::Care,
     command,
     error::QueryError,
+    known::Memory,
     log::{self, Kind, QueryLog, QueryToken},
     maintenance::CatalogPins,
     nearest::nearest,
@@ -68,6 +69,8 @@ pub(crate) struct Inner {
     /// Runs the plans that may not pause. There are threads to spare, so that the machine's own
     /// scheduler lets the others go on; the same for every plan would cost a tenth of the speed.
     spare: CpuRuntime,
+    /// What runs have looked up.
+    pub(crate) memory: Arc<Mutex<Memory>>,
     /// Columns of the tables that describe the server: planned once, they never change.
     pub(crate) system_columns: OnceCell<HashMap<ObjectName, SchemaRef>>,
 }
@@ -240,6 +243,7 @@ impl Queries {
                 base,
                 control,
                 spare,
+                memory: Arc::default(),
                 system_columns,
             }),
         })
@@ -457,6 +461,7 @@ impl Inner {
                 purpose,
                 pins: &pins,
                 streams: None,
+                known: None,
             };
             let resolved = resolve::resolve(self, others, &wanted).await?;
             match session.transaction() {

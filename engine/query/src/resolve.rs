@@ -35,6 +35,7 @@ use crate::{
     bounds::Bounds,
     caller,
     error::QueryError,
+    known::Known,
     queries::Inner,
     recipe::{self, Seen},
     session::Session,
@@ -70,6 +71,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) pins: &'a Pins,
     /// The rows of each STREAM; only a run of a streaming table knows them.
     pub(crate) streams: Option<&'a Streams>,
+    /// What a run knows of the objects.
+    pub(crate) known: Option<&'a Known>,
 }
 
 /// A table of the statement as the planner reads it: one relation of one scope.
@@ -305,8 +308,14 @@ pub(crate) async fn check_policy(
     let Some(shown) = guard::of(object, &reader, None)? else { return Ok(()) };
     let rights = queries.rights_of(&object.owner).await?;
     let (default_schema, pins) = (session.schema(), Pins::new());
-    let wanted =
-        Wanted { rights, default_schema, purpose: Purpose::Describe, pins: &pins, streams: None };
+    let wanted = Wanted {
+        rights,
+        default_schema,
+        purpose: Purpose::Describe,
+        pins: &pins,
+        streams: None,
+        known: None,
+    };
     let resolved = resolve(queries, (&shown.query).into(), &wanted).await?;
     let plan = crate::plan::logical(&resolved.state, &shown.query).await?;
     let owner = queries.rights_of(&object.owner).await?;

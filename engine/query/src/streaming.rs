@@ -32,6 +32,7 @@ use model::{
 use crate::{
     error::QueryError,
     expect::{Gate, Quarantining, watched},
+    known::Known,
     plan,
     queries::{Inner, Queries},
     resolve::{self, Pins, Purpose, Reads, Resolved, Wanted},
@@ -111,6 +112,8 @@ pub struct FlowsWish {
     pub quarantining: Quarantining,
     /// What the run may take.
     pub profile: Profile,
+    /// What the run knows of the objects.
+    pub known: Option<Known>,
 }
 
 struct OpenFlow {
@@ -128,10 +131,11 @@ impl Queries {
         &self,
         flows: Vec<FlowToRun>,
         inputs: &[PinnedInput],
+        known: Option<&Known>,
     ) -> Result<NewRows, QueryError> {
         let inner = Arc::clone(&self.inner);
-        let inputs = inputs.to_vec();
-        let work = async move { inner.new_rows(flows, &inputs).await };
+        let (inputs, known) = (inputs.to_vec(), known.cloned());
+        let work = async move { inner.new_rows(flows, &inputs, known.as_ref()).await };
         self.inner.control().spawn(work).await?
     }
 
@@ -148,6 +152,7 @@ impl Inner {
         &self,
         flows: Vec<FlowToRun>,
         inputs: &[PinnedInput],
+        known: Option<&Known>,
     ) -> Result<NewRows, QueryError> {
         let (mut open, mut read, mut told) = (Vec::new(), Vec::new(), Vec::new());
         let (mut is_news, mut skipped) = (false, Vec::new());
@@ -159,7 +164,7 @@ impl Inner {
             for used in &query.tables {
                 let Some(TimeTravel::Stream(stream)) = &used.at else { continue };
                 let name = ObjectName::from_parts(&used.name, DEFAULT_SCHEMA)?;
-                let (input, location) = self.source(&name, inputs).await?;
+                let (input, location) = self.source(&name, inputs, known).await?;
                 let until = read_until.get(&input.delta_table_id).copied();
                 let window = Window::open(self, &input, &location, stream, until).await?;
                 is_news |= window.is_news;
@@ -185,8 +190,9 @@ impl Inner {
         &self,
         name: &ObjectName,
         inputs: &[PinnedInput],
+        known: Option<&Known>,
     ) -> Result<(PinnedInput, String), QueryError> {
-        let object = self.objects_named(std::slice::from_ref(name)).await?.pop();
+        let object = self.look_up(known, std::slice::from_ref(name)).await?.pop();
         let Some(object) = object else {
             let name = name.clone();
             return Err(QueryError::TableNotFound { name, nearest: None, is_hidden: false });
@@ -207,7 +213,7 @@ impl Inner {
     }
 
     async fn plan_flows(&self, wish: FlowsWish) -> Result<PlannedFlows, QueryError> {
-        let FlowsWish { owner, view, inputs, new_rows, table, quarantining, profile } = wish;
+        let FlowsWish { owner, view, inputs, new_rows, table, quarantining, profile, known } = wish;
         let flows = new_rows.flows;
         let pins: Pins = inputs.iter().map(|input| (input.object, input.clone())).collect();
         let rights = self.rights(&owner).await?;
@@ -219,6 +225,7 @@ impl Inner {
                 purpose: Purpose::Read,
                 pins: &pins,
                 streams: Some(streams),
+                known: known.as_ref(),
             };
             let blame =
                 |source| QueryError::Flow { flow: flow.name.clone(), source: Box::new(source) };

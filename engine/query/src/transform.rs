@@ -21,6 +21,7 @@ use model::{
 use crate::{
     command,
     error::QueryError,
+    known::Known,
     plan,
     queries::{Inner, Queries},
     resolve::{self, Pins, Purpose, Reads, Resolved, Wanted},
@@ -61,18 +62,20 @@ impl PlannedTransform {
 }
 
 impl Queries {
-    /// Every table that a transform reads, through views, at its newest version. By name.
+    /// Every table that a transform reads, through views, at its newest version. By name. `known` is
+    /// what a run knows of the objects.
     ///
     /// A transform among them that was never refreshed is [`QueryError::NotRefreshed`].
     pub async fn transform_inputs(
         &self,
         owner: &Principal,
         view: &Transform,
+        known: Option<&Known>,
     ) -> Result<Vec<PinnedInput>, QueryError> {
         let inner = &self.inner;
         let mut inputs = Vec::new();
         let rights = inner.rights(owner).await?;
-        for object in leaves(inner, &rights, view).await? {
+        for object in leaves(inner, &rights, view, known).await? {
             inputs.push(pin(inner, &object).await?);
         }
         Ok(inputs)
@@ -99,7 +102,7 @@ impl Inner {
         view: &Transform,
         inputs: &[PinnedInput],
     ) -> Result<PlannedTransform, QueryError> {
-        let (resolved, logical) = self.resolve_transform(owner, view, inputs).await?;
+        let (resolved, logical) = self.resolve_transform(owner, view, inputs, None).await?;
         let physical = plan::physical(&resolved.state, &logical).await?;
         let rows = resolved.snapshots.values().map(|snapshot| snapshot.rows().unwrap_or(0));
         Ok(PlannedTransform {
@@ -115,13 +118,14 @@ impl Inner {
         owner: &Principal,
         view: &Transform,
         inputs: &[PinnedInput],
+        known: Option<&Known>,
     ) -> Result<(Resolved, LogicalPlan), QueryError> {
         let query = resolve::parse_stored(&view.query)?;
         let pins: Pins = inputs.iter().map(|input| (input.object, input.clone())).collect();
         let reads = Reads::from(&query);
         let rights = self.rights(owner).await?;
         let (default_schema, purpose) = (DEFAULT_SCHEMA, Purpose::Read);
-        let wanted = Wanted { rights, default_schema, purpose, pins: &pins, streams: None };
+        let wanted = Wanted { rights, default_schema, purpose, pins: &pins, streams: None, known };
         let resolved = resolve::resolve(self, reads, &wanted).await?;
         has_versions(&resolved)?;
         let logical = plan::logical(&resolved.state, &query).await?;
@@ -256,11 +260,12 @@ pub(crate) async fn leaves(
     inner: &Inner,
     rights: &Rights,
     view: &Transform,
+    known: Option<&Known>,
 ) -> Result<Vec<Object>, QueryError> {
     let mut found: BTreeMap<ObjectName, Object> = BTreeMap::new();
     let mut level: Vec<ObjectName> = view.reads.clone();
     while !level.is_empty() {
-        let objects = inner.objects_named(&level).await?;
+        let objects = inner.look_up(known, &level).await?;
         for name in &level {
             if !objects.iter().any(|object| object.name == *name) {
                 return Err(inner.not_found(rights, name.clone()).await);

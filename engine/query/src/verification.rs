@@ -54,7 +54,7 @@ impl Queries {
             found => found?,
         };
         let owner = Principal::verified(&object.owner);
-        let (_, logical) = inner.resolve_transform(&owner, view, &inputs).await?;
+        let (_, logical) = inner.resolve_transform(&owner, view, &inputs, None).await?;
         if may_differ(&logical)? || !is_of(inner, object, view, run.run_seq).await? {
             return Ok(None);
         }

@@ -159,7 +159,7 @@ fn what_others_have_done_to_a_view_is_found() {
         // Somebody adds the rows of now to those of then.
         let (lake, queries) = (&world.process.lake, &world.process.queries);
         let owner = Principal::verified(&object.owner);
-        let inputs = queries.transform_inputs(&owner, view).await.unwrap();
+        let inputs = queries.transform_inputs(&owner, view, None).await.unwrap();
         let planned = queries.plan_transform(&owner, view, &inputs).await.unwrap();
         let stage = lake::Stage {
             location: view.location.clone(),

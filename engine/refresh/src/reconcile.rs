@@ -7,7 +7,7 @@
 mod due;
 mod updates;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use catalog::{Catalog, error::CatalogError};
 use model::{
@@ -36,6 +36,10 @@ pub(crate) const REQUESTED_BY: &str = "schedule";
 /// Who asks for the jobs of triggers.
 const TRIGGERED_BY: &str = "trigger";
 
+/// Between the beginnings of two looks at least. Under load the bell rings at the end of every run, and
+/// what is found together is queued together.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
+
 /// Queues what is due on every ring of the bell, until `stop`, while this process leads.
 pub(crate) async fn reconcile(
     options: Arc<RefreshOptions>,
@@ -55,8 +59,14 @@ pub(crate) async fn reconcile(
             // A leader that nobody wakes has to renew all the same.
             () = options.clock.sleep(look_every) => {}
         }
+        let looks_at = options.clock.now();
         if reconciler.tick().await > 0 {
             bell.ring();
+        }
+        let took = options.clock.now().since(looks_at);
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = options.clock.sleep(LOOK_PAUSE.saturating_sub(took)) => {}
         }
     }
     reconciler.election.resign().await;
@@ -207,22 +217,44 @@ impl Reconciler {
                 return 0;
             }
         };
-        let mut queued = 0;
+        let now = self.clock.now();
+        let (mut wanted, mut jobs) = (Vec::new(), Vec::new());
         for (object, transform, versions) in triggered {
-            let now = self.clock.now();
             if let Some(job) = self.updates.job(object.id).filter(|job| waiting.contains(job)) {
                 self.updates.queued(object.id, versions, job, now);
                 continue;
             }
-            let job = NewJob {
+            jobs.push(NewJob {
                 cause: JobCause::Automatic,
                 due_at: None,
                 requested_by: TRIGGERED_BY.to_owned(),
                 ..new_job(object.id, transform, now, self.attempts_max)
+            });
+            wanted.push((object, versions));
+        }
+        if jobs.is_empty() {
+            return 0;
+        }
+        // All of them are queued or none; then each by itself, so that none is in the way of others.
+        let together = match self.catalog.submit(&jobs, now).await {
+            Err(error) if error.code().is_transient() => {
+                self.tell(Subject::Catalog, "jobs not queued", &error);
+                return 0;
+            }
+            together => together,
+        };
+        let mut queued = 0;
+        for (n, (object, versions)) in wanted.into_iter().enumerate() {
+            let stored = match &together {
+                Ok(stored) => Ok(stored.get(n).map(|job| job.id)),
+                Err(_) => self
+                    .catalog
+                    .submit(&jobs[n..=n], now)
+                    .await
+                    .map(|stored| stored.first().map(|job| job.id)),
             };
-            let stored = self.catalog.submit(&[job], now).await;
-            if let Ok([job]) = stored.as_deref() {
-                self.updates.queued(object.id, versions, job.id, now);
+            if let Ok(Some(job)) = stored {
+                self.updates.queued(object.id, versions, job, now);
                 queued += 1;
             }
             self.note(object, stored.map(drop).map_err(ReconcileError::from));

@@ -64,7 +64,9 @@ pub(crate) async fn attempt(
     }
     .start();
     let care = Maintenance { options, claimed: &claimed, progress: &progress, stop: stop.clone() };
-    let run = Run { options, claimed: &claimed, progress: &progress, stop, heartbeat: &heartbeat };
+    let known = options.queries.known_at(claimed.objects_version);
+    let run =
+        Run { options, claimed: &claimed, progress: &progress, stop, heartbeat: &heartbeat, known };
     let work = async {
         match &claimed.job.work {
             Work::Refresh | Work::Part(_) => {

@@ -5,13 +5,17 @@ use std::time::Duration;
 use catalog::{error::CatalogError, jobs::Takes};
 use model::{
     id::{JobId, ObjectId, RunId, WorkerId},
-    job::{ClaimedRun, JobState, LastRun, Lease},
+    job::{ClaimedRun, Job, JobState, LastRun, Lease, PinnedInput},
     time::Timestamp,
 };
 
-use super::{Ended, Locked, end, list, locked_columns, moves, parent};
+use super::{
+    Ended, Locked, end,
+    list::{self, columns_of_a_new_run},
+    locked_columns, moves, parent,
+};
 use crate::{
-    database::{Transaction, row},
+    database::{Database, Transaction, row},
     sql::sql,
     value::{Value, list as list_of, values},
 };
@@ -32,7 +36,8 @@ macro_rules! given_up {
 ///
 /// What is older is told by the number in the queue: times come from clocks that differ. The states of
 /// other jobs of the object are one list, for which there is an index: a claim must not cost more the
-/// more jobs have ended.
+/// more jobs have ended. And what is asked of other rows is a value, not EXISTS, of which Postgres would
+/// make joins of all open jobs: the first one that can run is enough.
 macro_rules! runnable {
     () => {
         concat!(
@@ -41,139 +46,184 @@ macro_rules! runnable {
                OR (j.state <> 'QUEUED' AND j.lease_until <= $1 AND NOT ",
             given_up!(),
             ")) \
-             AND NOT EXISTS (SELECT 1 FROM job_after a JOIN jobs u ON u.id = a.upstream_id \
-               WHERE a.job_id = j.id AND u.state NOT IN ('SUCCEEDED', 'SKIPPED_NO_CHANGE')) \
+             AND (SELECT 1 FROM job_after a JOIN jobs u ON u.id = a.upstream_id \
+               WHERE a.job_id = j.id AND u.state NOT IN ('SUCCEEDED', 'SKIPPED_NO_CHANGE') \
+               LIMIT 1) IS NULL \
              AND j.kind <> 'BACKFILL' \
-             AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.object_id = j.object_id \
+             AND (SELECT 1 FROM jobs o WHERE o.object_id = j.object_id \
                AND o.id <> j.id AND o.kind <> 'BACKFILL' \
                AND o.state IN ('QUEUED', 'PLANNING', 'RUNNING', 'COMMITTING') \
-               AND (o.state <> 'QUEUED' OR o.run_id IS NOT NULL)) \
-             AND NOT (j.kind = 'REFRESH' AND j.run_id IS NULL AND EXISTS (SELECT 1 FROM jobs g \
+               AND (o.state <> 'QUEUED' OR o.run_id IS NOT NULL) LIMIT 1) IS NULL \
+             AND NOT (j.kind = 'REFRESH' AND j.run_id IS NULL AND (SELECT 1 FROM jobs g \
                WHERE g.object_id = j.object_id AND g.state = 'QUEUED' AND g.kind = 'REFRESH' \
                AND g.graph_id IS NOT NULL AND (j.graph_id IS NULL OR g.graph_id <> j.graph_id) \
-               AND g.queue_seq < j.queue_seq))"
+               AND g.queue_seq < j.queue_seq LIMIT 1) IS NOT NULL)"
         )
+    };
+}
+
+/// Whether the job `j` of somebody who stopped answering ends: see [`end_abandoned`].
+macro_rules! abandoned {
+    () => {
+        concat!("(j.state <> 'QUEUED' AND j.lease_until <= $1 AND ", given_up!(), ")")
     };
 }
 
 /// See [`catalog::jobs::Jobs::claim`].
 pub(super) async fn claim(
-    tx: &mut impl Transaction,
+    db: &impl Database,
     worker: WorkerId,
     takes: &Takes,
     (now, lease_for): (Timestamp, Duration),
 ) -> Result<Option<ClaimedRun>, CatalogError> {
-    end_abandoned(tx, now).await?;
-    end_behind_failures(tx, now).await?;
-    // When more than 64 are locked, as many workers claim in this moment; the next claim looks again.
-    let candidates = tx
-        .rows(
-            sql!("SELECT j.id, j.object_id FROM jobs j WHERE " runnable
-                 " AND ($2 IS NULL OR j.profile IN " [list 2] ")"
-                 " AND j.profile NOT IN " [list 3]
-                 " ORDER BY j.priority DESC, j.queued_at, j.queue_seq LIMIT 64"),
-            vec![
-                now.into(),
-                takes.only.as_ref().map_or(Value::Text(None), list_of),
-                list_of(&takes.full),
-            ],
-        )
-        .await?;
-    for mut candidate in candidates {
-        let job = candidate.parsed("job id")?;
-        let object = candidate.parsed("object id")?;
-        let Some((locked, last_run_seq)) = lock_runnable(tx, job, object, now).await? else {
-            continue;
-        };
-        let took = Taken { worker, now, lease_until: now.plus(lease_for), last_run_seq };
-        return take(tx, &locked, &took).await.map(Some);
+    const OPERATION: &str = "claim a job";
+    if some_have_to_end(db, now).await? {
+        let mut tx = db.write(OPERATION).await?;
+        end_abandoned(&mut tx, now).await?;
+        end_behind_failures(&mut tx, now).await?;
+        tx.commit().await?;
     }
-    Ok(None)
+    let mut tx = db.write(OPERATION).await?;
+    let claimed = match lock_runnable(&mut tx, takes, now).await? {
+        None => None,
+        Some(found) => {
+            let took = Taken { worker, now, lease_until: now.plus(lease_for) };
+            Some(take(&mut tx, &found, &took).await?)
+        }
+    };
+    tx.commit().await?;
+    Ok(claimed)
 }
 
-/// Locks the job if it can still run.
+/// Whether there is anything to do for [`end_abandoned`] or [`end_behind_failures`].
+async fn some_have_to_end(db: &impl Database, now: Timestamp) -> Result<bool, CatalogError> {
+    let found = db
+        .rows(
+            "look for jobs that have to end",
+            sql!("SELECT j.id FROM jobs j"
+                 " WHERE j.state IN ('QUEUED', 'PLANNING', 'RUNNING', 'COMMITTING')"
+                 " AND (" abandoned " OR (j.state = 'QUEUED' AND (SELECT 1 FROM job_after a"
+                 " JOIN jobs u ON u.id = a.upstream_id WHERE a.job_id = j.id"
+                 " AND u.state IN ('FAILED', 'CANCELLED', 'UPSTREAM_FAILED') LIMIT 1) IS NOT NULL))"
+                 " LIMIT 1"),
+            values![now],
+        )
+        .await?;
+    Ok(!found.is_empty())
+}
+
+/// A job that can run, locked, with the counter of its object's runs.
+struct Runnable {
+    job: Locked,
+    last_run_seq: i64,
+    /// Whether it waited for others.
+    waited: bool,
+    objects_version: i64,
+}
+
+/// Finds and locks the job to take, and the counter of its object.
 ///
-/// The lock of the object comes first and the conditions are read after it: whoever held it before
-/// has committed, so no two jobs of an object can be taken at the same time.
+/// A job comes to be under way in two ways: a new run of it counts, or somebody goes on with a run of
+/// it while no other job of the object is under way. So nobody has taken another job of the object
+/// since the state that this statement sees when the counter, as it is now that it is locked, is as it
+/// was in that state: Postgres looks at the conditions again for rows that others have changed, with
+/// `j` and `c` as they are now, and everything else as it was. What is locked is somebody else's.
 async fn lock_runnable(
     tx: &mut impl Transaction,
-    job: JobId,
-    object: ObjectId,
+    takes: &Takes,
     now: Timestamp,
-) -> Result<Option<(Locked, i64)>, CatalogError> {
-    let counter = row(
-        tx,
-        sql!("SELECT last_run_seq FROM object_runs WHERE object_id = $1" SKIP),
-        values![object],
-    )
-    .await?;
-    let Some(mut counter) = counter else { return Ok(None) };
-    let last_run_seq = counter.int("number of the last run")?;
+) -> Result<Option<Runnable>, CatalogError> {
     let found = row(
         tx,
-        sql!("SELECT " locked_columns " FROM jobs j WHERE j.id = $2 AND " runnable SKIP_J),
-        values![now, job],
+        sql!("SELECT " locked_columns ", c.last_run_seq,"
+             " (SELECT count(*) FROM job_after w WHERE w.job_id = j.id),"
+             " (SELECT v.value FROM catalog_state v WHERE v.name = 'objects_version')"
+             " FROM jobs j JOIN object_runs c ON c.object_id = j.object_id WHERE " runnable
+             " AND ($2 IS NULL OR j.profile IN " [list 2] ")"
+             " AND j.profile NOT IN " [list 3]
+             " AND c.last_run_seq ="
+             " (SELECT s.last_run_seq FROM object_runs s WHERE s.object_id = j.object_id)"
+             " ORDER BY j.priority DESC, j.queued_at, j.queue_seq LIMIT 1" SKIP_J_C),
+        vec![
+            now.into(),
+            takes.only.as_ref().map_or(Value::Text(None), list_of),
+            list_of(&takes.full),
+        ],
     )
     .await?;
-    let Some(found) = found else { return Ok(None) };
-    Ok(Some((Locked::read(found)?, last_run_seq)))
+    let Some(mut found) = found else { return Ok(None) };
+    Ok(Some(Runnable {
+        job: Locked::take(&mut found)?,
+        last_run_seq: found.int("number of the last run")?,
+        waited: found.truth("whether a job waited")?,
+        objects_version: found.int("version of the objects")?,
+    }))
 }
 
 struct Taken {
     worker: WorkerId,
     now: Timestamp,
     lease_until: Timestamp,
-    last_run_seq: i64,
 }
 
 async fn take(
     tx: &mut impl Transaction,
-    job: &Locked,
+    found: &Runnable,
     taken: &Taken,
 ) -> Result<ClaimedRun, CatalogError> {
     let Taken { worker, lease_until, .. } = *taken;
-    let (run, run_seq, attempt) = match job.run {
-        Some(run) => (run, continue_run(tx, job, run, worker).await?, job.attempt + 1),
+    let Runnable { job: locked, last_run_seq, waited, objects_version } = found;
+    moves(locked.state, JobState::Planning);
+    let (run, run_seq, attempt, mut job) = match locked.run {
+        Some(run) => {
+            let run_seq = continue_run(tx, locked, run, worker).await?;
+            let attempt = locked.attempt + 1;
+            tx.rows(
+                sql!("UPDATE jobs SET state = 'PLANNING', run_id = $2, attempt = $3,"
+                     " worker_id = $4, lease_until = $5 WHERE id = $1"),
+                values![locked.id, run, attempt, worker, lease_until],
+            )
+            .await?;
+            (run, run_seq, attempt, list::job(tx, locked.id).await?)
+        }
         None => {
-            let (run, run_seq) = begin_run(tx, job, taken).await?;
-            (run, run_seq, 1)
+            let (run, run_seq) = (RunId::generate(), last_run_seq + 1);
+            (run, run_seq, 1, begin_run(tx, locked, (run, run_seq), taken).await?)
         }
     };
-    moves(job.state, JobState::Planning);
-    tx.rows(
-        sql!("UPDATE jobs SET state = 'PLANNING', run_id = $2, attempt = $3, worker_id = $4,"
-             " lease_until = $5 WHERE id = $1"),
-        values![job.id, run, attempt, worker, lease_until],
-    )
-    .await?;
-    parent::follows(tx, job.id, None).await?;
-    Ok(ClaimedRun {
-        lease: Lease { run, attempt, worker },
-        job: list::job(tx, job.id).await?,
-        run_seq,
-        last: last_run(tx, job.object).await?,
-    })
+    if *waited && locked.run.is_none() {
+        job.after = list::after(tx, [job.id]).await?.remove(&job.id).unwrap_or_default();
+    }
+    if job.parent.is_some() {
+        parent::follows(tx, job.id, None).await?;
+    }
+    let lease = Lease { run, attempt, worker };
+    let last = last_run(tx, locked.object).await?;
+    Ok(ClaimedRun { lease, job, run_seq, last, objects_version: *objects_version })
 }
 
+/// The first attempt of a new run; everything of its job but those that it waits for.
 async fn begin_run(
     tx: &mut impl Transaction,
     job: &Locked,
+    (run, run_seq): (RunId, i64),
     taken: &Taken,
-) -> Result<(RunId, i64), CatalogError> {
-    let Taken { worker, now, last_run_seq, .. } = *taken;
-    let (run, run_seq) = (RunId::generate(), last_run_seq + 1);
-    tx.rows(
-        sql!("UPDATE object_runs SET last_run_seq = $2 WHERE object_id = $1"),
-        values![job.object, run_seq],
+) -> Result<Job, CatalogError> {
+    let Taken { worker, now, lease_until } = *taken;
+    let begun = row(
+        tx,
+        sql!(FIRST
+             "UPDATE object_runs SET last_run_seq = $7 WHERE object_id = $2"
+             THEN
+             "INSERT INTO runs (id, job_id, object_id, run_seq, state, attempt, worker_id,"
+             " started_at) VALUES ($3, $1, $2, $7, 'PLANNING', 1, $4, $5)"
+             LAST
+             "UPDATE jobs SET state = 'PLANNING', run_id = $3, attempt = 1, worker_id = $4,"
+             " lease_until = $6 WHERE id = $1 RETURNING " columns_of_a_new_run),
+        values![job.id, job.object, run, worker, now, lease_until, run_seq],
     )
     .await?;
-    tx.rows(
-        sql!("INSERT INTO runs (id, job_id, object_id, run_seq, state, attempt, worker_id,"
-             " started_at) VALUES ($1, $2, $3, $4, 'PLANNING', 1, $5, $6)"),
-        values![run, job.id, job.object, run_seq, worker, now],
-    )
-    .await?;
-    Ok((run, run_seq))
+    list::read_job(begun.ok_or_else(|| CatalogError::JobNotFound(job.id.to_string()))?)
 }
 
 /// The next attempt of a run, from the beginning.
@@ -200,24 +250,56 @@ pub(super) async fn last_run(
     tx: &mut impl Transaction,
     object: ObjectId,
 ) -> Result<Option<LastRun>, CatalogError> {
-    let found = row(
-        tx,
-        sql!("SELECT r.id, r.definition_hash, r.output_version, r.report FROM runs r"
-             " JOIN jobs j ON j.id = r.job_id"
-             " WHERE r.object_id = $1 AND r.state = 'SUCCEEDED' AND j.kind = 'REFRESH'"
-             " ORDER BY r.run_seq DESC LIMIT 1"),
-        values![object],
-    )
-    .await?;
-    let Some(mut found) = found else { return Ok(None) };
-    let run = found.parsed("run id")?;
-    let definition_hash = found.text("definition hash")?;
-    let output_version = found.int("output version")?;
-    let part = list::read_report(&mut found)?.part;
-    let is_mixed = part.is_some_and(|part| part.is_mixed);
-    let inputs = list::run_inputs(tx, &[run]).await?;
-    let inputs = inputs.into_iter().map(|(_, input)| input).collect();
-    Ok(Some(LastRun { definition_hash, inputs, output_version, is_mixed }))
+    // Nearly always it is one of the newest runs. Of all that there ever were Postgres may look at each.
+    const NEWEST: i64 = 8;
+    const ALL: i64 = i64::MAX / 2;
+    match last_run_of(tx, object, NEWEST).await? {
+        None => last_run_of(tx, object, ALL).await,
+        last => Ok(last),
+    }
+}
+
+/// As [`last_run`], of so many runs.
+async fn last_run_of(
+    tx: &mut impl Transaction,
+    object: ObjectId,
+    newest: i64,
+) -> Result<Option<LastRun>, CatalogError> {
+    let found = tx
+        .rows(
+            sql!("SELECT l.definition_hash, l.output_version, l.report, i.object_id,"
+                 " i.object_schema, i.object_name, i.delta_table_id, i.version"
+                 " FROM (SELECT r.id, r.definition_hash, r.output_version, r.report FROM runs r"
+                 " WHERE r.object_id = $1 AND r.state = 'SUCCEEDED' AND r.run_seq >"
+                 " (SELECT c.last_run_seq - $2 FROM object_runs c WHERE c.object_id = $1)"
+                 " AND (SELECT j.kind FROM jobs j WHERE j.id = r.job_id) = 'REFRESH'"
+                 " ORDER BY r.run_seq DESC LIMIT 1) l"
+                 " LEFT JOIN run_inputs i ON i.run_id = l.id ORDER BY i.position"),
+            values![object, newest],
+        )
+        .await?;
+    let mut last: Option<LastRun> = None;
+    for mut row in found {
+        let definition_hash = row.text("definition hash")?;
+        let output_version = row.int("output version")?;
+        let part = list::read_report(&mut row)?.part;
+        let is_mixed = part.is_some_and(|part| part.is_mixed);
+        let last = last.get_or_insert_with(|| LastRun {
+            definition_hash,
+            inputs: Vec::new(),
+            output_version,
+            is_mixed,
+        });
+        if let Some(object) = row.parsed_opt("object id")? {
+            last.inputs.push(PinnedInput {
+                object,
+                name: row.name("object name")?,
+                delta_table_id: row.text("id of a Delta table")?,
+                version: row.int("pinned version")?,
+            });
+        }
+    }
+    Ok(last)
 }
 
 /// Ends the jobs whose worker stopped answering and which no other worker is to continue.
@@ -226,8 +308,7 @@ async fn end_abandoned(tx: &mut impl Transaction, now: Timestamp) -> Result<(), 
         .rows(
             sql!("SELECT " locked_columns " FROM jobs j"
                  " WHERE j.state IN ('QUEUED', 'PLANNING', 'RUNNING', 'COMMITTING')"
-                 " AND j.state <> 'QUEUED' AND j.lease_until <= $1"
-                 " AND " given_up
+                 " AND " abandoned
                  " ORDER BY j.queued_at, j.queue_seq" SKIP_J),
             values![now],
         )

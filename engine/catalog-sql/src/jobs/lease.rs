@@ -7,6 +7,7 @@ use model::{
     report::RunReport,
     time::Timestamp,
 };
+use serde_json::json;
 
 use super::{
     Ended, Locked,
@@ -14,9 +15,9 @@ use super::{
     end, list, locked_columns, moves, parent,
 };
 use crate::{
-    database::{Transaction, row},
+    database::{Database, Transaction, row},
     sql::sql,
-    value::values,
+    value::{list as list_of, values},
 };
 
 /// Locks the job of a lease, if the lease is still good.
@@ -40,6 +41,44 @@ pub(super) async fn held(
 
 pub(super) fn lost(lease: &Lease) -> CatalogError {
     CatalogError::LeaseLost(lease.run.to_string())
+}
+
+/// See [`catalog::jobs::Jobs::pin`], for a run that has pinned nothing before: what nearly all calls are.
+/// Answers whether these inputs are pinned now.
+pub(super) async fn pin_first(
+    db: &impl Database,
+    lease: &Lease,
+    inputs: &[PinnedInput],
+) -> Result<bool, CatalogError> {
+    let written = (0_i64..).zip(inputs).map(|(position, input)| {
+        json!({
+            "position": position,
+            "object": input.object.to_string(),
+            "schema": input.name.schema(),
+            "name": input.name.name(),
+            "table": input.delta_table_id,
+            "version": input.version,
+        })
+    });
+    // Of two calls at once the second waits for the job, and finds the run pinned.
+    let pinned = db
+        .change(
+            "pin the inputs of a run",
+            sql!(HOLDING
+                 "INSERT INTO run_inputs (run_id, position, object_id, object_schema,"
+                 " object_name, delta_table_id, version)"
+                 " SELECT held_run, CAST(r ->> 'position' AS BIGINT), r ->> 'object',"
+                 " r ->> 'schema', r ->> 'name', r ->> 'table', CAST(r ->> 'version' AS BIGINT)"
+                 " FROM " HELD ", " [objects 4]
+                 " WHERE EXISTS (SELECT 1 FROM runs p WHERE p.id = held_run AND p.pinned = 0)"
+                 " ON CONFLICT (run_id, position) DO NOTHING"
+                 LAST
+                 "UPDATE runs SET pinned = 1 FROM " HELD " WHERE id = held_run AND pinned = 0"
+                 " RETURNING id"),
+            vec![lease.run.into(), lease.attempt.into(), lease.worker.into(), list_of(written)],
+        )
+        .await?;
+    Ok(!pinned.is_empty())
 }
 
 /// See [`catalog::jobs::Jobs::pin`].
@@ -95,45 +134,133 @@ pub(super) struct Beat {
     pub(super) lease_until: Timestamp,
 }
 
+/// The state after a heartbeat that says `$4`. An attempt only moves forward: a late heartbeat that still
+/// says RUNNING takes nothing back; and one that was asked to stop does not come to its commit.
+macro_rules! state_after {
+    () => {
+        "CASE WHEN held_state = 'COMMITTING' OR (held_state = 'RUNNING' AND $4 = 'PLANNING') \
+           OR (held_stop = 1 AND $4 = 'COMMITTING') THEN held_state ELSE $4 END"
+    };
+}
+
 /// See [`catalog::jobs::Jobs::heartbeat`].
 pub(super) async fn heartbeat(
-    tx: &mut impl Transaction,
+    db: &impl Database,
     lease: &Lease,
     beat: &Beat,
 ) -> Result<LeaseState, CatalogError> {
-    let Some(job) = held(tx, lease).await? else { return Ok(LeaseState::Lost) };
-    let state = next_state(&job, beat.state)?;
-    moves(job.state, state);
-    tx.rows(
-        sql!("UPDATE jobs SET state = $2, lease_until = $3 WHERE id = $1"),
-        values![job.id, state, beat.lease_until],
-    )
-    .await?;
-    tx.rows(sql!("UPDATE runs SET state = $2 WHERE id = $1"), values![lease.run, state]).await?;
-    record(tx, lease, &beat.progress).await?;
-    Ok(if job.stop_asked { LeaseState::StopAsked } else { LeaseState::Held })
-}
-
-/// The state after a heartbeat. An attempt only moves forward: a late heartbeat that still says
-/// RUNNING takes nothing back.
-fn next_state(job: &Locked, asked: JobState) -> Result<JobState, CatalogError> {
-    let rank = |state| match state {
-        JobState::Planning => Some(0),
-        JobState::Running => Some(1),
-        JobState::Committing => Some(2),
-        _ => None,
-    };
-    if rank(asked).is_none() {
+    const OPERATION: &str = "extend a lease";
+    if !beat.state.is_under_way() {
+        let mut tx = db.write(OPERATION).await?;
+        let Some(job) = held(&mut tx, lease).await? else { return Ok(LeaseState::Lost) };
         return Err(CatalogError::JobState {
             job: job.id.to_string(),
             state: job.state.to_string(),
             why: "a heartbeat says PLANNING, RUNNING or COMMITTING",
         });
     }
-    if job.stop_asked && asked == JobState::Committing {
-        return Ok(job.state);
-    }
-    Ok(if rank(asked) > rank(job.state) { asked } else { job.state })
+    let progress = &beat.progress;
+    let held = db
+        .change(
+            OPERATION,
+            sql!(HOLDING
+                 "UPDATE runs SET state = " state_after ", rows_read = $6,"
+                 " rows_read_expected = $7, rows_written = $8, bytes_written = $9, files = $10,"
+                 " files_expected = $11 FROM " HELD " WHERE id = held_run"
+                 LAST
+                 "UPDATE jobs SET state = " state_after ", lease_until = $5 FROM " HELD
+                 " WHERE id = held_job RETURNING stop_asked"),
+            values![
+                lease.run,
+                lease.attempt,
+                lease.worker,
+                beat.state,
+                beat.lease_until,
+                progress.rows_read,
+                progress.rows_read_expected,
+                progress.rows_written,
+                progress.bytes_written,
+                progress.files,
+                progress.files_expected,
+            ],
+        )
+        .await?;
+    let Some(mut held) = held.into_iter().next() else { return Ok(LeaseState::Lost) };
+    let stop_asked = held.truth("stop request")?;
+    Ok(if stop_asked { LeaseState::StopAsked } else { LeaseState::Held })
+}
+
+/// Whether no other job of the object waits for approval. None can come to wait while this one is under
+/// way.
+macro_rules! nobody_waits {
+    () => {
+        "NOT EXISTS (SELECT 1 FROM jobs w WHERE w.object_id = held_object \
+           AND w.state = 'AWAITING_APPROVAL')"
+    };
+}
+
+/// See [`catalog::jobs::Jobs::finish`], for a refresh that went well and with whose end nothing but its
+/// job and its run ends: what nearly all are. Answers whether it is recorded.
+pub(super) async fn finish_plainly(
+    db: &impl Database,
+    lease: &Lease,
+    outcome: &RunOutcome,
+    now: Timestamp,
+) -> Result<bool, CatalogError> {
+    const OPERATION: &str = "finish a run";
+    let finished = match outcome {
+        RunOutcome::SkippedNoChange { output_version } => {
+            let sql = sql!(HOLDING
+                "UPDATE runs SET state = 'SKIPPED_NO_CHANGE', finished_at = $4, error = NULL,"
+                " output_version = $5 FROM " HELD " WHERE id = held_run AND held_parent IS NULL"
+                LAST
+                "UPDATE jobs SET state = 'SKIPPED_NO_CHANGE', finished_at = $4, error = NULL,"
+                " worker_id = NULL, lease_until = NULL FROM " HELD
+                " WHERE id = held_job AND held_parent IS NULL RETURNING id");
+            let version = *output_version;
+            let values = values![lease.run, lease.attempt, lease.worker, now, version];
+            db.change(OPERATION, sql, values).await?
+        }
+        RunOutcome::Succeeded {
+            output_version,
+            progress,
+            strategy,
+            reason,
+            definition_hash,
+            report,
+        } => {
+            let sql = sql!(HOLDING
+                "UPDATE runs SET state = 'SUCCEEDED', finished_at = $4, error = NULL,"
+                " output_version = $5, strategy = $6, reason = $7, definition_hash = $8,"
+                " report = $9, rows_read = $10, rows_read_expected = $11, rows_written = $12,"
+                " bytes_written = $13, files = $14, files_expected = $15"
+                " FROM " HELD " WHERE id = held_run AND held_parent IS NULL AND " nobody_waits
+                LAST
+                "UPDATE jobs SET state = 'SUCCEEDED', finished_at = $4, error = NULL,"
+                " worker_id = NULL, lease_until = NULL FROM " HELD
+                " WHERE id = held_job AND held_parent IS NULL AND " nobody_waits " RETURNING id");
+            let values = values![
+                lease.run,
+                lease.attempt,
+                lease.worker,
+                now,
+                *output_version,
+                strategy.as_str(),
+                reason.as_str(),
+                definition_hash.as_str(),
+                (!report.is_empty()).then(|| report.to_json()),
+                progress.rows_read,
+                progress.rows_read_expected,
+                progress.rows_written,
+                progress.bytes_written,
+                progress.files,
+                progress.files_expected,
+            ];
+            db.change(OPERATION, sql, values).await?
+        }
+        _ => return Ok(false),
+    };
+    Ok(!finished.is_empty())
 }
 
 /// See [`catalog::jobs::Jobs::finish`].

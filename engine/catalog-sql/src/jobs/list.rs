@@ -31,6 +31,19 @@ macro_rules! select_jobs {
     };
 }
 
+/// The columns of [`select_jobs`] for a job that a run, which began at time `$5`, has just begun for.
+macro_rules! columns_of_a_new_run {
+    () => {
+        "id, kind, arguments, object_id, object_schema, object_name, state, cause, \
+         requested_by, forced, queued_at, CAST($5 AS BIGINT), finished_at, run_id, attempt, \
+         attempts_max, CAST(0 AS BIGINT), CAST(0 AS BIGINT), CAST(0 AS BIGINT), CAST(0 AS BIGINT), \
+         CAST(0 AS BIGINT), CAST(0 AS BIGINT), CAST(NULL AS BIGINT), NULL, error, priority, \
+         idempotency_key, parent_id, NULL, NULL, NULL, \
+         approved_by, approved_at, approved_definition, graph_id, profile, bytes_max"
+    };
+}
+pub(super) use columns_of_a_new_run;
+
 macro_rules! select_runs {
     () => {
         "SELECT r.id, r.job_id, j.kind, r.object_id, j.object_schema, j.object_name, r.run_seq, r.state, \
@@ -145,7 +158,7 @@ pub(super) async fn after(
 ) -> Result<HashMap<JobId, Vec<JobId>>, CatalogError> {
     let rows = tx
         .rows(
-            sql!("SELECT job_id, upstream_id FROM job_after WHERE job_id IN " [list 1]
+            sql!("SELECT job_id, upstream_id FROM job_after WHERE job_id " [among 1]
                  " ORDER BY job_id, position"),
             vec![list(jobs)],
         )
@@ -167,7 +180,7 @@ pub(super) async fn runs(
     let rows = match jobs {
         Some(jobs) => {
             tx.rows(
-                sql!(select_runs "WHERE r.job_id IN " [list 1]
+                sql!(select_runs "WHERE r.job_id " [among 1]
                      " ORDER BY r.started_at DESC, r.id DESC LIMIT $2"),
                 vec![list(jobs), Value::from(limit)],
             )
@@ -195,7 +208,7 @@ pub(super) async fn run_inputs(
     let rows = tx
         .rows(
             sql!("SELECT run_id, object_id, object_schema, object_name, delta_table_id, version"
-                 " FROM run_inputs WHERE run_id IN " [list 1] " ORDER BY run_id, position"),
+                 " FROM run_inputs WHERE run_id " [among 1] " ORDER BY run_id, position"),
             vec![list(runs)],
         )
         .await?;
@@ -216,7 +229,7 @@ pub(super) async fn run_inputs(
     Ok(inputs)
 }
 
-fn read_job(mut row: Row) -> Result<Job, CatalogError> {
+pub(super) fn read_job(mut row: Row) -> Result<Job, CatalogError> {
     let job = Job {
         id: row.parsed("job id")?,
         work: read_work(row.parsed("kind of a job")?, &row.text("arguments of a job")?)?,

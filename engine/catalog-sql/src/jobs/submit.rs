@@ -4,11 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use catalog::{error::CatalogError, jobs::JobFilter};
 use model::{
-    id::JobId,
-    job::{Job, JobCause, JobState, NewJob},
+    approval::Chosen,
+    id::{JobId, ObjectId},
+    job::{Job, JobCause, JobState, NewJob, RunProgress},
     name::ObjectName,
+    profile::Resources,
     time::Timestamp,
-    work::Work,
+    work::{JobKind, Work},
 };
 
 use super::{
@@ -31,35 +33,46 @@ pub(super) async fn submit(
     now: Timestamp,
 ) -> Result<Vec<Job>, CatalogError> {
     let mut seq = next_queue_seq(tx, jobs.len()).await?;
+    let mut known = Known::read(tx, jobs).await?;
     // Which stored job each job of this call became.
     let mut stored_as: HashMap<JobId, JobId> = HashMap::new();
     let mut answered = Vec::new();
     for job in jobs {
         seq += 1;
-        if exists(tx, job.id).await? {
+        if known.jobs.contains(&job.id) {
             // The same call came before and its answer was lost.
             stored_as.insert(job.id, job.id);
-            answered.push(job.id);
+            answered.push(Answered::There(job.id));
             continue;
         }
         if let Some(earlier) = queued_for_due(tx, job).await? {
+            known.jobs.insert(earlier);
             stored_as.insert(job.id, earlier);
             continue;
         }
-        let name = object_name(tx, job).await?;
+        let name = known.names.get(&job.object).cloned();
+        let name = name.ok_or_else(|| CatalogError::ObjectGone(job.object.to_string()))?;
         let after = rewritten(&job.after, &stored_as);
-        let stored = match coalescible(tx, job, &after).await? {
+        let joined = match known.waiting.contains(&job.object) {
+            true => coalescible(tx, job, &after).await?,
+            false => None,
+        };
+        let stored = match joined {
             Some(Joined { there, state }) => {
                 let asked = matches!(job.cause, JobCause::Request | JobCause::Definition);
                 if state == JobState::AwaitingApproval && asked {
                     back_into_the_queue(tx, there, looks_again(), now).await?;
                 }
                 graph::join(tx, there, job.graph).await?;
+                known.jobs.insert(there);
+                answered.push(Answered::There(there));
                 there
             }
             None => {
-                insert(tx, job, &New { name, after, key, seq, now }).await?;
+                let new = New { name, after, key, seq, now };
+                insert(tx, job, &new, &mut known).await?;
                 graph::join(tx, job.id, job.graph).await?;
+                answered.push(Answered::New(Box::new(new.job(job))));
                 job.id
             }
         };
@@ -71,9 +84,84 @@ pub(super) async fn submit(
             .await?;
         }
         stored_as.insert(job.id, stored);
-        answered.push(stored);
     }
-    in_order(tx, answered).await
+    // As it was queued, unless it is put together with others, or is told of by its ranges.
+    let is_as_queued = |answer: &Answered| match answer {
+        Answered::New(job) => job.graph.is_none() && job.work.kind() != JobKind::Backfill,
+        Answered::There(_) => false,
+    };
+    if answered.iter().all(is_as_queued) {
+        let new = answered.into_iter().filter_map(|answer| match answer {
+            Answered::New(job) => Some(*job),
+            Answered::There(_) => None,
+        });
+        return Ok(new.collect());
+    }
+    in_order(tx, answered.iter().map(Answered::id).collect()).await
+}
+
+/// A job of the answer.
+enum Answered {
+    /// As this call has queued it.
+    New(Box<Job>),
+    There(JobId),
+}
+
+impl Answered {
+    fn id(&self) -> JobId {
+        match self {
+            Self::New(job) => job.id,
+            Self::There(id) => *id,
+        }
+    }
+}
+
+/// What the database knows of the jobs of a call, asked once for all of them. Nobody else queues
+/// meanwhile.
+#[derive(Default)]
+struct Known {
+    /// Those of the jobs, and of the jobs that they name, that are stored.
+    jobs: HashSet<JobId>,
+    /// Names of the objects that are there.
+    names: HashMap<ObjectId, ObjectName>,
+    /// Objects of which a job waits that may be what one of these asks.
+    waiting: HashSet<ObjectId>,
+    /// Objects whose runs are counted.
+    counted: HashSet<ObjectId>,
+}
+
+impl Known {
+    async fn read(tx: &mut impl Transaction, jobs: &[NewJob]) -> Result<Self, CatalogError> {
+        let named =
+            jobs.iter().flat_map(|job| job.after.iter().chain(&job.parent).chain([&job.id]));
+        let objects = jobs.iter().map(|job| job.object);
+        let rows = tx
+            .rows(
+                sql!("SELECT 'JOB', j.id, NULL, NULL FROM jobs j WHERE j.id " [among 1]
+                     " UNION ALL SELECT 'OBJECT', o.id, o.schema_name, o.name FROM objects o"
+                     " WHERE o.id " [among 2]
+                     " UNION ALL SELECT 'WAITING', w.object_id, NULL, NULL FROM jobs w"
+                     " WHERE w.object_id " [among 2]
+                     " AND w.state IN ('QUEUED', 'AWAITING_APPROVAL')"
+                     " UNION ALL SELECT 'COUNTED', c.object_id, NULL, NULL FROM object_runs c"
+                     " WHERE c.object_id " [among 2]),
+                vec![json_list(named), json_list(objects)],
+            )
+            .await?;
+        let mut known = Self::default();
+        for mut row in rows {
+            match row.text("kind of an id")?.as_str() {
+                "JOB" => _ = known.jobs.insert(row.parsed("job id")?),
+                "WAITING" => _ = known.waiting.insert(row.parsed("object id")?),
+                "COUNTED" => _ = known.counted.insert(row.parsed("object id")?),
+                _ => {
+                    let object = row.parsed("object id")?;
+                    known.names.insert(object, row.name("object name")?);
+                }
+            }
+        }
+        Ok(known)
+    }
 }
 
 /// Jobs in the order of their ids.
@@ -90,10 +178,6 @@ pub(super) async fn in_order(
     answer.collect()
 }
 
-async fn exists(tx: &mut impl Transaction, id: JobId) -> Result<bool, CatalogError> {
-    Ok(row(tx, sql!("SELECT id FROM jobs WHERE id = $1"), values![id]).await?.is_some())
-}
-
 async fn queued_for_due(
     tx: &mut impl Transaction,
     job: &NewJob,
@@ -106,13 +190,6 @@ async fn queued_for_due(
     )
     .await?;
     found.map(|mut row| row.parsed("job id")).transpose()
-}
-
-async fn object_name(tx: &mut impl Transaction, job: &NewJob) -> Result<ObjectName, CatalogError> {
-    let found =
-        row(tx, sql!("SELECT schema_name, name FROM objects WHERE id = $1"), values![job.object])
-            .await?;
-    found.ok_or_else(|| CatalogError::ObjectGone(job.object.to_string()))?.name("object name")
 }
 
 /// The stored jobs to wait for, each once.
@@ -212,6 +289,43 @@ struct New<'a> {
     now: Timestamp,
 }
 
+impl New<'_> {
+    /// The job as it is stored.
+    fn job(self, job: &NewJob) -> Job {
+        let resources =
+            Resources { bytes_max: bytes_max(job).map(i64::unsigned_abs), ..job.resources.clone() };
+        Job {
+            id: job.id,
+            work: job.work.clone(),
+            object: job.object,
+            object_name: self.name,
+            state: JobState::Queued,
+            cause: job.cause,
+            requested_by: job.requested_by.clone(),
+            after: self.after,
+            force: job.force,
+            queued_at: self.now,
+            started_at: None,
+            finished_at: None,
+            run: None,
+            attempt: 0,
+            attempts_max: job.attempts_max.max(1),
+            progress: RunProgress::default(),
+            chosen: Chosen::default(),
+            approval: None,
+            output_version: None,
+            result: None,
+            error: None,
+            priority: job.priority,
+            idempotency_key: self.key.map(str::to_owned),
+            parent: job.parent,
+            ranges: None,
+            graph: job.graph,
+            resources,
+        }
+    }
+}
+
 /// The bytes that a run may take, as they are stored; what is too many to be stored is no limit.
 fn bytes_max(job: &NewJob) -> Option<i64> {
     job.resources.bytes_max.and_then(|bytes| i64::try_from(bytes).ok())
@@ -221,10 +335,11 @@ async fn insert(
     tx: &mut impl Transaction,
     job: &NewJob,
     new: &New<'_>,
+    known: &mut Known,
 ) -> Result<(), CatalogError> {
     let New { name, after, key, seq, now } = new;
     for upstream in after.iter().chain(&job.parent) {
-        if !exists(tx, *upstream).await? {
+        if !known.jobs.contains(upstream) {
             return Err(CatalogError::JobNotFound(upstream.to_string()));
         }
     }
@@ -262,11 +377,15 @@ async fn insert(
         )
         .await?;
     }
-    tx.rows(
-        sql!("INSERT INTO object_runs (object_id, last_run_seq) VALUES ($1, 0)"
-             " ON CONFLICT (object_id) DO NOTHING"),
-        values![job.object],
-    )
-    .await?;
+    if known.counted.insert(job.object) {
+        tx.rows(
+            sql!("INSERT INTO object_runs (object_id, last_run_seq) VALUES ($1, 0)"
+                 " ON CONFLICT (object_id) DO NOTHING"),
+            values![job.object],
+        )
+        .await?;
+    }
+    known.jobs.insert(job.id);
+    known.waiting.insert(job.object);
     Ok(())
 }

@@ -4,8 +4,8 @@ use std::{collections::HashSet, sync::Arc};
 
 use model::{
     code::Code,
-    id::WorkerId,
-    job::{JobState, LastRun, LeaseState, NewJob, RunOutcome, RunProgress},
+    id::{GraphId, WorkerId},
+    job::{JobState, LastRun, LeaseState, NewJob, RequestKey, RunOutcome, RunProgress},
     profile::Resources,
     work::{JobKind, OptimizeWork, Work},
 };
@@ -23,6 +23,8 @@ suite![
     an_empty_queue_gives_nothing,
     the_oldest_job_is_taken_first,
     a_taken_job_is_in_planning_with_its_first_run,
+    a_taken_job_comes_with_everything_that_is_listed_of_it,
+    a_taken_job_comes_with_the_version_of_all_objects,
     a_job_waits_until_every_upstream_job_succeeded,
     an_upstream_job_without_a_change_lets_the_next_one_go_on,
     a_failure_ends_the_whole_chain_behind_it,
@@ -96,6 +98,50 @@ async fn a_taken_job_is_in_planning_with_its_first_run(catalog: C) {
         graph: None,
     };
     assert_eq!(runs, [expected]);
+}
+
+async fn a_taken_job_comes_with_everything_that_is_listed_of_it(catalog: C) {
+    let upstream = queued(&catalog, "a", &[]).await;
+    let first = claim(&catalog, at(1)).await;
+    catalog.finish(&first.lease, &succeeded(1), at(2)).await.unwrap();
+    let second = NewJob {
+        after: vec![upstream.id],
+        force: true,
+        priority: 7,
+        graph: Some(GraphId::generate()),
+        resources: Resources { profile: "large".to_owned(), bytes_max: Some(9) },
+        ..new_job(stored(&catalog, "b").await)
+    };
+    let key = RequestKey { key: "k".to_owned(), request: "REFRESH b".to_owned() };
+    let second = catalog.submit_once(&key, &[second], at(3)).await.unwrap().remove(0);
+    let claimed = claim(&catalog, at(4)).await;
+    assert_eq!(claimed.job.after, [upstream.id]);
+    assert_eq!(claimed.job, job(&catalog, second.id).await);
+    // The next attempt, and another run, come with what there is by then.
+    catalog.finish(&claimed.lease, &failed(Code::Unavailable), at(5)).await.unwrap();
+    let again = claim(&catalog, at(65)).await;
+    assert_eq!((again.lease.run, again.lease.attempt), (claimed.lease.run, 2));
+    assert_eq!(again.job, job(&catalog, second.id).await);
+    catalog.finish(&again.lease, &failed(Code::Internal), at(66)).await.unwrap();
+    catalog.retry(second.id, at(67)).await.unwrap();
+    let anew = claim(&catalog, at(68)).await;
+    assert_ne!(anew.lease.run, claimed.lease.run);
+    assert_eq!((anew.run_seq, anew.job), (2, job(&catalog, second.id).await));
+}
+
+async fn a_taken_job_comes_with_the_version_of_all_objects(catalog: C) {
+    queued(&catalog, "a", &[]).await;
+    let b = queued(&catalog, "b", &[]).await;
+    let first = claim(&catalog, at(1)).await;
+    assert_eq!(first.objects_version, catalog.objects_version().await.unwrap());
+    catalog.drop_object(stored(&catalog, "c").await, 1).await.unwrap();
+    let second = claim(&catalog, at(1)).await;
+    assert_eq!(second.job.id, b.id);
+    assert_eq!(second.objects_version, catalog.objects_version().await.unwrap());
+    assert!(second.objects_version > first.objects_version);
+    // So does a run that goes on.
+    let next = claim(&catalog, at(60)).await;
+    assert_eq!((next.lease.attempt, next.objects_version), (2, second.objects_version));
 }
 
 async fn a_job_waits_until_every_upstream_job_succeeded(catalog: C) {

@@ -24,6 +24,8 @@ use crate::{error::CatalogError, jobs::JobFilter, objects::OnConflict};
 
 suite![
     many_workers_and_clients_at_once_keep_the_runs_of_an_object_apart,
+    runs_whose_leases_ran_out_are_each_continued_once,
+    inputs_that_are_pinned_at_once_are_pinned_once,
     objects_that_are_dropped_while_jobs_are_queued_leave_no_waiting_job,
 ];
 
@@ -112,6 +114,66 @@ async fn work(catalog: &C, objects: &[Watched], random: &mut Random) {
     // Before the lease is given back: the next worker may have it at once.
     object.busy.store(false, Ordering::SeqCst);
     catalog.finish(lease, outcome, at(0)).await.unwrap();
+}
+
+async fn runs_whose_leases_ran_out_are_each_continued_once(catalog: C) {
+    const RUNS: usize = 12;
+    for n in 0..RUNS {
+        let object = stored(&catalog, &format!("t{n}")).await;
+        catalog.submit(&[new_job(object)], at(0)).await.unwrap();
+    }
+    while try_claim(&catalog, at(0)).await.is_some() {}
+    // Each object has another job, which must not overtake the run that goes on.
+    for object in catalog.objects().await.unwrap() {
+        catalog.submit(&[new_job(object.id)], at(1)).await.unwrap();
+    }
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|_| {
+            let catalog = Arc::clone(&catalog);
+            tokio::spawn(async move {
+                let mut taken = Vec::new();
+                while let Some(claimed) = try_claim(&catalog, at(60)).await {
+                    taken.push(claimed);
+                }
+                taken
+            })
+        })
+        .collect();
+    let mut continued = HashSet::new();
+    for task in tasks {
+        for claimed in task.await.unwrap() {
+            assert_eq!((claimed.lease.attempt, claimed.run_seq), (2, 1));
+            assert!(continued.insert(claimed.lease.run), "a run has two workers");
+        }
+    }
+    // What was locked by another one in that moment is found by the next.
+    while let Some(claimed) = try_claim(&catalog, at(60)).await {
+        assert!(continued.insert(claimed.lease.run), "a run has two workers");
+    }
+    assert_eq!(continued.len(), RUNS);
+}
+
+async fn inputs_that_are_pinned_at_once_are_pinned_once(catalog: C) {
+    for n in 0..10 {
+        let object = stored(&catalog, &format!("t{n}")).await;
+        catalog.submit(&[new_job(object)], at(0)).await.unwrap();
+        let claimed = try_claim(&catalog, at(0)).await.unwrap();
+        // A call whose answer was lost may still be on its way when it is sent again.
+        let tasks: Vec<_> = (0..4)
+            .map(|version| {
+                let (catalog, lease) = (Arc::clone(&catalog), claimed.lease.clone());
+                let inputs = vec![input("i", version), input("j", version)];
+                tokio::spawn(async move { catalog.pin(&lease, &inputs).await.unwrap() })
+            })
+            .collect();
+        let mut answers = HashSet::new();
+        for task in tasks {
+            let answered = task.await.unwrap();
+            answers.insert(answered.iter().map(|input| input.version).collect::<Vec<_>>());
+            assert_eq!(catalog.pinned(claimed.lease.run).await.unwrap(), Some(answered));
+        }
+        assert_eq!(answers.len(), 1, "{answers:?}");
+    }
 }
 
 async fn objects_that_are_dropped_while_jobs_are_queued_leave_no_waiting_job(catalog: C) {

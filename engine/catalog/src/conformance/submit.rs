@@ -20,6 +20,7 @@ suite![
     a_queued_job_comes_back_with_everything_that_was_asked,
     jobs_are_listed_newest_first_in_a_total_order,
     jobs_are_filtered_by_everything_that_is_given,
+    a_call_is_answered_with_its_jobs_as_they_are_listed,
     a_call_queues_all_jobs_or_none,
     a_dropped_object_gets_no_job,
     the_same_request_twice_is_one_job,
@@ -132,6 +133,28 @@ async fn jobs_are_filtered_by_everything_that_is_given(catalog: C) {
         let found = catalog.jobs(&filter).await.unwrap();
         assert_eq!(found.iter().map(|job| job.id).collect::<Vec<_>>(), expected, "{filter:?}");
     }
+}
+
+async fn a_call_is_answered_with_its_jobs_as_they_are_listed(catalog: C) {
+    let objects =
+        [stored(&catalog, "a").await, stored(&catalog, "b").await, stored(&catalog, "c").await];
+    let there = submit_one(&catalog, new_job(objects[1])).await;
+    let resources = Resources { profile: "large".to_owned(), bytes_max: Some(u64::MAX) };
+    let first = NewJob { priority: -4, attempts_max: 0, resources, ..new_job(objects[0]) };
+    let last = NewJob { after: vec![first.id], force: true, ..new_job(objects[2]) };
+    for call in [
+        // New ones only, and some that are there.
+        vec![first.clone(), last],
+        vec![first.clone(), new_job(objects[1]), new_job(objects[2])],
+        vec![NewJob { priority: 5, ..new_job(objects[1]) }],
+    ] {
+        let answer = catalog.submit(&call, at(1)).await.unwrap();
+        assert_eq!(answer.len(), call.len());
+        for answered in answer {
+            assert_eq!(answered, job(&catalog, answered.id).await);
+        }
+    }
+    assert_eq!(job(&catalog, there.id).await.priority, 5);
 }
 
 async fn a_call_queues_all_jobs_or_none(catalog: C) {

@@ -64,7 +64,7 @@ pub(super) async fn run(
         ranges.reverse();
     }
     let owner = Principal::verified(&object.owner);
-    let inputs = queries.transform_inputs(&owner, view).await?;
+    let inputs = queries.transform_inputs(&owner, view, None).await?;
     let Asked { cause, priority, attempts_max, .. } = Asked::plainly(inner, JobCause::Request);
     let after: Vec<JobId> = first_refresh_under_way(inner, object.id).await?.into_iter().collect();
     let job = |work, parent, after| NewJob {

@@ -40,7 +40,7 @@ pub(super) async fn explain(
     }
     let Some(view) = object.transform() else { return Ok(CommandResult::done()) };
     let owner = Principal::verified(&object.owner);
-    let inputs = queries.transform_inputs(&owner, view).await?;
+    let inputs = queries.transform_inputs(&owner, view, None).await?;
     let last = Jobs::last_refresh(inner.options.catalog.as_ref(), object.id).await?;
     let hash = definition::hash(inner.options.catalog.as_ref(), view).await?;
     let since = queries.since(&object, view, &hash, last.as_ref(), full).await?;
@@ -56,6 +56,7 @@ pub(super) async fn explain(
             at: inner.options.clock.now(),
         },
         profile: inner.profile_of(view),
+        known: None,
     };
     let mut lines: Vec<(&'static str, String)> = Vec::new();
     match queries.plan_refresh(wish).await {

@@ -312,7 +312,7 @@ impl Inner {
         };
         let Stands { run, inputs, part } = stands(self, object, &table).await?;
         let owner = Principal::verified(&object.owner);
-        let (resolved, logical) = self.resolve_transform(&owner, view, &inputs).await?;
+        let (resolved, logical) = self.resolve_transform(&owner, view, &inputs, None).await?;
         let state = &resolved.state;
         let stored_schema = table.schema();
         if logical.schema().fields().len() != stored_schema.fields().len() {

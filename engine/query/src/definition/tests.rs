@@ -1,4 +1,4 @@
-use catalog::objects::OnConflict;
+use catalog::objects::{Objects, OnConflict};
 use catalog_sqlite::SqliteCatalog;
 use model::{
     id::ObjectId,

@@ -28,6 +28,7 @@ use super::{
 use crate::{
     error::QueryError,
     expect::{self, Gate, Quarantining, watched},
+    known::Known,
     plan,
     queries::{Inner, Queries},
     resolve::Resolved,
@@ -56,6 +57,8 @@ pub struct RefreshWish {
     pub quarantining: Quarantining,
     /// What the run may take.
     pub profile: Profile,
+    /// What the run knows of the objects.
+    pub known: Option<Known>,
 }
 
 /// A full refresh that somebody has to approve first.
@@ -112,8 +115,9 @@ enum Way {
 
 impl Inner {
     async fn plan_refresh(&self, wish: &RefreshWish) -> Result<PlannedRefresh, QueryError> {
-        let (resolved, logical) =
-            self.resolve_transform(&wish.owner, &wish.view, &wish.inputs).await?;
+        let RefreshWish { owner, view, inputs, known, .. } = wish;
+        let resolving = self.resolve_transform(owner, view, inputs, known.as_ref());
+        let (resolved, logical) = resolving.await?;
         let resolved = resolved.within(&wish.profile);
         let columns = Arc::clone(logical.schema().inner());
         let expectations = &wish.view.expectations;

@@ -36,6 +36,7 @@ use crate::{
     describe,
     error::QueryError,
     expect::{Gate, Quarantining, has_query},
+    known::Known,
     plan,
     queries::{Inner, Queries},
     transform::PlannedTransform,
@@ -60,6 +61,8 @@ pub struct PartWish {
     pub quarantining: Quarantining,
     /// What the run may take.
     pub profile: Profile,
+    /// What the run knows of the objects.
+    pub known: Option<Known>,
 }
 
 /// Partitions that are planned.
@@ -118,10 +121,11 @@ impl Inner {
         wish: &PartWish,
         quarantine: Option<&Arc<Snapshot>>,
     ) -> Result<PlannedPart, QueryError> {
-        let PartWish { object, view, condition, inputs, .. } = wish;
+        let PartWish { object, view, condition, inputs, known, .. } = wish;
         let base = self.base_of_part(wish).await?;
         let owner = Principal::verified(&object.owner);
-        let (resolved, logical) = self.resolve_transform(&owner, view, inputs).await?;
+        let (resolved, logical) =
+            self.resolve_transform(&owner, view, inputs, known.as_ref()).await?;
         let resolved = resolved.within(&wish.profile);
         let state = &resolved.state;
         let stored = base.schema();

@@ -228,7 +228,7 @@ impl Find<'_> {
             }
         }
         let wanted: Vec<_> = wanted.into_iter().collect();
-        for object in self.queries.objects_named(&wanted).await? {
+        for object in self.queries.look_up(self.wanted.known, &wanted).await? {
             self.found.objects.insert(object.name.clone(), object);
         }
         Ok(())

@@ -40,7 +40,7 @@ fn claimed(run_seq: i64) -> ClaimedRun {
         resources: Resources::default(),
     };
     let lease = Lease { run: RunId::generate(), attempt: 2, worker: WorkerId::generate() };
-    ClaimedRun { lease, job, run_seq, last: None }
+    ClaimedRun { lease, job, run_seq, last: None, objects_version: 1 }
 }
 
 fn input(name: &str, delta_table_id: &str, version: i64) -> PinnedInput {

@@ -168,6 +168,7 @@ impl Run<'_> {
             same_inputs,
             quarantining: self.quarantining(),
             profile: self.profile()?,
+            known: Some(self.known.clone()),
         };
         let lake = &self.options.lake;
         let quarantined = async {

@@ -82,7 +82,7 @@ impl Run<'_> {
             }
             flows.push(FlowToRun { flow: flow.clone(), read_until });
         }
-        let new_rows = self.options.queries.new_rows(flows, inputs);
+        let new_rows = self.options.queries.new_rows(flows, inputs, Some(&self.known));
         let new_rows = new_rows.await.map_err(|source| self.query("read what came to", source))?;
         Ok(Found { table, inputs: inputs.to_vec(), new_rows, once })
     }
@@ -136,7 +136,7 @@ impl Run<'_> {
         let read_until = last.inputs.iter().filter(|input| !input.delta_table_id.is_empty());
         let read_until = read_until.map(|input| (input.delta_table_id.clone(), input.version));
         let flow = FlowToRun { flow: flow.clone(), read_until: read_until.collect() };
-        let new_rows = self.options.queries.new_rows(vec![flow], inputs).await;
+        let new_rows = self.options.queries.new_rows(vec![flow], inputs, Some(&self.known)).await;
         new_rows.map_err(|source| self.query("read what came to", source))?;
         Ok(())
     }
@@ -251,6 +251,7 @@ impl Run<'_> {
             table: table.as_ref().map(|table| table.schema()),
             quarantining: self.quarantining(),
             profile: self.profile()?,
+            known: Some(self.known.clone()),
         };
         let planned = self.options.queries.plan_flows(wish);
         let PlannedFlows { planned, gate } =

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use catalog::error::CatalogError;
+use catalog::{error::CatalogError, objects::Lookup};
 use lake::{At, LakeError, Staged};
 use model::{
     job::{ClaimedRun, PinnedInput, RunOutcome, RunProgress},
@@ -21,6 +21,7 @@ use query::{
     definition,
     error::QueryError,
     incremental::{self, ApprovalNeeded, Strategy},
+    known::Known,
 };
 
 use super::{Ended, part::PartRun, stream::Reading};
@@ -58,6 +59,8 @@ pub(super) struct Run<'a> {
     pub(super) progress: &'a Arc<Progress>,
     pub(super) stop: StopSignal,
     pub(super) heartbeat: &'a Beating,
+    /// The objects as they are when the run was claimed, or later.
+    pub(super) known: Known,
 }
 
 /// Why a run was computed that an earlier attempt had committed: that attempt's reason is in the
@@ -151,7 +154,7 @@ impl Run<'_> {
     async fn landed(&self) -> Result<Option<RunOutcome>, RefreshError> {
         let object = self.object().await?;
         let Some(view) = object.transform() else { return Ok(None) };
-        let hash = definition::hash(self.options.catalog.as_ref(), view)
+        let hash = definition::hash(&self.known, view)
             .await
             .map_err(|source| self.catalog("read the definition of", source))?;
         self.committed_before(&view.location, hash, BOOKED_LATER.to_owned()).await
@@ -171,12 +174,8 @@ impl Run<'_> {
 
     async fn computed(&self, object: &Object, view: &Transform) -> Result<Computed, RefreshError> {
         let owner = Principal::verified(&object.owner);
-        let catalog = &self.options.catalog;
-        let pinned = catalog
-            .pinned(self.claimed.lease.run)
-            .await
-            .map_err(|source| self.catalog("read the pinned inputs of", source))?;
-        let definition_hash = definition::hash(catalog.as_ref(), view)
+        let pinned = self.pinned().await?;
+        let definition_hash = definition::hash(&self.known, view)
             .await
             .map_err(|source| self.catalog("read the definition of", source))?;
         if pinned.is_some() {
@@ -245,6 +244,15 @@ impl Run<'_> {
         Ok(Computed::Staged(Box::new(staged)))
     }
 
+    /// What an earlier attempt of the run has pinned; there is none before the first.
+    async fn pinned(&self) -> Result<Option<Vec<PinnedInput>>, RefreshError> {
+        if self.claimed.lease.attempt <= 1 {
+            return Ok(None);
+        }
+        let pinned = self.options.catalog.pinned(self.claimed.lease.run).await;
+        pinned.map_err(|source| self.catalog("read the pinned inputs of", source))
+    }
+
     /// What the flows of a streaming table are to read.
     fn reading(&self, definition_hash: &str) -> Reading {
         match self.claimed.job.force || self.is_approved(definition_hash) {
@@ -300,9 +308,8 @@ impl Run<'_> {
 
     /// The definition as it is now: a job refreshes what the object means when it runs.
     pub(super) async fn object(&self) -> Result<Object, RefreshError> {
-        self.options
-            .catalog
-            .object(self.claimed.job.object)
+        self.known
+            .with_id(self.claimed.job.object)
             .await
             .map_err(|source| self.catalog("read the definition of", source))?
             .ok_or_else(|| RefreshError::Dropped(self.name()))
@@ -326,7 +333,7 @@ impl Run<'_> {
     ) -> Result<Vec<PinnedInput>, RefreshError> {
         self.options
             .queries
-            .transform_inputs(owner, view)
+            .transform_inputs(owner, view, Some(&self.known))
             .await
             .map_err(|source| self.query("resolve the inputs of", source))
     }

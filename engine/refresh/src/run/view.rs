@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use catalog::objects::Lookup;
 use lake::{
     At, ChangeOperation, LakeError, Repeats, Snapshot, Stage, StageChange, Staged, Touches,
     WriteMode,
@@ -85,9 +86,8 @@ impl Run<'_> {
                 return Ok(false);
             }
             let object = self
-                .options
-                .catalog
-                .object(input.object)
+                .known
+                .with_id(input.object)
                 .await
                 .map_err(|source| self.catalog("read an input of", source))?;
             let location = match object.as_ref().map(|object| &object.body) {
@@ -126,6 +126,7 @@ impl Run<'_> {
             full_is_meant,
             quarantining: self.quarantining(),
             profile: self.profile()?,
+            known: Some(self.known.clone()),
         };
         let planned = self.options.queries.plan_refresh(wish).await;
         let PlannedRefresh { choice, work, gate } =
