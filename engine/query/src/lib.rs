@@ -24,6 +24,7 @@ pub mod handles;
 pub mod history;
 pub mod incremental;
 pub mod ingest;
+mod kept;
 pub mod keys;
 mod like;
 pub mod log;
