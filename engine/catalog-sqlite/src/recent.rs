@@ -15,7 +15,7 @@ use tokio::time::Instant;
 /// How long an answer is given again when nothing is written here.
 const GIVEN_FOR: Duration = Duration::from_secs(1);
 /// Answers at once; when they are more, all are forgotten.
-const ANSWERS_MAX: usize = 4_096;
+const ANSWERS_MAX: usize = 1_024;
 /// Rows of the largest answer that is kept.
 const ROWS_MAX: usize = 64;
 /// Bytes of the longest text in an answer that is kept, of all its texts together.
