@@ -11,7 +11,7 @@ use model::{
 };
 
 /// One value, possibly NULL.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Value {
     /// TEXT.
     Text(Option<String>),
@@ -72,7 +72,7 @@ pub(crate) fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> Value {
 }
 
 /// One answered row, read from its first column to its last.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Row {
     cells: std::vec::IntoIter<Value>,
 }
@@ -82,6 +82,16 @@ impl Row {
     #[must_use]
     pub fn new(cells: Vec<Value>) -> Self {
         Self { cells: cells.into_iter() }
+    }
+
+    /// Bytes of all texts in it.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        let bytes = |cell: &Value| match cell {
+            Value::Text(Some(text)) => text.len(),
+            Value::Text(None) | Value::Int(_) => 0,
+        };
+        self.cells.as_slice().iter().map(bytes).sum()
     }
 
     pub(crate) fn text_opt(&mut self, what: &'static str) -> Result<Option<String>, CatalogError> {

@@ -1,6 +1,6 @@
 //! Connections to SQLite: one that writes, a few that read.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use catalog::error::CatalogError;
@@ -17,6 +17,8 @@ use sqlx::{
         SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
     },
 };
+
+use crate::recent::{Found, Recent, is_about_the_trail};
 
 /// Number, name and text of each migration, in order. Listed here instead of found by sqlx's macro,
 /// which would compile both drivers a second time.
@@ -50,6 +52,7 @@ const READERS_MAX: u32 = 4;
 pub(crate) struct SqliteDatabase {
     writer: SqlitePool,
     readers: SqlitePool,
+    recent: Arc<Recent>,
     place: String,
 }
 
@@ -81,7 +84,7 @@ impl SqliteDatabase {
             .await
             .map_err(database_error("open"))
             .map_err(named)?;
-        Ok(Self { writer, readers, place })
+        Ok(Self { writer, readers, recent: Arc::default(), place })
     }
 
     pub(crate) async fn in_memory() -> Result<Self, CatalogError> {
@@ -92,7 +95,8 @@ impl SqliteDatabase {
             .await
             .map_err(database_error("open"))?;
         migrate(&writer).await?;
-        Ok(Self { readers: writer.clone(), writer, place: "SQLite in memory".to_owned() })
+        let (readers, place) = (writer.clone(), "SQLite in memory".to_owned());
+        Ok(Self { readers, writer, recent: Arc::default(), place })
     }
 }
 
@@ -113,12 +117,13 @@ impl Database for SqliteDatabase {
 
     async fn read(&self, operation: &'static str) -> Result<SqliteTx, CatalogError> {
         let tx = self.readers.begin().await.map_err(database_error(operation))?;
-        Ok(SqliteTx { tx, operation })
+        Ok(SqliteTx { tx, operation, recent: None, wrote: false })
     }
 
     async fn write(&self, operation: &'static str) -> Result<SqliteTx, CatalogError> {
         let tx = self.writer.begin_with("BEGIN IMMEDIATE");
-        Ok(SqliteTx { tx: tx.await.map_err(database_error(operation))?, operation })
+        let tx = tx.await.map_err(database_error(operation))?;
+        Ok(SqliteTx { tx, operation, recent: Some(Arc::clone(&self.recent)), wrote: false })
     }
 
     async fn rows(
@@ -127,8 +132,14 @@ impl Database for SqliteDatabase {
         sql: Sql,
         values: Vec<Value>,
     ) -> Result<Vec<Row>, CatalogError> {
+        let asked = match self.recent.find(sql.sqlite, &values) {
+            Found::Answer(rows) => return Ok(rows),
+            Found::Nothing(asked) => asked,
+        };
         let mut connection = self.readers.acquire().await.map_err(database_error(operation))?;
-        rows(&mut connection, operation, sql, values).await
+        let rows = rows(&mut connection, operation, sql, values).await?;
+        self.recent.keep(asked, &rows);
+        Ok(rows)
     }
 
     fn describe(&self) -> String {
@@ -144,16 +155,37 @@ impl Database for SqliteDatabase {
 pub(crate) struct SqliteTx {
     tx: sqlx::Transaction<'static, Sqlite>,
     operation: &'static str,
+    /// None for one that only reads.
+    recent: Option<Arc<Recent>>,
+    /// Whether it has written what others may have been told of.
+    wrote: bool,
 }
 
 #[async_trait]
 impl Transaction for SqliteTx {
     async fn rows(&mut self, sql: Sql, values: Vec<Value>) -> Result<Vec<Row>, CatalogError> {
+        self.wrote |= self.recent.is_some() && !is_about_the_trail(sql.sqlite);
         rows(&mut self.tx, self.operation, sql, values).await
     }
 
     async fn commit(self) -> Result<(), CatalogError> {
-        self.tx.commit().await.map_err(database_error(self.operation))
+        let Self { tx, operation, recent, wrote } = self;
+        let Some(recent) = recent.filter(|_| wrote) else {
+            return tx.commit().await.map_err(database_error(operation));
+        };
+        // It ends also when nobody waits for it any more, and what was read before is forgotten then.
+        let ending = recent.ending();
+        let committing = tokio::spawn(async move {
+            let committed = tx.commit().await;
+            drop(ending);
+            committed
+        });
+        match committing.await {
+            Ok(committed) => committed.map_err(database_error(operation)),
+            Err(source) => {
+                Err(CatalogError::Database { operation, source: source.into(), transient: false })
+            }
+        }
     }
 
     async fn roll_back(self) {

@@ -4,6 +4,7 @@
 //! those are in `catalog-sql`, shared with Postgres.
 
 mod database;
+mod recent;
 
 use std::path::Path;
 

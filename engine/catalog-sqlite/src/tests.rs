@@ -51,6 +51,33 @@ async fn a_catalog_in_a_file_is_there_when_it_is_opened_again() {
     assert!(second.schemas().await.unwrap().contains(&schema));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_nobody_waits_for_is_seen_by_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = SqliteCatalog::open(&folder.path().join("catalog.db")).await.unwrap();
+    let catalog = Arc::new(catalog);
+    for n in 0..200 {
+        let name = format!("s{n}");
+        let seen = |schemas: Vec<catalog::objects::Schema>| schemas.iter().any(|s| s.name == name);
+        assert!(!seen(catalog.schemas().await.unwrap()));
+        let schema = catalog::objects::Schema { name: name.clone(), comment: None };
+        let created = tokio::spawn({
+            let (catalog, schema) = (Arc::clone(&catalog), schema.clone());
+            async move { catalog.create_schema(&schema).await }
+        });
+        // Somewhere between its beginning and its end.
+        for _ in 0..n % 20 {
+            tokio::task::yield_now().await;
+        }
+        created.abort();
+        let was_answered = matches!(created.await, Ok(Ok(())));
+        // Another one of the same name is refused by what is there.
+        let is_there = catalog.create_schema(&schema).await.is_err();
+        assert!(is_there || !was_answered);
+        assert!(seen(catalog.schemas().await.unwrap()), "{name}, there before: {is_there}");
+    }
+}
+
 /// Before there were rights every user might do everything, and nobody loses that by an update.
 #[tokio::test]
 async fn users_of_an_older_program_are_admins() {

@@ -37,6 +37,7 @@ mod log;
 mod log_cleanup;
 mod named_rows;
 mod optimize;
+mod page_index;
 mod parquet_object;
 mod parquet_scan;
 mod patch;
@@ -79,7 +80,7 @@ pub use crate::{
     restore::Restored,
     row_hash::{RowHasher, RowsHash},
     rows::{FILE_COLUMN, ROW_COLUMN},
-    scan::TABLE_SCAN,
+    scan::{KeptScan, TABLE_SCAN},
     schema::{GENERATED, declared_schema, delta_schema},
     snapshot::{At, Snapshot},
     stage::{Stage, StageProgress, Staged, WriteMode},

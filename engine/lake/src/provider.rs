@@ -26,6 +26,7 @@ use deltalake_core::{
 use crate::{
     error::LakeError,
     floats::{may_leave_out, that_may_leave_out},
+    page_index::with_page_indexes,
     rows::TableRows,
     scan::TableScan,
     snapshot::Snapshot,
@@ -175,7 +176,10 @@ impl TableProvider for DeltaTableProvider {
             self.scan.scan(session, projection, filters, limit).await?
         };
         let alone = if self.is_as_stored { files_alone(&plan) } else { None };
-        let plan = alone.unwrap_or(plan);
+        let mut plan = alone.unwrap_or(plan);
+        if !filters.is_empty() {
+            plan = with_page_indexes(plan);
+        }
         Ok(Arc::new(TableScan::new(plan, &self.snapshot, &self.statistics)))
     }
 }

@@ -4,7 +4,10 @@
 //! statistics, a limit that its scan of the log alone accepts and then forgets, and ranges that say
 //! nothing of NaN.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+};
 
 use arrow::datatypes::DataType;
 use datafusion::{
@@ -12,8 +15,15 @@ use datafusion::{
         ColumnStatistics, ScalarValue, Statistics, config::ConfigOptions, stats::Precision,
         tree_node::TreeNodeRecursion,
     },
+    datasource::{
+        physical_plan::{
+            FileGroup, FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource,
+        },
+        source::DataSourceExec,
+    },
     error::{DataFusionError, Result},
     execution::TaskContext,
+    physical_expr::expressions::DynamicFilterTracking,
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, PhysicalExpr, PlanProperties,
         SendableRecordBatchStream,
@@ -44,7 +54,75 @@ pub(crate) struct TableScan {
     version: Option<Version>,
     columns: Arc<[ColumnStatistics]>,
     /// A vacuum leaves the files of versions that are held alone.
-    _held: Arc<[Arc<EagerSnapshot>]>,
+    held: Arc<[Arc<EagerSnapshot>]>,
+}
+
+/// The scan of a plan, kept for the same plan to run again. It has read nothing, and holds no
+/// version of a table: what nobody else reads any more may go.
+#[derive(Debug)]
+pub struct KeptScan {
+    scan: TableScan,
+    versions: Vec<Weak<EagerSnapshot>>,
+    files: usize,
+}
+
+impl KeptScan {
+    /// Takes a scan out of a plan. `None` for anything but one that reads files of Delta tables and does
+    /// nothing else, by conditions that are known before it runs: parts of others would be shared by
+    /// all runs.
+    #[must_use]
+    pub fn of(plan: &dyn ExecutionPlan) -> Option<Self> {
+        let scan: &TableScan = plan.downcast_ref()?;
+        let (files, source) = files_of(&scan.scan)?;
+        // What a sort has asked of it does not come along, see `again`.
+        let is_sorted = files.preserve_order || !files.output_ordering.is_empty();
+        let waits = source.filter().is_some_and(|condition| {
+            DynamicFilterTracking::classify(&condition).contains_dynamic_filter()
+        });
+        if scan.held.is_empty() || is_sorted || waits {
+            return None;
+        }
+        let versions = scan.held.iter().map(Arc::downgrade).collect();
+        let files = files.file_groups.iter().map(FileGroup::len).sum();
+        Some(Self { scan: TableScan { held: Arc::new([]), ..scan.clone() }, versions, files })
+    }
+
+    /// Files that it reads.
+    #[must_use]
+    pub fn files(&self) -> usize {
+        self.files
+    }
+
+    /// What stands for it in a plan that is kept.
+    #[must_use]
+    pub fn at_rest(&self) -> Arc<dyn ExecutionPlan> {
+        Arc::new(self.scan.clone())
+    }
+
+    /// The scan for another run, which counts by itself what it reads. `None` when a version is gone.
+    #[must_use]
+    pub fn again(&self) -> Option<Arc<dyn ExecutionPlan>> {
+        let held = self.versions.iter().map(Weak::upgrade).collect::<Option<Vec<_>>>()?;
+        let (files, kept) = files_of(&self.scan.scan)?;
+        // A copy would share the counters, which grow with each run.
+        let mut source = ParquetSource::new(kept.table_schema().clone())
+            .with_table_parquet_options(kept.table_parquet_options().clone());
+        if let Some(readers) = kept.parquet_file_reader_factory() {
+            source = source.with_parquet_file_reader_factory(Arc::clone(readers));
+        }
+        if let Some(condition) = kept.filter() {
+            source = source.with_predicate(condition);
+        }
+        let source = source.try_pushdown_projection(kept.projection()?).ok()??;
+        let files = FileScanConfigBuilder::from(files.clone()).with_source(source).build();
+        let scan = DataSourceExec::from_data_source(files);
+        Some(Arc::new(TableScan { scan, held: held.into(), ..self.scan.clone() }))
+    }
+}
+
+/// The files that a scan reads, and how, when they are Parquet and it does nothing else.
+pub(crate) fn files_of(scan: &Arc<dyn ExecutionPlan>) -> Option<(&FileScanConfig, &ParquetSource)> {
+    scan.downcast_ref::<DataSourceExec>()?.downcast_to_file_source()
 }
 
 impl TableScan {
@@ -55,7 +133,7 @@ impl TableScan {
     ) -> Self {
         let schema = scan.schema();
         let columns = schema.fields().iter().map(|field| statistics.column(field.name())).collect();
-        Self { scan, version: Some(held.version()), columns, _held: Arc::new([Arc::clone(held)]) }
+        Self { scan, version: Some(held.version()), columns, held: Arc::new([Arc::clone(held)]) }
     }
 
     /// Around a plan that reads some files of a version.
@@ -66,13 +144,13 @@ impl TableScan {
     /// Around a plan that reads files of no Delta table.
     pub(crate) fn of_other_files(scan: Arc<dyn ExecutionPlan>) -> Self {
         let columns = Statistics::unknown_column(&scan.schema()).into();
-        Self { scan, version: None, columns, _held: Arc::new([]) }
+        Self { scan, version: None, columns, held: Arc::new([]) }
     }
 
     /// The same for a plan that reads files of other versions as well.
     pub(crate) fn holding(self, others: &[Arc<Snapshot>]) -> Self {
         let others = others.iter().map(|version| Arc::clone(version.held_version()));
-        Self { _held: self._held.iter().cloned().chain(others).collect(), ..self }
+        Self { held: self.held.iter().cloned().chain(others).collect(), ..self }
     }
 
     fn around(&self, scan: Arc<dyn ExecutionPlan>) -> Self {

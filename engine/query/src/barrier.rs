@@ -70,6 +70,11 @@ impl UserDefinedLogicalNodeCore for Barrier {
     }
 }
 
+/// Whether a plan is a barrier over another one.
+pub(crate) fn is_barrier(plan: &dyn ExecutionPlan) -> bool {
+    plan.is::<BarrierExec>()
+}
+
 /// DataFusion's planner, which knows barriers, and the gates of transforms.
 #[derive(Debug)]
 pub(crate) struct Planner;

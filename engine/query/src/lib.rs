@@ -26,6 +26,7 @@ pub mod history;
 pub mod incremental;
 pub mod ingest;
 mod joins;
+mod kept;
 pub mod keys;
 pub mod known;
 mod like;

@@ -1,5 +1,7 @@
 //! The only way in for a statement: prepare, plan, execute, command.
 
+mod again;
+mod checked;
 mod execute;
 mod kinds;
 
@@ -9,17 +11,17 @@ use arrow::{
     datatypes::{Schema, SchemaRef},
     record_batch::RecordBatch,
 };
+pub(crate) use checked::{Checked, Explain, check_query};
 use datafusion::{
     execution::{SessionState, TaskContext},
     logical_expr::LogicalPlan,
     physical_plan::ExecutionPlan,
-    sql::parser::{DFParser, Statement as DataFusionStatement},
 };
-use dialect::statement::{JobStatement, Query, RightsStatement, Show, Statement};
+use dialect::statement::{JobStatement, RightsStatement, Show, Statement};
 use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
 use kinds::{asks_the_server, is_query, parameter_count, takes_a_turn, validated};
 use lake::{Changed, Stage, StageChange, Staged};
-use model::{id::QueryId, name::ObjectName, object::Object, rights::Rights};
+use model::{id::QueryId, limits::Limit, name::ObjectName, object::Object, rights::Rights};
 use parking_lot::Mutex;
 use rt::cpu::CpuRuntime;
 use tokio::sync::OnceCell;
@@ -31,6 +33,7 @@ use crate::{
     care::Care,
     command,
     error::QueryError,
+    kept::{KeptPlan, KeptPlans, Tree, is_settled},
     known::Memory,
     log::{self, Kind, QueryLog, QueryToken},
     maintenance::CatalogPins,
@@ -39,7 +42,7 @@ use crate::{
     pause, plan, postgres,
     recipe::{OnlyHere, Recipe, Seen},
     reins::Work,
-    resolve::{self, Pins, Purpose, Reads, Resolved, Wanted},
+    resolve::{self, Basis, Pins, Purpose, Reads, Resolved, Wanted},
     session::{INCOMING_ROWS, Session},
     system, untyped, wire,
 };
@@ -63,6 +66,9 @@ pub(crate) struct Inner {
     admission: Admission,
     pub(crate) care: Care,
     base: SessionState,
+    pub(crate) kept: KeptPlans,
+    /// What plans that are kept run with.
+    task: Arc<TaskContext>,
     /// Plans, and answers what is asked about the server itself: a query that keeps every other
     /// thread busy must not delay a CANCEL.
     control: CpuRuntime,
@@ -85,19 +91,35 @@ impl std::fmt::Debug for Inner {
 #[derive(Debug)]
 pub struct Prepared {
     pub(crate) sql: String,
-    pub(crate) statement: Statement,
+    pub(crate) statement: Arc<Statement>,
     schema: SchemaRef,
     parameters: SchemaRef,
     /// The plan made while preparing, for a statement that runs at once.
     first_plan: Mutex<Option<FirstPlan>>,
 }
 
-struct FirstPlan {
+enum FirstPlan {
+    /// It was planned now.
+    New(Box<NewPlan>),
+    /// It was planned before, of all that was found now.
+    Kept { plan: Arc<KeptPlan>, bounds: Bounds },
+}
+
+struct NewPlan {
     state: SessionState,
     plan: LogicalPlan,
     bounds: Bounds,
     guessed: bool,
     seen: Seen,
+    basis: Option<Basis>,
+}
+
+impl From<Checked> for NewPlan {
+    fn from(checked: Checked) -> Self {
+        let Checked { resolved, plan, guessed, .. } = checked;
+        let Resolved { state, bounds, seen, basis, .. } = resolved;
+        Self { state, plan, bounds, guessed, seen, basis }
+    }
 }
 
 impl std::fmt::Debug for FirstPlan {
@@ -130,7 +152,7 @@ impl Prepared {
     /// Whether its text or its answer holds a secret: a password, or a token.
     #[must_use]
     pub fn has_secret(&self) -> bool {
-        matches!(self.statement, Statement::Rights(RightsStatement::CreateToken { .. }))
+        matches!(*self.statement, Statement::Rights(RightsStatement::CreateToken { .. }))
             || dialect::without_secrets(&self.sql) != self.sql
     }
 
@@ -219,6 +241,7 @@ impl Queries {
         let catalog = Arc::clone(&options.catalog);
         options.lake.ask_for_pins(Arc::new(CatalogPins { catalog }));
         let base = plan::base_state(&options.limits, env);
+        let task = base.task_ctx();
         let limits = &options.limits;
         let admission = Admission::new(
             limits.concurrency,
@@ -241,6 +264,8 @@ impl Queries {
                 care: Care::default(),
                 admission,
                 base,
+                kept: KeptPlans::default(),
+                task,
                 control,
                 spare,
                 memory: Arc::default(),
@@ -260,6 +285,9 @@ impl Queries {
     /// As [`Queries::prepare`], for a statement that runs at once: the first run uses the versions
     /// that were found here, so that nothing is planned twice.
     pub async fn prepare_now(&self, session: &Session, sql: &str) -> Result<Prepared, QueryError> {
+        if let Some(prepared) = self.inner.prepared_before(session, sql).await {
+            return Ok(prepared);
+        }
         let (inner, caller, text) = (Arc::clone(&self.inner), session.clone(), sql.to_owned());
         let prepared = self.on_control(async move { inner.prepare(&caller, text).await }).await;
         if let Err(error) = &prepared {
@@ -282,9 +310,28 @@ impl Queries {
         parameters: Option<&RecordBatch>,
     ) -> Result<Planned, QueryError> {
         let token = self.inner.log.open(session, Kind::Query, &prepared.sql);
-        let (inner, session) = (Arc::clone(&self.inner), session.clone());
-        let (sql, statement) = (prepared.sql.clone(), prepared.statement.clone());
         let first_plan = prepared.first_plan.lock().take();
+        let first_plan = match first_plan {
+            None if parameters.is_none() => self.inner.plan_of_before(session, &prepared.sql).await,
+            first_plan => first_plan,
+        };
+        let first_plan = match first_plan {
+            // Parameters of a statement that takes none are refused where it is planned.
+            Some(FirstPlan::Kept { .. }) if parameters.is_some() => None,
+            Some(FirstPlan::Kept { plan, bounds }) => {
+                if let Some(body) = self.inner.again(&plan) {
+                    let schema = Arc::clone(&plan.schema);
+                    let started_at = self.inner.options.clock.now().as_micros() * 1_000;
+                    let recipe = Ok(Recipe { started_at, ..plan.recipe.clone() });
+                    return Ok(Planned { schema, body, bounds, token, recipe });
+                }
+                None
+            }
+            Some(FirstPlan::New(new)) => Some(*new),
+            None => None,
+        };
+        let (inner, session) = (Arc::clone(&self.inner), session.clone());
+        let (sql, statement) = (prepared.sql.clone(), Arc::clone(&prepared.statement));
         let parameters = parameters.cloned();
         let planning = async move {
             let text = Text { sql, statement };
@@ -316,7 +363,7 @@ impl Queries {
     ) -> Result<CommandResult, QueryError> {
         let queries = self.clone();
         let caller = session.clone().without_postgres();
-        let statement = prepared.statement.clone();
+        let statement = Statement::clone(&prepared.statement);
         let parameters = parameters.cloned();
         let turn = takes_a_turn(&statement);
         let work = async move {
@@ -545,7 +592,7 @@ impl Inner {
         if let Some(batch) = self.rows_of_show(session, &statement).await? {
             return Ok(Prepared {
                 sql,
-                statement,
+                statement: Arc::new(statement),
                 schema: wire::wire_schema(&batch.schema()),
                 parameters: Arc::new(Schema::empty()),
                 first_plan: Mutex::new(None),
@@ -556,7 +603,7 @@ impl Inner {
             return Ok(Prepared {
                 sql,
                 schema: wire::wire_schema(&plan.schema()),
-                statement,
+                statement: Arc::new(statement),
                 parameters: Arc::new(Schema::empty()),
                 first_plan: Mutex::new(None),
             });
@@ -581,7 +628,7 @@ impl Inner {
         if let Some(schema) = answer {
             return Ok(Prepared {
                 sql,
-                statement,
+                statement: Arc::new(statement),
                 schema: wire::wire_schema(&schema),
                 parameters: Arc::new(Schema::empty()),
                 first_plan: Mutex::new(None),
@@ -590,18 +637,18 @@ impl Inner {
         let checked = command::check(self, session, &statement).await?;
         let (first_plan, schema, parameters) = match checked {
             None => (None, Arc::new(Schema::empty()), Arc::new(Schema::empty())),
-            Some(Checked { resolved, plan, parameters, guessed }) => {
-                let parameters = plan::parameters(&plan, parameters)?;
-                let schema = wire::wire_schema(plan.schema().as_arrow());
+            Some(checked) => {
+                let parameters = plan::parameters(&checked.plan, checked.parameters)?;
+                let schema = wire::wire_schema(checked.plan.schema().as_arrow());
                 if is_query(&statement) {
-                    let Resolved { state, bounds, seen, .. } = resolved;
-                    (Some(FirstPlan { state, plan, bounds, guessed, seen }), schema, parameters)
+                    let first_plan = FirstPlan::New(Box::new(checked.into()));
+                    (Some(first_plan), schema, parameters)
                 } else {
                     (None, Arc::new(Schema::empty()), parameters)
                 }
             }
         };
-        let first_plan = Mutex::new(first_plan);
+        let (statement, first_plan) = (Arc::new(statement), Mutex::new(first_plan));
         Ok(Prepared { sql, statement, schema, parameters, first_plan })
     }
 
@@ -609,11 +656,11 @@ impl Inner {
         &self,
         session: &Session,
         text: Text,
-        first_plan: Option<FirstPlan>,
+        first_plan: Option<NewPlan>,
         parameters: Option<&RecordBatch>,
     ) -> Result<(SchemaRef, PlanBody, Bounds, Result<Recipe, OnlyHere>), QueryError> {
-        let Text { sql, statement } = text;
-        let statement = &statement;
+        let Text { sql, statement: text } = text;
+        let statement = &*text;
         if !is_query(statement) {
             return Err(QueryError::Invalid("the statement is not a query".to_owned()));
         }
@@ -639,14 +686,13 @@ impl Inner {
             Some(first_plan) => first_plan,
             None => {
                 let checked = command::check(self, session, statement).await?;
-                let Some(Checked { resolved, plan, guessed, .. }) = checked else {
+                let Some(checked) = checked else {
                     return Err(QueryError::Invalid("the statement is not a query".to_owned()));
                 };
-                let Resolved { state, bounds, seen, .. } = resolved;
-                FirstPlan { state, plan, bounds, guessed, seen }
+                checked.into()
             }
         };
-        let FirstPlan { state, mut plan, bounds, guessed, seen } = first_plan;
+        let NewPlan { state, mut plan, bounds, guessed, seen, basis } = first_plan;
         let row = match parameters {
             Some(batch) if batch.num_rows() != 1 => {
                 return Err(QueryError::Invalid(format!(
@@ -664,6 +710,11 @@ impl Inner {
             plan = plan::logical(&state, &query).await?;
         }
         let plan = plan::as_it_travels(plan::bind(plan, parameter_count(statement), row)?)?;
+        // With less memory than others it runs in a place of its own.
+        let may_be_kept = matches!(statement, Statement::Query(query) if query.parameters == 0)
+            && KeptPlans::are_for(session)
+            && bounds.least(Limit::Memory).is_none();
+        let basis = if may_be_kept && is_settled(&plan)? { basis } else { None };
         let physical = plan::physical(&state, &plan).await?;
         let schema = wire::wire_schema(&physical.schema());
         let runtime =
@@ -671,6 +722,13 @@ impl Inner {
         let runtime = runtime.clone();
         let started_at = state.execution_props().query_execution_start_time;
         let recipe = seen.recipe(session, sql, started_at, &schema);
+        if let (Some(basis), Ok(recipe)) = (basis, &recipe)
+            && let Some(plan) = Tree::of(&physical)
+        {
+            let (schema, recipe, runtime) = (Arc::clone(&schema), recipe.clone(), runtime.clone());
+            let kept = KeptPlan { statement: text, basis, schema, recipe, runtime, plan };
+            self.kept.keep(session, kept);
+        }
         let body = PlanBody::Physical { plan: physical, task: state.task_ctx(), runtime };
         Ok((schema, body, bounds, recipe))
     }
@@ -691,83 +749,5 @@ impl Inner {
 /// A statement, as it came and as it was read.
 struct Text {
     sql: String,
-    statement: Statement,
-}
-
-/// A statement's query with its plan, parameters still open.
-pub(crate) struct Checked {
-    pub(crate) resolved: Resolved,
-    pub(crate) plan: LogicalPlan,
-    pub(crate) parameters: usize,
-    /// Whether the parameters were taken for text, because the plan needed types.
-    pub(crate) guessed: bool,
-}
-
-/// Plans the query of a statement, or its EXPLAIN.
-pub(crate) async fn check_query(
-    inner: &Inner,
-    session: &Session,
-    query: &Query,
-    explain: Option<Explain>,
-) -> Result<Checked, QueryError> {
-    let purpose = match explain {
-        Some(Explain { analyze: false, .. }) => Purpose::Describe,
-        _ => Purpose::Read,
-    };
-    let resolved = inner.resolve(session, query.into(), purpose).await?;
-    if explain.is_some() {
-        may_explain(inner, session, &resolved).await?;
-    }
-    let mut guessed = false;
-    let plan = match explain {
-        None => match plan::logical(&resolved.state, query).await {
-            Err(error) if query.parameters > 0 => {
-                guessed = true;
-                let as_text = plan::logical(&resolved.state, &untyped::as_text(query)).await;
-                as_text.map_err(|_| error)?
-            }
-            other => other?,
-        },
-        Some(explain) => resolved.state.statement_to_plan(explain.statement(query)?).await?,
-    };
-    Ok(Checked { resolved, plan, parameters: query.parameters, guessed })
-}
-
-/// A plan tells of values: those of a policy, and those by which files are left out.
-async fn may_explain(
-    inner: &Inner,
-    session: &Session,
-    resolved: &Resolved,
-) -> Result<(), QueryError> {
-    let Some(table) = &resolved.guarded else { return Ok(()) };
-    let rights = inner.rights(session.principal()).await?;
-    Err(authorize::denied(
-        &rights,
-        &format!("see the plan of a query on '{table}', of which it sees a part only"),
-        "whoever owns the table may EXPLAIN the query",
-    ))
-}
-
-/// How to explain.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Explain {
-    pub(crate) analyze: bool,
-    pub(crate) verbose: bool,
-}
-
-impl Explain {
-    /// DataFusion's own EXPLAIN of a query.
-    fn statement(self, query: &Query) -> Result<DataFusionStatement, QueryError> {
-        let analyze = if self.analyze { "ANALYZE " } else { "" };
-        let verbose = if self.verbose { "VERBOSE " } else { "" };
-        let mut parsed = DFParser::parse_sql(&format!("EXPLAIN {analyze}{verbose}SELECT 1"))?;
-        match parsed.pop_front() {
-            Some(DataFusionStatement::Explain(mut explain)) => {
-                let query = datafusion::sql::sqlparser::ast::Statement::Query(query.ast.clone());
-                *explain.statement = DataFusionStatement::Statement(Box::new(query));
-                Ok(DataFusionStatement::Explain(explain))
-            }
-            _ => Err(QueryError::Unsupported("EXPLAIN of this statement".to_owned())),
-        }
-    }
+    statement: Arc<Statement>,
 }

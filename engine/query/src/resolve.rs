@@ -4,6 +4,7 @@
 //! that it reads through. Each scope has names of its own and is read with the rights of whoever
 //! wrote it: the caller's for the statement, the owner's for a view or a policy.
 
+mod basis;
 mod find;
 mod guard;
 mod one_query;
@@ -43,10 +44,12 @@ use crate::{
     system,
     wire::wire_type,
 };
+pub(crate) use basis::Basis;
 pub(crate) use find::target_name;
-use find::{ObjectUse, Scope, Source, StoredKind, StoredQuery};
+use find::{Found, ObjectUse, Scope, Source, StoredKind, StoredQuery};
 pub(crate) use one_query::Described;
 use one_query::OneQueryCatalog;
+use open::OpenTable;
 pub(crate) use open::at;
 
 /// What the tables are wanted for.
@@ -106,6 +109,8 @@ pub(crate) struct Resolved {
     pub(crate) bounds: Bounds,
     /// Its tables as the planner reads them, those below views among them.
     pub(crate) leaves: Vec<Leaf>,
+    /// All that was looked up for it, when that tells what it reads.
+    pub(crate) basis: Option<Basis>,
     uses: HashSet<ObjectUse>,
     catalog: OneQueryCatalog,
 }
@@ -155,17 +160,35 @@ impl Resolved {
     }
 }
 
+/// What the names of a statement stand for, at the versions that it reads.
+pub(crate) struct Looked {
+    found: Found,
+    opened: HashMap<ObjectUse, OpenTable>,
+}
+
 /// Finds, checks and opens everything that a statement names, directly or through views.
 ///
 /// [`QueryError::Denied`] for what the caller may not read, before any file is opened; what it may
 /// not even know of is [`QueryError::TableNotFound`].
+pub(crate) async fn look_up(
+    queries: &Inner,
+    reads: Reads<'_>,
+    wanted: &Wanted<'_>,
+) -> Result<Looked, QueryError> {
+    let found = find::find(queries, reads, wanted).await?;
+    let opened = open::open(queries, &found, wanted).await?.into_iter().collect();
+    Ok(Looked { found, opened })
+}
+
+/// As [`look_up`], and makes tables of it for the planner.
 pub(crate) async fn resolve(
     queries: &Inner,
     reads: Reads<'_>,
     wanted: &Wanted<'_>,
 ) -> Result<Resolved, QueryError> {
-    let found = find::find(queries, reads, wanted).await?;
-    let opened: HashMap<_, _> = open::open(queries, &found, wanted).await?.into_iter().collect();
+    let looked = look_up(queries, reads, wanted).await?;
+    let basis = looked.basis();
+    let Looked { found, opened } = looked;
     let mut snapshots = HashMap::new();
     for (object_use, table) in &opened {
         if let Some(snapshot) = table.snapshot() {
@@ -236,7 +259,19 @@ pub(crate) async fn resolve(
     let files = found.scopes.into_iter().flat_map(|scope| scope.files).collect();
     let bounds = Bounds::of(&wanted.rights);
     let uses = found.uses;
-    Ok(Resolved { state, snapshots, files, guarded, newest, seen, bounds, leaves, uses, catalog })
+    Ok(Resolved {
+        state,
+        snapshots,
+        files,
+        guarded,
+        newest,
+        seen,
+        bounds,
+        leaves,
+        basis,
+        uses,
+        catalog,
+    })
 }
 
 /// The planner's session for one scope, with everything in it that is no table of the catalog.

@@ -2,7 +2,7 @@
 //!
 //! DataFusion's own documentation asks for it: a plan that keeps every thread busy must not delay
 //! the threads that poll sockets. Work moves over with [`CpuRuntime::spawn`] and results come back
-//! through [`CpuRuntime::merge`].
+//! through [`CpuRuntime::run`].
 
 use std::{
     future::Future,
@@ -97,30 +97,53 @@ impl CpuRuntime {
         CpuTask { handle: self.inner.handle.spawn(work) }
     }
 
-    /// Drives streams on this runtime, each in a task of its own, and merges what they yield in
-    /// the order of arrival; at most `capacity` items wait for the reader.
+    /// Makes streams on this runtime, drives each in a task of its own, and merges what they yield in
+    /// the order of arrival; at most `capacity` items wait for the reader. An error of `begin` is the
+    /// first and only item.
     ///
     /// Dropping the returned stream aborts the work at its next await.
-    pub fn merge<T, E, S>(&self, streams: Vec<S>, capacity: usize) -> CpuStream<T, E>
+    pub fn run<T, E, S, F>(&self, begin: F, capacity: usize) -> CpuStream<T, E>
     where
         T: Send + 'static,
         E: Send + From<CpuTaskError> + 'static,
         S: Stream<Item = Result<T, E>> + Send + 'static,
+        F: FnOnce() -> Result<Vec<S>, E> + Send + 'static,
     {
         let (sender, receiver) = mpsc::channel(capacity.max(1));
-        let drive = |stream: S| {
-            let sender = sender.clone();
-            self.spawn(async move {
-                let mut stream = std::pin::pin!(stream);
-                while let Some(item) = stream.next().await {
-                    if sender.send(item).await.is_err() {
-                        break;
-                    }
+        let cpu = self.clone();
+        let task = self.spawn(async move {
+            let streams = match begin() {
+                Ok(streams) => streams,
+                Err(error) => {
+                    // Nobody waits for it any more when this fails.
+                    let _ = sender.send(Err(error)).await;
+                    return;
                 }
-            })
-        };
-        let tasks = streams.into_iter().map(drive).collect();
-        CpuStream { receiver, tasks }
+            };
+            let mut streams = streams.into_iter();
+            // Most have one: it needs no other task than this.
+            let Some(first) = streams.next() else { return };
+            let others = streams.map(|stream| cpu.spawn(drive(stream, sender.clone())));
+            let others: Vec<_> = others.collect();
+            drive(first, sender.clone()).await;
+            for other in others {
+                // A dead task must not look like a complete answer.
+                if let Err(error) = other.await {
+                    let _ = sender.send(Err(error.into())).await;
+                }
+            }
+        });
+        CpuStream { receiver, task: Some(task) }
+    }
+}
+
+/// Hands on what a stream yields, for as long as somebody takes it.
+async fn drive<T, E>(stream: impl Stream<Item = Result<T, E>>, sender: mpsc::Sender<Result<T, E>>) {
+    let mut stream = std::pin::pin!(stream);
+    while let Some(item) = stream.next().await {
+        if sender.send(item).await.is_err() {
+            break;
+        }
     }
 }
 
@@ -160,11 +183,11 @@ impl<T> Drop for CpuTask<T> {
     }
 }
 
-/// The result of [`CpuRuntime::merge`]; aborts the work when dropped.
+/// The result of [`CpuRuntime::run`]; aborts the work when dropped.
 #[derive(Debug)]
 pub struct CpuStream<T, E> {
     receiver: mpsc::Receiver<Result<T, E>>,
-    tasks: Vec<CpuTask<()>>,
+    task: Option<CpuTask<()>>,
 }
 
 impl<T, E: From<CpuTaskError>> Stream for CpuStream<T, E> {
@@ -175,11 +198,11 @@ impl<T, E: From<CpuTaskError>> Stream for CpuStream<T, E> {
             Poll::Ready(None) => {}
             other => return other,
         }
-        // The senders are gone: either the streams ended or a task died, and a dead task must not
-        // look like a complete answer.
-        while let Some(task) = self.tasks.last_mut() {
+        // The senders are gone: either the streams ended or the task died, which must not look like a
+        // complete answer.
+        if let Some(task) = &mut self.task {
             let ended = std::task::ready!(Pin::new(task).poll(cx));
-            self.tasks.pop();
+            self.task = None;
             if let Err(error) = ended {
                 return Poll::Ready(Some(Err(error.into())));
             }

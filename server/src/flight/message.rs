@@ -22,6 +22,8 @@ const DATA_HEADER: u32 = 2;
 const DATA_BODY: u32 = 1000;
 /// The most that clients take as one frame of HTTP/2, unless they say otherwise.
 const FRAME: usize = 16 << 10;
+/// Bytes of gRPC's prefix.
+const PREFIX: usize = 5;
 /// Bytes that short buffers are put together to.
 const PIECE: usize = 4 * FRAME;
 /// Bytes from which on a buffer is not copied.
@@ -50,7 +52,7 @@ impl Message {
     pub(super) fn into_pieces(self) -> Pieces {
         let length = self.len();
         let Self { header, body, body_length } = self;
-        let mut begun = BytesMut::with_capacity(PIECE);
+        let mut begun = BytesMut::with_capacity(PIECE.min(PREFIX + length));
         // Whether it is compressed, and its length.
         begun.put_u8(0);
         begun.put_u32(u32::try_from(length).expect("whoever sends messages has a limit"));

@@ -76,6 +76,8 @@ struct Shaped<S> {
     rows: S,
     /// Bytes of one message.
     target: usize,
+    /// A small batch that may be the only one: then it is sent as it is.
+    first: Option<RecordBatch>,
     coalescer: BatchCoalescer,
     ready: VecDeque<RecordBatch>,
     /// Comes after the rows that were read before it.
@@ -88,10 +90,19 @@ impl<S> Shaped<S> {
         // A batch of half the target or more is passed on as it is, without a copy.
         let coalescer = BatchCoalescer::new(schema, ROWS_TARGET)
             .with_biggest_coalesce_batch_size(Some(ROWS_TARGET / 2));
-        Self { rows, target, coalescer, ready: VecDeque::new(), failure: None, ended: false }
+        let (first, ready) = (None, VecDeque::new());
+        Self { rows, target, first, coalescer, ready, failure: None, ended: false }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first.is_none() && self.coalescer.is_empty()
     }
 
     fn flush(&mut self) -> Result<(), ArrowError> {
+        if let Some(only) = self.first.take() {
+            cut(only, self.target, &mut self.ready);
+            return Ok(());
+        }
         self.coalescer.finish_buffered_batch()?;
         self.collect();
         Ok(())
@@ -103,7 +114,12 @@ impl<S> Shaped<S> {
             // Not for the coalescer: it needs columns, and would cut and copy what is large.
             self.flush()?;
             cut(batch, self.target, &mut self.ready);
+        } else if self.is_empty() {
+            self.first = Some(batch);
         } else {
+            if let Some(first) = self.first.take() {
+                self.coalescer.push_batch(first)?;
+            }
             self.coalescer.push_batch(batch)?;
             self.collect();
         }
@@ -145,7 +161,7 @@ where
                     this.flush()
                 }
                 // Rows that are here do not wait for rows that are not.
-                Poll::Pending if this.coalescer.is_empty() => return Poll::Pending,
+                Poll::Pending if this.is_empty() => return Poll::Pending,
                 Poll::Pending => this.flush(),
             };
             if let Err(error) = shaped {

@@ -217,7 +217,8 @@ async fn order_and_limits_are_kept() {
     let ordered = "SELECT sum(id * r), max(r), sum(abs(r - id)) FROM (
             SELECT o.id, row_number() OVER (ORDER BY o.id) AS r FROM a RIGHT JOIN o
             ON a.k = o.id AND a.t < o.t)";
-    let limited = "SELECT count(*) FROM (SELECT a.t, b.t FROM a JOIN b ON a.k = b.k LIMIT 777)";
+    let limited = "SELECT count(length(x) + length(y)) FROM
+                   (SELECT a.t AS x, b.t AS y FROM a JOIN b ON a.k = b.k LIMIT 777)";
     // The larger side is the one that is in order.
     let long = "z".repeat(100);
     for context in [&plenty, &short] {
@@ -231,8 +232,7 @@ async fn order_and_limits_are_kept() {
     }
     let plan = short.sql(ordered).await.unwrap().create_physical_plan().await.unwrap();
     let sorts = plan.exists(|node| Ok(node.is::<SortExec>())).unwrap();
-    let shown = datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string();
-    assert!(!sorts, "the order was to come from below: {shown}");
+    assert!(!sorts, "the order was to come from below");
     for sql in [ordered, limited] {
         let (expected, _) = run(&plenty, sql).await;
         let (found, spilled) = run(&short, sql).await;

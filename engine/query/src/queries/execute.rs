@@ -55,37 +55,33 @@ impl Queries {
         };
         let permit = token.reins().unless_ended(self.inner.admission.admit(bounds)).await?;
         token.reins().watch(Work { plan: Arc::clone(&plan), staged: None });
-        let starting = self.start(runtime, plan, task, schema);
-        let rows = token.reins().unless_ended(starting).await?;
+        let rows = start(&runtime, plan, task, schema);
         let _time = self.inner.limit_time(token, bounds);
         Ok((rows, Held { _permit: Some(permit), _guard, _time }))
     }
+}
 
-    async fn start(
-        &self,
-        runtime: CpuRuntime,
-        plan: Arc<dyn ExecutionPlan>,
-        task: Arc<TaskContext>,
-        schema: SchemaRef,
-    ) -> Result<Rows, QueryError> {
-        let cpu = runtime.clone();
-        let starting = runtime.spawn(async move {
-            // A plan with an order has one partition; the others may arrive in any order.
-            let partitions = plan.output_partitioning().partition_count();
-            let streams = (0..partitions)
-                .map(|n| {
-                    let schema = Arc::clone(&schema);
-                    let rows = plan.execute(n, Arc::clone(&task))?;
-                    Ok(rows.map_err(QueryError::from).and_then(move |batch| {
-                        let sent = wire::to_wire(&batch, &schema).map_err(QueryError::from);
-                        std::future::ready(sent)
-                    }))
-                })
-                .collect::<Result<Vec<_>, QueryError>>()?;
-            Ok(cpu.merge(streams, BATCHES_IN_FLIGHT).boxed())
+/// Runs a plan, from its first step on where plans run.
+fn start(
+    runtime: &CpuRuntime,
+    plan: Arc<dyn ExecutionPlan>,
+    task: Arc<TaskContext>,
+    schema: SchemaRef,
+) -> Rows {
+    let begin = move || {
+        // A plan with an order has one partition; the others may arrive in any order.
+        let partitions = plan.output_partitioning().partition_count();
+        let streams = (0..partitions).map(|n| {
+            let schema = Arc::clone(&schema);
+            let rows = plan.execute(n, Arc::clone(&task))?;
+            Ok(rows.map_err(QueryError::from).and_then(move |batch| {
+                let sent = wire::to_wire(&batch, &schema).map_err(QueryError::from);
+                std::future::ready(sent)
+            }))
         });
-        starting.await?
-    }
+        streams.collect::<Result<Vec<_>, QueryError>>()
+    };
+    runtime.run(begin, BATCHES_IN_FLIGHT).boxed()
 }
 
 impl Inner {

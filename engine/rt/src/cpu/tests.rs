@@ -16,7 +16,8 @@ impl From<CpuTaskError> for Failure {
 #[tokio::test]
 async fn a_stream_arrives_whole_and_in_order() {
     let cpu = CpuRuntime::new(2).unwrap();
-    let numbers = cpu.merge(vec![stream::iter((0..1000).map(Ok::<_, Failure>))], 2);
+    let begin = || Ok(vec![stream::iter((0..1000).map(Ok::<_, Failure>))]);
+    let numbers = cpu.run(begin, 2);
     let got: Vec<i32> = numbers.map(Result::unwrap).collect().await;
     assert_eq!(got, (0..1000).collect::<Vec<_>>());
 }
@@ -24,13 +25,34 @@ async fn a_stream_arrives_whole_and_in_order() {
 #[tokio::test]
 async fn a_panic_is_an_error_and_never_the_end_of_the_answer() {
     let cpu = CpuRuntime::new(1).unwrap();
-    let breaking = stream::iter(0..3).map(|n| {
-        assert!(n < 2, "item {n} is bad");
-        Ok::<_, Failure>(n)
-    });
-    let got: Vec<_> = cpu.merge(vec![breaking], 8).collect().await;
-    assert_eq!(got.len(), 3);
-    assert!(got[2].as_ref().unwrap_err().0.contains("item 2 is bad"));
+    let breaking = |at: i32| {
+        stream::iter(0..3).map(move |n| {
+            assert!(n < at, "item {n} is bad");
+            Ok::<_, Failure>(n)
+        })
+    };
+    // Whichever of several it is that panics.
+    for (streams, items) in [(vec![2], 2), (vec![2, 3], 5), (vec![3, 2], 5)] {
+        let begin = move || Ok(streams.into_iter().map(breaking).collect());
+        let got: Vec<_> = cpu.run(begin, 8).collect().await;
+        let (read, failed): (Vec<_>, Vec<_>) = got.into_iter().partition(Result::is_ok);
+        assert!(read.len() <= items && read.len() >= 2);
+        assert_eq!(failed.len(), 1);
+        let Err(Failure(text)) = &failed[0] else { panic!("an error") };
+        assert!(text.contains("item 2 is bad"), "{text}");
+    }
+    let begin = || -> Result<Vec<stream::Empty<_>>, Failure> { panic!("no beginning") };
+    let got: Vec<Result<i32, Failure>> = cpu.run(begin, 8).collect().await;
+    assert!(got[0].as_ref().unwrap_err().0.contains("no beginning"));
+}
+
+#[tokio::test]
+async fn what_cannot_begin_is_one_error() {
+    let cpu = CpuRuntime::new(1).unwrap();
+    let begin = || Err::<Vec<stream::Empty<_>>, _>(Failure("no streams".to_owned()));
+    let got: Vec<Result<i32, Failure>> = cpu.run(begin, 1).collect().await;
+    assert_eq!(got.len(), 1);
+    assert_eq!(got[0].as_ref().unwrap_err().0, "no streams");
 }
 
 #[tokio::test]
@@ -48,7 +70,7 @@ async fn dropping_the_reader_ends_the_work() {
         let _keep = &flag;
         Ok::<_, Failure>(n)
     });
-    let mut reader = cpu.merge(vec![endless], 1);
+    let mut reader = cpu.run(move || Ok(vec![endless]), 1);
     assert!(reader.next().await.is_some());
     drop(reader);
     while !DROPPED.load(Ordering::SeqCst) {

@@ -59,6 +59,20 @@ async fn rows_come_out_as_they_went_in() {
 }
 
 #[tokio::test]
+async fn one_small_batch_is_not_copied_and_several_keep_their_order() {
+    let only = numbers(0..3);
+    let mut shaped = Shaped::new(only.schema(), stream::iter([Ok(only.clone())]), MESSAGE_TARGET);
+    let sent = shaped.next().await.unwrap().unwrap();
+    assert!(sent.column(0).to_data().ptr_eq(&only.column(0).to_data()));
+    assert!(shaped.next().await.is_none());
+    // Small, none, small, large, small.
+    let cuts = [0, 5, 5, 7, 20_007, 20_010];
+    let parts: Vec<_> = cuts.windows(2).map(|at| numbers(at[0]..at[1])).collect();
+    let out = decoded(messages(parts).await).await;
+    assert_eq!(concat_batches(&only.schema(), &out).unwrap(), numbers(0..20_010));
+}
+
+#[tokio::test]
 async fn no_message_is_much_larger_than_the_target() {
     let mut lengths = vec![10; 50_000];
     lengths.extend([1 << 20; 9]);
