@@ -161,14 +161,14 @@ async fn a_run_ends_before_its_commit_where_it_would_take_more_than_it_may() {
     // Memory. What can spill does.
     client
         .update(
-            "CREATE MATERIALIZED VIEW joined OPTIONS (profile = 'narrow')
-             AS SELECT a.k, b.a FROM t AS a JOIN t AS b ON a.k + 1 = b.k + 1",
+            "CREATE MATERIALIZED VIEW whole OPTIONS (profile = 'narrow')
+             AS SELECT k, max(a) OVER () AS most FROM t",
         )
         .await;
-    let error = eventually("the join has failed", || {
+    let error = eventually("what needs all rows at once has failed", || {
         let mut client = client.clone();
         async move {
-            let sql = "SELECT error FROM system.jobs WHERE object = 'main.joined'
+            let sql = "SELECT error FROM system.jobs WHERE object = 'main.whole'
                        AND error IS NOT NULL";
             client.query(sql).await.lines().first().cloned()
         }

@@ -1,16 +1,13 @@
 //! The memory of all running statements.
 //!
-//! Sorts, aggregations and the smaller sides of joins take what they get and write to disk when they
-//! get no more. What merges rows that were spilled, and some others, cannot, and ends its statement.
-//! So the first leave room for the last: while half of the memory is free whoever spills gets it, and
-//! then no more than an equal share of three quarters. An equal share from the beginning (DataFusion's
-//! `FairSpillPool`) would make a statement spill that is alone, and none at all (`GreedyMemoryPool`)
-//! lets one sort take everything, so that the merge of its neighbour's spilled rows fails.
-//!
-//! A merge takes as many runs of rows at once as there is memory for, and does with two; so one that
-//! holds its share leaves a quarter to those that begin later.
+//! Sorts and aggregations take what they get and spill when they get no more; joins and merges
+//! cannot spill and end their statement. So the first kind leaves room for the second: while half of
+//! the memory is free whoever asks gets it, and then those who can spill get no more than an equal
+//! share of three quarters. An equal share from the beginning (DataFusion's `FairSpillPool`) would
+//! make a statement spill that is alone, and none at all (`GreedyMemoryPool`) lets one sort take
+//! everything, so that the merge of its neighbour's spilled rows fails.
 
-use std::{collections::HashMap, fmt};
+use std::fmt;
 
 use datafusion::{
     common::human_readable_size,
@@ -19,10 +16,8 @@ use datafusion::{
 };
 use parking_lot::Mutex;
 
-/// What a consumer that can spill always gets, where there is as much: some batches, and no more
-/// than this part of all.
+/// What a consumer that can spill always gets, where there is as much: some batches.
 const LEAST_SHARE: usize = 4 << 20;
-const LEAST_PART: usize = 16;
 
 /// A pool of so many bytes.
 #[derive(Debug)]
@@ -33,57 +28,21 @@ pub(crate) struct StatementMemory {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What all hold.
-    used: usize,
     /// Consumers that can spill.
     spillers: usize,
     spillable: usize,
-    /// What each merge of sorted rows holds.
-    merges: HashMap<usize, usize>,
-}
-
-/// What a consumer does when it gets no more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Spills,
-    /// It takes less at once, as long as it got something.
-    Merge,
-    /// It fails.
-    Other,
-}
-
-impl Kind {
-    /// DataFusion tells by the name what a consumer is.
-    fn of(consumer: &MemoryConsumer) -> Self {
-        match consumer.name() {
-            _ if consumer.can_spill() => Self::Spills,
-            name if name.starts_with("ExternalSorterMerge") => Self::Merge,
-            _ => Self::Other,
-        }
-    }
+    unspillable: usize,
 }
 
 impl State {
-    /// What is counted of consumers of this kind beside the sum.
-    fn part(&mut self, consumer: &MemoryConsumer) -> Option<&mut usize> {
-        match Kind::of(consumer) {
-            Kind::Spills => Some(&mut self.spillable),
-            Kind::Merge => Some(self.merges.entry(consumer.id()).or_default()),
-            Kind::Other => None,
-        }
+    fn used(&self) -> usize {
+        self.spillable + self.unspillable
     }
 
-    fn grow(&mut self, consumer: &MemoryConsumer, additional: usize) {
-        self.used += additional;
-        if let Some(part) = self.part(consumer) {
-            *part += additional;
-        }
-    }
-
-    fn shrink(&mut self, consumer: &MemoryConsumer, less: usize) {
-        self.used -= less;
-        if let Some(part) = self.part(consumer) {
-            *part -= less;
+    fn of(&mut self, reservation: &MemoryReservation) -> &mut usize {
+        match reservation.consumer().can_spill() {
+            true => &mut self.spillable,
+            false => &mut self.unspillable,
         }
     }
 }
@@ -93,39 +52,10 @@ impl StatementMemory {
         Self { max, state: Mutex::default() }
     }
 
-    /// What all may hold together that can do with less.
-    fn yielding(&self) -> usize {
-        self.max / 4 * 3
-    }
-
-    fn least_share(&self) -> usize {
-        LEAST_SHARE.min(self.max / LEAST_PART)
-    }
-
     /// What one consumer that can spill may hold when less than half of the memory is free.
     fn share(&self, state: &State) -> usize {
-        let others = state.used - state.spillable;
-        let together = self.yielding().saturating_sub(others);
-        (together / state.spillers.max(1)).max(self.least_share())
-    }
-
-    /// How much more a consumer may have.
-    fn left(&self, state: &State, reservation: &MemoryReservation, additional: usize) -> usize {
-        let free = self.max.saturating_sub(state.used);
-        let consumer = reservation.consumer();
-        match Kind::of(consumer) {
-            // Who holds nothing has nothing to spill.
-            Kind::Spills if reservation.size() == 0 => free,
-            Kind::Spills if additional > free.saturating_sub(self.max / 2) => {
-                free.min(self.share(state).saturating_sub(reservation.size()))
-            }
-            Kind::Merge if additional > free.saturating_sub(self.max / 4) => {
-                let share = (self.yielding() / state.merges.len().max(1)).max(self.least_share());
-                let held = state.merges.get(&consumer.id()).copied().unwrap_or_default();
-                free.min(share.saturating_sub(held))
-            }
-            _ => free,
-        }
+        let together = (self.max / 4 * 3).saturating_sub(state.unspillable);
+        (together / state.spillers.max(1)).max(LEAST_SHARE)
     }
 }
 
@@ -142,33 +72,34 @@ impl MemoryPool for StatementMemory {
     }
 
     fn register(&self, consumer: &MemoryConsumer) {
-        match Kind::of(consumer) {
-            Kind::Spills => self.state.lock().spillers += 1,
-            Kind::Merge => drop(self.state.lock().merges.insert(consumer.id(), 0)),
-            Kind::Other => {}
+        if consumer.can_spill() {
+            self.state.lock().spillers += 1;
         }
     }
 
     fn unregister(&self, consumer: &MemoryConsumer) {
-        let mut state = self.state.lock();
-        match Kind::of(consumer) {
-            Kind::Spills => state.spillers = state.spillers.saturating_sub(1),
-            Kind::Merge => drop(state.merges.remove(&consumer.id())),
-            Kind::Other => {}
+        if consumer.can_spill() {
+            let mut state = self.state.lock();
+            state.spillers = state.spillers.saturating_sub(1);
         }
     }
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
-        self.state.lock().grow(reservation.consumer(), additional);
+        *self.state.lock().of(reservation) += additional;
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
-        self.state.lock().shrink(reservation.consumer(), shrink);
+        *self.state.lock().of(reservation) -= shrink;
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
         let mut state = self.state.lock();
-        let left = self.left(&state, reservation, additional);
+        let free = self.max.saturating_sub(state.used());
+        let may_hold = match reservation.consumer().can_spill() {
+            true if additional > free.saturating_sub(self.max / 2) => self.share(&state),
+            _ => usize::MAX,
+        };
+        let left = free.min(may_hold.saturating_sub(reservation.size()));
         if additional > left {
             return Err(DataFusionError::ResourcesExhausted(format!(
                 "{} needs {} more than the {} that it has, and {} are left for it",
@@ -178,12 +109,12 @@ impl MemoryPool for StatementMemory {
                 human_readable_size(left),
             )));
         }
-        state.grow(reservation.consumer(), additional);
+        *state.of(reservation) += additional;
         Ok(())
     }
 
     fn reserved(&self) -> usize {
-        self.state.lock().used
+        self.state.lock().used()
     }
 
     fn memory_limit(&self) -> MemoryLimit {
@@ -249,29 +180,8 @@ mod tests {
         let join = consumer(&pool, false);
         join.try_grow(32 * MB).unwrap();
         let sort = consumer(&pool, true);
-        assert_eq!(greedy(&sort), 2);
+        assert_eq!(greedy(&sort), 4);
         let error = sort.try_grow(MB).unwrap_err().to_string();
-        assert!(error.contains("one needs 1024.0 KB more than the 2.0 MB"), "{error}");
-    }
-
-    fn named(pool: &Arc<dyn MemoryPool>, name: &str) -> MemoryReservation {
-        MemoryConsumer::new(name).register(pool)
-    }
-
-    #[test]
-    fn a_merge_that_has_its_share_leaves_something_to_the_next() {
-        let pool = pool(80);
-        let merges =
-            [named(&pool, "ExternalSorterMerge[0]"), named(&pool, "ExternalSorterMerge[1]")];
-        // A merge asks for parts of what it holds under one name.
-        let part = merges[0].new_empty();
-        merges[0].try_grow(40 * MB).unwrap();
-        assert_eq!(greedy(&part), 20);
-        assert_eq!(greedy(&merges[1]), 20);
-        drop(part);
-        assert_eq!(greedy(&merges[1]), 10);
-        let [first, second] = merges;
-        drop((first, second));
-        assert_eq!(pool.reserved(), 0);
+        assert!(error.contains("one needs 1024.0 KB more than the 4.0 MB"), "{error}");
     }
 }

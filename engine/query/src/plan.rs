@@ -1,6 +1,6 @@
 //! Logical and physical plans, and the DataFusion session that makes them.
 
-use std::{collections::BTreeSet, ops::RangeInclusive, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use arrow::{
     array::Array,
@@ -34,49 +34,13 @@ use crate::{
 
 const FOOTER_CACHE_BYTES: usize = 128 << 20;
 
-/// What plans that spill are cut into, so that all of it fits into the memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Sizes {
-    /// Bytes that the operators of all plans may hold.
-    memory: usize,
-    partitions: usize,
-    batch_rows: usize,
-    /// Bytes that each partition of a sort keeps for its merges.
-    merge_bytes: usize,
-    /// Runs of sorted rows that one partition merges at once; each holds some batches.
-    fan_in: usize,
-}
-
-impl Sizes {
-    fn of(limits: &QueryLimits) -> Self {
-        /// Bytes of memory for each row of a batch.
-        const BYTES_A_BATCH_ROW: usize = 256 << 10;
-        const BATCH_ROWS: RangeInclusive<usize> = 256..=8_192;
-        /// What one partition needs to sort and to merge.
-        const PARTITION_BYTES: usize = 16 << 20;
-        const MERGE_BYTES: RangeInclusive<usize> = 512 << 10..=10 << 20;
-        const FAN_IN: RangeInclusive<usize> = 4..=64;
-        /// A row of twenty or thirty columns. A run that is merged holds four batches of them.
-        const ROW_BYTES: usize = 256;
-        let clamp =
-            |value: usize, range: RangeInclusive<usize>| value.clamp(*range.start(), *range.end());
-        let memory = usize::try_from(limits.memory_max).unwrap_or(usize::MAX);
-        let partitions = limits.target_partitions.clamp(1, (memory / PARTITION_BYTES).max(1));
-        let batch_rows = clamp(memory / BYTES_A_BATCH_ROW, BATCH_ROWS);
-        let merge_bytes = clamp(memory / 32 / partitions, MERGE_BYTES);
-        let fan_in = clamp(memory / 4 / partitions / (4 * batch_rows * ROW_BYTES), FAN_IN);
-        Self { memory, partitions, batch_rows, merge_bytes, fan_in }
-    }
-}
-
 /// One memory pool, one spill budget and one footer cache for all statements.
 pub(crate) fn runtime_env(limits: &QueryLimits) -> Result<Arc<RuntimeEnv>, QueryError> {
-    let Sizes { memory, fan_in, .. } = Sizes::of(limits);
+    let memory = usize::try_from(limits.memory_max).unwrap_or(usize::MAX);
     let consumers_named = std::num::NonZeroUsize::new(3).expect("three is not zero");
     let spill = DiskManagerBuilder::default()
         .with_mode(DiskManagerMode::Directories(vec![limits.spill_dir.clone()]))
-        .with_max_temp_directory_size(limits.spill_max)
-        .with_max_spill_merge_fan_in(fan_in);
+        .with_max_temp_directory_size(limits.spill_max);
     Ok(RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(TrackConsumersPool::new(
             StatementMemory::new(memory),
@@ -91,10 +55,8 @@ pub(crate) fn runtime_env(limits: &QueryLimits) -> Result<Arc<RuntimeEnv>, Query
 
 /// What every statement starts from.
 pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionState {
-    let Sizes { partitions, batch_rows, merge_bytes, .. } = Sizes::of(limits);
     let mut config = SessionConfig::new()
-        .with_target_partitions(partitions)
-        .with_batch_size(batch_rows)
+        .with_target_partitions(limits.target_partitions.max(1))
         .with_information_schema(true)
         .with_default_catalog_and_schema(CATALOG, DEFAULT_SCHEMA)
         .with_create_default_catalog_and_schema(false);
@@ -104,7 +66,9 @@ pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionS
     options.sql_parser.collect_spans = true;
     // Times of older writers (INT96) span more than nanoseconds can hold.
     options.execution.parquet.coerce_int96 = Some("us".to_owned());
-    options.execution.sort_spill_reservation_bytes = merge_bytes;
+    // What the merge of a sort may always have. The default is more than a small server has.
+    options.execution.sort_spill_reservation_bytes =
+        usize::try_from(limits.memory_max / 64).unwrap_or(usize::MAX).clamp(1 << 20, 10 << 20);
     // See the lake's notes on joins over partition columns: the in-list form loses NULL matches.
     options.optimizer.hash_join_inlist_pushdown_max_size = 0;
     options.optimizer.hash_join_inlist_pushdown_max_distinct_values = 0;
