@@ -1,4 +1,4 @@
-//! Statements over far more data than memory: they answer as a server with plenty does, and where
+//! Statements over more data than memory: they answer as a server with plenty does, and where
 //! that cannot be, they say which setting to raise.
 
 use whimbrel_tests::{
@@ -6,7 +6,7 @@ use whimbrel_tests::{
     process::{Options, Server},
 };
 
-/// What operators may hold together. Each table below takes several times as much.
+/// What operators may hold together. Each table below takes about half as much again.
 const SHORT: &str = "64MiB";
 
 /// 300,000 rows of about 350 bytes twice.
