@@ -8,6 +8,7 @@ import re
 
 import pyarrow as pa
 import pyarrow.compute
+import pyarrow.parquet
 import pytest
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
@@ -170,3 +171,79 @@ def test_a_foreign_transaction_identifier_does_not_disturb(cursor, location):
     cursor.execute("INSERT INTO t VALUES (2)")
     assert DeltaTable(location).transaction_version("somebody") == 7
     assert rows(cursor, "SELECT sum(a) FROM t") == [(3,)]
+
+
+def test_what_a_table_tells_of_itself_is_what_another_engine_says_of_it(cursor, location):
+    cursor.execute(
+        f"""CREATE TABLE t (a BIGINT NOT NULL, at TIMESTAMP, k VARCHAR, CONSTRAINT positive CHECK (a > 0))
+            PARTITIONED BY (k) LOCATION '{location}' COMMENT 'birds' TBLPROPERTIES ('owner.team' = 'shore')"""
+    )
+    cursor.execute("INSERT INTO t VALUES (1, NULL, 'x'), (2, NULL, 'y'), (3, NULL, 'y')")
+    cursor.execute("UPDATE t SET a = a + 10 WHERE k = 'y' AND a = 3")
+    cursor.execute("DESCRIBE DETAIL t")
+    (detail,) = cursor.fetch_arrow_table().to_pylist()
+    table = DeltaTable(location)
+    files = pa.table(table.get_add_actions(flatten=True))
+    metadata, protocol = table.metadata(), table.protocol()
+    theirs = {
+        "format": "delta",
+        "id": metadata.id,
+        "description": "birds",
+        "version": table.version(),
+        "partition_columns": "k",
+        "num_files": len(table.file_uris()),
+        "size_in_bytes": pa.compute.sum(files["size_bytes"]).as_py(),
+        "num_rows": read(location).num_rows,
+        "min_reader_version": protocol.min_reader_version,
+        "min_writer_version": protocol.min_writer_version,
+    }
+    assert theirs == {key: detail[key] for key in theirs}
+    assert (detail["version"], detail["num_files"], detail["num_rows"]) == (2, 2, 3)
+    assert detail["location"].rstrip("/").endswith(location)
+    assert set(detail["properties"].split(", ")) >= {"owner.team=shore"}
+    features = {*(protocol.reader_features or []), *(protocol.writer_features or [])}
+    assert set(detail["table_features"].split(", ")) == features
+
+    cursor.execute("DESCRIBE HISTORY t")
+    ours = cursor.fetch_arrow_table().to_pylist()
+    history = table.history()
+    assert [commit["version"] for commit in ours] == [2, 1, 0]
+    assert [commit["operation"] for commit in ours] == [commit["operation"] for commit in history]
+    assert ours[0]["timestamp"] == detail["last_modified"]
+    assert json.loads(ours[0]["operation_parameters"]) == history[0]["operationParameters"]
+    assert (ours[0]["read_version"], ours[1]["is_blind_append"]) == (1, "true")
+
+
+@pytest.mark.parametrize("how", ["appended", "converted"])
+def test_a_column_that_a_file_stores_without_null_can_become_null(cursor, location, how):
+    """Other engines write a column that happens to have no NULL as one that cannot have any."""
+    strict = pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("n", pa.int32(), nullable=False)])
+    theirs = pa.table({"id": [1, 2, 3], "n": [10, 20, 30]}, schema=strict)
+    if how == "appended":
+        cursor.execute(f"CREATE TABLE t (id BIGINT, n INT) LOCATION '{location}'")
+        write_deltalake(location, theirs, mode="append")
+    else:
+        pathlib.Path(location).mkdir()
+        pyarrow.parquet.write_table(theirs, pathlib.Path(location, "theirs.parquet"), write_page_index=True)
+        cursor.execute(f"CONVERT TO DELTA parquet.'{location}'")
+        cursor.execute(f"CREATE EXTERNAL TABLE t USING DELTA LOCATION '{location}'")
+    cursor.execute("UPDATE t SET n = NULL WHERE id = 1")
+    cursor.execute("MERGE INTO t USING (SELECT 2 AS id) AS s ON t.id = s.id WHEN MATCHED THEN UPDATE SET n = NULL")
+    assert rows(cursor, "SELECT id, n FROM t ORDER BY id") == [(1, None), (2, None), (3, 30)]
+    assert rows(cursor, "SELECT count(*) FROM t WHERE n IS NULL") == [(2,)]
+    assert read(location).sort_by("id").to_pydict() == {"id": [1, 2, 3], "n": [None, None, 30]}
+
+
+@pytest.mark.parametrize("index", [True, False], ids=["with an index of pages", "without one"])
+def test_rows_of_files_that_others_wrote_are_changed(cursor, location, index):
+    """pyarrow, pandas and DuckDB write no index of pages unless they are asked to."""
+    pathlib.Path(location).mkdir()
+    theirs = pa.table({"id": [1, 2, 3], "n": [10, 20, 30], "s": ["a", None, "c"]})
+    pyarrow.parquet.write_table(theirs, pathlib.Path(location, "theirs.parquet"), write_page_index=index)
+    cursor.execute(f"CONVERT TO DELTA parquet.'{location}'")
+    cursor.execute(f"CREATE EXTERNAL TABLE t USING DELTA LOCATION '{location}'")
+    cursor.execute("UPDATE t SET n = n + 1 WHERE id = 1")
+    cursor.execute("MERGE INTO t USING (SELECT 2 AS id) AS s ON t.id = s.id WHEN MATCHED THEN UPDATE SET s = 'b'")
+    cursor.execute("DELETE FROM t WHERE id = 3")
+    assert rows(cursor, "SELECT id, n, s FROM t ORDER BY id") == [(1, 11, "a"), (2, 20, "b")]
+    assert read(location).sort_by("id").to_pydict() == {"id": [1, 2], "n": [11, 20], "s": ["a", "b"]}

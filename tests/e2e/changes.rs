@@ -39,24 +39,35 @@ async fn changes_that_die(options: &Options) -> Vec<String> {
         ),
         ("INSERT INTO t REPLACE WHERE a > 3 VALUES (7)", "1,2,3,7"),
         ("INSERT OVERWRITE t VALUES (5)", "5"),
+        ("INSERT INTO t VALUES (8), (9)", "1,2,3,4,8,9"),
+        ("TRUNCATE TABLE t", ""),
+        ("ALTER TABLE t SET TBLPROPERTIES ('made.by' = 'ada')", "1,2,3,4"),
         ("OPTIMIZE t", "1,2,3,4"),
         ("RESTORE t TO VERSION AS OF 0", ""),
     ];
-    let deaths: Vec<_> = statements
+    let mut deaths: Vec<_> = statements
         .iter()
-        .flat_map(|(sql, changed)| [(sql, "staged", "1,2,3,4"), (sql, "committed", *changed)])
-        .enumerate()
+        .flat_map(|(sql, changed)| [(*sql, "staged", "1,2,3,4"), (*sql, "committed", *changed)])
         .collect();
+    // One file of several is deleted; a checkpoint is there, and nothing that it would let go is gone.
+    deaths.push(("VACUUM t FULL", "deleting", "1,2,3,4"));
+    deaths.push(("INSERT INTO t VALUES (5)", "checkpointed", "1,2,3,4,5"));
+    let deaths: Vec<_> = deaths.into_iter().enumerate().collect();
     let server = options.start();
     let mut client = Client::connect(&server).await;
-    for (n, _) in &deaths {
+    for (n, (sql, ..)) in &deaths {
         client
             .script(&format!(
-                "CREATE TABLE t{n} (a BIGINT) TBLPROPERTIES ('delta.deletedFileRetentionDuration' = 'interval 0 hours');
+                "CREATE TABLE t{n} (a BIGINT) TBLPROPERTIES (
+                     'delta.deletedFileRetentionDuration' = 'interval 0 hours',
+                     'delta.checkpointInterval' = '3');
                  INSERT INTO t{n} VALUES (1), (2);
                  INSERT INTO t{n} VALUES (3), (4)",
             ))
             .await;
+        if sql.starts_with("VACUUM") {
+            client.update(&format!("UPDATE t{n} SET a = a")).await;
+        }
     }
     server.stop();
 

@@ -271,28 +271,43 @@ async fn an_optimize_survives_a_death_at_every_point() {
 }
 
 #[tokio::test]
-async fn an_insert_that_dies_with_the_server_is_there_whole_or_not_at_all() {
-    for (point, rows) in [("staged", "0"), ("committed", "2")] {
-        let options = Options::new();
+async fn a_table_whose_creation_dies_is_there_whole_or_can_be_created_again() {
+    tables_whose_creation_dies(Options::new).await;
+}
+
+#[tokio::test]
+async fn a_table_whose_creation_dies_is_there_whole_or_can_be_created_again_on_s3() {
+    tables_whose_creation_dies(|| Options::new().on_s3()).await;
+}
+
+async fn tables_whose_creation_dies(options: impl Fn() -> Options) {
+    for point in ["staged", "committed"] {
+        let options = options();
+        die_at(&options, point, "CREATE TABLE t AS SELECT 1 AS a").await;
         let (server, mut client) = start(&options).await;
-        client.update("CREATE TABLE t (a BIGINT)").await;
-        server.stop();
-        die_at(&options, point, "INSERT INTO t VALUES (1), (2)").await;
-        let (server, mut client) = start(&options).await;
-        assert_eq!(client.query("SELECT count(*) FROM t").await.cell(), rows, "{point}");
-        client.update("INSERT INTO t VALUES (3)").await;
+        client.update("CREATE TABLE IF NOT EXISTS t AS SELECT 1 AS a").await;
+        assert_eq!(client.query("SELECT a FROM t").await.cell(), "1", "{point}");
+        client.update("INSERT INTO t VALUES (2)").await;
+        assert_eq!(client.query("SELECT sum(a) FROM t").await.cell(), "3", "{point}");
         server.stop();
     }
 }
 
 #[tokio::test]
-async fn a_table_whose_creation_dies_is_there_whole_or_can_be_created_again() {
-    for point in ["staged", "committed"] {
-        let options = Options::new();
-        die_at(&options, point, "CREATE TABLE t AS SELECT 1 AS a").await;
+async fn a_refresh_on_s3_survives_a_death_at_every_point() {
+    for point in POINTS {
+        let options = Options::new().on_s3();
         let (server, mut client) = start(&options).await;
-        client.update("CREATE TABLE IF NOT EXISTS t AS SELECT 1 AS a").await;
-        assert_eq!(client.query("SELECT a FROM t").await.cell(), "1", "{point}");
+        client.script("CREATE TABLE t (a BIGINT); INSERT INTO t VALUES (1), (2)").await;
+        server.stop();
+
+        die_at(&options, point, "CREATE MATERIALIZED VIEW m AS SELECT sum(a) AS s FROM t").await;
+
+        let (server, mut client) = start(&options).await;
+        client.newest_job("main.m").await.expect("SUCCEEDED");
+        assert_eq!(client.query("SELECT s FROM m").await.cell(), "3", "{point}");
+        let history = client.query("DESCRIBE HISTORY m").await;
+        assert_eq!(history.len(), 1, "{point}: published once");
         server.stop();
     }
 }

@@ -75,7 +75,7 @@ impl Log {
             .collect();
         let mut files = Vec::new();
         parquet_files(&self.folder, &self.folder, &mut files);
-        files.retain(|file| !named.contains(file));
+        files.retain(|file| !named.contains(file) && !file.starts_with("_delta_log"));
         files
     }
 

@@ -173,5 +173,5 @@ async fn entries_that_a_run_is_pinned_to_stay() {
     client.query(&format!("CANCEL JOB '{job}'")).await;
     client.job(&job).await.expect("CANCELLED");
     client.query("VACUUM t").await;
-    assert_eq!(versions(&log)[0], 8);
+    assert_eq!(versions(&log)[0], 10, "the first VACUUM has left a checkpoint behind");
 }

@@ -34,7 +34,15 @@ use whimbrel_tests::{
 };
 
 /// Files that are run on S3 as well: whatever writes, and so goes about the store in a way of its own.
-const ON_S3_TOO: [&str; 4] = ["change.slt", "insert.slt", "maintain.slt", "time_travel.slt"];
+const ON_S3_TOO: [&str; 7] = [
+    "change.slt",
+    "ddl.slt",
+    "generated.slt",
+    "insert.slt",
+    "maintain.slt",
+    "table_changes.slt",
+    "time_travel.slt",
+];
 
 /// Where the lake of a server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

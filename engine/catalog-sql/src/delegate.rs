@@ -31,7 +31,8 @@ macro_rules! delegate_catalog {
                 now: model::time::Timestamp,
             ) -> Vec<model::job::Job>;
             fn jobs(filter: &catalog::jobs::JobFilter) -> Vec<model::job::Job>;
-            fn waiting(jobs: &[model::id::JobId]) -> Vec<model::id::JobId>;
+            fn reading(jobs: &[model::id::JobId])
+                -> Vec<(model::id::JobId, catalog::jobs::Reading)>;
             fn last_due(objects: &[model::id::ObjectId], until: model::time::Timestamp)
                 -> Vec<(model::id::ObjectId, model::time::Timestamp)>;
             fn last_refresh(object: model::id::ObjectId) -> Option<model::job::LastRun>;

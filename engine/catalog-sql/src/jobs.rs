@@ -18,7 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use catalog::{
     error::CatalogError,
-    jobs::{JobFilter, Jobs, Takes},
+    jobs::{JobFilter, Jobs, Reading, Takes},
 };
 use model::{
     approval::Approval,
@@ -29,8 +29,6 @@ use model::{
     },
     time::Timestamp,
 };
-
-use graph::graph_has_begun;
 
 use crate::{
     SqlCatalog,
@@ -70,20 +68,11 @@ impl<D: Database> Jobs for SqlCatalog<D> {
         over(tx, jobs).await
     }
 
-    async fn waiting(&self, jobs: &[JobId]) -> Result<Vec<JobId>, CatalogError> {
+    async fn reading(&self, jobs: &[JobId]) -> Result<Vec<(JobId, Reading)>, CatalogError> {
         if jobs.is_empty() {
             return Ok(Vec::new());
         }
-        let rows = self
-            .db
-            .rows(
-                "look for jobs that wait",
-                sql!("SELECT j.id FROM jobs j WHERE j.id " [among 1]
-                     " AND j.state = 'QUEUED' AND j.run_id IS NULL AND NOT " graph_has_begun),
-                vec![list(jobs)],
-            )
-            .await?;
-        rows.into_iter().map(|mut row| row.parsed("job id")).collect()
+        list::reading(&self.db, jobs).await
     }
 
     async fn last_due(
@@ -215,9 +204,7 @@ impl<D: Database> Jobs for SqlCatalog<D> {
     }
 
     async fn last_refresh(&self, object: ObjectId) -> Result<Option<LastRun>, CatalogError> {
-        let mut tx = self.db.read("read the last refresh").await?;
-        let last = claim::last_run(&mut tx, object).await;
-        over(tx, last).await
+        claim::last_run(&self.db, object).await
     }
 
     async fn runs(&self, jobs: Option<&[JobId]>, limit: u32) -> Result<Vec<Run>, CatalogError> {

@@ -1,6 +1,6 @@
 //! The queue of jobs, and the record of their runs.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use model::{
@@ -23,6 +23,17 @@ pub struct Takes {
     pub only: Option<Vec<String>>,
     /// None of these profiles: as many of their runs as may are under way already.
     pub full: Vec<String>,
+}
+
+/// At which versions the newest run of a job reads its inputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reading {
+    /// At those that are the newest at some time from now on.
+    Newest,
+    /// It is choosing them, or has chosen and not told yet.
+    Choosing,
+    /// At these.
+    At(BTreeMap<ObjectId, i64>),
 }
 
 /// Which jobs to list. Everything that is given has to match.
@@ -80,9 +91,9 @@ pub trait Jobs: Send + Sync {
     /// Jobs, newest first.
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<Job>, CatalogError>;
 
-    /// Those of the jobs that are in the queue with nothing begun, so that their runs will read the
-    /// newest versions of their inputs as of now or of later.
-    async fn waiting(&self, jobs: &[JobId]) -> Result<Vec<JobId>, CatalogError>;
+    /// What the given jobs read, in any order. Left out are those that ended and never chose, and those
+    /// whose graph run chose for them.
+    async fn reading(&self, jobs: &[JobId]) -> Result<Vec<(JobId, Reading)>, CatalogError>;
 
     /// The newest time that is not after `until` and for which a job of the object was queued, see
     /// [`NewJob::due_at`]; an object that has none is left out.

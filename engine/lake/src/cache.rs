@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::{
     error::{LakeError, store_failure},
-    location::Place,
+    location::{Place, Roots},
     log,
     log_cleanup::Listing,
     protocol::unreadable_feature,
@@ -34,6 +34,7 @@ const LOADED_SWEEP_AT: usize = 1024;
 
 /// Loaded tables.
 pub(crate) struct Cache {
+    roots: Arc<Roots>,
     stores: Arc<Stores>,
     stale_max: Duration,
     latest: Mutex<Lru<String, Arc<Entry>>>,
@@ -58,10 +59,14 @@ struct Held {
 }
 
 impl Cache {
-    pub(crate) fn new(stores: Arc<Stores>, stale_max: Duration, snapshots_max: usize) -> Self {
+    pub(crate) fn new(
+        (roots, stores): (Arc<Roots>, Arc<Stores>),
+        stale_max: Duration,
+        snapshots_max: usize,
+    ) -> Self {
         let max = snapshots_max.max(1);
         let (latest, older) = (Mutex::new(Lru::new(max)), Mutex::new(Lru::new(max)));
-        Self { stores, stale_max, latest, older, loaded: Mutex::default() }
+        Self { roots, stores, stale_max, latest, older, loaded: Mutex::default() }
     }
 
     /// The newest version, at most `stale_max` old.
@@ -293,7 +298,12 @@ impl Cache {
             Some(version) => log::head(place, version).await?,
             None => None,
         };
-        let snapshot = Snapshot::new(place.clone(), Arc::clone(&self.stores), table, commit)?;
+        let snapshot = Snapshot::new(
+            place.clone(),
+            (Arc::clone(&self.roots), Arc::clone(&self.stores)),
+            table,
+            commit,
+        )?;
         self.remember(place, &snapshot);
         Ok(Arc::new(snapshot))
     }

@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use deltalake_core::checkpoints::create_checkpoint;
-use object_store::{PutMode, PutOptions};
+use object_store::{ObjectStoreExt, PutMode, PutOptions, path::Path};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -125,6 +125,7 @@ impl Lake {
             let lake = self.clone();
             self.io().spawn(async move {
                 if checkpoint(&snapshot).await == Written::Yes {
+                    crash_point("checkpointed");
                     lake.clean_log_now_and_then(&snapshot).await;
                 }
             });
@@ -295,6 +296,14 @@ pub(crate) fn pause(rebases: u32) -> Duration {
 enum Written {
     Yes,
     No,
+}
+
+/// As [`checkpoint`], unless the version has one.
+pub(crate) async fn checkpoint_if_missing(place: &Place, snapshot: &Snapshot) {
+    let path = Path::from(format!("_delta_log/{:020}.checkpoint.parquet", snapshot.version()));
+    if snapshot.version() > 0 && place.store.head(&path).await.is_err() {
+        checkpoint(snapshot).await;
+    }
 }
 
 /// Makes later loads of the table short. Does nothing to its content, so a failure is only logged.

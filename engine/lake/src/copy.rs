@@ -97,6 +97,11 @@ impl Lake {
     /// The folder that files go to, and the name of the file if it is one.
     async fn empty_place(&self, location: &str) -> Result<(Place, Option<String>), LakeError> {
         let whole = self.place(location)?;
+        // Whoever could write there would tell the server which files to read.
+        if whole.path.parts().any(|part| part.as_ref() == "_delta_log") {
+            let why = "a folder of this name holds the log of a Delta table".to_owned();
+            return Err(LakeError::Location { text: location.to_owned(), why });
+        }
         let not_empty = || LakeError::NotEmpty { location: location.to_owned() };
         let failed = |source| LakeError::store("list the files", location.to_owned(), source);
         // Also finds files in a folder with the name of the file.

@@ -121,7 +121,7 @@ impl DataFiles {
     /// Whether the file is in the table's folder.
     pub(crate) fn is_within(&self, file: usize) -> bool {
         let path = self.files[file].path();
-        !path.contains("://") && !path.starts_with('/')
+        !path.contains("://") && !path.starts_with('/') && path.split('/').all(|part| part != "..")
     }
 
     /// The file's values of the partition columns, in the order of the partitioning.

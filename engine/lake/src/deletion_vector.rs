@@ -5,6 +5,7 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use bytes::Bytes;
+use deltalake_core::kernel::{DeletionVectorDescriptor, StorageType};
 use object_store::{ObjectStoreExt, path::Path};
 use roaring::{RoaringBitmap, RoaringTreemap};
 use serde::Deserialize;
@@ -53,6 +54,20 @@ impl DeletionVector {
         let name = format!("deletion_vector_{}.bin", Uuid::from_slice(&uuid).ok()?);
         let folder = (!prefix.is_empty()).then(|| prefix.to_owned());
         Some(folder.into_iter().chain([name]).collect())
+    }
+
+    /// The path of a vector's file, as the library makes it, unless it surely is in the table's folder.
+    pub(crate) fn elsewhere(descriptor: &DeletionVectorDescriptor) -> Option<String> {
+        let text = descriptor.path_or_inline_dv.as_str();
+        match descriptor.storage_type {
+            StorageType::Inline => None,
+            StorageType::AbsolutePath => Some(text.to_owned()),
+            StorageType::UuidRelativePath => {
+                let prefix = text.get(..text.len().checked_sub(UUID_TEXT)?)?;
+                let is_plain = prefix.bytes().all(|byte| byte.is_ascii_alphanumeric());
+                (!is_plain).then(|| format!("{prefix}/deletion_vector"))
+            }
+        }
     }
 
     /// Reads the positions of the rows.

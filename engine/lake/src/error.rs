@@ -3,6 +3,7 @@
 use std::{error::Error, sync::Arc};
 
 use model::{code::Code, object::TableFormat, time::Timestamp};
+use parquet::errors::ParquetError;
 
 /// What an error shows as its source.
 pub(crate) type Cause = Arc<dyn Error + Send + Sync + 'static>;
@@ -43,6 +44,16 @@ pub enum LakeError {
     OutsideRoots {
         /// The place.
         location: String,
+    },
+    /// A log names a file outside the folders that the lake may use. Nothing of the table is read.
+    #[error(
+        "the log of '{location}' names the file '{file}', which is outside the lake; an operator can allow its folder with the configuration key lake.locations"
+    )]
+    FileOutsideRoots {
+        /// The table.
+        location: String,
+        /// As the log has it.
+        file: String,
     },
     /// Something at the place itself must never be deleted.
     #[error("'{location}' is a root of the lake and cannot be deleted; only folders inside it can")]
@@ -443,7 +454,7 @@ impl LakeError {
             | Self::PurgeRoot { .. }
             | Self::AppendOnly { .. }
             | Self::FilesGone { .. } => Code::FailedPrecondition,
-            Self::OutsideRoots { .. } => Code::PermissionDenied,
+            Self::OutsideRoots { .. } | Self::FileOutsideRoots { .. } => Code::PermissionDenied,
             Self::NotFound { .. }
             | Self::FilesNotFound { .. }
             | Self::VersionNotFound { .. }
@@ -518,10 +529,23 @@ impl LakeError {
 /// is not there is data that is lost.
 #[must_use]
 pub fn store_failure(error: &(dyn Error + 'static)) -> Option<Code> {
-    store_error(error).map(|error| match store_code(error) {
-        Code::NotFound => Code::DataLoss,
-        code => code,
-    })
+    let code = store_error(error).map(store_code).or_else(|| footer_failure(error))?;
+    Some(if code == Code::NotFound { Code::DataLoss } else { code })
+}
+
+/// As [`store_code`], of a footer that could not be read: what happened to it DataFusion hands on as
+/// text only. Of a store that did not answer, the text has the library's words for that.
+fn footer_failure(error: &(dyn Error + 'static)) -> Option<Code> {
+    let mut at = Some(error);
+    while let Some(error) = at {
+        if let Some(ParquetError::General(text)) = error.downcast_ref() {
+            let why = text.strip_prefix("Failed to fetch metadata for file ")?;
+            let is_of_store = ["External: Generic ", "Object Store error: Generic "];
+            return is_of_store.iter().any(|of| why.contains(of)).then_some(Code::Unavailable);
+        }
+        at = error.source();
+    }
+    None
 }
 
 fn store_code(error: &object_store::Error) -> Code {
@@ -561,7 +585,6 @@ fn query_code(error: &datafusion::error::DataFusionError) -> Code {
         D::ResourcesExhausted(_) => Code::ResourceExhausted,
         D::NotImplemented(_) => Code::Unimplemented,
         D::Internal(_) => Code::Internal,
-        // DataFusion hands on what happened to a footer as text only.
         root @ D::ParquetError(_) => store_failure(root).unwrap_or(Code::DataLoss),
         root => store_failure(root).unwrap_or(Code::InvalidArgument),
     }

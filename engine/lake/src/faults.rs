@@ -25,7 +25,9 @@ pub(crate) enum CommitFault {
 }
 
 /// From now on the process aborts at the crash point of this name: `staged` (files are written,
-/// nothing is committed) or `committed` (the commit is durable, nobody was told).
+/// nothing is committed), `committed` (the commit is durable, nobody was told), `checkpointed` (a
+/// checkpoint is written, no entry before it is gone), `deleting` (a vacuum has deleted one file), or
+/// one of those of runs.
 /// Does nothing in a release build.
 pub fn arm(name: &str) {
     if cfg!(debug_assertions) {

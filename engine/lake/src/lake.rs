@@ -20,14 +20,19 @@ use crate::{
     cache::Cache,
     error::LakeError,
     group::Writers,
-    location::{Place, Root, as_folder, path_of, to_url},
+    held::Held,
+    location::{Place, Roots, path_of, to_url},
     log,
     log_cleanup::Cleanups,
+    protocol::{IN_COMMIT_TIMESTAMPS, is_on},
     snapshot::{At, Snapshot},
     stage::StageProgress,
     staging::StagingArea,
     stores::{Stores, Wrap},
 };
+
+/// How often a put of the probe is sent.
+const PROBE_TRIES: u32 = 3;
 
 /// How a lake is opened.
 #[derive(Clone)]
@@ -70,14 +75,14 @@ pub struct Lake {
 }
 
 struct Shared {
-    root: Root,
+    roots: Arc<Roots>,
     root_text: String,
-    locations: Vec<Root>,
     stores: Arc<Stores>,
     cache: Cache,
     writers: OfTables<Writers>,
     turns: OfTables<tokio::sync::Mutex<()>>,
     staging: Mutex<Vec<Weak<StagingArea>>>,
+    held: Held,
     cleanups: Cleanups,
     io: Handle,
     target_file_size: u64,
@@ -113,31 +118,29 @@ impl Lake {
             std::fs::create_dir_all(&root)
                 .map_err(|source| LakeError::io("create the lake's root", &root, source))?;
         }
-        let root = Root::parse("lake.root", &root)?;
+        let roots = Arc::new(Roots::parse(&root, &locations)?);
+        let root = roots.lake();
         if let Some(folder) = root.local() {
             std::fs::create_dir_all(&folder).map_err(|source| {
                 LakeError::io("create the lake's root", root.url().as_str(), source)
             })?;
         }
-        let locations = locations
-            .iter()
-            .map(|text| Root::parse("lake.locations", text))
-            .collect::<Result<Vec<_>, _>>()?;
         let stores = Arc::new(Stores::new(storage, io.clone(), wrap)?);
-        for folder in std::iter::once(&root).chain(&locations) {
+        for folder in roots.all() {
             stores.get(folder.url())?;
         }
         let root_text = root.url().to_string();
-        let cache = Cache::new(Arc::clone(&stores), stale_max, snapshots_max);
+        let shared_by_tables = (Arc::clone(&roots), Arc::clone(&stores));
+        let cache = Cache::new(shared_by_tables, stale_max, snapshots_max);
         let shared = Shared {
-            root,
+            roots,
             root_text,
-            locations,
             stores,
             cache,
             writers: OfTables::default(),
             turns: OfTables::default(),
             staging: Mutex::default(),
+            held: Held::default(),
             cleanups: Cleanups::default(),
             io,
             target_file_size,
@@ -154,16 +157,26 @@ impl Lake {
     /// Writes one object under `<root>/_whimbrel/` twice, to see that the second time is refused,
     /// and deletes it. [`LakeError::NoPutIfAbsent`] when it is not: commits would get lost.
     pub async fn probe(&self) -> Result<(), LakeError> {
-        let place = Place::open(&self.shared.stores, self.shared.root.url())?;
+        let place = Place::open(&self.shared.stores, self.shared.roots.lake().url())?;
         let path = Path::from(format!("_whimbrel/probe-{}", Uuid::new_v4().simple()));
-        let put = || {
-            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-            place.store.put_opts(&path, PutPayload::from_static(b"whimbrel"), options)
+        let put = || async {
+            let mut tries = 1;
+            loop {
+                let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+                let payload = PutPayload::from_static(b"whimbrel");
+                match place.store.put_opts(&path, payload, options).await {
+                    // Such puts are not repeated by the library, and one lost reply is no reason to
+                    // refuse to start.
+                    Err(object_store::Error::Generic { .. }) if tries < PROBE_TRIES => tries += 1,
+                    answered => return answered,
+                }
+            }
         };
         let failed = |source| LakeError::store("write a probe", self.root(), source);
         let no_put_if_absent = || LakeError::NoPutIfAbsent { location: self.root().to_owned() };
         match put().await {
-            Ok(_) => {}
+            // Nobody else writes there: it is the first put, whose reply was lost.
+            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => {}
             Err(
                 object_store::Error::NotImplemented { .. }
                 | object_store::Error::NotSupported { .. },
@@ -201,8 +214,8 @@ impl Lake {
     /// Symbolic links and `..` are followed first; whatever is then outside of the root and of
     /// `lake.locations` is [`LakeError::OutsideRoots`].
     pub fn parse_location(&self, text: &str) -> Result<String, LakeError> {
-        let url = to_url(text, self.shared.root.url())?;
-        self.check_inside(&url)?;
+        let url = to_url(text, self.shared.roots.lake().url())?;
+        self.shared.roots.check(&url)?;
         Ok(url.to_string())
     }
 
@@ -215,6 +228,7 @@ impl Lake {
             At::Latest => self.shared.cache.latest(&place).await,
             At::Version(version) => self.shared.cache.version(&place, version).await,
             At::Timestamp(time) => {
+                told_by_files(&*self.shared.cache.latest(&place).await?)?;
                 let version = version_at(&place, time).await?;
                 self.shared.cache.version(&place, version).await
             }
@@ -245,11 +259,12 @@ impl Lake {
     /// Not cancel-safe: what was deleted by then stays deleted.
     pub async fn purge(&self, location: &str) -> Result<(), LakeError> {
         let place = self.place(location)?;
-        let root_depth = self.shared.root.depth(&place.url, &place.path);
-        let is_root = root_depth == Some(0)
-            || self.shared.locations.iter().any(|l| l.depth(&place.url, &place.path) == Some(0));
-        let tables =
-            Path::from_iter(path_of(self.shared.root.url())?.parts().chain(["tables".into()]));
+        let root_depth = self.shared.roots.lake().depth(&place.url, &place.path);
+        let mut roots = self.shared.roots.all();
+        let is_root = roots.any(|root| root.depth(&place.url, &place.path) == Some(0));
+        let tables = Path::from_iter(
+            path_of(self.shared.roots.lake().url())?.parts().chain(["tables".into()]),
+        );
         let holds_tables =
             place.path.prefix_matches(&tables) && root_depth.is_some_and(|depth| depth < 3);
         if is_root || holds_tables {
@@ -286,7 +301,7 @@ impl Lake {
             text: location.to_owned(),
             why: format!("{e}; a location is an absolute URL"),
         })?;
-        self.check_inside(&url)?;
+        self.shared.roots.check(&url)?;
         Place::open(&self.shared.stores, &url)
     }
 
@@ -334,6 +349,11 @@ impl Lake {
         areas.filter(|area| area.place().url == place.url).flat_map(|area| area.files()).collect()
     }
 
+    /// Files that plans have still to read, beside those of versions that are held.
+    pub(crate) fn held(&self) -> &Held {
+        &self.shared.held
+    }
+
     pub(crate) fn cleanups(&self) -> &Cleanups {
         &self.shared.cleanups
     }
@@ -344,15 +364,6 @@ impl Lake {
 
     pub(crate) fn target_file_size(&self) -> u64 {
         self.shared.target_file_size
-    }
-
-    fn check_inside(&self, url: &Url) -> Result<(), LakeError> {
-        let path = path_of(&as_folder(url))?;
-        let mut roots = std::iter::once(&self.shared.root).chain(&self.shared.locations);
-        if roots.any(|root| root.contains(url, &path)) {
-            return Ok(());
-        }
-        Err(LakeError::OutsideRoots { location: url.to_string() })
     }
 }
 
@@ -381,6 +392,19 @@ fn of_table<T: Default>(tables: &OfTables<T>, place: &Place) -> Arc<T> {
 }
 
 /// The newest version that was committed at or before `time`.
+/// Refuses tables whose commits say themselves when they were (Delta protocol, "In-Commit Timestamps"):
+/// the times of their files are others.
+pub(crate) fn told_by_files(table: &Snapshot) -> Result<(), LakeError> {
+    if is_on(table.properties(), IN_COMMIT_TIMESTAMPS) {
+        return Err(LakeError::Unsupported {
+            location: table.location().to_owned(),
+            feature: "inCommitTimestamp".to_owned(),
+            access: "read by time (VERSION AS OF works)",
+        });
+    }
+    Ok(())
+}
+
 async fn version_at(place: &Place, time: Timestamp) -> Result<i64, LakeError> {
     let commits = log::commits(place).await?;
     let Some((_, first)) = commits.first() else {

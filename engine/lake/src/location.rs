@@ -65,6 +65,40 @@ impl Root {
     }
 }
 
+/// The folders that the lake may use.
+#[derive(Debug)]
+pub(crate) struct Roots {
+    lake: Root,
+    more: Vec<Root>,
+}
+
+impl Roots {
+    /// From the configuration keys `lake.root` and `lake.locations`.
+    pub(crate) fn parse(root: &str, locations: &[String]) -> Result<Self, LakeError> {
+        let more = locations.iter().map(|text| Root::parse("lake.locations", text));
+        Ok(Self { lake: Root::parse("lake.root", root)?, more: more.collect::<Result<_, _>>()? })
+    }
+
+    /// The folder that new tables come to.
+    pub(crate) fn lake(&self) -> &Root {
+        &self.lake
+    }
+
+    /// [`Roots::lake`] first.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Root> {
+        std::iter::once(&self.lake).chain(&self.more)
+    }
+
+    /// [`LakeError::OutsideRoots`] for a file or folder that is in none of them.
+    pub(crate) fn check(&self, url: &Url) -> Result<(), LakeError> {
+        let path = path_of(&as_folder(url))?;
+        if self.all().any(|root| root.contains(url, &path)) {
+            return Ok(());
+        }
+        Err(LakeError::OutsideRoots { location: url.to_string() })
+    }
+}
+
 /// Turns a text into an absolute URL: known scheme, no `..`, symbolic links followed.
 /// A relative path is relative to `base`.
 pub(crate) fn to_url(text: &str, base: &Url) -> Result<Url, LakeError> {
@@ -89,8 +123,9 @@ pub(crate) fn to_url(text: &str, base: &Url) -> Result<Url, LakeError> {
         let folder = base.to_file_path().map_err(|()| refused("the lake's root is no path"))?;
         return local_url(text, &folder.join(text), text.ends_with('/'));
     }
-    let mut joined = as_folder(base).to_string();
-    joined.push_str(text);
+    // A path and not a URL: these are signs of a name, or of a pattern.
+    let path = text.replace('?', "%3F").replace('#', "%23");
+    let joined = format!("{}{path}", as_folder(base));
     remote_url(text, Url::parse(&joined).map_err(|e| refused(&e.to_string()))?)
 }
 

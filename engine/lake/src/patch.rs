@@ -107,8 +107,8 @@ pub(crate) struct Patch {
 }
 
 impl Patch {
-    /// Writes one file anew. `None` when its columns are not stored as the table has them now:
-    /// such a file has to be decoded.
+    /// Writes one file anew. `None` when its columns are not stored as the table has them now, and it
+    /// matters: such a file has to be decoded.
     pub(crate) async fn file(&self, file: usize) -> Result<Option<Add>, LakeError> {
         let location = self.place.text();
         let failed =
@@ -121,6 +121,17 @@ impl Patch {
             ArrowReaderMetadata::load_async(&mut reader.clone(), options).await.map_err(failed)?;
         let Some(roots) = self.roots(metadata.schema()) else { return Ok(None) };
         let (rows, values) = self.values.of(file).map_err(|error| failed(error.into()))?;
+        // Where pages are is told of all columns of a file or of none, and of new ones it is.
+        if metadata.metadata().offset_index().is_none() {
+            return Ok(None);
+        }
+        // Of a file from when the column was NOT NULL: there is no place for a NULL in it.
+        let has_place = |(root, new): (&usize, &ArrayRef)| {
+            new.null_count() == 0 || metadata.schema().field(*root).is_nullable()
+        };
+        if !roots.iter().zip(&values).all(has_place) {
+            return Ok(None);
+        }
 
         let (new_path, new_place) = renamed(&self.files.add(file).path, &path);
         let store: Arc<dyn ObjectStore> = Arc::new(StagingStore::new(Arc::clone(&self.area)));

@@ -35,6 +35,7 @@ const DELTA_PROPERTIES: [&str; 11] = [
     "delta.targetFileSize",
 ];
 /// Whether commits record which rows changed.
+pub(crate) const IN_COMMIT_TIMESTAMPS: &str = "delta.enableInCommitTimestamps";
 pub(crate) const CHANGE_FEED: &str = "delta.enableChangeDataFeed";
 /// The writer version that lists its features.
 const LISTED_SINCE: i64 = 7;
@@ -90,6 +91,12 @@ impl Declaration<'_> {
                 return Err(column(
                     name,
                     "a table cannot be partitioned by lists, structs or maps",
+                ));
+            }
+            if is_bytes(field.data_type()) {
+                return Err(column(
+                    name,
+                    "a table cannot be partitioned by BYTEA: the log has such values as text",
                 ));
             }
             if self.partitioned_by[..index].contains(name) {
@@ -277,6 +284,12 @@ pub(crate) fn names(features: &[impl ToString]) -> String {
     features.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// Engines do not agree on how such values become the text in the log.
+fn is_bytes(data_type: &DataType) -> bool {
+    use DataType::{Binary, BinaryView, FixedSizeBinary, LargeBinary};
+    matches!(data_type, Binary | BinaryView | LargeBinary | FixedSizeBinary(_))
+}
+
 /// Refuses tables whose rules our writers would not keep, naming the feature.
 pub(crate) fn check_writable(snapshot: &Snapshot) -> Result<(), LakeError> {
     let unsupported = |feature: String| LakeError::Unsupported {
@@ -295,6 +308,14 @@ pub(crate) fn check_writable(snapshot: &Snapshot) -> Result<(), LakeError> {
     let mapping = properties.get("delta.columnMapping.mode");
     if mapping.is_some_and(|mode| !mode.eq_ignore_ascii_case("none")) {
         return Err(unsupported("columnMapping".to_owned()));
+    }
+    let columns = snapshot.schema();
+    let by_bytes = snapshot
+        .partitioned_by()
+        .iter()
+        .find(|name| columns.field_with_name(name).is_ok_and(|field| is_bytes(field.data_type())));
+    if let Some(name) = by_bytes {
+        return Err(unsupported(format!("partitioning by '{name}', a column of type BYTEA")));
     }
     let schema: Value =
         serde_json::from_str(snapshot.state().metadata().schema_string()).unwrap_or(Value::Null);

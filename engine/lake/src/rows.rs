@@ -66,6 +66,7 @@ impl TableRows {
             feature: feature.to_owned(),
             access: "change rows of",
         };
+        snapshot.check_files()?;
         let mapped = snapshot.properties().get("delta.columnMapping.mode");
         if mapped.is_some_and(|mode| mode != "none") {
             return Err(unsupported("columnMapping"));

@@ -39,6 +39,7 @@ use deltalake_core::kernel::{EagerSnapshot, Version};
 
 use crate::{
     floats::{estimated, ranged},
+    held::HeldFiles,
     snapshot::Snapshot,
     statistics::LogStatistics,
 };
@@ -50,11 +51,13 @@ pub const TABLE_SCAN: &str = "TableScan";
 #[derive(Debug, Clone)]
 pub(crate) struct TableScan {
     scan: Arc<dyn ExecutionPlan>,
-    /// None for files that are no Delta table.
+    /// None for files that are of no version.
     version: Option<Version>,
     columns: Arc<[ColumnStatistics]>,
     /// A vacuum leaves the files of versions that are held alone.
     held: Arc<[Arc<EagerSnapshot>]>,
+    /// And files beside those.
+    files: Option<Arc<HeldFiles>>,
 }
 
 /// The scan of a plan, kept for the same plan to run again. It has read nothing, and holds no
@@ -79,7 +82,7 @@ impl KeptScan {
         let waits = source.filter().is_some_and(|condition| {
             DynamicFilterTracking::classify(&condition).contains_dynamic_filter()
         });
-        if scan.held.is_empty() || is_sorted || waits {
+        if scan.held.is_empty() || scan.files.is_some() || is_sorted || waits {
             return None;
         }
         let versions = scan.held.iter().map(Arc::downgrade).collect();
@@ -133,7 +136,8 @@ impl TableScan {
     ) -> Self {
         let schema = scan.schema();
         let columns = schema.fields().iter().map(|field| statistics.column(field.name())).collect();
-        Self { scan, version: Some(held.version()), columns, held: Arc::new([Arc::clone(held)]) }
+        let (version, held) = (Some(held.version()), Arc::new([Arc::clone(held)]));
+        Self { scan, version, columns, held, files: None }
     }
 
     /// Around a plan that reads some files of a version.
@@ -141,10 +145,15 @@ impl TableScan {
         Self::new(scan, snapshot.held_version(), snapshot.statistics())
     }
 
-    /// Around a plan that reads files of no Delta table.
+    /// Around a plan that reads files of which no version tells anything.
     pub(crate) fn of_other_files(scan: Arc<dyn ExecutionPlan>) -> Self {
         let columns = Statistics::unknown_column(&scan.schema()).into();
-        Self { scan, version: None, columns, held: Arc::new([]) }
+        Self { scan, version: None, columns, held: Arc::new([]), files: None }
+    }
+
+    /// The same for a plan that reads these files.
+    pub(crate) fn holding_files(self, files: &Arc<HeldFiles>) -> Self {
+        Self { files: Some(Arc::clone(files)), ..self }
     }
 
     /// The same for a plan that reads files of other versions as well.

@@ -22,8 +22,9 @@ use url::Url;
 use crate::{
     data_files::DataFiles,
     deletion_vector::DeletionVectors,
+    elsewhere,
     error::LakeError,
-    location::Place,
+    location::{Place, Roots},
     log::CommitFile,
     protocol::names,
     provider::{DeltaTableProvider, LiveTableProvider},
@@ -46,6 +47,7 @@ pub enum At {
 /// One version of a Delta table. Never changes; planning and reading it asks no log.
 pub struct Snapshot {
     place: Place,
+    roots: Arc<Roots>,
     stores: Arc<Stores>,
     table: DeltaTable,
     state: DeltaTableState,
@@ -56,6 +58,7 @@ pub struct Snapshot {
     size: OnceLock<Size>,
     statistics: Arc<LogStatistics>,
     files: Arc<EagerSnapshot>,
+    are_files_allowed: OnceLock<Result<(), LakeError>>,
     data_files: OnceLock<Result<Arc<DataFiles>, LakeError>>,
     deletion_vectors: OnceLock<Arc<DeletionVectors>>,
 }
@@ -80,7 +83,7 @@ impl Snapshot {
     /// Takes a loaded table; refuses it when it uses features that cannot be read.
     pub(crate) fn new(
         place: Place,
-        stores: Arc<Stores>,
+        (roots, stores): (Arc<Roots>, Arc<Stores>),
         table: DeltaTable,
         commit: Option<CommitFile>,
     ) -> Result<Self, LakeError> {
@@ -121,7 +124,9 @@ impl Snapshot {
             table,
             commit,
             place,
+            roots,
             stores,
+            are_files_allowed: OnceLock::new(),
             size: OnceLock::new(),
             data_files: OnceLock::new(),
             deletion_vectors: OnceLock::new(),
@@ -224,7 +229,9 @@ impl Snapshot {
 
     /// A table that plans read this version through. Asks no log, now or when it is planned.
     /// It cannot be written through: every write goes through [`crate::Lake::stage`].
+    /// [`LakeError::FileOutsideRoots`] when the log names a file that the lake may not use.
     pub fn provider(self: &Arc<Self>) -> Result<Arc<dyn TableProvider>, LakeError> {
+        self.check_files()?;
         if let Some(live) = LiveTableProvider::new(self)? {
             return Ok(Arc::new(live));
         }
@@ -246,12 +253,21 @@ impl Snapshot {
 
     /// The data files of this version.
     pub(crate) fn data_files(&self) -> Result<Arc<DataFiles>, LakeError> {
+        self.check_files()?;
         let files = self.data_files.get_or_init(|| {
             let snapshot = Arc::clone(&self.files);
             DataFiles::new(self.location(), snapshot, self.schema(), self.partitioned_by())
                 .map(Arc::new)
         });
         files.clone()
+    }
+
+    /// Whether all files are where the lake may read.
+    pub(crate) fn check_files(&self) -> Result<(), LakeError> {
+        let allowed = self.are_files_allowed.get_or_init(|| {
+            elsewhere::check(&self.place, &self.state, (&self.roots, &self.stores))
+        });
+        allowed.clone()
     }
 
     /// Whether the rows are what the files have in the columns of the same names: nothing comes from

@@ -38,6 +38,7 @@ use crate::{
     deletion_vector::DeletionVector,
     error::LakeError,
     feed::{CHANGE_TYPE, told::Rows},
+    held::HeldFiles,
     hive::partition_value,
     lake::Lake,
     location::Place,
@@ -339,6 +340,8 @@ pub(crate) struct StoredRows {
     /// Versions that files are of: a vacuum leaves them alone, and they know which of their files
     /// can hold which rows.
     held: Vec<Arc<Snapshot>>,
+    /// Files of versions in between.
+    held_files: Option<Arc<HeldFiles>>,
     /// Staged files, that are not deleted before they are read.
     _area: Option<Arc<StagingArea>>,
 }
@@ -357,7 +360,7 @@ impl StoredRows {
         // The schema promises no more than a reader of several files can keep.
         let schema = Arc::new(Schema::new(nullable(folder.schema.fields())));
         let (recorded, happened, held) = (Vec::new(), &[] as &[_], Vec::new());
-        Self { folder, schema, files, recorded, happened, held, _area: None }
+        Self { folder, schema, files, recorded, happened, held, held_files: None, _area: None }
     }
 
     /// With rows to which one of these things happened, from files that say so.
@@ -369,8 +372,13 @@ impl StoredRows {
         Self { recorded, happened, ..self }
     }
 
+    /// Also its own files, which may be of other versions.
     pub(crate) fn holding(self, held: Vec<Arc<Snapshot>>) -> Self {
-        Self { held, ..self }
+        let files = self.files.iter().chain(&self.recorded);
+        let vectors = files.clone().filter_map(|file| file.vector()?.path());
+        let files = files.map(|file| file.within.clone()).chain(vectors).collect();
+        let held_files = self.folder.lake.held().hold(&self.folder.place, files);
+        Self { held, held_files: Some(held_files), ..self }
     }
 
     pub(crate) fn of_area(self, area: Arc<StagingArea>) -> Self {
@@ -406,7 +414,13 @@ impl StoredRows {
 
     fn named(&self, scan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
         match self.held.split_last() {
-            Some((version, others)) => Arc::new(TableScan::of_files(scan, version).holding(others)),
+            Some((version, others)) => {
+                let scan = TableScan::of_files(scan, version).holding(others);
+                Arc::new(match &self.held_files {
+                    Some(files) => scan.holding_files(files),
+                    None => scan,
+                })
+            }
             None => scan,
         }
     }

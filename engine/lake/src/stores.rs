@@ -30,7 +30,9 @@ use crate::{error::LakeError, local_files::LocalFiles};
 pub(crate) const SCHEMES: &str = "file, s3, s3a, gs, az, abfs, abfss";
 
 /// Requests that fail are repeated for this long before the store counts as out of reach.
-const RETRY_FOR: Duration = Duration::from_secs(30);
+const RETRY_FOR: Duration = Duration::from_secs(10);
+/// More often than fits into that time, which is what ends the tries.
+const RETRIES_MAX: usize = 1_000;
 
 /// Puts another store in front of each store that is opened.
 pub(crate) type Wrap = Arc<dyn Fn(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> + Send + Sync>;
@@ -125,7 +127,11 @@ impl Stores {
             code: Code::InvalidArgument,
         };
         let connector = SpawnedReqwestConnector::new(self.io.clone());
-        let retry = RetryConfig { retry_timeout: RETRY_FOR, ..RetryConfig::default() };
+        let retry = RetryConfig {
+            retry_timeout: RETRY_FOR,
+            max_retries: RETRIES_MAX,
+            ..RetryConfig::default()
+        };
         match root.scheme() {
             "file" => Ok(Arc::new(LocalFiles::new())),
             "memory" => Ok(Arc::new(InMemory::new())),

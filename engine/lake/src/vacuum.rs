@@ -1,7 +1,7 @@
 //! Deletes data files that no version within the retention needs.
 //!
 //! What must stay is collected first, generously: the files of the newest version, of every version
-//! that something in this process still reads, of pinned versions, those that were taken away
+//! that something in this process still reads, those of changes that are read, of pinned versions, those that were taken away
 //! within the retention, and those that statements are writing. Everything else may go.
 
 use std::{
@@ -17,9 +17,10 @@ use object_store::{ObjectStoreExt, path::Path};
 use serde_json::{Value, json};
 
 use crate::{
+    commit::checkpoint_if_missing,
     deletion_vector::DeletionVector,
     error::LakeError,
-    faults::pause_point,
+    faults::{crash_point, pause_point},
     feed::FEED_FOLDER,
     lake::Lake,
     location::Place,
@@ -76,7 +77,8 @@ impl Vacuum {
 }
 
 impl Lake {
-    /// Deletes files that nobody needs. What was deleted when it fails or is cancelled stays deleted:
+    /// Deletes files that nobody needs and the log's expired entries, and writes a checkpoint of the
+    /// newest version if there is none. What was deleted when it fails or is cancelled stays deleted:
     /// no version within the retention notices.
     pub async fn vacuum(&self, location: &str, vacuum: &Vacuum) -> Result<Vacuumed, LakeError> {
         self.vacuum_counted(location, vacuum, &VacuumProgress::default()).await
@@ -91,7 +93,7 @@ impl Lake {
     ) -> Result<Vacuumed, LakeError> {
         let place = self.place(location)?;
         let writers = self.writers(&place);
-        let _no_commit_meanwhile = writers.turn.lock().await;
+        let no_commit_meanwhile = writers.turn.lock().await;
         let newest = self.cache().fresh(&place).await?;
         vacuum.check(&newest)?;
         let cutoff = cutoff(&newest, vacuum)?;
@@ -109,6 +111,7 @@ impl Lake {
                 Err(error) => return Err(error),
             }
         }
+        kept.extend(self.held().of(&place));
         kept.extend(self.staged_files(&place));
         let removed = removed_files(&place).await?;
         let (recent, old): (Vec<_>, Vec<_>) =
@@ -130,8 +133,11 @@ impl Lake {
         if !vacuum.dry_run {
             progress.expected.fetch_add(gone.len() as u64, Ordering::Relaxed);
             delete(&place, gone.iter().map(|(path, _)| path.clone()).collect(), progress).await?;
+            drop(no_commit_meanwhile);
             // After the files, which are found by the entries.
             log_files = self.clean_log(&newest, &vacuum.keep, Least::Anything).await?;
+            // What this one lets go waits for the next time, so that few entries are the least that stay.
+            checkpoint_if_missing(&place, &newest).await;
         }
         Ok(Vacuumed {
             bytes: gone.iter().map(|(_, size)| size).sum(),
@@ -289,6 +295,7 @@ async fn delete(
         match result {
             Ok(_) | Err(object_store::Error::NotFound { .. }) => {
                 progress.deleted.fetch_add(1, Ordering::Relaxed);
+                crash_point("deleting");
             }
             Err(source) => {
                 return Err(LakeError::store("delete a data file", place.text(), source));

@@ -28,8 +28,19 @@ use dialect::statement::Query;
 use model::name::{CATALOG, DEFAULT_SCHEMA};
 
 use crate::{
-    barrier, error::QueryError, extremes, joins::SpillingJoins, like, memory::StatementMemory,
-    options::QueryLimits, pause::Pauses, same_names, unknown_in::UnknownIn, windows::Windows,
+    barrier,
+    error::QueryError,
+    extremes,
+    joins::SpillingJoins,
+    like,
+    memory::StatementMemory,
+    null_keys,
+    options::QueryLimits,
+    pause::Pauses,
+    same_names,
+    times::{self, Times},
+    unknown_in::UnknownIn,
+    windows::Windows,
 };
 
 const FOOTER_CACHE_BYTES: usize = 128 << 20;
@@ -61,7 +72,7 @@ pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionS
         .with_default_catalog_and_schema(CATALOG, DEFAULT_SCHEMA)
         .with_create_default_catalog_and_schema(false);
     let options = config.options_mut();
-    options.execution.time_zone = Some("UTC".to_owned());
+    options.execution.time_zone = Some(times::ZONE.to_owned());
     // Errors can then point into the text.
     options.sql_parser.collect_spans = true;
     // Times of older writers (INT96) span more than nanoseconds can hold.
@@ -76,8 +87,10 @@ pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionS
         .with_config(config)
         .with_runtime_env(env)
         .with_default_features()
+        .with_type_planner(Arc::new(Times))
         .with_query_planner(Arc::new(barrier::Planner))
         .with_analyzer_rule(Arc::new(UnknownIn))
+        .with_optimizer_rules(null_keys::logical_rules())
         .with_physical_optimizer_rules(same_names::physical_rules())
         // Last: what these add is part of no pattern that another rule looks for.
         .with_physical_optimizer_rule(Arc::new(SpillingJoins))

@@ -1,6 +1,7 @@
 //! `x IN (subquery)` is NULL where the subquery has no x but a NULL, or x is NULL.
 //!
-//! DataFusion 55 knows that only of a condition that is nothing else. Beside `OR`, or inside another
+//! DataFusion 55 knows that only of a condition that is nothing else, and of `NOT IN` only where the
+//! subquery is the same for all rows. Beside `OR`, or inside another
 //! expression, its join says true or false, never NULL: `x NOT IN (…) OR z` then finds rows that it
 //! should not. Here such a condition becomes one of `EXISTS`, which is never NULL. Where NULL and
 //! false come to the same the condition is left as it is.
@@ -78,12 +79,23 @@ fn kept(condition: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             let transformed = left.transformed || right.transformed;
             Ok(Transformed::new_transformed(left.data.and(right.data), transformed))
         }
-        Expr::InSubquery(_) => Ok(Transformed::no(condition)),
-        Expr::Not(ref inner) if matches!(**inner, Expr::InSubquery(_)) => {
-            Ok(Transformed::no(condition))
+        Expr::InSubquery(within) if is_told(&within, within.negated) => {
+            Ok(Transformed::no(Expr::InSubquery(within)))
         }
+        Expr::Not(inner) => match *inner {
+            Expr::InSubquery(within) if is_told(&within, !within.negated) => {
+                Ok(Transformed::no(!Expr::InSubquery(within)))
+            }
+            inner => true_or_not(!inner, schema),
+        },
         other => true_or_not(other, schema),
     }
+}
+
+/// Whether the join of DataFusion tells true from what is not, for a condition that is nothing else.
+/// Of a `NOT IN` it takes every NULL of the subquery, also one that only another row would find in it.
+fn is_told(within: &InSubquery, is_not_in: bool) -> bool {
+    !is_not_in || within.subquery.outer_ref_columns.is_empty()
 }
 
 /// A part of a condition of which only matters whether it is true.

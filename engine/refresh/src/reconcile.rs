@@ -147,6 +147,10 @@ impl Reconciler {
             self.tell(Subject::Catalog, "schedules not read", &error);
             return 0;
         }
+        if let Err(error) = self.updates.learn(self.catalog.as_ref()).await {
+            self.tell(Subject::Catalog, "jobs of triggers not read", &error);
+            return 0;
+        }
         self.over(Subject::Catalog);
         let by_name: ByName<'_> = if scheduled.len() == awake.len() {
             ByName::new()
@@ -201,29 +205,11 @@ impl Reconciler {
         Ok(queued)
     }
 
-    /// Queues a job for each transform that has news, where none waits that would do. One that waits
-    /// reads what is newest when it begins, and of many transforms with busy sources most have one.
+    /// Queues a job for each transform that has news.
     async fn queue_triggered(&mut self, triggered: Vec<(&Object, &Transform, Versions)>) -> usize {
-        let before: Vec<JobId> =
-            triggered.iter().filter_map(|(object, ..)| self.updates.job(object.id)).collect();
-        let waiting = match before.is_empty() {
-            true => Ok(Vec::new()),
-            false => self.catalog.waiting(&before).await,
-        };
-        let waiting = match waiting {
-            Ok(waiting) => waiting,
-            Err(error) => {
-                self.tell(Subject::Catalog, "jobs not listed", &error);
-                return 0;
-            }
-        };
         let now = self.clock.now();
         let (mut wanted, mut jobs) = (Vec::new(), Vec::new());
         for (object, transform, versions) in triggered {
-            if let Some(job) = self.updates.job(object.id).filter(|job| waiting.contains(job)) {
-                self.updates.queued(object.id, versions, job, now);
-                continue;
-            }
             jobs.push(NewJob {
                 cause: JobCause::Automatic,
                 due_at: None,

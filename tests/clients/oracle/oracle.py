@@ -3,6 +3,7 @@
 
     oracle.py                          300 statements, a new seed
     oracle.py --statements 20000       more of them
+    oracle.py --statements 20000 --seconds 50   and of these, after 300, only what is begun in this time
     oracle.py --seed 7 --round 12      the twelfth round of seed 7 again
     oracle.py --dry                    only DuckDB: is every statement one that it can do?
     oracle.py --everything             also what is known to be answered wrongly today
@@ -32,6 +33,7 @@ from model import Model
 from server import Server
 from statements import Statement, Statements, tables
 
+STATEMENTS_AT_LEAST = 300
 STATEMENTS_OF_A_ROUND = 60
 SHOWN_ROWS = 70
 
@@ -204,7 +206,8 @@ def show(rows: collections.Counter) -> str:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--statements", type=int, default=300)
+    parser.add_argument("--statements", type=int, default=STATEMENTS_AT_LEAST)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="after so long, no more than 300")
     parser.add_argument("--seed", type=int, default=os.environ.get("WHIMBREL_TEST_SEED"))
     parser.add_argument("--round", type=int, help="only this round of the seed")
     parser.add_argument("--failures", type=int, default=1, help="how many to see before it ends")
@@ -219,7 +222,12 @@ def run(server, options: argparse.Namespace) -> int:
     done, refused, not_planned, without_effect = (collections.Counter() for _ in range(4))
     failures = count = 0
     number = options.round or 0
-    while count < options.statements and failures < options.failures:
+
+    def enough() -> bool:
+        late = time.monotonic() - began > options.seconds
+        return count >= (min(STATEMENTS_AT_LEAST, options.statements) if late else options.statements)
+
+    while not enough() and failures < options.failures:
         this = Round(server, options, number)
         statement = None
         number_in_round = 0
@@ -235,7 +243,7 @@ def run(server, options: argparse.Namespace) -> int:
                 if number_in_round % 7 == 0:
                     this.remember_or_look_back()
                 count += 1
-                if count >= options.statements:
+                if enough():
                     break
         except (Failure, duckdb.Error) as failure:
             failures += 1

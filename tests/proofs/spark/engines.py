@@ -36,8 +36,8 @@ class Whimbrel:
 
 
 class Spark:
-    def __init__(self, folder: pathlib.Path) -> None:
-        builder = SparkSession.builder.master("local[2]").appName("proofs")
+    def __init__(self, folder: pathlib.Path, threads: int = 2) -> None:
+        builder = SparkSession.builder.master(f"local[{threads}]").appName("proofs")
         for key, value in {
             "spark.jars": os.environ["SPARK_JARS"],
             "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     database::{Database, Transaction, row},
-    sql::sql,
+    sql::{Sql, sql},
     value::{Value, list as list_of, values},
 };
 
@@ -69,6 +69,36 @@ macro_rules! abandoned {
     };
 }
 
+/// Whether job `j` waits for one that did not succeed: see [`end_behind_failures`].
+macro_rules! behind_a_failure {
+    () => {
+        "(j.state = 'QUEUED' AND (SELECT 1 FROM job_after a \
+           JOIN jobs u ON u.id = a.upstream_id WHERE a.job_id = j.id \
+           AND u.state IN ('FAILED', 'CANCELLED', 'UPSTREAM_FAILED') LIMIT 1) IS NOT NULL)"
+    };
+}
+
+/// The job to take, with the counter of its object, at time `$1` for profiles `$2` without `$3`; both
+/// locked. First the parts before `FROM`, then those after all of it.
+///
+/// A job comes to be under way in two ways: a new run of it counts, or somebody goes on with a run of
+/// it while no other job of the object is under way. So nobody has taken another job of the object
+/// since the state that this statement sees when the counter, as it is now that it is locked, is as it
+/// was in that state: Postgres looks at the conditions again for rows that others have changed, with
+/// `j` and `c` as they are now, and everything else as it was. What is locked is somebody else's.
+macro_rules! next_job {
+    ({ $($before:tt)* } { $($after:tt)* }) => {
+        sql!($($before)*
+             " FROM jobs j JOIN object_runs c ON c.object_id = j.object_id WHERE " runnable
+             " AND ($2 IS NULL OR j.profile IN " [list 2] ")"
+             " AND j.profile NOT IN " [list 3]
+             " AND c.last_run_seq ="
+             " (SELECT s.last_run_seq FROM object_runs s WHERE s.object_id = j.object_id)"
+             " ORDER BY j.priority DESC, j.queued_at, j.queue_seq LIMIT 1" SKIP_J_C
+             $($after)*)
+    };
+}
+
 /// See [`catalog::jobs::Jobs::claim`].
 pub(super) async fn claim(
     db: &impl Database,
@@ -77,36 +107,165 @@ pub(super) async fn claim(
     (now, lease_for): (Timestamp, Duration),
 ) -> Result<Option<ClaimedRun>, CatalogError> {
     const OPERATION: &str = "claim a job";
-    if some_have_to_end(db, now).await? {
-        let mut tx = db.write(OPERATION).await?;
-        end_abandoned(&mut tx, now).await?;
-        end_behind_failures(&mut tx, now).await?;
-        tx.commit().await?;
+    let took = Taken { worker, now, lease_until: now.plus(lease_for) };
+    if let Some(claimed) = begin_next(db, takes, &took).await? {
+        return Ok(Some(claimed));
+    }
+    if !something_is_left(db, takes, now).await? {
+        return Ok(None);
     }
     let mut tx = db.write(OPERATION).await?;
-    let claimed = match lock_runnable(&mut tx, takes, now).await? {
-        None => None,
-        Some(found) => {
-            let took = Taken { worker, now, lease_until: now.plus(lease_for) };
-            Some(take(&mut tx, &found, &took).await?)
-        }
-    };
+    end_abandoned(&mut tx, now).await?;
+    end_behind_failures(&mut tx, now).await?;
     tx.commit().await?;
-    Ok(claimed)
+    let mut tx = db.write(OPERATION).await?;
+    let Some(found) = lock_runnable(&mut tx, takes, now).await? else {
+        tx.commit().await?;
+        return Ok(None);
+    };
+    let claimed = take(&mut tx, &found, &took).await?;
+    tx.commit().await?;
+    Ok(Some(claimed.with_last(db).await?))
 }
 
-/// Whether there is anything to do for [`end_abandoned`] or [`end_behind_failures`].
-async fn some_have_to_end(db: &impl Database, now: Timestamp) -> Result<bool, CatalogError> {
+/// A run whose job does not say yet what the last refresh has left.
+struct Claimed {
+    lease: Lease,
+    job: Job,
+    run_seq: i64,
+    objects_version: i64,
+}
+
+impl Claimed {
+    /// Nobody but the holder of the lease adds to the refreshes of the object.
+    async fn with_last(self, db: &impl Database) -> Result<ClaimedRun, CatalogError> {
+        let Self { lease, job, run_seq, objects_version } = self;
+        let last = last_run(db, job.object).await?;
+        Ok(ClaimedRun { lease, job, run_seq, last, objects_version })
+    }
+}
+
+/// What nearly all claims are: the next job begins its first run, in one statement. None when there is
+/// no job, or one for which there is more to do: one that is continued, or a part of another job.
+async fn begin_next(
+    db: &impl Database,
+    takes: &Takes,
+    took: &Taken,
+) -> Result<Option<ClaimedRun>, CatalogError> {
+    const OPERATION: &str = "claim a job";
+    let run = RunId::generate();
+    let begun = db
+        .change(
+            OPERATION,
+            BEGIN_NEXT,
+            vec![
+                took.now.into(),
+                takes.only.as_ref().map_or(Value::Text(None), list_of),
+                list_of(&takes.full),
+                run.into(),
+                // The one place of a time in the columns of a new run.
+                took.now.into(),
+                took.lease_until.into(),
+                took.worker.into(),
+            ],
+        )
+        .await?;
+    let Some(mut begun) = begun.into_iter().next() else { return Ok(None) };
+    let run_seq = begun.int("number of a run")?;
+    let waited = begun.truth("whether a job waited")?;
+    let objects_version = begun.int("version of the objects")?;
+    let some_have_to_end = begun.truth("whether jobs have to end")?;
+    let mut job = list::read_job(begun)?;
+    if some_have_to_end {
+        let mut tx = db.write(OPERATION).await?;
+        end_abandoned(&mut tx, took.now).await?;
+        end_behind_failures(&mut tx, took.now).await?;
+        tx.commit().await?;
+    }
+    if waited {
+        let mut tx = db.read(OPERATION).await?;
+        job.after = list::after(&mut tx, [job.id]).await?.remove(&job.id).unwrap_or_default();
+        tx.commit().await?;
+    }
+    let lease = Lease { run, attempt: 1, worker: took.worker };
+    Ok(Some(Claimed { lease, job, run_seq, objects_version }.with_last(db).await?))
+}
+
+/// What a claim of a new run answers beside its number: see [`begin_next`].
+macro_rules! claimed_columns {
+    () => {
+        concat!(
+            "(SELECT count(*) FROM job_after w WHERE w.job_id = jobs.id), \
+             (SELECT v.value FROM catalog_state v WHERE v.name = 'objects_version'), \
+             (SELECT count(*) FROM (SELECT 1 FROM jobs j \
+               WHERE j.state IN ('QUEUED', 'PLANNING', 'RUNNING', 'COMMITTING') AND (",
+            abandoned!(),
+            " OR ",
+            behind_a_failure!(),
+            ") LIMIT 1) e), ",
+            columns_of_a_new_run!()
+        )
+    };
+}
+
+/// In SQLite the statements come one after the other, and find what the first of them has written.
+const BEGIN_NEXT: Sql = Sql {
+    sqlite: next_job!(
+        {
+            "INSERT INTO runs (id, job_id, object_id, run_seq, state, attempt, worker_id,"
+            " started_at) SELECT $4, job_id, object_id, run_seq, 'PLANNING', 1, $7, $1 FROM"
+            " (SELECT j.id AS job_id, j.object_id AS object_id, c.last_run_seq + 1 AS run_seq,"
+            " j.run_id AS run_id, j.parent_id AS parent_id"
+        }
+        {
+            ") WHERE run_id IS NULL AND parent_id IS NULL;"
+            " UPDATE object_runs SET last_run_seq = r.run_seq FROM runs r"
+            " WHERE r.id = $4 AND object_runs.object_id = r.object_id;"
+            " UPDATE jobs SET state = 'PLANNING', run_id = $4, attempt = 1, worker_id = $7,"
+            " lease_until = $6 WHERE id = (SELECT r.job_id FROM runs r WHERE r.id = $4)"
+            " RETURNING (SELECT r.run_seq FROM runs r WHERE r.id = $4), " claimed_columns
+        }
+    )
+    .sqlite,
+    postgres: next_job!(
+        {
+            "WITH found AS MATERIALIZED (SELECT j.id AS found_job, j.object_id AS found_object,"
+            " c.last_run_seq + 1 AS found_seq, j.run_id AS found_run, j.parent_id AS found_parent"
+        }
+        {
+            "), plain AS MATERIALIZED (SELECT * FROM found"
+            " WHERE found_run IS NULL AND found_parent IS NULL),"
+            " begun AS (INSERT INTO runs (id, job_id, object_id, run_seq, state, attempt,"
+            " worker_id, started_at)"
+            " SELECT $4, found_job, found_object, found_seq, 'PLANNING', 1, $7, $1 FROM plain),"
+            " counted AS (UPDATE object_runs SET last_run_seq = found_seq FROM plain"
+            " WHERE object_id = found_object)"
+            " UPDATE jobs SET state = 'PLANNING', run_id = $4, attempt = 1, worker_id = $7,"
+            " lease_until = $6 FROM plain WHERE id = found_job RETURNING found_seq, " claimed_columns
+        }
+    )
+    .postgres,
+};
+
+/// Whether there is a job to take, or anything to do for [`end_abandoned`] or [`end_behind_failures`].
+async fn something_is_left(
+    db: &impl Database,
+    takes: &Takes,
+    now: Timestamp,
+) -> Result<bool, CatalogError> {
     let found = db
         .rows(
-            "look for jobs that have to end",
+            "look for jobs",
             sql!("SELECT j.id FROM jobs j"
                  " WHERE j.state IN ('QUEUED', 'PLANNING', 'RUNNING', 'COMMITTING')"
-                 " AND (" abandoned " OR (j.state = 'QUEUED' AND (SELECT 1 FROM job_after a"
-                 " JOIN jobs u ON u.id = a.upstream_id WHERE a.job_id = j.id"
-                 " AND u.state IN ('FAILED', 'CANCELLED', 'UPSTREAM_FAILED') LIMIT 1) IS NOT NULL))"
-                 " LIMIT 1"),
-            values![now],
+                 " AND (" abandoned " OR " behind_a_failure " OR (" runnable
+                 " AND ($2 IS NULL OR j.profile IN " [list 2] ")"
+                 " AND j.profile NOT IN " [list 3] ")) LIMIT 1"),
+            vec![
+                now.into(),
+                takes.only.as_ref().map_or(Value::Text(None), list_of),
+                list_of(&takes.full),
+            ],
         )
         .await?;
     Ok(!found.is_empty())
@@ -122,12 +281,6 @@ struct Runnable {
 }
 
 /// Finds and locks the job to take, and the counter of its object.
-///
-/// A job comes to be under way in two ways: a new run of it counts, or somebody goes on with a run of
-/// it while no other job of the object is under way. So nobody has taken another job of the object
-/// since the state that this statement sees when the counter, as it is now that it is locked, is as it
-/// was in that state: Postgres looks at the conditions again for rows that others have changed, with
-/// `j` and `c` as they are now, and everything else as it was. What is locked is somebody else's.
 async fn lock_runnable(
     tx: &mut impl Transaction,
     takes: &Takes,
@@ -135,15 +288,14 @@ async fn lock_runnable(
 ) -> Result<Option<Runnable>, CatalogError> {
     let found = row(
         tx,
-        sql!("SELECT " locked_columns ", c.last_run_seq,"
-             " (SELECT count(*) FROM job_after w WHERE w.job_id = j.id),"
-             " (SELECT v.value FROM catalog_state v WHERE v.name = 'objects_version')"
-             " FROM jobs j JOIN object_runs c ON c.object_id = j.object_id WHERE " runnable
-             " AND ($2 IS NULL OR j.profile IN " [list 2] ")"
-             " AND j.profile NOT IN " [list 3]
-             " AND c.last_run_seq ="
-             " (SELECT s.last_run_seq FROM object_runs s WHERE s.object_id = j.object_id)"
-             " ORDER BY j.priority DESC, j.queued_at, j.queue_seq LIMIT 1" SKIP_J_C),
+        next_job!(
+            {
+                "SELECT " locked_columns ", c.last_run_seq,"
+                " (SELECT count(*) FROM job_after w WHERE w.job_id = j.id),"
+                " (SELECT v.value FROM catalog_state v WHERE v.name = 'objects_version')"
+            }
+            {}
+        ),
         vec![
             now.into(),
             takes.only.as_ref().map_or(Value::Text(None), list_of),
@@ -170,7 +322,7 @@ async fn take(
     tx: &mut impl Transaction,
     found: &Runnable,
     taken: &Taken,
-) -> Result<ClaimedRun, CatalogError> {
+) -> Result<Claimed, CatalogError> {
     let Taken { worker, lease_until, .. } = *taken;
     let Runnable { job: locked, last_run_seq, waited, objects_version } = found;
     moves(locked.state, JobState::Planning);
@@ -198,8 +350,7 @@ async fn take(
         parent::follows(tx, job.id, None).await?;
     }
     let lease = Lease { run, attempt, worker };
-    let last = last_run(tx, locked.object).await?;
-    Ok(ClaimedRun { lease, job, run_seq, last, objects_version: *objects_version })
+    Ok(Claimed { lease, job, run_seq, objects_version: *objects_version })
 }
 
 /// The first attempt of a new run; everything of its job but those that it waits for.
@@ -247,26 +398,27 @@ async fn continue_run(
 
 /// The last refresh that succeeded.
 pub(super) async fn last_run(
-    tx: &mut impl Transaction,
+    db: &impl Database,
     object: ObjectId,
 ) -> Result<Option<LastRun>, CatalogError> {
     // Nearly always it is one of the newest runs. Of all that there ever were Postgres may look at each.
     const NEWEST: i64 = 8;
     const ALL: i64 = i64::MAX / 2;
-    match last_run_of(tx, object, NEWEST).await? {
-        None => last_run_of(tx, object, ALL).await,
+    match last_run_of(db, object, NEWEST).await? {
+        None => last_run_of(db, object, ALL).await,
         last => Ok(last),
     }
 }
 
 /// As [`last_run`], of so many runs.
 async fn last_run_of(
-    tx: &mut impl Transaction,
+    db: &impl Database,
     object: ObjectId,
     newest: i64,
 ) -> Result<Option<LastRun>, CatalogError> {
-    let found = tx
+    let found = db
         .rows(
+            "read the last refresh",
             sql!("SELECT l.definition_hash, l.output_version, l.report, i.object_id,"
                  " i.object_schema, i.object_name, i.delta_table_id, i.version"
                  " FROM (SELECT r.id, r.definition_hash, r.output_version, r.report FROM runs r"

@@ -1,20 +1,24 @@
 //! Reading jobs and runs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use catalog::{error::CatalogError, jobs::JobFilter};
+use catalog::{
+    error::CatalogError,
+    jobs::{JobFilter, Reading},
+};
 use model::{
     approval::{Approval, Chosen},
     id::{JobId, RunId},
-    job::{Job, JobCause, PinnedInput, Ranges, Run, RunProgress},
+    job::{Job, JobCause, JobState, PinnedInput, Ranges, Run, RunProgress},
     profile::Resources,
     report::RunReport,
     work::{JobKind, Maintained},
 };
 
+use super::graph::graph_has_begun;
 use crate::{
     body::read_work,
-    database::Transaction,
+    database::{Database, Transaction},
     sql::{Sql, sql},
     value::{Row, Value, corrupt, list, values},
 };
@@ -100,6 +104,46 @@ pub(super) async fn jobs(
     }
     ranges(tx, &mut jobs).await?;
     Ok(jobs)
+}
+
+/// See [`catalog::jobs::Jobs::reading`].
+pub(super) async fn reading(
+    db: &impl Database,
+    jobs: &[JobId],
+) -> Result<Vec<(JobId, Reading)>, CatalogError> {
+    let rows = db
+        .rows(
+            "look what jobs read",
+            sql!("SELECT j.id, j.state, r.pinned,"
+                 " CAST(CASE WHEN r.pinned = 1 THEN 0 WHEN " graph_has_begun " THEN 1 ELSE 0 END"
+                 " AS BIGINT),"
+                 " i.object_id, i.version"
+                 " FROM jobs j LEFT JOIN runs r ON r.id = j.run_id"
+                 " LEFT JOIN run_inputs i ON i.run_id = r.id WHERE j.id " [among 1]),
+            vec![list(jobs)],
+        )
+        .await?;
+    let mut reading = BTreeMap::new();
+    for mut row in rows {
+        let job: JobId = row.parsed("job id")?;
+        let state: JobState = row.parsed("job state")?;
+        let is_pinned = row.int_opt("pin of a run")? == Some(1);
+        let chosen_for_it = row.truth("whether a graph run has begun")?;
+        if is_pinned {
+            let known = reading.entry(job).or_insert_with(|| Reading::At(BTreeMap::new()));
+            if let (Reading::At(versions), Some(object)) = (known, row.parsed_opt("object id")?) {
+                versions.insert(object, row.int("pinned version")?);
+            }
+            continue;
+        }
+        let chooses = match state {
+            JobState::Queued if !chosen_for_it => Reading::Newest,
+            JobState::Planning | JobState::Running | JobState::Committing => Reading::Choosing,
+            _ => continue,
+        };
+        reading.insert(job, chooses);
+    }
+    Ok(reading.into_iter().collect())
 }
 
 /// What the ranges of the BACKFILLs among these jobs have come to.

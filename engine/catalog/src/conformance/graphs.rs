@@ -13,7 +13,10 @@ use super::{
     },
     suite,
 };
-use crate::{error::CatalogError, jobs::JobFilter};
+use crate::{
+    error::CatalogError,
+    jobs::{JobFilter, Reading},
+};
 
 suite![
     jobs_of_a_graph_run_are_found_by_it,
@@ -68,12 +71,15 @@ async fn jobs_of_a_graph_run_are_found_by_it(catalog: C) {
 }
 
 async fn the_first_version_of_an_input_stays_for_the_whole_graph_run(catalog: C) {
-    let (graph, _) = diamond(&catalog).await;
+    let (graph, jobs) = diamond(&catalog).await;
+    let last = [jobs[2].id];
+    assert_eq!(catalog.reading(&last).await.unwrap(), [(last[0], Reading::Newest)]);
     let (a, b) = (claim(&catalog, at(1)).await, claim(&catalog, at(1)).await);
     assert_eq!(catalog.pin_graph(&a.lease, &[]).await.unwrap(), []);
     let source = input("s", 7);
     let first = catalog.pin_graph(&a.lease, std::slice::from_ref(&source)).await.unwrap();
     assert_eq!(first, std::slice::from_ref(&source));
+    assert_eq!(catalog.reading(&last).await.unwrap(), [], "it will read what was chosen for it");
     let newer = PinnedInput { version: 9, ..source.clone() };
     let other = input("t", 3);
     let second = catalog.pin_graph(&b.lease, &[newer, other.clone()]).await.unwrap();

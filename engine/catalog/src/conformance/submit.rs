@@ -1,5 +1,7 @@
 //! Queueing.
 
+use std::collections::BTreeMap;
+
 use model::{
     id::{GraphId, JobId, ObjectId},
     job::{Job, JobCause, JobState, NewJob, RunProgress},
@@ -10,11 +12,15 @@ use model::{
 
 use super::{
     fixture::{
-        C, at, claim, failed, job, name, new_job, queued, stored, submit_one, succeeded, try_claim,
+        C, at, claim, failed, input, job, name, new_job, queued, stored, submit_one, succeeded,
+        try_claim,
     },
     suite,
 };
-use crate::{error::CatalogError, jobs::JobFilter};
+use crate::{
+    error::CatalogError,
+    jobs::{JobFilter, Reading},
+};
 
 suite![
     a_queued_job_comes_back_with_everything_that_was_asked,
@@ -36,7 +42,8 @@ suite![
     a_chain_that_is_asked_for_twice_is_queued_once,
     a_due_time_is_queued_once_even_after_its_job_ended,
     a_due_time_that_joined_a_waiting_job_counts_as_queued,
-    a_job_waits_until_its_run_begins,
+    what_a_job_reads_is_known_once_it_is_pinned,
+    a_run_without_inputs_reads_nothing,
     the_last_due_time_is_the_newest_of_the_object,
     a_due_time_of_a_clock_that_was_ahead_is_not_the_last_one,
 ];
@@ -248,7 +255,7 @@ async fn a_job_that_a_worker_has_is_not_what_a_new_request_asks(catalog: C) {
 async fn a_job_between_two_attempts_is_not_what_a_new_request_asks(catalog: C) {
     let first = queued(&catalog, "a", &[]).await;
     let claimed = claim(&catalog, at(1)).await;
-    catalog.pin(&claimed.lease, &[super::fixture::input("i", 1)]).await.unwrap();
+    catalog.pin(&claimed.lease, &[input("i", 1)]).await.unwrap();
     catalog.finish(&claimed.lease, &failed(model::code::Code::Unavailable), at(2)).await.unwrap();
     assert_eq!(job(&catalog, first.id).await.state, JobState::Queued);
     let second = submit_one(&catalog, new_job(first.object)).await;
@@ -304,24 +311,42 @@ async fn a_due_time_that_joined_a_waiting_job_counts_as_queued(catalog: C) {
     assert!(catalog.submit(&[due(there.object, 60)], at(63)).await.unwrap().is_empty());
 }
 
-async fn a_job_waits_until_its_run_begins(catalog: C) {
+async fn what_a_job_reads_is_known_once_it_is_pinned(catalog: C) {
     let first = queued(&catalog, "a", &[]).await;
     let second = queued(&catalog, "b", &[]).await;
     let both = [first.id, second.id];
-    assert_eq!(catalog.waiting(&[]).await.unwrap(), []);
-    assert_eq!(sorted(catalog.waiting(&both).await.unwrap()), sorted(both.to_vec()));
+    assert_eq!(reading(&catalog, &[]).await, []);
+    assert_eq!(reading(&catalog, &both).await, [Some(Reading::Newest), Some(Reading::Newest)]);
     let claimed = claim(&catalog, at(61)).await;
     assert_eq!(claimed.job.id, first.id);
-    assert_eq!(catalog.waiting(&both).await.unwrap(), [second.id]);
-    // Its next attempt reads what the first one has read.
+    assert_eq!(reading(&catalog, &both).await, [Some(Reading::Choosing), Some(Reading::Newest)]);
+    // An attempt that ended before it chose leaves that to the next one.
     catalog.finish(&claimed.lease, &failed(model::code::Code::Unavailable), at(62)).await.unwrap();
     assert_eq!(job(&catalog, first.id).await.state, JobState::Queued);
-    assert_eq!(catalog.waiting(&both).await.unwrap(), [second.id]);
+    assert_eq!(reading(&catalog, &both[..1]).await, [Some(Reading::Newest)]);
+    catalog.cancel(second.id, at(63)).await.unwrap();
+    assert_eq!(reading(&catalog, &both[1..]).await, [None], "it never chose");
+    let claimed = claim(&catalog, at(1_000)).await;
+    assert_eq!(claimed.job.id, first.id);
+    let (x, y) = (input("x", 3), input("y", 7));
+    catalog.pin(&claimed.lease, &[x.clone(), y.clone()]).await.unwrap();
+    let pinned = Reading::At([(x.object, 3), (y.object, 7)].into());
+    assert_eq!(reading(&catalog, &both).await, [Some(pinned.clone()), None]);
+    catalog.finish(&claimed.lease, &succeeded(1), at(1_001)).await.unwrap();
+    assert_eq!(reading(&catalog, &both[..1]).await, [Some(pinned)], "also when it has ended");
 }
 
-fn sorted(mut jobs: Vec<JobId>) -> Vec<JobId> {
-    jobs.sort();
-    jobs
+async fn a_run_without_inputs_reads_nothing(catalog: C) {
+    let asked = queued(&catalog, "a", &[]).await;
+    let claimed = claim(&catalog, at(1)).await;
+    catalog.pin(&claimed.lease, &[]).await.unwrap();
+    assert_eq!(reading(&catalog, &[asked.id]).await, [Some(Reading::At(BTreeMap::new()))]);
+}
+
+/// What each of the jobs reads.
+async fn reading(catalog: &C, jobs: &[JobId]) -> Vec<Option<Reading>> {
+    let found: BTreeMap<_, _> = catalog.reading(jobs).await.unwrap().into_iter().collect();
+    jobs.iter().map(|job| found.get(job).cloned()).collect()
 }
 
 /// The last due time of an object that is not after so many seconds.

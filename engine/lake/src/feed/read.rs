@@ -30,12 +30,14 @@ use super::{
 };
 use crate::{
     error::LakeError,
+    held::HeldFiles,
     hive::partition_value,
-    lake::Lake,
+    lake::{Lake, told_by_files},
     location::Place,
     log,
     parquet_scan::{nullable, options_of, stored_file},
     protocol::{CHANGE_FEED, is_on},
+    scan::TableScan,
     snapshot::{At, Snapshot},
 };
 
@@ -63,6 +65,7 @@ impl Lake {
         let from = match from {
             At::Version(version) => version,
             At::Timestamp(time) => {
+                told_by_files(&snapshot)?;
                 if let Some((first, committed_at)) = commits.first_key_value()
                     && *first > 0
                     && time < *committed_at
@@ -108,7 +111,7 @@ impl Lake {
                 changes.add_told(&commit, &told, &place).await?;
             }
         }
-        Ok(Arc::new(changes))
+        Ok(Arc::new(changes.holding(self, &place)))
     }
 
     /// Whether the table recorded its changes as of a version.
@@ -145,6 +148,9 @@ struct TableChanges {
     recorded: Vec<PartitionedFile>,
     /// Files to whose rows, or some of them, the same happened.
     told: Vec<PartitionedFile>,
+    /// Their paths in the table's folder.
+    paths: Vec<Path>,
+    held: Option<Arc<HeldFiles>>,
 }
 
 impl fmt::Debug for TableChanges {
@@ -185,13 +191,21 @@ impl TableChanges {
         fields.push(change_type());
         fields.extend(commit_columns());
         let schema = Arc::new(Schema::new(fields));
-        Ok(Self { snapshot, schema, recorded: Vec::new(), told: Vec::new() })
+        let (recorded, told, paths) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { snapshot, schema, recorded, told, paths, held: None })
+    }
+
+    /// No vacuum of this process takes the files while they are to be read.
+    fn holding(self, lake: &Lake, place: &Place) -> Self {
+        let held = lake.held().hold(place, self.paths.clone());
+        Self { held: Some(held), ..self }
     }
 
     fn add_recorded(&mut self, commit: &Commit) -> Result<(), LakeError> {
         for file in commit.recorded() {
-            let (file, _) = self.file(file, None, commit)?;
+            let (file, within) = self.file(file, None, commit)?;
             self.recorded.push(file);
+            self.paths.push(within);
         }
         Ok(())
     }
@@ -207,6 +221,7 @@ impl TableChanges {
             file = file.with_extension(rows);
         }
         self.told.push(file);
+        self.paths.push(within);
         Ok(())
     }
 
@@ -295,7 +310,11 @@ impl TableChanges {
             .with_statistics(statistics)
             .with_projection_indices(Some(read))?
             .build();
-        Ok(DataSourceExec::from_data_source(config))
+        let scan = TableScan::of_other_files(DataSourceExec::from_data_source(config));
+        Ok(Arc::new(match &self.held {
+            Some(held) => scan.holding_files(held),
+            None => scan,
+        }))
     }
 }
 

@@ -8,13 +8,11 @@ use std::{
 
 use datafusion::{
     arrow::{array::AsArray, datatypes::Int64Type},
-    error::DataFusionError,
     prelude::{SessionConfig, SessionContext},
 };
 use futures::{StreamExt, TryStreamExt, future::join_all};
 use model::code::Code;
 use object_store::{ObjectStore, memory::InMemory};
-use parquet::errors::ParquetError;
 use tempfile::TempDir;
 use tokio::runtime::Builder;
 
@@ -353,14 +351,8 @@ fn outcome(committed: &Result<Committed, LakeError>) -> Outcome {
 /// A store that fails is no defect of ours, no broken table and no mistake in a statement.
 fn check_code(error: &LakeError) {
     let code = error.code();
-    // Why a footer could not be read DataFusion tells as text only.
-    let in_footer = |source: &DataFusionError| {
-        matches!(source.find_root(), DataFusionError::ParquetError(error)
-            if matches!(**error, ParquetError::General(_)))
-    };
     let right = match error {
         LakeError::AlreadyApplied { .. } => true,
-        LakeError::Query { source, .. } if code == Code::DataLoss => in_footer(source),
         _ => matches!(code, Code::Unavailable | Code::Aborted),
     };
     assert!(right, "{code:?}: {error}: {error:?}");

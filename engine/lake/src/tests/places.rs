@@ -66,6 +66,100 @@ async fn locations_outside_the_lake_are_refused() {
     assert_eq!(error.code(), Code::PermissionDenied);
 }
 
+/// Writes a table whose log names this file in the place of its own, with these keys beside.
+async fn naming(lake: &Lake, test: &std::path::Path, name: &str, file: &str, more: &str) -> String {
+    let table = format!("{}{name}/", lake.root());
+    write(lake, &table, create(), numbers([1])).await.unwrap();
+    let log = test.join(name).join("_delta_log/00000000000000000000.json");
+    let entries = fs::read_to_string(&log).unwrap();
+    let (before, rest) = entries.split_once(r#""add":{"path":""#).unwrap();
+    let (own, after) = rest.split_once('"').unwrap();
+    assert!(own.ends_with(".parquet"), "{own}");
+    fs::write(&log, format!(r#"{before}"add":{{{more}"path":"{file}"{after}"#)).unwrap();
+    table
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_names_files_outside_the_lake_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().canonicalize().unwrap();
+    let (inside, outside) = (path.join("lake"), path.join("outside"));
+    let root = outside.to_string_lossy().into_owned();
+    let other = Lake::open(LakeOptions { root: root.clone(), ..options(&folder) }).unwrap();
+    let secret = format!("{}secret/", other.root());
+    write(&other, &secret, create(), numbers([7])).await.unwrap();
+    let mut files =
+        fs::read_dir(outside.join("secret")).unwrap().map(|entry| entry.unwrap().path());
+    let file = files.find(|file| file.extension().is_some_and(|x| x == "parquet")).unwrap();
+    let name = file.file_name().unwrap().to_str().unwrap();
+    let spelled = [
+        format!("file://{root}/secret/{name}"),
+        format!("{root}/secret/{name}"),
+        format!("../../outside/secret/{name}"),
+        format!("%2e%2e/%2E%2e/outside/secret/{name}"),
+        format!("x/../../../outside/secret/{name}"),
+        format!(" {root}/secret/{name}"),
+    ];
+    let lake = open(&folder, None);
+    let allowed = LakeOptions { locations: vec![root.clone()], ..options(&folder) };
+    let allowed = Lake::open(allowed).unwrap();
+    for (n, spelled) in spelled.iter().enumerate() {
+        let table = naming(&other_process(&folder), &inside, &format!("t{n}"), spelled, "").await;
+        let snapshot = latest(&lake, &table).await;
+        for refused in [snapshot.provider(), snapshot.rows_provider()] {
+            let error = refused.unwrap_err();
+            assert!(matches!(error, LakeError::FileOutsideRoots { .. }), "{spelled}: {error}");
+            assert_eq!(error.code(), Code::PermissionDenied);
+            let text = error.to_string();
+            assert!(text.contains(&table) && text.contains(name), "{text}");
+        }
+        // Where an operator has allowed the folder it is the shallow clone that it looks like.
+        assert_eq!(read_numbers(&latest(&allowed, &table).await).await, [7], "{spelled}");
+    }
+    // A file of another table of the lake, as in a shallow clone.
+    let table = format!("{}t0/", lake.root());
+    write(&lake, &format!("{}u/", lake.root()), create(), numbers([3])).await.unwrap();
+    let mut files = fs::read_dir(inside.join("u")).unwrap().map(|entry| entry.unwrap().path());
+    let file = files.find(|file| file.extension().is_some_and(|x| x == "parquet")).unwrap();
+    let name = file.file_name().unwrap().to_str().unwrap();
+    let clone = naming(&lake, &inside, "clone", &format!("../u/{name}"), "").await;
+    assert_eq!(read_numbers(&latest(&other_process(&folder), &clone).await).await, [3]);
+    assert!(latest(&lake, &table).await.provider().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_names_marks_outside_the_lake_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let lake = open(&folder, None);
+    let inside = folder.path().canonicalize().unwrap().join("lake");
+    let marked = |kind: &str, at: &str| {
+        format!(
+            r#""deletionVector":{{"storageType":"{kind}","pathOrInlineDv":"{at}","offset":1,"sizeInBytes":36,"cardinality":1}},"#
+        )
+    };
+    let odd = [marked("p", "file:///etc/hostname"), marked("u", "../../xab^-aqEH.-t@S}K{vb[*k^")];
+    for (n, marks) in odd.iter().enumerate() {
+        let name = format!("t{n}");
+        let writer = other_process(&folder);
+        write(&writer, &format!("{}{name}/", lake.root()), create(), numbers([1])).await.unwrap();
+        let log = inside.join(&name).join("_delta_log/00000000000000000000.json");
+        let entries = fs::read_to_string(&log).unwrap();
+        let entries = entries.replace(r#""add":{"#, &format!(r#""add":{{{marks}"#));
+        let protocol = r#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":["deletionVectors"],"writerFeatures":["deletionVectors"]}}"#;
+        let lines = entries.lines().map(|line| match line.starts_with(r#"{"protocol""#) {
+            true => protocol,
+            false => line,
+        });
+        fs::write(&log, lines.collect::<Vec<_>>().join("\n")).unwrap();
+        let error = latest(&lake, &format!("{}{name}/", lake.root())).await.provider().unwrap_err();
+        assert!(matches!(error, LakeError::FileOutsideRoots { .. }), "{error}");
+    }
+}
+
+fn other_process(folder: &TempDir) -> Lake {
+    open(folder, None)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn remote_locations_are_compared_by_bucket_and_folder() {
     let folder = TempDir::new().unwrap();

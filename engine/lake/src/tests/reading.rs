@@ -2,6 +2,7 @@ use std::{
     collections::BTreeMap,
     fs,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use arrow::{
@@ -9,7 +10,8 @@ use arrow::{
     datatypes::{DataType, Field, Int64Type},
     util::pretty::pretty_format_batches,
 };
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::TryStreamExt;
 use model::{code::Code, time::Timestamp};
 use tempfile::TempDir;
 
@@ -144,6 +146,165 @@ async fn broken_log_is_data_loss_of_that_table_only() {
     assert_eq!(read_numbers(&latest(&test.lake, &good).await).await, [1]);
 }
 
+/// A table of `versions` versions with a checkpoint at the newest.
+async fn with_checkpoint(test: &TestLake, name: &str, versions: i64) -> String {
+    let table = test.table(name);
+    let properties = [("delta.checkpointInterval".to_owned(), (versions - 1).to_string())];
+    let mode = WriteMode::Create {
+        partitioned_by: Vec::new(),
+        comment: None,
+        properties: properties.into(),
+        schema: None,
+    };
+    write(&test.lake, &table, mode, numbers([0])).await.unwrap();
+    for n in 1..versions {
+        write(&test.lake, &table, WriteMode::Append, numbers([n])).await.unwrap();
+    }
+    let hint = test.path(&format!("{name}/_delta_log/_last_checkpoint"));
+    while !hint.exists() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    table
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_contradicts_itself_is_data_loss_of_that_table_only() {
+    let test = TestLake::new();
+    let good = test.table("good");
+    write(&test.lake, &good, create(), numbers([1])).await.unwrap();
+    let entry = |name: &str, n: i64| test.path(&format!("{name}/_delta_log/{n:020}.json"));
+    let checkpoint =
+        |name: &str, n: i64| test.path(&format!("{name}/_delta_log/{n:020}.checkpoint.parquet"));
+    let broken = ["cut", "garbage", "empty", "gap", "no_metadata", "no_protocol", "gone"];
+    let mut tables = BTreeMap::new();
+    for name in broken {
+        tables.insert(name, with_checkpoint(&test, name, 4).await);
+    }
+    // Only the checkpoint has what was before it.
+    for name in ["cut", "garbage", "empty", "gone"] {
+        for n in 0..3 {
+            fs::remove_file(entry(name, n)).unwrap();
+        }
+    }
+    let bytes = fs::read(checkpoint("cut", 3)).unwrap();
+    fs::write(checkpoint("cut", 3), &bytes[..bytes.len() / 2]).unwrap();
+    fs::write(checkpoint("garbage", 3), "this is not Parquet").unwrap();
+    fs::write(checkpoint("empty", 3), "").unwrap();
+    fs::remove_file(checkpoint("gone", 3)).unwrap();
+    for name in ["gap", "no_metadata", "no_protocol"] {
+        fs::remove_file(checkpoint(name, 3)).unwrap();
+        fs::remove_file(test.path(&format!("{name}/_delta_log/_last_checkpoint"))).unwrap();
+    }
+    fs::remove_file(entry("gap", 1)).unwrap();
+    for (name, without) in [("no_metadata", "metaData"), ("no_protocol", "protocol")] {
+        let first = fs::read_to_string(entry(name, 0)).unwrap();
+        let lines = first.lines().filter(|line| !line.contains(&format!("\"{without}\":")));
+        fs::write(entry(name, 0), lines.collect::<Vec<_>>().join("\n")).unwrap();
+    }
+    let lake = test.other();
+    for (name, table) in &tables {
+        let error = lake.snapshot(table, At::Latest).await.unwrap_err();
+        assert_eq!(error.code(), Code::DataLoss, "{name}: {error}");
+        assert!(error.to_string().contains(table.as_str()), "{name}: {error}");
+        let error = write(&lake, table, WriteMode::Append, numbers([9])).await.unwrap_err();
+        assert_eq!(error.code(), Code::DataLoss, "{name}: {error}");
+        assert!(!entry(name, 4).exists(), "{name}");
+    }
+    assert_eq!(read_numbers(&latest(&lake, &good).await).await, [1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hint_that_lies_about_checkpoints_never_gives_other_rows() {
+    let test = TestLake::new();
+    for (name, hint) in
+        [("before", r#"{"version":1,"size":10}"#), ("garbage", "no json"), ("empty", "")]
+    {
+        let table = with_checkpoint(&test, name, 4).await;
+        fs::write(test.path(&format!("{name}/_delta_log/_last_checkpoint")), hint).unwrap();
+        let lake = test.other();
+        let now = latest(&lake, &table).await;
+        assert_eq!((now.version(), read_numbers(&now).await), (3, vec![0, 1, 2, 3]), "{name}");
+    }
+    // The library takes the hint's word that there is a newer one.
+    let table = with_checkpoint(&test, "beyond", 4).await;
+    let hint = r#"{"version":99,"size":10}"#;
+    fs::write(test.path("beyond/_delta_log/_last_checkpoint"), hint).unwrap();
+    let error = test.other().snapshot(&table, At::Latest).await.unwrap_err();
+    assert_eq!(error.code(), Code::DataLoss, "{error}");
+    assert!(error.to_string().contains(&table), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_file_that_is_no_parquet_is_named() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    write(&test.lake, &table, create(), numbers([1])).await.unwrap();
+    let file = data_files(&test.path("t")).remove(0);
+    let size = usize::try_from(fs::metadata(&file).unwrap().len()).unwrap();
+    fs::write(&file, vec![b'x'; size]).unwrap();
+    let context = SessionContext::new();
+    context.register_table("t", latest(&test.lake, &table).await.provider().unwrap()).unwrap();
+    let error = context.sql("SELECT * FROM t").await.unwrap().collect().await.unwrap_err();
+    let name = file.file_name().unwrap().to_string_lossy().into_owned();
+    assert!(error.to_string().contains(&name), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_thousands_of_commits_is_read() {
+    const COMMITS: i64 = 5_000;
+    let test = TestLake::new();
+    let table = test.table("t");
+    write(&test.lake, &table, create(), numbers([1])).await.unwrap();
+    // What many small transactions leave behind, without their files.
+    for n in 1..COMMITS {
+        let entry = format!(r#"{{"txn":{{"appId":"app {}","version":{n}}}}}"#, n % 7);
+        fs::write(test.path(&format!("t/_delta_log/{n:020}.json")), entry).unwrap();
+    }
+    let lake = test.other();
+    let now = latest(&lake, &table).await;
+    assert_eq!((now.version(), read_numbers(&now).await), (COMMITS - 1, vec![1]));
+    assert_eq!(now.txn_version("app 3").await.unwrap(), Some(4_994));
+    write(&lake, &table, WriteMode::Append, numbers([2])).await.unwrap();
+    let now = latest(&lake, &table).await;
+    assert_eq!((now.version(), read_numbers(&now).await), (COMMITS, vec![1, 2]));
+    let older = lake.snapshot(&table, At::Version(2_500)).await.unwrap();
+    assert_eq!(read_numbers(&older).await, [1]);
+    // Its version is a multiple of the interval, so a checkpoint follows; others begin there.
+    let hint = test.path("t/_delta_log/_last_checkpoint");
+    while !hint.exists() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let now = latest(&test.other(), &table).await;
+    assert_eq!((now.version(), read_numbers(&now).await), (COMMITS, vec![1, 2]));
+    assert_eq!(now.txn_version("app 3").await.unwrap(), Some(4_994));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_beside_which_others_marked_some_are_read_by_all_threads() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    write(&test.lake, &table, create(), numbers(0..50_000)).await.unwrap();
+    for n in 1..4 {
+        let rows = numbers(n * 50_000..(n + 1) * 50_000);
+        write(&test.lake, &table, WriteMode::Append, rows).await.unwrap();
+    }
+    mark_deleted(&test.path("t"), 4, &[0, 3, 49_989]);
+    let config = SessionConfig::new().with_target_partitions(4).with_repartition_file_min_size(1);
+    let context = SessionContext::new_with_config(config);
+    context.register_table("t", latest(&test.lake, &table).await.provider().unwrap()).unwrap();
+    let frame = context.sql("SELECT n FROM t").await.unwrap();
+    let plan = frame.create_physical_plan().await.unwrap();
+    let parts = plan.properties().partitioning.partition_count();
+    assert_eq!(parts, 4, "whoever has nothing to do takes a piece of what is left");
+    let mut rows = 0;
+    for part in 0..parts {
+        let batches = plan.execute(part, context.task_ctx()).unwrap();
+        let batches: Vec<RecordBatch> = batches.try_collect().await.unwrap();
+        rows += batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+    }
+    assert_eq!(rows, 200_000 - 3);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_features_are_refused_by_name() {
     let test = TestLake::new();
@@ -170,6 +331,30 @@ async fn unknown_features_are_refused_by_name() {
         assert_eq!(error.code(), Code::Unimplemented, "{error:?}");
         assert!(error.to_string().contains(feature), "{error}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_whose_commits_have_times_of_their_own_is_not_read_by_those_of_its_files() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    write(&test.lake, &table, create(), numbers([1])).await.unwrap();
+    let log = test.path("t/_delta_log/00000000000000000000.json");
+    let lines = fs::read_to_string(&log).unwrap();
+    let lines = lines.lines().map(|line| match line.starts_with(r#"{"protocol""#) {
+        true => r#"{"protocol":{"minReaderVersion":1,"minWriterVersion":7,"writerFeatures":["inCommitTimestamp"]}}"#.to_owned(),
+        false => line.replace(
+            r#""configuration":{"#,
+            r#""configuration":{"delta.enableInCommitTimestamps":"true""#,
+        ),
+    });
+    fs::write(&log, lines.collect::<Vec<_>>().join("\n")).unwrap();
+    let lake = test.other();
+    assert_eq!(read_numbers(&latest(&lake, &table).await).await, [1]);
+    assert_eq!(lake.snapshot(&table, At::Version(0)).await.unwrap().version(), 0);
+    let now = At::Timestamp(Timestamp::from_micros(4_000_000_000_000_000));
+    let error = lake.snapshot(&table, now).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unimplemented, "{error}");
+    assert!(error.to_string().contains("inCommitTimestamp"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -203,7 +388,7 @@ async fn checkpoint_follows_the_twentieth_version_and_shortens_loading() {
         if checkpoint.exists() && test.path("t/_delta_log/_last_checkpoint").exists() {
             break;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(checkpoint.exists());
     for version in 0..20 {
@@ -237,10 +422,17 @@ async fn checkpoints_follow_as_often_as_the_table_says() {
         if of(3).exists() {
             break;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let there: Vec<i64> = (0..=5).filter(|version| of(*version).exists()).collect();
     assert_eq!(there, [3]);
+    // A VACUUM leaves one of the newest version behind.
+    let vacuum = |dry_run| crate::Vacuum { dry_run, ..crate::Vacuum::default() };
+    test.lake.vacuum(&table, &vacuum(true)).await.unwrap();
+    assert!(!of(5).exists());
+    test.lake.vacuum(&table, &vacuum(false)).await.unwrap();
+    assert!(of(5).exists());
+    assert_eq!(read_numbers(&latest(&test.other(), &table).await).await, [0, 1, 2, 3, 4, 5]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -327,7 +519,7 @@ async fn rows_that_others_marked_as_deleted_are_read_changed_and_kept_rightly() 
 
     // Its file is needed as long as the marks count.
     let vacuum = crate::Vacuum { full: true, dry_run: true, ..crate::Vacuum::default() };
-    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(30 * 24 * 3600);
+    let old = std::time::SystemTime::now() - Duration::from_secs(30 * 24 * 3600);
     for entry in fs::read_dir(test.path("t")).unwrap() {
         let path = entry.unwrap().path();
         if path.is_file() {

@@ -56,6 +56,11 @@ impl CheckpointFiles {
         self.files().is_some()
     }
 
+    /// Whether it is one that others can read, and this does not.
+    pub(super) fn is_second_kind(&self) -> bool {
+        self.second_kind && !self.is_complete()
+    }
+
     fn files(&self) -> Option<Vec<Path>> {
         if let Some(single) = &self.single {
             return Some(vec![single.clone()]);

@@ -11,7 +11,10 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use serde_json::Value;
 
-use super::{Finding, Report, counted, replay::Replay};
+use super::{
+    Finding, Report, counted,
+    replay::{Replay, UNSEEN},
+};
 use crate::{
     error::LakeError,
     hive::{NULL_FOLDER, folder_values},
@@ -28,6 +31,12 @@ pub(super) async fn files(
     staged: Vec<Path>,
 ) -> Result<Vec<Finding>, LakeError> {
     let (mut files, mut orphans) = (Report::new("files"), Report::new("orphans"));
+    if replay.unseen {
+        for report in [&mut files, &mut orphans] {
+            report.notice("", UNSEEN, "other engines can look it over");
+        }
+        return Ok([files.finish(""), orphans.finish("")].concat());
+    }
     let failed = |source| LakeError::store("list the table's files", place.text(), source);
     let sizes: BTreeMap<&str, Option<u64>> =
         replay.files.iter().map(|((path, _), file)| (path.as_str(), file.size)).collect();
@@ -113,6 +122,10 @@ pub(super) async fn files(
 pub(super) fn partitions(replay: &Replay, schema: Option<&SchemaRef>) -> Vec<Finding> {
     let mut report = Report::new("partitions");
     let columns = &replay.partitioned_by;
+    if replay.unseen {
+        report.notice("", UNSEEN, "other engines can look it over");
+        return report.finish("");
+    }
     if columns.is_empty() {
         return report.finish("the table is not partitioned");
     }
@@ -138,19 +151,27 @@ pub(super) fn partitions(replay: &Replay, schema: Option<&SchemaRef>) -> Vec<Fin
                 }
             };
             let field = schema.and_then(|schema| schema.field_with_name(column).ok());
-            if let (Some(field), Some(text)) = (field, value) {
-                let parsed = cast(&StringArray::from(vec![text]), field.data_type());
-                if parsed.is_ok_and(|parsed| parsed.null_count() > 0) {
-                    report.error(
-                        path,
-                        format!("its value '{text}' of '{column}' is no {}", field.data_type()),
-                        super::replay::LOG_ADVICE,
-                    );
-                }
+            let typed = |text: &str| {
+                let text = StringArray::from(vec![text]);
+                field.and_then(|field| cast(&text, field.data_type()).ok())
+            };
+            let parsed = value.and_then(typed);
+            let is_no_value = parsed.as_ref().is_some_and(|parsed| parsed.null_count() > 0);
+            if let (true, Some(field), Some(text)) = (is_no_value, field, value) {
+                report.error(
+                    path,
+                    format!("its value '{text}' of '{column}' is no {}", field.data_type()),
+                    super::replay::LOG_ADVICE,
+                );
             }
             let mut folders = folder_values(path).into_iter();
             let Some((_, folder)) = folders.find(|(name, _)| name == column) else { continue };
-            if folder.as_deref() != value {
+            // A value can be spelled in several ways, a time for one.
+            let same = folder.as_deref().and_then(typed).zip(parsed);
+            let is_same = same.is_some_and(|(folder, said)| {
+                folder.null_count() == 0 && folder.to_data() == said.to_data()
+            });
+            if folder.as_deref() != value && !is_same {
                 let folder = folder.as_deref().unwrap_or(NULL_FOLDER);
                 let said = value.unwrap_or("NULL");
                 report.warning(

@@ -30,6 +30,10 @@ pub(super) struct LoggedFile {
     pub(super) has_vector: bool,
 }
 
+/// Said of everything that a log names which is not read.
+pub(super) const UNSEEN: &str =
+    "not looked at: what the log names is in a checkpoint of the second kind (v2)";
+
 /// What the log says, as far as it can be told.
 #[derive(Debug, Default)]
 pub(super) struct Replay {
@@ -53,6 +57,8 @@ pub(super) struct Replay {
     has_metadata: bool,
     /// Whether `files` are known to be those of the newest version.
     pub(super) complete: bool,
+    /// Whether the log begins with a checkpoint that is not looked into.
+    pub(super) unseen: bool,
 }
 
 /// What is in the folder of the log.
@@ -95,6 +101,12 @@ pub(super) async fn replay(
         Some(0) => Some(0),
         _ => replay.start_from(place, &folder, 0, checkpoints).await?,
     };
+    if at.is_none() && folder.checkpoints.values().any(CheckpointFiles::is_second_kind) {
+        replay.unseen = true;
+        let problem = "not looked at: it begins with a checkpoint of the second kind (v2)";
+        log.notice("", problem, "other engines can look it over");
+        return Ok(replay);
+    }
     if at.is_none() {
         log.error(
             "version 0",
@@ -451,6 +463,9 @@ impl Replay {
     }
 
     pub(super) fn looked_at(&self) -> String {
+        if self.unseen {
+            return String::new();
+        }
         let (Some(oldest), Some(newest)) = (self.oldest, self.newest) else {
             return "no commits, only checkpoints".to_owned();
         };
@@ -458,6 +473,9 @@ impl Replay {
     }
 
     pub(super) fn checkpoints_looked_at(&self) -> String {
+        if self.unseen {
+            return String::new();
+        }
         match (self.checkpoints_read, self.checkpoints) {
             (0, 0) => "there is none".to_owned(),
             (read, all) if read >= all => counted(all, "checkpoint"),

@@ -24,7 +24,11 @@ use object_store::path::Path;
 use parquet::errors::ParquetError;
 use serde_json::Value;
 
-use super::{Report, counted, replay::Replay, with_causes};
+use super::{
+    Report, counted,
+    replay::{Replay, UNSEEN},
+    with_causes,
+};
 use crate::{
     change::parquet_options, error::LakeError, location::Place, parquet_object::ParquetObject,
     rows::TableRows, snapshot::Snapshot,
@@ -61,6 +65,10 @@ impl Comparing {
         replay: &Replay,
         report: &mut Report,
     ) -> Result<String, LakeError> {
+        if replay.unseen {
+            report.notice("", UNSEEN, "other engines can look it over");
+            return Ok(String::new());
+        }
         let mut files = Vec::with_capacity(replay.files.len());
         let mut without = 0;
         for ((path, _), file) in &replay.files {
@@ -148,8 +156,9 @@ impl Comparing {
         let failed =
             |source| LakeError::Query { location: location.clone(), source: Arc::new(source) };
         let all = counted(files.len(), "file");
-        let rows = match TableRows::new(Arc::clone(&self.snapshot)) {
-            Ok(rows) => rows,
+        let rows = TableRows::new(Arc::clone(&self.snapshot));
+        let (rows, numbers) = match rows.and_then(|rows| Ok((rows, self.snapshot.data_files()?))) {
+            Ok(found) => found,
             Err(LakeError::Unsupported { feature, .. }) => {
                 let problem = format!("values were not compared: the table uses '{feature}'");
                 report.notice("", problem, "other engines can compare them");
@@ -157,7 +166,6 @@ impl Comparing {
             }
             Err(error) => return Err(error),
         };
-        let numbers = self.snapshot.data_files()?;
         let mut number_of = std::collections::HashMap::new();
         for number in 0..numbers.len() {
             number_of.insert(numbers.path(number)?.to_string(), number);

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use async_trait::async_trait;
 use catalog::{
     error::CatalogError,
-    jobs::{JobFilter, Takes},
+    jobs::{JobFilter, Reading, Takes},
 };
 use futures::future::BoxFuture;
 use model::{
@@ -102,7 +102,7 @@ impl Jobs for Beats {
         unreachable!()
     }
 
-    async fn waiting(&self, _: &[JobId]) -> Result<Vec<JobId>, CatalogError> {
+    async fn reading(&self, _: &[JobId]) -> Result<Vec<(JobId, Reading)>, CatalogError> {
         unreachable!()
     }
 

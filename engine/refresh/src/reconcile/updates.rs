@@ -1,8 +1,9 @@
-//! TRIGGER ON UPDATE: which transforms have inputs with new versions.
+//! TRIGGER ON UPDATE: which transforms have inputs with versions that no refresh reads.
 //!
-//! The logs of the tables say so, and nothing else is asked: an idle server looks once a tick whether
-//! the next entry of each log is there. What was seen is kept in memory only; after a restart the last
-//! refresh of a transform tells which versions it has read.
+//! The logs of the tables say what is new, and the job that was queued last says what it reads: a job
+//! that waited reads more than it was queued for. An idle server asks for no job, and looks once a tick
+//! whether the next entry of each log is there. All of it is kept in memory only; after a restart the
+//! last refresh of a transform tells which versions it has read.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use catalog::Catalog;
+use catalog::{Catalog, error::CatalogError, jobs::Reading};
 use lake::{At, Lake, LakeError};
 use model::{
     id::{JobId, ObjectId},
@@ -30,17 +31,18 @@ pub(super) type Versions = BTreeMap<ObjectId, i64>;
 
 pub(super) struct Updates {
     lake: Arc<Lake>,
-    /// What the newest job of each transform was queued for.
     asked: BTreeMap<ObjectId, Asked>,
     /// What this tick has found, so that a table is asked once.
     found: BTreeMap<ObjectId, Option<i64>>,
 }
 
+/// What was done for a transform last.
 #[derive(Debug, Clone, Default)]
 struct Asked {
+    /// What its refresh has read; what it was queued for, while that is not known.
     versions: Versions,
     at: Option<Timestamp>,
-    /// The job, while nothing is known to have changed what one would do.
+    /// The job that was queued, until it is known what it reads.
     job: Option<JobId>,
 }
 
@@ -49,8 +51,27 @@ impl Updates {
         Self { lake, asked: BTreeMap::new(), found: BTreeMap::new() }
     }
 
-    /// The versions of the inputs, if one of them is one that no refresh was queued for, and enough
-    /// time has passed.
+    /// Asks what the queued jobs read of which that is not known. Comes before looking for news, so that
+    /// what is newer than what a job reads is newer for sure.
+    pub(super) async fn learn(&mut self, catalog: &dyn Catalog) -> Result<(), CatalogError> {
+        let open: Vec<JobId> = self.asked.values().filter_map(|asked| asked.job).collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        let mut reading: BTreeMap<_, _> = catalog.reading(&open).await?.into_iter().collect();
+        for asked in self.asked.values_mut() {
+            let Some(job) = asked.job else { continue };
+            match reading.remove(&job) {
+                Some(Reading::Newest | Reading::Choosing) => {}
+                Some(Reading::At(versions)) => (asked.versions, asked.job) = (versions, None),
+                None => asked.job = None,
+            }
+        }
+        Ok(())
+    }
+
+    /// The versions of the inputs, if one of them is one that no refresh reads, and enough time has
+    /// passed.
     pub(super) async fn news(
         &mut self,
         catalog: &dyn Catalog,
@@ -77,6 +98,10 @@ impl Updates {
         if asked.at.is_some_and(|at| at <= now && at.plus(least) > now) {
             return Ok(None);
         }
+        // One that waits reads what is newest when it begins; of one that has begun the next tick knows.
+        if asked.job.is_some() {
+            return Ok(None);
+        }
         let mut versions = Versions::new();
         for input in inputs(object, by_name) {
             if let Some(version) = self.newest(input).await? {
@@ -85,11 +110,6 @@ impl Updates {
         }
         let is_news = versions.iter().any(|(id, version)| asked.versions.get(id) != Some(version));
         Ok(is_news.then_some(versions))
-    }
-
-    /// The job that was queued for the object last, if another one would do the same.
-    pub(super) fn job(&self, object: ObjectId) -> Option<JobId> {
-        self.asked.get(&object)?.job
     }
 
     /// A job that will read these versions, or newer ones, is in the queue.

@@ -15,7 +15,7 @@ use catalog::{
     audit::{Audit, StoredAudit},
     error::CatalogError,
     grants::{GivenGrant, Grants, Member},
-    jobs::{JobFilter, Jobs, Takes},
+    jobs::{JobFilter, Jobs, Reading, Takes},
     leaders::{Bid, Leader, Leaders},
     notifications::{DueNotification, Notifications, Try, TryEnded},
     objects::{Objects, OnConflict, Put, Schema},
@@ -192,9 +192,9 @@ impl Jobs for FlakyCatalog {
         self.call(|inner| async move { inner.jobs(&filter).await }).await
     }
 
-    async fn waiting(&self, jobs: &[JobId]) -> Result<Vec<JobId>, CatalogError> {
+    async fn reading(&self, jobs: &[JobId]) -> Result<Vec<(JobId, Reading)>, CatalogError> {
         let jobs = jobs.to_vec();
-        self.call(move |inner| async move { inner.waiting(&jobs).await }).await
+        self.call(move |inner| async move { inner.reading(&jobs).await }).await
     }
 
     async fn last_due(
