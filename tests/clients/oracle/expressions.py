@@ -17,7 +17,6 @@ mistake of one of them:
 """
 
 import dataclasses
-import enum
 import random
 
 BIGINT = "BIGINT"
@@ -52,18 +51,6 @@ class Column:
         return self.name if plain else f'"{self.name}"'
 
 
-class Place(enum.IntEnum):
-    """Where a condition stands. DataFusion's joins for IN (subquery) know no "unknown" but at the top: it is
-    FALSE there, which is right only where nothing asks for more than the rows that fulfil the whole."""
-
-    # Reached only through AND.
-    CONJUNCT = 0
-    # Reached only through AND and OR.
-    POSITIVE = 1
-    # Below NOT or IS.
-    ANY = 2
-
-
 @dataclasses.dataclass(frozen=True)
 class Relation:
     """What an expression may name: columns behind a name of the relation, which may be left out."""
@@ -87,11 +74,10 @@ class Expressions:
     """Makes expressions. `tables` are those that subqueries read: their names and columns."""
 
     def __init__(
-        self, chance: random.Random, tables: list[tuple[str, tuple[Column, ...]]], everything: bool = False
+        self, chance: random.Random, tables: list[tuple[str, tuple[Column, ...]]]
     ) -> None:
         self.chance = chance
         self.tables = tables
-        self.everything = everything
         self.aliases = 0
 
     # --- values ----------------------------------------------------------------------------------
@@ -255,24 +241,21 @@ class Expressions:
 
     # --- conditions ------------------------------------------------------------------------------
 
-    def condition(
-        self, scope: list[Relation], depth: int = 2, subqueries: bool = True, place: Place = Place.CONJUNCT
-    ) -> str:
+    def condition(self, scope: list[Relation], depth: int = 2, subqueries: bool = True) -> str:
         """TRUE, FALSE or unknown."""
         chance = self.chance
         pick = chance.random()
         if depth > 0 and pick < 0.35:
             word = chance.choice(["AND", "OR"])
-            inside = place if word == "AND" else max(place, Place.POSITIVE)
-            parts = [self.condition(scope, depth - 1, subqueries, inside) for _ in range(chance.choice([2, 2, 3]))]
+            parts = [self.condition(scope, depth - 1, subqueries) for _ in range(chance.choice([2, 2, 3]))]
             return f" {word} ".join(f"({part})" for part in parts)
         if depth > 0 and pick < 0.43:
-            return f"NOT ({self.condition(scope, depth - 1, subqueries, Place.ANY)})"
+            return f"NOT ({self.condition(scope, depth - 1, subqueries)})"
         if depth > 0 and pick < 0.47:
             state = chance.choice(["TRUE", "FALSE", "NOT TRUE", "NOT FALSE", "NULL", "NOT NULL"])
-            return f"({self.condition(scope, depth - 1, subqueries, Place.ANY)}) IS {state}"
+            return f"({self.condition(scope, depth - 1, subqueries)}) IS {state}"
         if subqueries and self.tables and pick < 0.62:
-            return self._with_subquery(scope, Place.CONJUNCT if self.everything else place)
+            return self._with_subquery(scope)
         return self._simple(scope)
 
     def _column(self, scope: list[Relation], but: tuple[str, ...] = ()) -> tuple[str, str]:
@@ -314,18 +297,16 @@ class Expressions:
         comparison = chance.choice(COMPARISONS)
         return f"{column} {comparison} {self.value(kind, scope, 1, subqueries=False)}"
 
-    def _with_subquery(self, scope: list[Relation], place: Place) -> str:
+    def _with_subquery(self, scope: list[Relation]) -> str:
         chance = self.chance
         inner, name = self._inner()
         pick = chance.random()
-        if pick < 0.5 and place != Place.ANY:
+        if pick < 0.5:
             column, kind = self._column(scope, but=(BOOLEAN,))
             same = inner.of({kind, TEXT} if kind == LABEL else {kind})
             if same:
-                negated = chance.choice(["", "NOT "]) if place == Place.CONJUNCT else ""
-                # DataFusion takes a NULL that only another outer row would see for one that this row sees.
-                correlated = 0.15 if not negated or self.everything else 0.0
-                where = self._inner_where(inner, scope, correlated)
+                negated = chance.choice(["", "NOT "])
+                where = self._inner_where(inner, scope, correlated=0.15)
                 return f"{column} {negated}IN (SELECT {chance.choice(same)} FROM {name} AS {inner.name}{where})"
         if pick < 0.8:
             negated = chance.choice(["", "NOT "])

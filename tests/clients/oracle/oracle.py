@@ -6,7 +6,6 @@
     oracle.py --statements 20000 --seconds 50   and of these, after 300, only what is begun in this time
     oracle.py --seed 7 --round 12      the twelfth round of seed 7 again
     oracle.py --dry                    only DuckDB: is every statement one that it can do?
-    oracle.py --everything             also what is known to be answered wrongly today
 
 A round is a pair of new tables and the statements that change them; its randomness comes from the seed
 and its own number, so that a failure needs only its round to be run again. After each statement the
@@ -86,7 +85,7 @@ class Round:
         self.server = server
         self.chance = random.Random(f"{options.seed}:{number}")
         self.target, self.source = tables(self.chance)
-        self.statements = Statements(self.chance, self.target, self.source, options.everything)
+        self.statements = Statements(self.chance, self.target, self.source)
         self.model = Model([self.target, self.source])
         # The content at some versions, with the columns of then.
         self.versions: dict[int, tuple[str, collections.Counter]] = {}
@@ -212,7 +211,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--round", type=int, help="only this round of the seed")
     parser.add_argument("--failures", type=int, default=1, help="how many to see before it ends")
     parser.add_argument("--dry", action="store_true", help="only DuckDB, no server")
-    parser.add_argument("--everything", action="store_true", help="also what is known to be answered wrongly")
     parser.add_argument("--show", action="store_true", help="print every statement")
     return parser.parse_args()
 

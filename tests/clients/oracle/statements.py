@@ -118,9 +118,8 @@ def tables(chance: random.Random) -> tuple[Table, Table]:
 class Statements:
     """Makes statements that change the target; the source is only read, and filled anew at times."""
 
-    def __init__(self, chance: random.Random, target: Table, source: Table, everything: bool = False) -> None:
+    def __init__(self, chance: random.Random, target: Table, source: Table) -> None:
         self.chance = chance
-        self.everything = everything
         self.target = target
         self.source = source
         self.constraints = 0
@@ -128,7 +127,7 @@ class Statements:
 
     def _learn(self) -> None:
         tables = [(self.source.name, self.source.columns), (self.target.name, self.target.columns)]
-        self.expressions = Expressions(self.chance, tables, self.everything)
+        self.expressions = Expressions(self.chance, tables)
 
     def next(self, rows: int) -> Statement:
         """The next statement for a target of so many rows."""
