@@ -203,6 +203,16 @@ impl Postgres {
         self.answer(programs, "SELECT sum(calls) FROM pg_stat_statements").parse().unwrap()
     }
 
+    /// The statements that took it longest since it began: milliseconds in all, calls, milliseconds of a
+    /// call, and how the text begins.
+    pub(crate) fn costliest(&self, programs: &Path) -> String {
+        let sql = "SELECT round(total_exec_time) || ' ms, ' || calls || ' calls of ' \
+                   || round(mean_exec_time::numeric, 3) || ' ms: ' \
+                   || left(regexp_replace(query, '\\s+', ' ', 'g'), 100) \
+                   FROM pg_stat_statements ORDER BY total_exec_time DESC LIMIT 12";
+        self.answer(programs, sql)
+    }
+
     /// What all of its processes have used so far, also those that have ended.
     pub(crate) fn processor_time(&self) -> Duration {
         figures::processor_time_with_children(self.child.id())

@@ -93,6 +93,7 @@ pub(crate) async fn measure(programs: &Path, lasts: Duration) {
     let processors = std::thread::available_parallelism().map_or(1, usize::from) as f64;
     let part = used.as_secs_f64() / seconds / processors * 100.0;
     figures::held("of the machine, PostgreSQL", part, " %", Bound::AtMost(5.0));
+    println!("{}", postgres.costliest(programs));
     check(&mut connection).await;
     server.stop();
 }

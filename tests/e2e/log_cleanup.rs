@@ -175,3 +175,21 @@ async fn entries_that_a_run_is_pinned_to_stay() {
     client.query("VACUUM t").await;
     assert_eq!(versions(&log)[0], 10, "the first VACUUM has left a checkpoint behind");
 }
+
+#[tokio::test]
+async fn no_commit_waits_for_a_checkpoint() {
+    let server = Options::new().env("WHIMBREL_PAUSE_AT", "checkpoint").start();
+    let mut client = Client::connect(&server).await;
+    client
+        .update("CREATE TABLE t (a BIGINT) TBLPROPERTIES ('delta.checkpointInterval' = '1')")
+        .await;
+    insert(&mut client, "t", 3).await;
+    client.update("UPDATE t SET a = a + 1").await;
+    assert_eq!(client.query("SELECT sum(a) FROM t").await.cell(), "6");
+    let log = log(&mut client, "t").await;
+    let names = fs::read_dir(log.folder().join("_delta_log")).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let checkpoints: Vec<String> = names.filter(|name| name.contains("checkpoint")).collect();
+    assert!(checkpoints.is_empty(), "they stand still: {checkpoints:?}");
+    server.stop();
+}

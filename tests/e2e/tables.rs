@@ -288,3 +288,35 @@ async fn unsupported_table_features_are_refused_by_name() {
     let failure = client.failure("INSERT INTO t VALUES (2)").await;
     failure.expect(Code::Unimplemented, &["juggling"]);
 }
+
+/// A filter that leaves one row in a hundred must not send the texts of all of them along: rows that are
+/// left over still point into the buffers that they were read into.
+#[tokio::test]
+async fn what_a_filter_leaves_is_sent_and_nothing_beside() {
+    const ROWS: usize = 100_000;
+    const WIDTH: usize = 200;
+    let server = Server::start();
+    let mut client = Client::connect(&server).await;
+    let texts = format!("lpad(CAST(value AS VARCHAR), {WIDTH}, 'x')");
+    client
+        .update(&format!(
+            "CREATE TABLE t AS SELECT value AS n, {texts} AS s FROM generate_series(1, {ROWS})"
+        ))
+        .await;
+    for sql in [
+        "SELECT n, s FROM t WHERE n % 100 = 7",
+        "SELECT s FROM t WHERE n % 100 = 7 ORDER BY s DESC",
+        "SELECT max(s) AS s FROM t GROUP BY n HAVING n % 100 = 7",
+    ] {
+        let info = client.flight_info(sql).await.unwrap();
+        let ticket = info.endpoint[0].ticket.clone().unwrap();
+        let mut stream = client.flight().inner_mut().do_get(ticket).await.unwrap().into_inner();
+        let mut sent = 0;
+        while let Some(data) = stream.message().await.unwrap() {
+            sent += data.data_body.len();
+        }
+        let payload = ROWS / 100 * (WIDTH + 16);
+        assert!(sent >= ROWS / 100 * WIDTH, "{sql}: {sent} bytes are not all");
+        assert!(sent * 10 <= payload * 12, "{sql}: {sent} bytes for {payload}");
+    }
+}

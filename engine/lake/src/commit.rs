@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::{
     entry::{check_base, entry},
     error::LakeError,
-    faults::{CommitFault, commit_fault, crash_point},
+    faults::{CommitFault, commit_fault, crash_point, pause_point},
     group::is_plain_append,
     lake::Lake,
     local_files::is_unconfirmed,
@@ -124,6 +124,7 @@ impl Lake {
             let snapshot = Arc::clone(snapshot);
             let lake = self.clone();
             self.io().spawn(async move {
+                pause_point("checkpoint").await;
                 if checkpoint(&snapshot).await == Written::Yes {
                     crash_point("checkpointed");
                     lake.clean_log_now_and_then(&snapshot).await;
