@@ -34,14 +34,19 @@ use whimbrel_tests::{
 };
 
 /// Files that are run on S3 as well: whatever writes, and so goes about the store in a way of its own.
-const ON_S3_TOO: [&str; 7] = [
+const ON_S3_TOO: [&str; 12] = [
     "change.slt",
     "ddl.slt",
+    "external.slt",
     "generated.slt",
     "insert.slt",
     "maintain.slt",
+    "queries.slt",
+    "streaming.slt",
     "table_changes.slt",
     "time_travel.slt",
+    "types.slt",
+    "views.slt",
 ];
 
 /// Where the lake of a server is.

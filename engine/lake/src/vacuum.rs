@@ -1,8 +1,8 @@
 //! Deletes data files that no version within the retention needs.
 //!
 //! What must stay is collected first, generously: the files of the newest version, of every version
-//! that something in this process still reads, those of changes that are read, of pinned versions, those that were taken away
-//! within the retention, and those that statements are writing. Everything else may go.
+//! that something in this process still reads, of changes that it reads, of pinned versions, those that
+//! were taken away within the retention, and those that statements are writing. Everything else may go.
 
 use std::{
     collections::HashSet,
