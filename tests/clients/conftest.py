@@ -13,6 +13,15 @@ def stopped(tmp_path):
 
 
 @pytest.fixture
+def location(stopped):
+    """A place outside the lake that the server may use; ask for it before the server starts."""
+    folder = stopped.folder / "shared"
+    folder.mkdir()
+    stopped.environment["WHIMBREL__LAKE__LOCATIONS"] = str(folder)
+    return str(folder / "t")
+
+
+@pytest.fixture
 def server(stopped):
     return stopped.start()
 

@@ -14,14 +14,6 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
 
 @pytest.fixture
-def location(stopped):
-    folder = stopped.folder / "shared"
-    folder.mkdir()
-    stopped.environment["WHIMBREL__LAKE__LOCATIONS"] = str(folder)
-    return str(folder / "t")
-
-
-@pytest.fixture
 def cursor(stopped, location):
     with stopped.start().connect() as connection, connection.cursor() as cursor:
         yield cursor

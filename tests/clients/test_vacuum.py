@@ -24,14 +24,6 @@ AT_ONCE = "'delta.deletedFileRetentionDuration' = 'interval 0 hours', 'delta.aut
 
 
 @pytest.fixture
-def location(stopped):
-    folder = stopped.folder / "shared"
-    folder.mkdir()
-    stopped.environment["WHIMBREL__LAKE__LOCATIONS"] = str(folder)
-    return str(folder / "t")
-
-
-@pytest.fixture
 def server(stopped, location):
     return stopped.start()
 
