@@ -9,7 +9,8 @@
 //! Rows with equal keys are in one bucket, so each kind of join does with its bucket what it would do
 //! with all rows. A bucket of one key is not split again: many rows of one key have to fit.
 //!
-//! `NOT IN` looks at all rows for a NULL and stays as it is.
+//! `NOT IN` asks two things of its list as a whole, whether it has a NULL and whether it is empty, and
+//! both are known once that is split.
 
 mod bucket;
 mod build;
@@ -65,13 +66,11 @@ pub(crate) struct SpillingJoins;
 impl PhysicalOptimizerRule for SpillingJoins {
     fn optimize(&self, plan: Plan, _: &ConfigOptions) -> Result<Plan> {
         let joins = plan.transform_up(|node| match node.downcast_ref::<HashJoinExec>() {
-            Some(join) if !join.null_aware && join.mode != PartitionMode::Auto => {
-                Ok(Transformed::yes(Arc::new(SpillingJoin::over(
-                    node,
-                    0,
-                    ExecutionPlanMetricsSet::new(),
-                )?) as Plan))
-            }
+            Some(join) if is_split(join) => Ok(Transformed::yes(Arc::new(SpillingJoin::over(
+                node,
+                0,
+                ExecutionPlanMetricsSet::new(),
+            )?) as Plan)),
             _ => Ok(Transformed::no(node)),
         });
         joins.map(|joins| joins.data)
@@ -84,6 +83,12 @@ impl PhysicalOptimizerRule for SpillingJoins {
     fn schema_check(&self) -> bool {
         true
     }
+}
+
+/// The library plans `NOT IN` with no condition beside it, and says nothing of one that would have it.
+fn is_split(join: &HashJoinExec) -> bool {
+    let is_plain = !join.null_aware || (join.filter.is_none() && join.on.len() == 1);
+    is_plain && join.mode != PartitionMode::Auto
 }
 
 /// A hash join that splits its sides when the smaller one does not fit into memory. It is shown as
@@ -314,8 +319,12 @@ impl Part {
         let mut larger = probe.into_rows();
         while let Some(batch) = larger.next().await {
             split = split.write(batch?)?;
+            if join.null_aware && split.has_nulls() {
+                break;
+            }
             tokio::task::consume_budget().await;
         }
+        drop(larger);
         let joins = smaller.joins(&layout, split.finish()?)?;
         let rows = stream::try_unfold((joins, Arc::clone(&self.task)), |(mut joins, task)| async {
             Ok(joins.next(&task).await?.map(|batch| (batch, (joins, task))))
@@ -354,4 +363,4 @@ fn is_short(error: &DataFusionError) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

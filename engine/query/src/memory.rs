@@ -6,8 +6,14 @@
 //! share of three quarters. An equal share from the beginning (DataFusion's `FairSpillPool`) would
 //! make a statement spill that is alone, and none at all (`GreedyMemoryPool`) lets one sort take
 //! everything, so that the merge of its neighbour's spilled rows fails.
+//!
+//! What merges the files of a sort takes as many of them at once as it gets memory for, and writes the
+//! rest to disk again, but does not say so: left alone it takes everything, and there is none for what
+//! merges the partitions of that sort. The same consumer merges rows in memory before, which cannot
+//! wait. It has begun with the files when it wants more than [`sort_reservation`], which it was given
+//! for that; from then on it gets a share.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use datafusion::{
     common::human_readable_size,
@@ -18,6 +24,12 @@ use parking_lot::Mutex;
 
 /// What a consumer that can spill always gets, where there is as much: some batches.
 const LEAST_SHARE: usize = 4 << 20;
+
+/// What the merge of a sort has before it begins. No batches take an odd number of bytes, so whoever
+/// holds just this was given it.
+pub(crate) fn sort_reservation(max: u64) -> usize {
+    usize::try_from(max / 64).unwrap_or(usize::MAX).clamp(1 << 20, 10 << 20) | 1
+}
 
 /// A pool of so many bytes.
 #[derive(Debug)]
@@ -32,6 +44,8 @@ struct State {
     spillers: usize,
     spillable: usize,
     unspillable: usize,
+    /// Those that merge files.
+    merges: HashSet<usize>,
 }
 
 impl State {
@@ -39,10 +53,27 @@ impl State {
         self.spillable + self.unspillable
     }
 
+    fn can_spill(&self, consumer: &MemoryConsumer) -> bool {
+        consumer.can_spill() || self.merges.contains(&consumer.id())
+    }
+
     fn of(&mut self, reservation: &MemoryReservation) -> &mut usize {
-        match reservation.consumer().can_spill() {
+        match self.can_spill(reservation.consumer()) {
             true => &mut self.spillable,
             false => &mut self.unspillable,
+        }
+    }
+
+    /// Notices that a merge has begun with files.
+    fn notice(&mut self, reservation: &MemoryReservation, max: usize) {
+        let consumer = reservation.consumer();
+        let held = reservation.size();
+        let merges = consumer.name().starts_with("ExternalSorterMerge")
+            && held == sort_reservation(max as u64);
+        if merges && self.merges.insert(consumer.id()) {
+            self.spillers += 1;
+            self.unspillable -= held;
+            self.spillable += held;
         }
     }
 }
@@ -78,8 +109,8 @@ impl MemoryPool for StatementMemory {
     }
 
     fn unregister(&self, consumer: &MemoryConsumer) {
-        if consumer.can_spill() {
-            let mut state = self.state.lock();
+        let mut state = self.state.lock();
+        if state.merges.remove(&consumer.id()) || consumer.can_spill() {
             state.spillers = state.spillers.saturating_sub(1);
         }
     }
@@ -94,8 +125,11 @@ impl MemoryPool for StatementMemory {
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
         let mut state = self.state.lock();
+        state.notice(reservation, self.max);
         let free = self.max.saturating_sub(state.used());
-        let may_hold = match reservation.consumer().can_spill() {
+        let may_hold = match state.can_spill(reservation.consumer()) {
+            // There is nothing to write to disk before the first rows.
+            true if reservation.size() == 0 => usize::MAX,
             true if additional > free.saturating_sub(self.max / 2) => self.share(&state),
             _ => usize::MAX,
         };

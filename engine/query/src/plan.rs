@@ -33,12 +33,14 @@ use crate::{
     extremes,
     joins::SpillingJoins,
     like,
-    memory::StatementMemory,
+    memory::{self, StatementMemory},
     null_keys,
     options::QueryLimits,
     pause::Pauses,
     same_names,
+    sorts::CompactSorts,
     times::{self, Times},
+    truths::Truths,
     unknown_in::UnknownIn,
     windows::Windows,
 };
@@ -78,8 +80,7 @@ pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionS
     // Times of older writers (INT96) span more than nanoseconds can hold.
     options.execution.parquet.coerce_int96 = Some("us".to_owned());
     // What the merge of a sort may always have. The default is more than a small server has.
-    options.execution.sort_spill_reservation_bytes =
-        usize::try_from(limits.memory_max / 64).unwrap_or(usize::MAX).clamp(1 << 20, 10 << 20);
+    options.execution.sort_spill_reservation_bytes = memory::sort_reservation(limits.memory_max);
     // See the lake's notes on joins over partition columns: the in-list form loses NULL matches.
     options.optimizer.hash_join_inlist_pushdown_max_size = 0;
     options.optimizer.hash_join_inlist_pushdown_max_distinct_values = 0;
@@ -90,10 +91,12 @@ pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionS
         .with_type_planner(Arc::new(Times))
         .with_query_planner(Arc::new(barrier::Planner))
         .with_analyzer_rule(Arc::new(UnknownIn))
+        .with_analyzer_rule(Arc::new(Truths))
         .with_optimizer_rules(null_keys::logical_rules())
         .with_physical_optimizer_rules(same_names::physical_rules())
         // Last: what these add is part of no pattern that another rule looks for.
         .with_physical_optimizer_rule(Arc::new(SpillingJoins))
+        .with_physical_optimizer_rule(Arc::new(CompactSorts))
         .with_physical_optimizer_rule(Arc::new(Windows))
         .with_physical_optimizer_rule(Arc::new(Pauses));
     state.scalar_functions().get_or_insert_default().push(like::function());

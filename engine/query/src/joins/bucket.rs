@@ -10,11 +10,12 @@ use datafusion::{
     common::{JoinType, tree_node::TreeNodeRecursion},
     error::Result,
     execution::{SendableRecordBatchStream, TaskContext},
-    physical_expr::{EquivalenceProperties, PhysicalExpr},
+    physical_expr::{EquivalenceProperties, PhysicalExpr, expressions::is_not_null},
     physical_plan::{
         DisplayAs, DisplayFormatType, EmptyRecordBatchStream, ExecutionPlan,
         ExecutionPlanProperties, Partitioning, PlanProperties, SpillManager,
         execution_plan::{Boundedness, EmissionType},
+        filter::FilterExec,
         joins::PartitionMode,
         stream::RecordBatchStreamAdapter,
     },
@@ -41,6 +42,21 @@ struct Larger {
     awaited: usize,
     /// Of each bucket.
     files: Vec<Vec<File>>,
+    has_rows: bool,
+    has_nulls: bool,
+}
+
+impl Larger {
+    fn new(awaited: usize) -> Self {
+        let files = vec![Vec::new(); BUCKETS];
+        Self { awaited, files, has_rows: false, has_nulls: false }
+    }
+
+    fn add(&mut self, split: Splits) {
+        self.has_rows |= split.rows.iter().any(|rows| *rows > 0);
+        self.has_nulls |= split.has_nulls;
+        self.files.iter_mut().zip(split.files).for_each(|(of, file)| of.push(file));
+    }
 }
 
 impl Smaller {
@@ -64,33 +80,37 @@ impl Smaller {
             }
             _ => 1,
         };
-        let larger = Larger { awaited, files: vec![Vec::new(); BUCKETS] };
-        Self { files: split.files, rows: split.rows, larger: Mutex::new(larger) }
+        let larger = Mutex::new(Larger::new(awaited));
+        Self { files: split.files, rows: split.rows, larger }
     }
 
     /// The joins of a partition whose larger side is `split`: none when another one does them.
     pub(super) fn joins(&self, layout: &Layout<'_>, split: Splits) -> Result<BucketJoins> {
-        let larger: Vec<Vec<File>> = {
+        let larger = {
             let mut larger = self.larger.lock();
-            if larger.awaited <= 1 {
-                let gathered = std::mem::replace(&mut larger.files, vec![Vec::new(); BUCKETS]);
-                let all = gathered.into_iter().zip(split.files);
-                all.map(|(mut files, file)| {
-                    files.push(file);
-                    files
-                })
-                .collect()
-            } else {
+            larger.add(split);
+            if larger.awaited > 1 {
                 larger.awaited -= 1;
-                larger.files.iter_mut().zip(split.files).for_each(|(of, file)| of.push(file));
                 return Ok(BucketJoins::default());
             }
+            // Each partition of a join that tells of its larger side only has buckets of its own.
+            std::mem::replace(&mut *larger, Larger::new(1))
         };
+        let is_not_in = layout.join.null_aware;
+        // Nothing is known to be missing in a list with a NULL, and all is in one without rows.
+        if is_not_in && larger.has_nulls {
+            return Ok(BucketJoins::default());
+        }
+        let has_no_nulls = is_not_in && larger.has_rows;
         let all: usize = self.rows.iter().sum();
-        let buckets = self.files.iter().zip(self.rows).zip(larger);
+        let buckets = self.files.iter().zip(self.rows).zip(larger.files);
         let joins = buckets.map(|((file, rows), larger)| {
             let (left, right) = (layout.join.left().schema(), layout.join.right().schema());
-            let left = SpilledRows::new(layout.manager(left), vec![file.clone()]);
+            let left = SpilledRows::new(layout.manager(left), vec![file.clone()]) as Plan;
+            let left = match has_no_nulls {
+                true => with_keys(left, &layout.left_keys())?,
+                false => left,
+            };
             let right = SpilledRows::new(layout.manager(right), larger);
             let join = layout
                 .join
@@ -98,6 +118,7 @@ impl Smaller {
                 .reset_state()
                 .with_new_children(vec![left, right])?
                 .with_partition_mode(PartitionMode::CollectLeft)
+                .with_null_aware(false)
                 .recompute_properties()
                 .build_exec()?;
             // Rows that are all in one bucket have one key: no hash will tell them apart.
@@ -111,6 +132,13 @@ impl Smaller {
         });
         Ok(BucketJoins { joins: joins.collect::<Result<_>>()?, rows: None })
     }
+}
+
+/// The rows none of whose keys is NULL.
+fn with_keys(rows: Plan, keys: &[Arc<dyn PhysicalExpr>]) -> Result<Plan> {
+    keys.iter().try_fold(rows, |rows, key| {
+        Ok(Arc::new(FilterExec::try_new(is_not_null(Arc::clone(key))?, rows)?) as Plan)
+    })
 }
 
 /// One join for each bucket.

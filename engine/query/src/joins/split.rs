@@ -55,6 +55,8 @@ pub(super) struct Splits {
     pub(super) files: Vec<File>,
     /// Rows of each.
     pub(super) rows: [usize; BUCKETS],
+    /// Whether a row has a key that equals nothing.
+    pub(super) has_nulls: bool,
 }
 
 impl Split {
@@ -95,7 +97,13 @@ impl Split {
             Some(file) => file(None),
             None => Ok(None),
         });
-        Ok(Splits { files: files.collect::<Result<_>>()?, rows: self.rows })
+        let files = files.collect::<Result<_>>()?;
+        Ok(Splits { files, rows: self.rows, has_nulls: self.nulls > 0 })
+    }
+
+    /// Whether a row that was split has a key that equals nothing.
+    pub(super) fn has_nulls(&self) -> bool {
+        self.nulls > 0
     }
 
     fn flush(&mut self) -> Result<()> {
