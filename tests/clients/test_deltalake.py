@@ -108,6 +108,23 @@ def test_another_engine_reads_a_materialized_view_and_its_transaction(cursor, st
     assert table.transaction_version(runs[0][0]) == seq
 
 
+def test_a_materialized_view_that_another_engine_changed_is_computed_anew(cursor, location):
+    cursor.execute("CREATE TABLE t AS SELECT unnest(range(0, 10)) AS x")
+    cursor.execute(f"CREATE MATERIALIZED VIEW m LOCATION '{location}' AS SELECT x, x * 2 AS y FROM t")
+    refresh = "REFRESH MATERIALIZED VIEW m SYNC TIMEOUT 2 MINUTES"
+    cursor.execute(refresh)
+    DeltaTable(location).optimize.compact()
+    cursor.execute(refresh)
+    DeltaTable(location).delete("x = 3")
+    cursor.execute(refresh)
+    assert rows(cursor, "SELECT count(*), sum(y) FROM m") == [(10, 90)]
+    runs = "SELECT strategy, reason FROM system.runs WHERE strategy IS NOT NULL ORDER BY run_seq"
+    reasons = [reason.split(":")[0] for _, reason in rows(cursor, runs)]
+    assert reasons == ["FIRST_RUN", "TABLE_CHANGED"]
+    cursor.execute("VERIFY m")
+    assert "EQUAL" in str(cursor.fetchall())
+
+
 def test_checkpoints_compaction_and_cleaning_by_another_engine_change_no_answer(cursor, location):
     cursor.execute(f"CREATE TABLE t (a BIGINT) LOCATION '{location}'")
     for n in range(12):

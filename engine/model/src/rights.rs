@@ -190,6 +190,11 @@ impl Rights {
         &self.name
     }
 
+    /// The roles that the principal is a member of, directly or through roles, sorted.
+    pub fn roles(&self) -> impl Iterator<Item = &str> {
+        self.roles.iter().map(String::as_str)
+    }
+
     /// Whether nothing is refused.
     #[must_use]
     pub fn is_admin(&self) -> bool {

@@ -44,7 +44,8 @@ use crate::{
     reins::Work,
     resolve::{self, Basis, Pins, Purpose, Reads, Resolved, Wanted},
     session::{INCOMING_ROWS, Session},
-    system, untyped, wire,
+    system, untyped,
+    wire,
 };
 
 const CONTROL_THREADS: usize = 2;
@@ -257,21 +258,20 @@ impl Queries {
         let spare = CpuRuntime::giving_way(limits.target_partitions.max(1) * SPARE_THREADS);
         let spare = spare.map_err(no_threads)?;
         let system_columns = OnceCell::new();
-        Ok(Self {
-            inner: Arc::new(Inner {
-                options,
-                log,
-                care: Care::default(),
-                admission,
-                base,
-                kept: KeptPlans::default(),
-                task,
-                control,
-                spare,
-                memory: Arc::default(),
-                system_columns,
-            }),
-        })
+        let inner = Arc::new(Inner {
+            options,
+            log,
+            care: Care::default(),
+            admission,
+            base,
+            kept: KeptPlans::default(),
+            task,
+            control,
+            spare,
+            memory: Arc::default(),
+            system_columns,
+        });
+        Ok(Self { inner })
     }
 
     /// Parses, resolves and plans a statement without any effect, to be run later, any number of
@@ -619,6 +619,7 @@ impl Inner {
             ) => Some(system::job_rows(&[]).schema()),
             Statement::Quarantine(statement) => command::quarantine::answer_schema(statement),
             Statement::Verify { .. } => Some(command::verify::answer_schema()),
+            Statement::ExplainRefresh { .. } => Some(command::transforms::answer_schema()),
             Statement::Backfill(_) => Some(command::backfill::answer_schema()),
             Statement::Rights(RightsStatement::CreateToken { .. }) => {
                 Some(command::users::answer_schema())

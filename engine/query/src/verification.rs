@@ -41,7 +41,7 @@ impl Queries {
         let ObjectBody::MaterializedView(view) = &object.body else { return Ok(None) };
         let catalog = inner.options.catalog.as_ref();
         let Some(last) = catalog.last_refresh(object.id).await? else { return Ok(None) };
-        if last.definition_hash != definition::hash(catalog, view).await? {
+        if last.definition_hash != definition::hash(catalog, catalog, &object.owner, view).await? {
             return Ok(None);
         }
         let table = match inner.options.lake.snapshot(&view.location, At::Latest).await {

@@ -36,7 +36,9 @@ pub(super) async fn approve(
         return Err(not_granted(&rights, Privilege::Refresh, &object.name.to_sql()));
     }
     let definition_hash = match object.transform() {
-        Some(view) => definition::hash(catalog.as_ref(), view).await?,
+        Some(view) => {
+            definition::hash(catalog.as_ref(), catalog.as_ref(), &object.owner, view).await?
+        }
         None => String::new(),
     };
     let at = inner.options.clock.now();

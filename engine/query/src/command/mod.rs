@@ -24,7 +24,7 @@ mod streaming;
 mod struct_values;
 mod tables;
 pub(crate) mod target;
-mod transforms;
+pub(crate) mod transforms;
 pub(crate) mod users;
 pub(crate) mod verify;
 mod views;

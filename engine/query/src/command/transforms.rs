@@ -1,5 +1,6 @@
 //! Statements about how and when transforms are refreshed: EXPLAIN REFRESH, SUSPEND, RESUME and ALTER.
 
+use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
 use catalog::{jobs::Jobs, objects::OnConflict};
 use datafusion::physical_plan::displayable;
 use dialect::statement::{AlterTransform, AlterTransformAction, Wakes};
@@ -42,9 +43,20 @@ pub(super) async fn explain(
     let owner = Principal::verified(&object.owner);
     let inputs = queries.transform_inputs(&owner, view, None).await?;
     let last = Jobs::last_refresh(inner.options.catalog.as_ref(), object.id).await?;
-    let hash = definition::hash(inner.options.catalog.as_ref(), view).await?;
+    let catalog = inner.options.catalog.as_ref();
+    let hash = definition::hash(catalog, catalog, &object.owner, view).await?;
     let since = queries.since(&object, view, &hash, last.as_ref(), full).await?;
     let before = last.as_ref().map(|last| last.inputs.clone()).unwrap_or_default();
+    let mut lines: Vec<(&'static str, String)> = Vec::new();
+    if view.suspended {
+        lines.push(("suspended", "a refresh is refused until ALTER … RESUME".to_owned()));
+    }
+    if since.is_ok() && queries.same_rows(catalog, &before, &inputs).await? {
+        let reason = "SKIPPED_NO_CHANGE: its inputs have the rows that its last run has read";
+        lines.extend([("strategy", "none".to_owned()), ("reason", reason.to_owned())]);
+        lines.extend(inputs_of(&inputs, &before));
+        return Ok(CommandResult::rows(answer(&lines)));
+    }
     let wish = RefreshWish {
         owner,
         view: view.clone(),
@@ -58,7 +70,6 @@ pub(super) async fn explain(
         profile: inner.profile_of(view),
         known: None,
     };
-    let mut lines: Vec<(&'static str, String)> = Vec::new();
     match queries.plan_refresh(wish).await {
         Ok(PlannedRefresh { choice, work, .. }) => {
             lines.push(("strategy", choice.strategy.to_string()));
@@ -92,12 +103,19 @@ pub(super) async fn explain(
         }
         Err(error) => return Err(error),
     }
-    Ok(CommandResult::rows(
-        Answer::new()
-            .text("item", lines.iter().map(|(item, _)| *item))
-            .text("value", lines.iter().map(|(_, value)| value.as_str()))
-            .finish(),
-    ))
+    Ok(CommandResult::rows(answer(&lines)))
+}
+
+/// The columns of the answer.
+pub(crate) fn answer_schema() -> SchemaRef {
+    answer(&[]).schema()
+}
+
+fn answer(lines: &[(&'static str, String)]) -> RecordBatch {
+    Answer::new()
+        .text("item", lines.iter().map(|(item, _)| *item))
+        .text("value", lines.iter().map(|(_, value)| value.as_str()))
+        .finish()
 }
 
 /// From which version to which each input would be read.

@@ -105,7 +105,7 @@ async fn redefined(
     let catalog = inner.options.catalog.as_ref();
     let not_refreshed = || QueryError::NotRefreshed(object.name.clone());
     let last = catalog.last_refresh(object.id).await?.ok_or_else(not_refreshed)?;
-    if last.definition_hash == definition::hash(catalog, view).await? {
+    if last.definition_hash == definition::hash(catalog, catalog, &object.owner, view).await? {
         return Ok(None);
     }
     let name = object.name.to_sql();

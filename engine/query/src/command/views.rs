@@ -20,7 +20,9 @@ use super::{
 };
 use crate::{
     error::QueryError,
-    expect, keys, plan,
+    expect,
+    incremental::is_of_the_planner,
+    keys, plan,
     queries::{Checked, CommandResult, Inner, Queries},
     resolve::{Purpose, stored_schema},
     session::Session,
@@ -44,7 +46,8 @@ pub(super) async fn check(
     Ok(Checked { resolved, plan, parameters: 0, guessed: false })
 }
 
-/// As [`check`], for a materialized view: its runs have to find what they read at a version.
+/// As [`check`], for a materialized view: its runs have to find what they read at a version, and a plan
+/// that cannot be made is refused now, not by each of them.
 pub(super) async fn check_materialized(
     inner: &Inner,
     session: &Session,
@@ -53,7 +56,15 @@ pub(super) async fn check_materialized(
 ) -> Result<Checked, QueryError> {
     let checked = check(inner, session, name, query).await?;
     transform::has_versions(&checked.resolved)?;
-    Ok(checked)
+    match plan::physical(&checked.resolved.state, &checked.plan).await {
+        Err(QueryError::Engine(error)) if is_of_the_planner(&error) => {
+            let error = error.strip_backtrace();
+            Err(QueryError::Unsupported(format!(
+                "the query cannot be run in this version: {error}"
+            )))
+        }
+        _ => Ok(checked),
+    }
 }
 
 pub(super) async fn create(

@@ -29,7 +29,7 @@ async fn put_view(catalog: &SqliteCatalog, name: &str, query: &str, reads: &[&st
         comment: None,
         properties: Properties::new(),
         owner: "ada".to_owned(),
-        policy: model::object::Policy::default(),
+        policy: Policy::default(),
         created_at: Timestamp::from_micros(0),
         definition_version: 1,
     };
@@ -55,7 +55,7 @@ fn transform(reads: &[&str]) -> Transform {
 #[tokio::test]
 async fn without_views_it_is_the_hash_of_the_definition() {
     let catalog = SqliteCatalog::in_memory().await.unwrap();
-    assert_eq!(hash(&catalog, &transform(&["base"])).await.unwrap(), "own");
+    assert_eq!(hash(&catalog, &catalog, "ada", &transform(&["base"])).await.unwrap(), "own");
 }
 
 #[tokio::test]
@@ -65,10 +65,10 @@ async fn a_view_anywhere_below_counts() {
     put_view(&catalog, "high", "SELECT * FROM main.low", &["low"]).await;
     put_view(&catalog, "other", "SELECT 3", &["base"]).await;
     let transform = transform(&["high", "base"]);
-    let before = hash(&catalog, &transform).await.unwrap();
+    let before = hash(&catalog, &catalog, "ada", &transform).await.unwrap();
     assert_ne!(before, "own");
     put_view(&catalog, "other", "SELECT 4", &["base"]).await;
-    assert_eq!(hash(&catalog, &transform).await.unwrap(), before);
+    assert_eq!(hash(&catalog, &catalog, "ada", &transform).await.unwrap(), before);
     put_view(&catalog, "low", "SELECT 2", &["base"]).await;
-    assert_ne!(hash(&catalog, &transform).await.unwrap(), before);
+    assert_ne!(hash(&catalog, &catalog, "ada", &transform).await.unwrap(), before);
 }

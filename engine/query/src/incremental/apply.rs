@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::{
     array::{AsArray, RecordBatch, UInt32Array},
     compute::{filter_record_batch, take_record_batch},
-    datatypes::{DataType, Int64Type, SchemaRef},
+    datatypes::{DataType, Int64Type, Schema, SchemaRef},
 };
 use datafusion::{
     catalog::{MemTable, default_table_source::DefaultTableSource},
@@ -271,7 +271,10 @@ fn split(batches: &[RecordBatch]) -> Result<(Vec<RecordBatch>, Vec<RecordBatch>)
 
 /// A table of rows in memory.
 fn table(schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<LogicalPlan, QueryError> {
-    // Two columns of one name could not be told apart; keys and rows have names of their own.
+    // Two columns of one name could not be told apart; keys and rows have names of their own. Any of
+    // them may be NULL: a plan that says otherwise need not be right, as of a count() over no rows.
+    let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+    let schema: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let batches = batches
         .into_iter()
         .map(|batch| Ok(batch.with_schema(Arc::clone(&schema))?))

@@ -249,7 +249,7 @@ fn allows_full(
 }
 
 /// Whether a plan could not be made; what happened while a part of it ran is something else.
-fn is_of_the_planner(error: &DataFusionError) -> bool {
+pub(crate) fn is_of_the_planner(error: &DataFusionError) -> bool {
     matches!(
         error.find_root(),
         DataFusionError::Plan(_)
@@ -544,6 +544,19 @@ pub(super) fn same_values(from: &DataType, to: &DataType) -> bool {
     let bytes =
         |t: &DataType| matches!(t, DataType::Binary | DataType::BinaryView | DataType::LargeBinary);
     let whole = |t: &DataType| t.is_integer();
+    // Parts of a value differ in whether they may be NULL, and in how texts are kept.
+    match (from, to) {
+        (DataType::Struct(from), DataType::Struct(to)) => {
+            return from.len() == to.len()
+                && from.iter().zip(to).all(|(from, to)| {
+                    from.name() == to.name() && same_values(from.data_type(), to.data_type())
+                });
+        }
+        (DataType::List(from), DataType::List(to)) => {
+            return same_values(from.data_type(), to.data_type());
+        }
+        _ => {}
+    }
     from == to
         || (text(from) && text(to))
         || (bytes(from) && bytes(to))

@@ -26,8 +26,8 @@ use datafusion::{execution::TaskContext, logical_expr::LogicalPlan, physical_pla
 use lake::Snapshot;
 
 use crate::{error::QueryError, expect::Gate, transform::PlannedTransform};
-pub(crate) use choose::nothing_for;
 pub use choose::{ApprovalNeeded, RefreshWish};
+pub(crate) use choose::{is_of_the_planner, nothing_for};
 pub use part::{PartWish, PlannedPart};
 pub use since::{Since, app_id, is_mixed, mixed_app_id, source_app_id};
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use catalog::objects::Lookup;
 use lake::{At, LakeError, Snapshot};
 use model::{
     id::ObjectId,
@@ -48,6 +49,37 @@ pub async fn is_mixed(table: &Snapshot, object: ObjectId) -> Result<bool, LakeEr
 pub type Since = Result<(Vec<PinnedInput>, Arc<Snapshot>), Why>;
 
 impl Queries {
+    /// Whether a transform that has read `last` would read the same rows of the same tables `now`: at the
+    /// same versions, or at later ones that only put files together.
+    pub async fn same_rows<O: Lookup + ?Sized>(
+        &self,
+        objects: &O,
+        last: &[PinnedInput],
+        now: &[PinnedInput],
+    ) -> Result<bool, QueryError> {
+        for input in now {
+            let same_table = |before: &&PinnedInput| {
+                before.object == input.object && before.delta_table_id == input.delta_table_id
+            };
+            let Some(before) = last.iter().find(same_table) else { return Ok(false) };
+            if before.version == input.version {
+                continue;
+            }
+            if input.delta_table_id.is_empty() || before.version > input.version {
+                return Ok(false);
+            }
+            let object = objects.with_id(input.object).await?;
+            let Some(location) = object.as_ref().and_then(Object::location) else {
+                return Ok(false);
+            };
+            let lake = &self.inner.options.lake;
+            if !lake.moved_only(location, before.version, input.version).await? {
+                return Ok(false);
+            }
+        }
+        Ok(last.len() == now.len())
+    }
+
     /// What the table of a transform is the answer for. Asks its log: the catalog says which run was
     /// the last, and only the log whether its rows are still there.
     pub async fn since(

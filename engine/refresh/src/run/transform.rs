@@ -154,10 +154,18 @@ impl Run<'_> {
     async fn landed(&self) -> Result<Option<RunOutcome>, RefreshError> {
         let object = self.object().await?;
         let Some(view) = object.transform() else { return Ok(None) };
-        let hash = definition::hash(&self.known, view)
-            .await
-            .map_err(|source| self.catalog("read the definition of", source))?;
+        let hash = self.definition_hash(&object, view).await?;
         self.committed_before(&view.location, hash, BOOKED_LATER.to_owned()).await
+    }
+
+    async fn definition_hash(
+        &self,
+        object: &Object,
+        view: &Transform,
+    ) -> Result<String, RefreshError> {
+        let catalog = self.options.catalog.as_ref();
+        let hash = definition::hash(&self.known, catalog, &object.owner, view).await;
+        hash.map_err(|source| self.catalog("read the definition of", source))
     }
 
     /// Everything before the commit. Nothing of it is visible, so it may be dropped at any point.
@@ -175,9 +183,7 @@ impl Run<'_> {
     async fn computed(&self, object: &Object, view: &Transform) -> Result<Computed, RefreshError> {
         let owner = Principal::verified(&object.owner);
         let pinned = self.pinned().await?;
-        let definition_hash = definition::hash(&self.known, view)
-            .await
-            .map_err(|source| self.catalog("read the definition of", source))?;
+        let definition_hash = self.definition_hash(object, view).await?;
         if pinned.is_some() {
             // Only an attempt that pinned its inputs can have committed.
             let (hash, reason) = (definition_hash.clone(), BOOKED_LATER.to_owned());

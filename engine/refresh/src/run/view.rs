@@ -2,17 +2,11 @@
 
 use std::sync::Arc;
 
-use catalog::objects::Lookup;
 use lake::{
     At, ChangeOperation, LakeError, Repeats, Snapshot, Stage, StageChange, Staged, Touches,
     WriteMode,
 };
-use model::{
-    job::PinnedInput,
-    object::{Object, ObjectBody},
-    principal::Principal,
-    transform::Transform,
-};
+use model::{job::PinnedInput, object::Object, principal::Principal, transform::Transform};
 use query::{
     Schema, SchemaRef,
     error::QueryError,
@@ -60,6 +54,13 @@ impl Run<'_> {
         if target.version() < last.output_version || !laid_out_as_declared {
             return Ok(None);
         }
+        if target.version() > last.output_version {
+            let moved = lake.moved_only(&view.location, last.output_version, target.version());
+            let moved = moved.await.map_err(|source| self.lake("read the log of", source))?;
+            if !moved {
+                return Ok(None);
+            }
+        }
         let mixed = is_mixed(&target, self.claimed.job.object).await;
         if mixed.map_err(|source| self.lake("read the log of", source))? {
             return Ok(None);
@@ -69,40 +70,14 @@ impl Run<'_> {
         Ok(ours.then_some(target.version()))
     }
 
-    /// Whether the same tables have the same rows: at the same versions, or at later ones that only put
-    /// files together.
+    /// See [`query::queries::Queries::same_rows`].
     pub(super) async fn same_rows(
         &self,
         last: &[PinnedInput],
         now: &[PinnedInput],
     ) -> Result<bool, RefreshError> {
-        for input in now {
-            let before = last.iter().find(|before| before.object == input.object);
-            let Some(before) = before else { return Ok(false) };
-            if before.version == input.version {
-                continue;
-            }
-            if input.delta_table_id.is_empty() || before.version > input.version {
-                return Ok(false);
-            }
-            let object = self
-                .known
-                .with_id(input.object)
-                .await
-                .map_err(|source| self.catalog("read an input of", source))?;
-            let location = match object.as_ref().map(|object| &object.body) {
-                Some(ObjectBody::Table(table)) => &table.location,
-                Some(ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view)) => {
-                    &view.location
-                }
-                Some(ObjectBody::View(_)) | None => return Ok(false),
-            };
-            let moved = self.options.lake.moved_only(location, before.version, input.version);
-            if !moved.await.map_err(|source| self.lake("look at an input of", source))? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        let same = self.options.queries.same_rows(&self.known, last, now).await;
+        same.map_err(|source| self.query("look at the inputs of", source))
     }
 
     /// Plans the refresh at the pinned versions and writes its rows to files that nobody sees yet.
