@@ -193,3 +193,33 @@ async fn no_commit_waits_for_a_checkpoint() {
     assert!(checkpoints.is_empty(), "they stand still: {checkpoints:?}");
     server.stop();
 }
+
+/// What the server does by itself is in the list of statements, and can be ended there.
+#[tokio::test]
+async fn a_checkpoint_can_be_seen_and_ended() {
+    let server = Options::new().env("WHIMBREL_PAUSE_AT", "checkpoint").start();
+    let mut client = Client::connect(&server).await;
+    client
+        .update("CREATE TABLE t (a BIGINT) TBLPROPERTIES ('delta.checkpointInterval' = '1')")
+        .await;
+    insert(&mut client, "t", 1).await;
+    const RUNNING: &str = "SELECT query_id, sql FROM system.queries \
+                           WHERE principal = 'whimbrel' AND state = 'RUNNING'";
+    let running = eventually("the checkpoint has begun", || async {
+        let mut client = Client::connect(&server).await;
+        let running = client.query(RUNNING).await;
+        (!running.is_empty()).then_some(running)
+    });
+    let running = running.await;
+    let (id, what) = (running.only("query_id"), running.only("sql"));
+    assert!(
+        what.starts_with("checkpoint of 'file://") && what.ends_with("' at version 1"),
+        "{what}"
+    );
+    let ended = client.query(&format!("CANCEL QUERY '{id}'")).await;
+    assert_eq!(ended.only("state"), "CANCELLED");
+    assert!(client.query(RUNNING).await.is_empty());
+    insert(&mut client, "t", 1).await;
+    assert_eq!(client.query("SELECT count(*) FROM t").await.cell(), "2");
+    server.stop();
+}

@@ -121,14 +121,18 @@ impl Lake {
         let own = snapshot.properties().get(CHECKPOINT_INTERVAL).and_then(|n| n.parse().ok());
         let every = own.filter(|n| *n > 0).unwrap_or(CHECKPOINT_EVERY);
         if snapshot.version() > 0 && snapshot.version() % every == 0 {
-            let snapshot = Arc::clone(snapshot);
-            let lake = self.clone();
-            self.io().spawn(async move {
+            let what = format!(
+                "checkpoint of '{}' at version {}",
+                snapshot.location(),
+                snapshot.version()
+            );
+            let (lake, snapshot) = (self.clone(), Arc::clone(snapshot));
+            self.beside_commits(what, async move {
                 pause_point("checkpoint").await;
-                if checkpoint(&snapshot).await == Written::Yes {
-                    crash_point("checkpointed");
-                    lake.clean_log_now_and_then(&snapshot).await;
-                }
+                checkpoint(&snapshot).await?;
+                crash_point("checkpointed");
+                lake.clean_log_now_and_then(&snapshot).await;
+                Ok(())
             });
         }
     }
@@ -292,32 +296,23 @@ pub(crate) fn pause(rebases: u32) -> Duration {
     Duration::from_millis(most * (128 + random / 2) / 256)
 }
 
-/// Whether a checkpoint is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Written {
-    Yes,
-    No,
-}
-
-/// As [`checkpoint`], unless the version has one.
+/// As [`checkpoint`], unless the version has one. That it fails is logged.
 pub(crate) async fn checkpoint_if_missing(place: &Place, snapshot: &Snapshot) {
     let path = Path::from(format!("_delta_log/{:020}.checkpoint.parquet", snapshot.version()));
-    if snapshot.version() > 0 && place.store.head(&path).await.is_err() {
-        checkpoint(snapshot).await;
+    if snapshot.version() > 0
+        && place.store.head(&path).await.is_err()
+        && let Err(error) = checkpoint(snapshot).await
+    {
+        tracing::warn!(%error, "the table is complete without it");
     }
 }
 
-/// Makes later loads of the table short. Does nothing to its content, so a failure is only logged.
-async fn checkpoint(snapshot: &Snapshot) -> Written {
+/// Makes later loads of the table short. Does nothing to its content.
+async fn checkpoint(snapshot: &Snapshot) -> Result<(), LakeError> {
     let (location, version) = (snapshot.location(), snapshot.version());
-    match create_checkpoint(snapshot.table(), None).await {
-        Ok(()) => {
-            tracing::debug!(location, version, "checkpoint written");
-            Written::Yes
-        }
-        Err(error) => {
-            tracing::warn!(location, version, %error, "no checkpoint was written; the table is complete without it");
-            Written::No
-        }
-    }
+    create_checkpoint(snapshot.table(), None)
+        .await
+        .map_err(|source| LakeError::failed("write a checkpoint of", location, source))?;
+    tracing::debug!(location, version, "checkpoint written");
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    sync::{Arc, Weak},
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
@@ -29,6 +29,7 @@ use crate::{
     stage::StageProgress,
     staging::StagingArea,
     stores::{Stores, Wrap},
+    upkeep::Upkeep,
 };
 
 /// How often a put of the probe is sent.
@@ -84,6 +85,7 @@ struct Shared {
     staging: Mutex<Vec<Weak<StagingArea>>>,
     held: Held,
     cleanups: Cleanups,
+    upkeep: OnceLock<Arc<dyn Upkeep>>,
     io: Handle,
     target_file_size: u64,
 }
@@ -142,6 +144,7 @@ impl Lake {
             staging: Mutex::default(),
             held: Held::default(),
             cleanups: Cleanups::default(),
+            upkeep: OnceLock::new(),
             io,
             target_file_size,
         };
@@ -352,6 +355,10 @@ impl Lake {
     /// Files that plans have still to read, beside those of versions that are held.
     pub(crate) fn held(&self) -> &Held {
         &self.shared.held
+    }
+
+    pub(crate) fn upkeep(&self) -> &OnceLock<Arc<dyn Upkeep>> {
+        &self.shared.upkeep
     }
 
     pub(crate) fn cleanups(&self) -> &Cleanups {

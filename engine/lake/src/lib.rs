@@ -59,6 +59,7 @@ mod stats;
 mod stored_path;
 mod stored_rows;
 mod stores;
+mod upkeep;
 mod vacuum;
 mod validate;
 mod zorder;
@@ -86,6 +87,7 @@ pub use crate::{
     schema::{GENERATED, declared_schema, delta_schema},
     snapshot::{At, Snapshot},
     stage::{Stage, StageProgress, Staged, WriteMode},
+    upkeep::Upkeep,
     vacuum::{Vacuum, VacuumProgress, Vacuumed},
     validate::{Finding, Severity, Validate},
     zorder::ZORDER_COLUMNS_MAX,

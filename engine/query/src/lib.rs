@@ -58,6 +58,7 @@ pub mod transform;
 mod truths;
 mod unknown_in;
 mod untyped;
+mod upkeep;
 pub mod verification;
 pub mod violation;
 mod windows;

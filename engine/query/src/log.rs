@@ -179,6 +179,22 @@ impl QueryLog {
 
     /// Opens the record of a statement. The token closes it, also when it is merely dropped.
     pub(crate) fn open(&self, session: &Session, kind: Kind, sql: &str) -> QueryToken {
+        let audit = self.audit.clone();
+        self.enter(session, kind, sql, audit)
+    }
+
+    /// Opens the record of what the server does by itself: it is no statement, and in no trail.
+    pub(crate) fn open_upkeep(&self, what: &str) -> QueryToken {
+        self.enter(&Session::new(Principal::folder()), Kind::Command, what, None)
+    }
+
+    fn enter(
+        &self,
+        session: &Session,
+        kind: Kind,
+        sql: &str,
+        audit: Option<Arc<AuditTrail>>,
+    ) -> QueryToken {
         let shown = dialect::without_secrets(&sql[..sql.floor_char_boundary(SQL_SHOWN_MAX)]);
         let id = session.query_id();
         let record = Mutex::new(QueryRecord {
@@ -197,7 +213,7 @@ impl QueryLog {
             record,
             reins: Reins::default(),
             clock: Arc::clone(&self.clock),
-            audit: self.audit.clone(),
+            audit,
             client: session.client().cloned(),
             caller: session.principal().clone(),
             kind,

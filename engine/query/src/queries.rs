@@ -45,6 +45,7 @@ use crate::{
     resolve::{self, Basis, Pins, Purpose, Reads, Resolved, Wanted},
     session::{INCOMING_ROWS, Session},
     system, untyped,
+    upkeep::Watched,
     wire,
 };
 
@@ -271,6 +272,7 @@ impl Queries {
             memory: Arc::default(),
             system_columns,
         });
+        inner.options.lake.watch_upkeep(Watched::by(&inner));
         Ok(Self { inner })
     }
 
