@@ -11,7 +11,7 @@ use arrow::{
     datatypes::{Schema, SchemaRef},
     record_batch::RecordBatch,
 };
-pub(crate) use checked::{Checked, Explain, check_query};
+pub(crate) use checked::{Checked, Explain, check_query, may_explain};
 use datafusion::{
     execution::{SessionState, TaskContext},
     logical_expr::LogicalPlan,
