@@ -1,6 +1,9 @@
 //! Who may do what, where SQL alone does not show it; the rest is in `slt/rights.slt`.
 
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use proto::v1::{CancelRequest, ListRequest, SubmitRequest, WatchRequest, jobs_client::JobsClient};
 use tonic::{Code, Request};
@@ -53,6 +56,41 @@ async fn the_driver_is_told_of_nothing_that_the_caller_may_not_know() {
     assert_eq!(root.command(tables()).await.column("table_name"), ["t", "u"]);
     let prepared = bob.prepare("SELECT * FROM t").await;
     assert_eq!(prepared.dataset_schema().unwrap().fields().len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_refresh_would_do_shows_no_policy_and_no_hidden_table() {
+    let server = with_users(&Options::new(), &USERS);
+    let (mut root, mut bob) = both(&server).await;
+    root.script(
+        "CREATE SCHEMA hr; CREATE TABLE hr.pay AS VALUES ('EMEA', 1), ('US', 2); \
+         ALTER TABLE hr.pay SET ROW FILTER (column1 = 'EMEA'); \
+         ALTER TABLE hr.pay ALTER COLUMN column2 SET MASK (-424242); \
+         GRANT SELECT ON hr.pay TO bob; GRANT CREATE ON SCHEMA main TO bob; \
+         CREATE TABLE hr.hidden AS VALUES (1, 'topsecret'); \
+         CREATE MATERIALIZED VIEW hr.m AS SELECT column1 AS a FROM hr.hidden WHERE column2 = 'topsecret'; \
+         GRANT REFRESH ON hr.m TO bob",
+    )
+    .await;
+    bob.update("CREATE MATERIALIZED VIEW m AS SELECT column1 AS c, column2 AS d FROM hr.pay").await;
+    for view in ["main.m", "hr.m"] {
+        root.refresh(view).await;
+        let explained = bob.query(&format!("EXPLAIN REFRESH {view} FULL")).await;
+        let items = explained.column("item");
+        assert!(items.contains(&"strategy".to_owned()), "{}", explained.text());
+        assert!(!items.contains(&"plan".to_owned()), "{}", explained.text());
+        assert!(!items.contains(&"bytes to read".to_owned()), "{}", explained.text());
+        for hidden in ["EMEA", "424242", "topsecret", "hidden", ".parquet"] {
+            assert!(!explained.text().contains(hidden), "{hidden} is in {}", explained.text());
+        }
+    }
+    // Who may read all of it sees all of it.
+    let items = root.query("EXPLAIN REFRESH hr.m FULL").await.column("item");
+    assert!(items.contains(&"plan".to_owned()), "{items:?}");
+    root.update("GRANT SELECT ON hr.hidden TO bob").await;
+    root.update("GRANT SELECT ON hr.m TO bob").await;
+    let items = bob.query("EXPLAIN REFRESH hr.m FULL").await.column("item");
+    assert!(items.contains(&"plan".to_owned()), "{items:?}");
 }
 
 #[tokio::test]

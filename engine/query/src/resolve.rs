@@ -170,6 +170,13 @@ pub(crate) struct Looked {
     opened: HashMap<ObjectUse, OpenTable>,
 }
 
+impl Looked {
+    /// As [`Resolved::hidden_from`].
+    pub(crate) fn hidden_from(&self, rights: &Rights) -> Option<Hidden> {
+        self.found.hidden_from(rights)
+    }
+}
+
 /// Finds, checks and opens everything that a statement names, directly or through views.
 ///
 /// [`QueryError::Denied`] for what the caller may not read, before any file is opened; what it may

@@ -112,6 +112,28 @@ impl Inner {
         })
     }
 
+    /// Whether the plan of a transform tells somebody with these rights only what they may know.
+    pub(crate) async fn may_show_plan(
+        &self,
+        owner: &Principal,
+        view: &Transform,
+        inputs: &[PinnedInput],
+        rights: &Rights,
+    ) -> Result<bool, QueryError> {
+        let query = resolve::parse_stored(&view.query)?;
+        let pins: Pins = inputs.iter().map(|input| (input.object, input.clone())).collect();
+        let wanted = Wanted {
+            rights: self.rights(owner).await?,
+            default_schema: DEFAULT_SCHEMA,
+            purpose: Purpose::Read,
+            pins: &pins,
+            streams: None,
+            known: None,
+        };
+        let looked = resolve::look_up(self, Reads::from(&query), &wanted).await?;
+        Ok(looked.hidden_from(rights).is_none())
+    }
+
     /// The query over inputs at the versions that were pinned, in the declared columns.
     pub(crate) async fn resolve_transform(
         &self,

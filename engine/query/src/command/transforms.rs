@@ -14,6 +14,7 @@ use model::{
 use super::{show::kind_of, tables::wrong_kind};
 use crate::{
     answer::Answer,
+    authorize::may_read_all,
     definition,
     error::QueryError,
     expect::Quarantining,
@@ -23,7 +24,8 @@ use crate::{
 };
 
 /// What the next refresh would do, and why; nothing is written. Keys that changed are looked for, since
-/// the choice depends on them.
+/// the choice depends on them. The refresh reads with the rights of the owner, so its plan, and how
+/// much it reads, is only for who may read all of that too.
 pub(super) async fn explain(
     queries: &Queries,
     session: &Session,
@@ -41,6 +43,10 @@ pub(super) async fn explain(
     let Some(view) = object.transform() else { return Ok(CommandResult::done()) };
     let owner = Principal::verified(&object.owner);
     let inputs = queries.transform_inputs(&owner, view, None).await?;
+    let rights = inner.rights(session.principal()).await?;
+    let shows_plan = may_read_all(&rights, &object).is_ok()
+        && inner.may_show_plan(&owner, view, &inputs, &rights).await?;
+    let seen = inner.seen(&rights).await?;
     let last = Jobs::last_refresh(inner.options.catalog.as_ref(), object.id).await?;
     let hash = definition::hash(inner.options.catalog.as_ref(), view).await?;
     let since = queries.since(&object, view, &hash, last.as_ref(), full).await?;
@@ -58,6 +64,10 @@ pub(super) async fn explain(
         profile: inner.profile_of(view),
         known: None,
     };
+    let shown: Vec<_> = inputs
+        .into_iter()
+        .filter(|input| rights.is_admin() || seen.contains(&input.object))
+        .collect();
     let mut lines: Vec<(&'static str, String)> = Vec::new();
     match queries.plan_refresh(wish).await {
         Ok(PlannedRefresh { choice, work, .. }) => {
@@ -66,29 +76,35 @@ pub(super) async fn explain(
             for (strategy, why) in &choice.alternatives {
                 lines.push(("not taken", format!("{strategy}: {why}")));
             }
-            lines.extend(inputs_of(&inputs, &before));
+            lines.extend(inputs_of(&shown, &before));
             lines.push(("profile", view.resources.profile.clone()));
-            lines.push(("bytes to read", work.planned().bytes_to_read().to_string()));
-            let (plan, _) = work.plan();
-            lines.push(("plan", displayable(plan.as_ref()).indent(false).to_string()));
+            if shows_plan {
+                lines.push(("bytes to read", work.planned().bytes_to_read().to_string()));
+                let (plan, _) = work.plan();
+                lines.push(("plan", displayable(plan.as_ref()).indent(false).to_string()));
+            }
         }
         Err(QueryError::FullRefused { why, rule }) => {
             lines.push(("refused", format!("only a full refresh is left, which {rule} forbids")));
             lines.push(("reason", why));
-            lines.extend(inputs_of(&inputs, &before));
+            lines.extend(inputs_of(&shown, &before));
         }
         Err(QueryError::ApprovalNeeded(needed)) => {
             let ApprovalNeeded { reason, alternatives, bytes } = *needed;
             lines.push(("strategy", Strategy::Full.to_string()));
             lines.push(("reason", reason.to_string()));
+            let waits = "its job would wait for APPROVE JOB";
             lines.push((
                 "approval",
-                format!("its job would wait for APPROVE JOB; its inputs have {bytes} bytes"),
+                match Some(bytes).filter(|_| shows_plan) {
+                    Some(bytes) => format!("{waits}; its inputs have {bytes} bytes"),
+                    None => waits.to_owned(),
+                },
             ));
             for (strategy, why) in &alternatives {
                 lines.push(("not taken", format!("{strategy}: {why}")));
             }
-            lines.extend(inputs_of(&inputs, &before));
+            lines.extend(inputs_of(&shown, &before));
         }
         Err(error) => return Err(error),
     }
