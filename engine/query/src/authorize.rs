@@ -246,7 +246,8 @@ fn needs(statement: &Statement) -> Vec<Need<'_>> {
             }
             needs
         }
-        Statement::Truncate { target } => vec![On(target, Privilege::Delete)],
+        // It answers how many rows there were.
+        Statement::Truncate { target } => vec![On(target, Privilege::Delete), All(target)],
         Statement::Alter(alter) => vec![Own(&alter.target)],
         Statement::Copy(_) => vec![Everywhere(Privilege::WriteFiles)],
         Statement::Maintain(maintain) => match maintain {

@@ -243,10 +243,10 @@ fn bound_value(column: &dyn Array, row: usize) -> Result<ScalarValue, QueryError
     }
 }
 
-/// Rows that left the leaves of a plan so far.
+/// Rows that left the leaves of a plan so far; of a table with a policy those that it shows.
 pub(crate) fn rows_read(plan: &dyn ExecutionPlan) -> u64 {
     let children = plan.children();
-    if children.is_empty() {
+    if children.is_empty() || barrier::is_barrier(plan) {
         let rows = plan.metrics().and_then(|metrics| metrics.output_rows());
         return rows.map_or(0, |rows| rows as u64);
     }

@@ -143,6 +143,23 @@ impl Resolved {
         self.found.hidden_from(rights)
     }
 
+    /// Rows of the Delta tables together, by their statistics; 0 when unknown, and when one of them
+    /// hides some from whoever wants them.
+    pub(crate) fn rows_expected(&self) -> u64 {
+        if self.found.guarded().is_some() {
+            return 0;
+        }
+        self.snapshots.values().map(|snapshot| snapshot.rows().unwrap_or(0)).sum()
+    }
+
+    /// Bytes of the files of the Delta tables together; `None` when one of them hides rows.
+    pub(crate) fn bytes_expected(&self) -> Option<u64> {
+        if self.found.guarded().is_some() {
+            return None;
+        }
+        Some(self.snapshots.values().map(|snapshot| snapshot.bytes()).sum())
+    }
+
     /// Makes one more relation known to the planner.
     pub(crate) fn add(
         &self,

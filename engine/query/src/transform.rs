@@ -34,7 +34,8 @@ pub struct PlannedTransform {
     pub plan: Arc<dyn ExecutionPlan>,
     /// What the plan runs with.
     pub task: Arc<TaskContext>,
-    /// Rows in all its Delta inputs together, by their statistics; 0 when unknown.
+    /// Rows in all its Delta inputs together, by their statistics; 0 when unknown, or not for the owner
+    /// to know.
     pub rows_expected: u64,
 }
 
@@ -104,11 +105,10 @@ impl Inner {
     ) -> Result<PlannedTransform, QueryError> {
         let (resolved, logical) = self.resolve_transform(owner, view, inputs, None).await?;
         let physical = plan::physical(&resolved.state, &logical).await?;
-        let rows = resolved.snapshots.values().map(|snapshot| snapshot.rows().unwrap_or(0));
         Ok(PlannedTransform {
             plan: physical,
             task: resolved.state.task_ctx(),
-            rows_expected: rows.sum(),
+            rows_expected: resolved.rows_expected(),
         })
     }
 

@@ -96,7 +96,7 @@ pub(super) async fn explain(
             let waits = "its job would wait for APPROVE JOB";
             lines.push((
                 "approval",
-                match Some(bytes).filter(|_| shows_plan) {
+                match bytes.filter(|_| shows_plan) {
                     Some(bytes) => format!("{waits}; its inputs have {bytes} bytes"),
                     None => waits.to_owned(),
                 },

@@ -149,11 +149,10 @@ impl Inner {
         let there = LogicalPlanBuilder::from(there).filter(goes)?.build()?;
         let changes =
             both(going(there, &stored)?, coming(state, computed, &stored, gate.as_ref())?)?;
-        let rows = resolved.snapshots.values().map(|snapshot| snapshot.rows().unwrap_or(0)).sum();
         let planned = PlannedTransform {
             plan: plan::physical(state, &changes).await?,
             task: state.task_ctx(),
-            rows_expected: rows,
+            rows_expected: resolved.rows_expected(),
         };
         let quarantine = match &gate {
             Some(gate) => self.quarantine_of_part(state, quarantine, condition, gate).await?,
