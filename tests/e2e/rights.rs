@@ -59,6 +59,24 @@ async fn the_driver_is_told_of_nothing_that_the_caller_may_not_know() {
 }
 
 #[tokio::test]
+async fn a_primary_key_is_told_to_those_who_know_its_columns() {
+    let server = with_users(&Options::new(), &USERS);
+    let (mut root, mut bob) = both(&server).await;
+    root.script(
+        "CREATE TABLE t (a BIGINT NOT NULL, b BIGINT NOT NULL, PRIMARY KEY (a, b)); \
+         GRANT SELECT (a) ON t TO bob",
+    )
+    .await;
+    let keys =
+        || arrow_flight::sql::CommandGetPrimaryKeys { table: "t".to_owned(), ..Default::default() };
+    assert_eq!(root.command(keys()).await.column("column_name"), ["a", "b"]);
+    // A part of it would say that its columns are unique.
+    assert!(bob.command(keys()).await.is_empty());
+    root.update("GRANT SELECT (a, b) ON t TO bob").await;
+    assert_eq!(bob.command(keys()).await.column("column_name"), ["a", "b"]);
+}
+
+#[tokio::test]
 async fn what_a_refresh_would_do_shows_no_policy_and_no_hidden_table() {
     let server = with_users(&Options::new(), &USERS);
     let (mut root, mut bob) = both(&server).await;
