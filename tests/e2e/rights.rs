@@ -112,6 +112,28 @@ async fn what_a_refresh_would_do_shows_no_policy_and_no_hidden_table() {
 }
 
 #[tokio::test]
+async fn nobody_keeps_others_out_with_what_is_never_fetched() {
+    let options = Options::new().env("WHIMBREL__SERVER__HANDLES_MAX", "4");
+    let server = with_users(&options, &USERS);
+    let (mut root, mut bob) = both(&server).await;
+    // He takes all places.
+    for _ in 0..5 {
+        let _ = bob.try_prepare("SELECT 1").await;
+        let _ = bob.flight_info("SELECT 1").await;
+        let _ = bob.flight().begin_transaction().await;
+    }
+    bob.try_prepare("SELECT 5").await.err().expect("he has all places").expect(
+        Code::ResourceExhausted,
+        &["nobody has more of them than you", "server.handles_max"],
+    );
+    let mut prepared = root.prepare("SELECT 7").await;
+    let info = prepared.execute().await.unwrap();
+    assert_eq!(root.fetch(info).await.unwrap().cell(), "7");
+    assert_eq!(root.query("SELECT 8").await.cell(), "8");
+    root.flight().begin_transaction().await.unwrap();
+}
+
+#[tokio::test]
 async fn jobs_over_grpc_are_those_that_the_caller_may_know_of() {
     let server = with_users(&Options::new(), &USERS);
     let (mut root, mut bob) = both(&server).await;
