@@ -286,7 +286,10 @@ fn needs(statement: &Statement) -> Vec<Need<'_>> {
         // It answers how many rows there were.
         Statement::Truncate { target } => vec![On(target, Privilege::Delete), All(target)],
         Statement::Alter(alter) => vec![Own(&alter.target)],
-        Statement::Copy(_) => vec![Everywhere(Privilege::WriteFiles)],
+        // It looks at what is there before it writes.
+        Statement::Copy(_) => {
+            vec![Everywhere(Privilege::WriteFiles), Everywhere(Privilege::ReadFiles)]
+        }
         Statement::Maintain(maintain) => match maintain {
             Maintain::Optimize { target, .. }
             | Maintain::Vacuum { target, .. }
