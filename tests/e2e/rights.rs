@@ -122,7 +122,8 @@ async fn nobody_keeps_others_out_with_what_is_never_fetched() {
         let _ = bob.flight_info("SELECT 1").await;
         let _ = bob.flight().begin_transaction().await;
     }
-    bob.try_prepare("SELECT 5").await.err().expect("he has all places").expect(
+    let full = bob.try_prepare("SELECT 5").await.expect_err("he has all places");
+    full.expect(
         Code::ResourceExhausted,
         &["nobody has more of them than you", "server.handles_max"],
     );
@@ -131,6 +132,45 @@ async fn nobody_keeps_others_out_with_what_is_never_fetched() {
     assert_eq!(root.fetch(info).await.unwrap().cell(), "7");
     assert_eq!(root.query("SELECT 8").await.cell(), "8");
     root.flight().begin_transaction().await.unwrap();
+}
+
+#[tokio::test]
+async fn planning_a_large_statement_keeps_no_other_user_waiting() {
+    let server = with_users(&Options::new(), &USERS);
+    let (mut root, mut bob) = both(&server).await;
+    let mut large = "WITH c0 AS (SELECT 1 AS a)".to_owned();
+    for n in 1..=10 {
+        let before = n - 1;
+        large.push_str(&format!(", c{n} AS (SELECT x.a FROM c{before} x CROSS JOIN c{before} y)"));
+    }
+    large.push_str(" SELECT count(*) FROM c10");
+    let began = Instant::now();
+    bob.flight_info(&large).await.unwrap();
+    let alone = began.elapsed();
+    // More at once than there are threads that plan.
+    let busy: Vec<_> = (0..6)
+        .map(|_| {
+            let (mut bob, large) = (bob.clone(), large.clone());
+            tokio::spawn(async move { bob.flight_info(&large).await.map(|_| ()) })
+        })
+        .collect();
+    let (mut slowest, mut count) = (Duration::ZERO, 0);
+    while !busy.iter().any(|task| task.is_finished()) {
+        let began = Instant::now();
+        assert_eq!(root.query(&format!("SELECT {count}")).await.cell(), count.to_string());
+        slowest = slowest.max(began.elapsed());
+        count += 1;
+    }
+    assert!(slowest < alone, "one of {count} waited for {slowest:?}; a plan takes {alone:?}");
+    for task in busy {
+        task.await.unwrap().unwrap();
+    }
+    // It is a part of the time that a statement has.
+    root.update("ALTER ROLE public SET LIMITS (run_time = '100ms')").await;
+    let began = Instant::now();
+    let late = bob.flight_info(&large).await.expect_err("its time is over");
+    late.expect(Code::DeadlineExceeded, &["ran for 100ms"]);
+    assert!(began.elapsed() < alone, "told after {:?}", began.elapsed());
 }
 
 #[tokio::test]

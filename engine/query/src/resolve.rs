@@ -45,7 +45,6 @@ use crate::{
     wire::wire_type,
 };
 pub(crate) use basis::Basis;
-pub(crate) use find::target_name;
 use find::{Found, ObjectUse, Scope, Source, StoredKind, StoredQuery};
 pub(crate) use find::{Hidden, target_name};
 pub(crate) use one_query::Described;
@@ -300,6 +299,8 @@ async fn scope_state(
     {
         state = SessionStateBuilder::new_from_existing(state).with_runtime_env(env).build();
     }
+    let turns = queries.planners.of(wanted.rights.name());
+    state.config_mut().set_extension(turns);
     caller::register(&mut state, &wanted.rights)?;
     let catalog = OneQueryCatalog::register(&mut state);
     for files in &scope.files {

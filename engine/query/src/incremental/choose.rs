@@ -30,6 +30,7 @@ use crate::{
     expect::{self, Gate, Quarantining, watched},
     known::Known,
     plan,
+    planning::aside,
     queries::{Inner, Queries},
     resolve::Resolved,
     transform::PlannedTransform,
@@ -81,7 +82,7 @@ impl Queries {
     /// somebody has to approve it.
     pub async fn plan_refresh(&self, wish: RefreshWish) -> Result<PlannedRefresh, QueryError> {
         let inner = Arc::clone(&self.inner);
-        let work = async move { inner.plan_refresh(&wish).await };
+        let work = async move { aside(inner.plan_refresh(&wish)).await };
         self.inner.control().spawn(work).await?
     }
 }

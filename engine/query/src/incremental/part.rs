@@ -38,6 +38,7 @@ use crate::{
     expect::{Gate, Quarantining, has_query},
     known::Known,
     plan,
+    planning::aside,
     queries::{Inner, Queries},
     transform::PlannedTransform,
 };
@@ -87,7 +88,7 @@ impl Queries {
         quarantine: Option<Arc<Snapshot>>,
     ) -> Result<PlannedPart, QueryError> {
         let inner = Arc::clone(&self.inner);
-        let work = async move { inner.plan_part(&wish, quarantine.as_ref()).await };
+        let work = async move { aside(inner.plan_part(&wish, quarantine.as_ref())).await };
         self.inner.control().spawn(work).await?
     }
 

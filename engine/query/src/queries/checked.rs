@@ -50,7 +50,7 @@ pub(crate) async fn check_query(
             }
             other => other?,
         },
-        Some(explain) => resolved.state.statement_to_plan(explain.statement(query)?).await?,
+        Some(explain) => plan::logical_from(&resolved.state, explain.statement(query)?).await?,
     };
     Ok(Checked { resolved, plan, parameters: query.parameters, guessed })
 }
@@ -61,7 +61,6 @@ pub(crate) async fn may_explain(
     session: &Session,
     resolved: &Resolved,
 ) -> Result<(), QueryError> {
-    let Some(table) = &resolved.guarded else { return Ok(()) };
     let rights = inner.rights(session.principal()).await?;
     let what = match resolved.hidden_from(&rights) {
         None => return Ok(()),
