@@ -1,6 +1,9 @@
 //! Who may do what, where SQL alone does not show it; the rest is in `slt/rights.slt`.
 
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use proto::v1::{CancelRequest, ListRequest, SubmitRequest, WatchRequest, jobs_client::JobsClient};
 use tonic::{Code, Request};
@@ -53,6 +56,121 @@ async fn the_driver_is_told_of_nothing_that_the_caller_may_not_know() {
     assert_eq!(root.command(tables()).await.column("table_name"), ["t", "u"]);
     let prepared = bob.prepare("SELECT * FROM t").await;
     assert_eq!(prepared.dataset_schema().unwrap().fields().len(), 1);
+}
+
+#[tokio::test]
+async fn a_primary_key_is_told_to_those_who_know_its_columns() {
+    let server = with_users(&Options::new(), &USERS);
+    let (mut root, mut bob) = both(&server).await;
+    root.script(
+        "CREATE TABLE t (a BIGINT NOT NULL, b BIGINT NOT NULL, PRIMARY KEY (a, b)); \
+         GRANT SELECT (a) ON t TO bob",
+    )
+    .await;
+    let keys =
+        || arrow_flight::sql::CommandGetPrimaryKeys { table: "t".to_owned(), ..Default::default() };
+    assert_eq!(root.command(keys()).await.column("column_name"), ["a", "b"]);
+    // A part of it would say that its columns are unique.
+    assert!(bob.command(keys()).await.is_empty());
+    root.update("GRANT SELECT (a, b) ON t TO bob").await;
+    assert_eq!(bob.command(keys()).await.column("column_name"), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn what_a_refresh_would_do_shows_no_policy_and_no_hidden_table() {
+    let server = with_users(&Options::new(), &USERS);
+    let (mut root, mut bob) = both(&server).await;
+    root.script(
+        "CREATE SCHEMA hr; CREATE TABLE hr.pay AS VALUES ('EMEA', 1), ('US', 2); \
+         ALTER TABLE hr.pay SET ROW FILTER (column1 = 'EMEA'); \
+         ALTER TABLE hr.pay ALTER COLUMN column2 SET MASK (-424242); \
+         GRANT SELECT ON hr.pay TO bob; GRANT CREATE ON SCHEMA main TO bob; \
+         CREATE TABLE hr.hidden AS VALUES (1, 'topsecret'); \
+         CREATE MATERIALIZED VIEW hr.m AS SELECT column1 AS a FROM hr.hidden WHERE column2 = 'topsecret'; \
+         GRANT REFRESH ON hr.m TO bob",
+    )
+    .await;
+    bob.update("CREATE MATERIALIZED VIEW m AS SELECT column1 AS c, column2 AS d FROM hr.pay").await;
+    for view in ["main.m", "hr.m"] {
+        root.refresh(view).await;
+        let explained = bob.query(&format!("EXPLAIN REFRESH {view} FULL")).await;
+        let items = explained.column("item");
+        assert!(items.contains(&"strategy".to_owned()), "{}", explained.text());
+        assert!(!items.contains(&"plan".to_owned()), "{}", explained.text());
+        assert!(!items.contains(&"bytes to read".to_owned()), "{}", explained.text());
+        for hidden in ["EMEA", "424242", "topsecret", "hidden", ".parquet"] {
+            assert!(!explained.text().contains(hidden), "{hidden} is in {}", explained.text());
+        }
+    }
+    // Who may read all of it sees all of it.
+    let items = root.query("EXPLAIN REFRESH hr.m FULL").await.column("item");
+    assert!(items.contains(&"plan".to_owned()), "{items:?}");
+    root.update("GRANT SELECT ON hr.hidden TO bob").await;
+    root.update("GRANT SELECT ON hr.m TO bob").await;
+    let items = bob.query("EXPLAIN REFRESH hr.m FULL").await.column("item");
+    assert!(items.contains(&"plan".to_owned()), "{items:?}");
+}
+
+#[tokio::test]
+async fn nobody_keeps_others_out_with_what_is_never_fetched() {
+    let options = Options::new().env("WHIMBREL__SERVER__HANDLES_MAX", "4");
+    let server = with_users(&options, &USERS);
+    let (mut root, mut bob) = both(&server).await;
+    // He takes all places.
+    for _ in 0..5 {
+        let _ = bob.try_prepare("SELECT 1").await;
+        let _ = bob.flight_info("SELECT 1").await;
+        let _ = bob.flight().begin_transaction().await;
+    }
+    let full = bob.try_prepare("SELECT 5").await.expect_err("he has all places");
+    full.expect(
+        Code::ResourceExhausted,
+        &["nobody has more of them than you", "server.handles_max"],
+    );
+    let mut prepared = root.prepare("SELECT 7").await;
+    let info = prepared.execute().await.unwrap();
+    assert_eq!(root.fetch(info).await.unwrap().cell(), "7");
+    assert_eq!(root.query("SELECT 8").await.cell(), "8");
+    root.flight().begin_transaction().await.unwrap();
+}
+
+#[tokio::test]
+async fn planning_a_large_statement_keeps_no_other_user_waiting() {
+    let server = with_users(&Options::new(), &USERS);
+    let (mut root, mut bob) = both(&server).await;
+    let mut large = "WITH c0 AS (SELECT 1 AS a)".to_owned();
+    for n in 1..=10 {
+        let before = n - 1;
+        large.push_str(&format!(", c{n} AS (SELECT x.a FROM c{before} x CROSS JOIN c{before} y)"));
+    }
+    large.push_str(" SELECT count(*) FROM c10");
+    let began = Instant::now();
+    bob.flight_info(&large).await.unwrap();
+    let alone = began.elapsed();
+    // More at once than there are threads that plan.
+    let busy: Vec<_> = (0..6)
+        .map(|_| {
+            let (mut bob, large) = (bob.clone(), large.clone());
+            tokio::spawn(async move { bob.flight_info(&large).await.map(|_| ()) })
+        })
+        .collect();
+    let (mut slowest, mut count) = (Duration::ZERO, 0);
+    while !busy.iter().any(|task| task.is_finished()) {
+        let began = Instant::now();
+        assert_eq!(root.query(&format!("SELECT {count}")).await.cell(), count.to_string());
+        slowest = slowest.max(began.elapsed());
+        count += 1;
+    }
+    assert!(slowest < alone, "one of {count} waited for {slowest:?}; a plan takes {alone:?}");
+    for task in busy {
+        task.await.unwrap().unwrap();
+    }
+    // It is a part of the time that a statement has.
+    root.update("ALTER ROLE public SET LIMITS (run_time = '100ms')").await;
+    let began = Instant::now();
+    let late = bob.flight_info(&large).await.expect_err("its time is over");
+    late.expect(Code::DeadlineExceeded, &["ran for 100ms"]);
+    assert!(began.elapsed() < alone, "told after {:?}", began.elapsed());
 }
 
 #[tokio::test]

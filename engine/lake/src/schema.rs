@@ -23,6 +23,10 @@ pub const GENERATED: &str = "delta.generationExpression";
 /// Characters that Parquet writers elsewhere refuse in column names.
 const NAME_REFUSED: [char; 9] = [' ', ',', ';', '{', '}', '(', ')', '\t', '='];
 
+/// How deep lists, structs and maps may be in each other. The log tells of each in several levels of
+/// JSON, and readers, this one among them, refuse more than 128.
+const NESTED_MAX: usize = 32;
+
 /// The schema of a Delta table that holds rows of `schema`, in Arrow's types as
 /// [`crate::Snapshot::schema`] shows them. Nullability and comments are kept, other metadata is not.
 ///
@@ -41,7 +45,8 @@ const NAME_REFUSED: [char; 9] = [' ', ',', ';', '{', '}', '(', ')', '\t', '='];
 /// | `Null` | `Utf8` |
 ///
 /// Everything else that Delta lacks (times, intervals, durations, unions) is [`LakeError::Column`],
-/// as are names that occur twice, whatever their case, or that other Delta readers refuse.
+/// as are names that occur twice, whatever their case, or that other Delta readers refuse, and types
+/// that are nested too deeply.
 pub fn delta_schema(schema: &Schema) -> Result<SchemaRef, LakeError> {
     delta_schema_at("a new table", schema)
 }
@@ -103,12 +108,49 @@ pub(crate) fn delta_schema_at(location: &str, schema: &Schema) -> Result<SchemaR
             ));
         }
     }
+    if let Some(field) = schema.fields().iter().find(|field| is_too_deep(field.data_type())) {
+        return Err(refused(
+            field.name(),
+            &format!(
+                "its type is nested more than {NESTED_MAX} levels deep; no Delta table can tell of it"
+            ),
+        ));
+    }
     let fields = delta_fields(location, "", schema.fields())?;
     let schema = Schema::new(fields);
     // Through the library's own types and back, so that it equals what a loaded table shows.
     let kernel = kernel_schema(location, &schema)?;
     let schema: Schema = (&kernel).try_into_arrow().map_err(|e| refused("", &e.to_string()))?;
     Ok(Arc::new(schema))
+}
+
+fn is_too_deep(data_type: &DataType) -> bool {
+    // Level by level: a type from a client may be deeper than the stack.
+    let mut level = vec![data_type];
+    for _ in 0..=NESTED_MAX {
+        level = level.into_iter().flat_map(parts).collect();
+        if level.is_empty() {
+            return false;
+        }
+    }
+    true
+}
+
+/// The types inside of a type.
+fn parts(data_type: &DataType) -> Vec<&DataType> {
+    use DataType as D;
+    match data_type {
+        D::List(item)
+        | D::LargeList(item)
+        | D::ListView(item)
+        | D::LargeListView(item)
+        | D::FixedSizeList(item, _)
+        | D::Map(item, _) => vec![item.data_type()],
+        D::Struct(fields) => fields.iter().map(|field| field.data_type()).collect(),
+        D::Dictionary(_, value) => vec![value.as_ref()],
+        D::RunEndEncoded(_, values) => vec![values.data_type()],
+        _ => Vec::new(),
+    }
 }
 
 /// The library's form of a schema that is one of a Delta table already.

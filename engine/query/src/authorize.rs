@@ -12,7 +12,7 @@ use dialect::statement::{
 };
 use model::{
     name::ObjectName,
-    object::{Object, TableFormat},
+    object::{Object, ObjectBody, TableFormat},
     principal::{Principal, is_reserved},
     rights::{Columns, Grant, Privilege, Rights, Securable},
 };
@@ -34,6 +34,8 @@ enum Need<'s> {
     All(&'s NameParts),
     /// To know of an object.
     See(&'s NameParts),
+    /// To know how an object is defined: what its query reads.
+    Definition(&'s NameParts),
     /// To create under a name, or to own what is there.
     Create(&'s NameParts),
     /// To own everything in a schema.
@@ -146,6 +148,7 @@ async fn meet(
         | Need::Own(parts)
         | Need::All(parts)
         | Need::See(parts)
+        | Need::Definition(parts)
         | Need::Create(parts) => parts,
     };
     let name = ObjectName::from_parts(parts, session.schema())?;
@@ -172,6 +175,22 @@ async fn meet(
         }
         Need::Own(_) if !rights.owns(&object) => Err(not_owned(rights, &object)),
         Need::All(_) => may_read_all(rights, &object),
+        // Of a table that is shown which is known.
+        Need::Definition(_) if matches!(object.body, ObjectBody::Table(_)) => Ok(()),
+        Need::Definition(_) => {
+            let reads = inner.objects_named(object.reads()).await?;
+            match sees_definition(rights, &object, |name| reads.iter().find(|o| o.name == *name)) {
+                true => Ok(()),
+                false => Err(denied(
+                    rights,
+                    &format!(
+                        "see how '{}' is defined: its query reads what it may not",
+                        object.name
+                    ),
+                    "whoever owns it may",
+                )),
+            }
+        }
         _ => Ok(()),
     }
 }
@@ -189,8 +208,26 @@ pub(crate) fn may_read_all(rights: &Rights, object: &Object) -> Result<(), Query
     }
 }
 
+/// Whether a definition names nothing that is kept from the caller: no column that was not granted,
+/// and no table or column that a view reads with the rights of its owner. `known` finds what it reads.
+pub(crate) fn sees_definition<'o>(
+    rights: &Rights,
+    object: &Object,
+    known: impl Fn(&ObjectName) -> Option<&'o Object>,
+) -> bool {
+    if rights.owns(object) {
+        return true;
+    }
+    // Whoever may only write, or only refresh, knows the columns.
+    !matches!(rights.columns(object), Some(Columns::Some(_)))
+        && object.reads().iter().all(|name| {
+            let read = known(name);
+            read.is_some_and(|read| rights.columns(read) == Some(Columns::All))
+        })
+}
+
 fn needs(statement: &Statement) -> Vec<Need<'_>> {
-    use Need::{Admin, All, Be, Create, Everywhere, On, Own, OwnIn, See};
+    use Need::{Admin, All, Be, Create, Definition, Everywhere, On, Own, OwnIn, See};
     match statement {
         // What is read is checked where it is resolved.
         Statement::Query(_) | Statement::Set { .. } => Vec::new(),
@@ -246,9 +283,13 @@ fn needs(statement: &Statement) -> Vec<Need<'_>> {
             }
             needs
         }
-        Statement::Truncate { target } => vec![On(target, Privilege::Delete)],
+        // It answers how many rows there were.
+        Statement::Truncate { target } => vec![On(target, Privilege::Delete), All(target)],
         Statement::Alter(alter) => vec![Own(&alter.target)],
-        Statement::Copy(_) => vec![Everywhere(Privilege::WriteFiles)],
+        // It looks at what is there before it writes.
+        Statement::Copy(_) => {
+            vec![Everywhere(Privilege::WriteFiles), Everywhere(Privilege::ReadFiles)]
+        }
         Statement::Maintain(maintain) => match maintain {
             Maintain::Optimize { target, .. }
             | Maintain::Vacuum { target, .. }
@@ -294,7 +335,8 @@ fn needs(statement: &Statement) -> Vec<Need<'_>> {
         }
         Statement::Show(show) => match show {
             Show::Schemas | Show::Tables { .. } | Show::Setting { .. } => Vec::new(),
-            Show::Columns { name } | Show::Create { name } => vec![See(name)],
+            Show::Columns { name } => vec![See(name)],
+            Show::Create { name } => vec![Definition(name)],
             // Both tell of values: of those in files, and of those in conditions.
             Show::History { name, .. } | Show::Detail { name } => vec![All(name)],
         },

@@ -19,9 +19,15 @@ use datafusion::{
         physical_planning_context::PhysicalPlanningContext,
     },
     physical_expr::PhysicalExpr,
-    physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties},
+    physical_plan::{
+        DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
+        metrics::{ExecutionPlanMetricsSet, MetricBuilder, MetricsSet},
+        stream::RecordBatchStreamAdapter,
+    },
     physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner},
 };
+
+use futures::TryStreamExt;
 
 use crate::expect::Gates;
 
@@ -108,16 +114,26 @@ impl ExtensionPlanner for Barriers {
         _: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         Ok(match (node.as_any().is::<Barrier>(), inputs) {
-            (true, [input]) => Some(Arc::new(BarrierExec(Arc::clone(input)))),
+            (true, [input]) => Some(Arc::new(BarrierExec::above(Arc::clone(input)))),
             _ => None,
         })
     }
 }
 
 /// Says of itself what its input says, and lets no condition through, as every plan that does not
-/// say otherwise.
+/// say otherwise. It counts the rows that it lets through: how many there are below it is nobody's
+/// business above it.
 #[derive(Debug)]
-struct BarrierExec(Arc<dyn ExecutionPlan>);
+struct BarrierExec {
+    input: Arc<dyn ExecutionPlan>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl BarrierExec {
+    fn above(input: Arc<dyn ExecutionPlan>) -> Self {
+        Self { input, metrics: ExecutionPlanMetricsSet::new() }
+    }
+}
 
 impl DisplayAs for BarrierExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -131,11 +147,11 @@ impl ExecutionPlan for BarrierExec {
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
-        self.0.properties()
+        self.input.properties()
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.0]
+        vec![&self.input]
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {
@@ -152,7 +168,7 @@ impl ExecutionPlan for BarrierExec {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let [child] = <[_; 1]>::try_from(children)
             .map_err(|_| DataFusionError::Internal("a barrier is above one plan".to_owned()))?;
-        Ok(Arc::new(Self(child)))
+        Ok(Arc::new(Self::above(child)))
     }
 
     fn apply_expressions(
@@ -167,6 +183,14 @@ impl ExecutionPlan for BarrierExec {
         partition: usize,
         task: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        self.0.execute(partition, task)
+        let rows = MetricBuilder::new(&self.metrics).output_rows(partition);
+        let shown = self.input.execute(partition, task)?;
+        let schema = shown.schema();
+        let shown = shown.inspect_ok(move |batch| rows.add(batch.num_rows()));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, shown)))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
     }
 }

@@ -12,6 +12,7 @@ use model::{
 };
 
 use crate::{
+    authorize::sees_definition,
     error::QueryError,
     keys,
     queries::{Inner, Queries},
@@ -46,7 +47,7 @@ pub struct TableInfo {
     /// Its columns under their wire types; `None` when not asked for, or when the table cannot be
     /// opened just now.
     pub columns: Option<SchemaRef>,
-    /// Declared primary key.
+    /// Declared primary key; none for one who does not know all of its columns.
     pub primary_key: Vec<String>,
     /// `COMMENT` text.
     pub comment: Option<String>,
@@ -105,7 +106,7 @@ impl Queries {
             TableInfo {
                 table_type: object.kind().as_sql(),
                 columns: columns.map(|schema| wire_schema(&schema)),
-                primary_key: primary_key(&object),
+                primary_key: primary_key(rights, &object),
                 comment: object.comment,
                 name: object.name,
             }
@@ -174,25 +175,35 @@ pub(crate) async fn all(
     rights: &Rights,
 ) -> Result<Vec<DescribedTable>, QueryError> {
     let objects = queries.options.catalog.objects().await?;
-    let objects = objects.into_iter().filter(|object| rights.sees(object));
-    let described = stream::iter(objects.map(|object| async move {
+    let definitions = definitions(&objects, rights);
+    let objects = objects.into_iter().zip(definitions);
+    let objects = objects.filter(|(object, _)| rights.sees(object));
+    let described = stream::iter(objects.map(|(object, definition)| async move {
         let schema = columns(queries, rights, &object).await.inspect_err(|error| {
             tracing::debug!(name = %object.name, %error, "columns are not known");
         });
         DescribedTable {
             schema: schema.ok(),
-            definition: match &object.body {
-                ObjectBody::View(view) => Some(view.definition.clone()),
-                ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view) => {
-                    Some(view.definition.clone())
-                }
-                ObjectBody::Table(_) => None,
-            },
+            definition,
             is_view: object.kind() == ObjectKind::View,
             name: object.name,
         }
     }));
     Ok(described.buffer_unordered(DESCRIBED_AT_ONCE).collect().await)
+}
+
+/// The definition of each object, where it has one that somebody may see.
+fn definitions(objects: &[Object], rights: &Rights) -> Vec<Option<String>> {
+    let by_name: HashMap<_, _> = objects.iter().map(|object| (&object.name, object)).collect();
+    let definition = |object: &Object| match &object.body {
+        _ if !sees_definition(rights, object, |name| by_name.get(name).copied()) => None,
+        ObjectBody::View(view) => Some(view.definition.clone()),
+        ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view) => {
+            Some(view.definition.clone())
+        }
+        ObjectBody::Table(_) => None,
+    };
+    objects.iter().map(definition).collect()
 }
 
 /// The columns of one object that somebody may read, under the types that it is stored with; all of
@@ -235,8 +246,15 @@ fn described(rights: Arc<Rights>, pins: &Pins) -> Wanted<'_> {
     Wanted { rights, default_schema, purpose, pins, streams: None, known: None }
 }
 
-fn primary_key(object: &Object) -> Vec<String> {
-    keys::primary_key_of(object).unwrap_or_default()
+/// A part of a key would say that its columns are unique, which they need not be.
+fn primary_key(rights: &Rights, object: &Object) -> Vec<String> {
+    let key = keys::primary_key_of(object).unwrap_or_default();
+    match rights.columns(object) {
+        Some(Columns::Some(known)) if !key.iter().all(|column| known.contains(column)) => {
+            Vec::new()
+        }
+        _ => key,
+    }
 }
 
 /// SQL LIKE with `%`, `_` and `\` as escape, case-sensitive.

@@ -46,7 +46,8 @@ pub enum HandleError {
     Unknown,
     /// The limit is reached.
     #[error(
-        "{0} handles are open, which is the limit; fetch or close some, or raise server.handles_max"
+        "{0} handles are open, which is the limit, and nobody has more of them than you; fetch or \
+         close some, or raise server.handles_max"
     )]
     Full(usize),
     /// The machine gives no random numbers.
@@ -93,7 +94,8 @@ impl<T> Handles<T> {
         Self { entries: Mutex::new(HashMap::new()), count_max, ttl, clock }
     }
 
-    /// Keeps a value for its owner. Expired values make room first.
+    /// Keeps a value for its owner. Expired values make room first, then one of whoever has most:
+    /// [`HandleError::Full`] is only for an owner who would have as many as that.
     pub fn insert(&self, owner: &Principal, value: T) -> Result<Handle, HandleError> {
         self.insert_for(self.ttl, owner, value)
     }
@@ -129,15 +131,21 @@ impl<T> Handles<T> {
         value: T,
     ) -> Result<(), HandleError> {
         let now = self.clock.now();
+        let expires_at = now.plus(ttl);
         let mut entries = self.entries.lock();
         if entries.len() >= self.count_max {
             entries.retain(|_, entry| entry.expires_at > now);
         }
+        let mut gone = None;
         if entries.len() >= self.count_max {
-            return Err(HandleError::Full(self.count_max));
+            let makes_room = makes_room(&entries, owner);
+            let makes_room = makes_room.ok_or(HandleError::Full(self.count_max))?;
+            gone = entries.remove(&makes_room);
         }
-        let expires_at = now.plus(ttl);
         entries.insert(handle, Entry { owner: owner.clone(), ttl, expires_at, value });
+        drop(entries);
+        // What it holds may be a lot, and is dropped when others can go on.
+        drop(gone);
         Ok(())
     }
 
@@ -184,6 +192,22 @@ impl<T> Handles<T> {
         let now = self.clock.now();
         self.entries.lock().retain(|_, entry| entry.expires_at > now);
     }
+}
+
+/// What goes so that `owner` gets a place: the value whose time is over first, of whoever has most,
+/// as long as that is more than `owner` has then. So nobody keeps the others out, with however many.
+fn makes_room<T>(entries: &HashMap<Handle, Entry<T>>, owner: &Principal) -> Option<Handle> {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for entry in entries.values() {
+        *counts.entry(entry.owner.name()).or_default() += 1;
+    }
+    let own = counts.get(owner.name()).copied().unwrap_or(0);
+    let (most, count) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+    if count <= own + 1 {
+        return None;
+    }
+    let theirs = entries.iter().filter(|(_, entry)| entry.owner.name() == most);
+    theirs.min_by_key(|(_, entry)| entry.expires_at).map(|(handle, _)| *handle)
 }
 
 #[cfg(test)]

@@ -30,14 +30,15 @@ use model::name::{CATALOG, DEFAULT_SCHEMA};
 use crate::{
     barrier,
     error::QueryError,
-    extremes,
+    extremes, growing,
     joins::SpillingJoins,
     like,
     memory::{self, StatementMemory},
     null_keys,
     options::QueryLimits,
     pause::Pauses,
-    same_names,
+    planning::{aside, in_turn},
+    same_names, size,
     sorts::CompactSorts,
     times::{self, Times},
     truths::Truths,
@@ -99,6 +100,7 @@ pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionS
         .with_physical_optimizer_rule(Arc::new(CompactSorts))
         .with_physical_optimizer_rule(Arc::new(Windows))
         .with_physical_optimizer_rule(Arc::new(Pauses));
+    growing::bounded(state.scalar_functions().get_or_insert_default());
     state.scalar_functions().get_or_insert_default().push(like::function());
     state.scalar_functions().get_or_insert_default().push(crate::streaming::unordered());
     state.aggregate_functions().get_or_insert_default().extend(extremes::functions());
@@ -118,7 +120,17 @@ pub(crate) async fn logical_of(
     state: &SessionState,
     statement: ast::Statement,
 ) -> Result<LogicalPlan, QueryError> {
-    Ok(state.statement_to_plan(DataFusionStatement::Statement(Box::new(statement))).await?)
+    logical_from(state, DataFusionStatement::Statement(Box::new(statement))).await
+}
+
+/// Plans whatever the planner reads. Every text comes through here, so this is where one that would
+/// become too large is refused.
+pub(crate) async fn logical_from(
+    state: &SessionState,
+    statement: DataFusionStatement,
+) -> Result<LogicalPlan, QueryError> {
+    size::check(state, &statement).await?;
+    Ok(in_turn(state, state.statement_to_plan(statement)).await?)
 }
 
 /// Optimizes and makes it physical. This is where files are chosen.
@@ -126,7 +138,9 @@ pub(crate) async fn physical(
     state: &SessionState,
     plan: &LogicalPlan,
 ) -> Result<Arc<dyn ExecutionPlan>, QueryError> {
-    Ok(state.create_physical_plan(plan).await?)
+    let plan = in_turn(state, async { state.optimize(plan) }).await?;
+    // Others may have their turn while it waits for a store.
+    Ok(aside(state.query_planner().create_physical_plan(&plan, state)).await?)
 }
 
 /// A query that only passes rows on reads text as it travels. Views are for those who compute with
@@ -246,10 +260,10 @@ fn bound_value(column: &dyn Array, row: usize) -> Result<ScalarValue, QueryError
     }
 }
 
-/// Rows that left the leaves of a plan so far.
+/// Rows that left the leaves of a plan so far; of a table with a policy those that it shows.
 pub(crate) fn rows_read(plan: &dyn ExecutionPlan) -> u64 {
     let children = plan.children();
-    if children.is_empty() {
+    if children.is_empty() || barrier::is_barrier(plan) {
         let rows = plan.metrics().and_then(|metrics| metrics.output_rows());
         return rows.map_or(0, |rows| rows as u64);
     }

@@ -5,13 +5,13 @@ mod checked;
 mod execute;
 mod kinds;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arrow::{
     datatypes::{Schema, SchemaRef},
     record_batch::RecordBatch,
 };
-pub(crate) use checked::{Checked, Explain, check_query};
+pub(crate) use checked::{Checked, Explain, check_query, may_explain};
 use datafusion::{
     execution::{SessionState, TaskContext},
     logical_expr::LogicalPlan,
@@ -39,7 +39,9 @@ use crate::{
     maintenance::CatalogPins,
     nearest::nearest,
     options::QueriesOptions,
-    pause, plan, postgres,
+    pause, plan,
+    planning::Planners,
+    postgres,
     recipe::{OnlyHere, Recipe, Seen},
     reins::Work,
     resolve::{self, Basis, Pins, Purpose, Reads, Resolved, Wanted},
@@ -69,6 +71,7 @@ pub(crate) struct Inner {
     pub(crate) care: Care,
     base: SessionState,
     pub(crate) kept: KeptPlans,
+    pub(crate) planners: Planners,
     /// What plans that are kept run with.
     task: Arc<TaskContext>,
     /// Plans, and answers what is asked about the server itself: a query that keeps every other
@@ -266,6 +269,7 @@ impl Queries {
             admission,
             base,
             kept: KeptPlans::default(),
+            planners: Planners::default(),
             task,
             control,
             spare,
@@ -291,7 +295,16 @@ impl Queries {
             return Ok(prepared);
         }
         let (inner, caller, text) = (Arc::clone(&self.inner), session.clone(), sql.to_owned());
-        let prepared = self.on_control(async move { inner.prepare(&caller, text).await }).await;
+        let prepared = self.on_control(async move { inner.prepare(&caller, text).await });
+        let limits = &self.inner.options.limits;
+        let prepared = match limits.statement_timeout {
+            Duration::ZERO => prepared.await,
+            limit => tokio::select! {
+                biased;
+                prepared = prepared => prepared,
+                () = self.inner.options.clock.sleep(limit) => Err(QueryError::Timeout(limit)),
+            },
+        };
         if let Err(error) = &prepared {
             let is_read = sql.len() <= self.inner.options.limits.sql_length_max;
             let takes_effect =
@@ -332,6 +345,9 @@ impl Queries {
             Some(FirstPlan::New(new)) => Some(*new),
             None => None,
         };
+        // Who has no rights is told so by the plan.
+        let rights = self.inner.rights(session.principal()).await.ok();
+        let _time = rights.and_then(|rights| self.inner.limit_time(&token, &Bounds::of(&rights)));
         let (inner, session) = (Arc::clone(&self.inner), session.clone());
         let (sql, statement) = (prepared.sql.clone(), Arc::clone(&prepared.statement));
         let parameters = parameters.cloned();

@@ -20,7 +20,7 @@ use lake::StageProgress;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::{bounds::Bound, error::QueryError, plan};
+use crate::{barrier::is_barrier, bounds::Bound, error::QueryError, plan};
 
 /// How far a statement is. The numbers only grow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -251,8 +251,12 @@ impl Reins {
     }
 }
 
-/// Bytes that the leaves of a plan have read from files.
+/// Bytes that the leaves of a plan have read from files. Those of a table with a policy would tell how
+/// much it hides, and are not counted.
 fn bytes_read(plan: &Arc<dyn ExecutionPlan>) -> u64 {
+    if is_barrier(plan.as_ref()) {
+        return 0;
+    }
     let inputs = plan.children();
     if !inputs.is_empty() {
         return inputs.into_iter().map(bytes_read).sum();
@@ -261,8 +265,12 @@ fn bytes_read(plan: &Arc<dyn ExecutionPlan>) -> u64 {
     bytes.map_or(0, |bytes| bytes.as_usize() as u64)
 }
 
-/// Rows of the tables and files that a plan reads; `None` when one of them does not tell.
+/// Rows of the tables and files that a plan reads; `None` when one of them does not tell, and when one
+/// hides some.
 fn rows_expected(plan: &Arc<dyn ExecutionPlan>) -> Option<u64> {
+    if is_barrier(plan.as_ref()) {
+        return None;
+    }
     let inputs = plan.children();
     if inputs.is_empty() || plan.name() == lake::TABLE_SCAN {
         let statistics =

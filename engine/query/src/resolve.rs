@@ -11,7 +11,7 @@ mod one_query;
 mod open;
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -45,8 +45,8 @@ use crate::{
     wire::wire_type,
 };
 pub(crate) use basis::Basis;
-pub(crate) use find::target_name;
 use find::{Found, ObjectUse, Scope, Source, StoredKind, StoredQuery};
+pub(crate) use find::{Hidden, target_name};
 pub(crate) use one_query::Described;
 use one_query::OneQueryCatalog;
 use open::OpenTable;
@@ -99,8 +99,6 @@ pub(crate) struct Resolved {
     pub(crate) snapshots: HashMap<ObjectName, Arc<Snapshot>>,
     /// Files that are read without a table's name, directly or through views.
     pub(crate) files: Vec<FilesUse>,
-    /// A table of whose rows or columns the caller, or the owner of a view, sees a part only.
-    pub(crate) guarded: Option<ObjectName>,
     /// The Delta tables of which the newest version is read, and that version.
     pub(crate) newest: Vec<(PinnedInput, Arc<Snapshot>)>,
     /// What the names stood for.
@@ -111,7 +109,7 @@ pub(crate) struct Resolved {
     pub(crate) leaves: Vec<Leaf>,
     /// All that was looked up for it, when that tells what it reads.
     pub(crate) basis: Option<Basis>,
-    uses: HashSet<ObjectUse>,
+    found: Found,
     catalog: OneQueryCatalog,
 }
 
@@ -131,12 +129,34 @@ impl<'a> From<&'a Query> for Reads<'a> {
 impl Resolved {
     /// A table whose changes are read, directly or through views.
     pub(crate) fn table_of_changes(&self) -> Option<&ObjectName> {
-        self.uses.iter().find(|used| used.reads_changes()).map(|used| &used.name)
+        self.found.uses.iter().find(|used| used.reads_changes()).map(|used| &used.name)
     }
 
     /// A transform whose quarantine is read, directly or through views.
     pub(crate) fn quarantine(&self) -> Option<&ObjectName> {
-        self.uses.iter().find(|used| used.reads_quarantine()).map(|used| &used.name)
+        self.found.uses.iter().find(|used| used.reads_quarantine()).map(|used| &used.name)
+    }
+
+    /// Why somebody with these rights may not see the plan, if so.
+    pub(crate) fn hidden_from(&self, rights: &Rights) -> Option<Hidden> {
+        self.found.hidden_from(rights)
+    }
+
+    /// Rows of the Delta tables together, by their statistics; 0 when unknown, and when one of them
+    /// hides some from whoever wants them.
+    pub(crate) fn rows_expected(&self) -> u64 {
+        if self.found.guarded().is_some() {
+            return 0;
+        }
+        self.snapshots.values().map(|snapshot| snapshot.rows().unwrap_or(0)).sum()
+    }
+
+    /// Bytes of the files of the Delta tables together; `None` when one of them hides rows.
+    pub(crate) fn bytes_expected(&self) -> Option<u64> {
+        if self.found.guarded().is_some() {
+            return None;
+        }
+        Some(self.snapshots.values().map(|snapshot| snapshot.bytes()).sum())
     }
 
     /// Makes one more relation known to the planner.
@@ -152,7 +172,7 @@ impl Resolved {
     /// Whether the newest rows of a table are read, directly or through views, by another name than
     /// `planned_name`.
     pub(crate) fn reads(&self, name: &ObjectName, planned_name: &str) -> bool {
-        self.uses.iter().any(|used| {
+        self.found.uses.iter().any(|used| {
             used.name == *name
                 && used.at.as_ref().is_none_or(TimeTravel::reads_newest)
                 && used.planned_name != planned_name
@@ -164,6 +184,13 @@ impl Resolved {
 pub(crate) struct Looked {
     found: Found,
     opened: HashMap<ObjectUse, OpenTable>,
+}
+
+impl Looked {
+    /// As [`Resolved::hidden_from`].
+    pub(crate) fn hidden_from(&self, rights: &Rights) -> Option<Hidden> {
+        self.found.hidden_from(rights)
+    }
 }
 
 /// Finds, checks and opens everything that a statement names, directly or through views.
@@ -255,23 +282,9 @@ pub(crate) async fn resolve(
         }
     }
     let Some((state, catalog)) = statement else { return Err(QueryError::ViewDepth(0)) };
-    let guarded = found.guarded().cloned();
-    let files = found.scopes.into_iter().flat_map(|scope| scope.files).collect();
+    let files = found.scopes.iter().flat_map(|scope| scope.files.clone()).collect();
     let bounds = Bounds::of(&wanted.rights);
-    let uses = found.uses;
-    Ok(Resolved {
-        state,
-        snapshots,
-        files,
-        guarded,
-        newest,
-        seen,
-        bounds,
-        leaves,
-        basis,
-        uses,
-        catalog,
-    })
+    Ok(Resolved { state, snapshots, files, newest, seen, bounds, leaves, basis, found, catalog })
 }
 
 /// The planner's session for one scope, with everything in it that is no table of the catalog.
@@ -286,6 +299,8 @@ async fn scope_state(
     {
         state = SessionStateBuilder::new_from_existing(state).with_runtime_env(env).build();
     }
+    let turns = queries.planners.of(wanted.rights.name());
+    state.config_mut().set_extension(turns);
     caller::register(&mut state, &wanted.rights)?;
     let catalog = OneQueryCatalog::register(&mut state);
     for files in &scope.files {

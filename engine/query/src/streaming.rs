@@ -244,11 +244,7 @@ impl Inner {
             None => by_name::declared(&first.state, first_plan, &view.columns).await?,
         };
         let state = first.state.clone();
-        let rows: u64 = plans
-            .iter()
-            .flat_map(|(_, resolved, _)| resolved.snapshots.values())
-            .map(|snapshot| snapshot.rows().unwrap_or(0))
-            .sum();
+        let rows = plans.iter().map(|(_, resolved, _)| resolved.rows_expected()).sum();
         let mut all: Option<LogicalPlan> = None;
         for (name, _, logical) in plans {
             let aligned = by_name::align(logical, &fields, &name)?;

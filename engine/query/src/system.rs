@@ -23,7 +23,7 @@ use model::{
 
 use crate::{
     answer::{Answer, count},
-    authorize,
+    authorize::{self, sees_definition},
     error::QueryError,
     log::QueryRecord,
     queries::Inner,
@@ -359,10 +359,11 @@ async fn tables(queries: &Inner, rights: &Rights) -> Result<RecordBatch, QueryEr
 
 async fn transforms(queries: &Inner, rights: &Rights) -> Result<RecordBatch, QueryError> {
     let catalog = &queries.options.catalog;
-    let mut objects = catalog.objects().await?;
-    objects.retain(|object| rights.sees(object));
+    let objects = catalog.objects().await?;
+    let by_name: HashMap<_, _> = objects.iter().map(|object| (&object.name, object)).collect();
     let views: Vec<_> = objects
         .iter()
+        .filter(|object| rights.sees(object))
         .filter_map(|object| match &object.body {
             ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view) => {
                 Some((object, view))
@@ -386,10 +387,23 @@ async fn transforms(queries: &Inner, rights: &Rights) -> Result<RecordBatch, Que
     let now = queries.options.clock.now();
     Ok(Answer::new()
         .text("name", views.iter().map(|(object, _)| object.name.to_string()))
-        .text("definition", views.iter().map(|(_, view)| view.definition.as_str()))
+        .maybe_text(
+            "definition",
+            views.iter().map(|(object, view)| {
+                let seen = sees_definition(rights, object, |name| by_name.get(name).copied());
+                seen.then_some(view.definition.as_str())
+            }),
+        )
         .text("definition_hash", views.iter().map(|(_, view)| view.definition_hash.as_str()))
         .number("definition_version", views.iter().map(|(object, _)| object.definition_version))
-        .text("reads", views.iter().map(|(_, view)| join(&view.reads)))
+        .text(
+            "reads",
+            views.iter().map(|(_, view)| {
+                let reads = view.reads.iter();
+                let seen = |name: &ObjectName| by_name.get(name).is_some_and(|o| rights.sees(o));
+                join(&reads.filter(|name| seen(name)).collect::<Vec<_>>())
+            }),
+        )
         .text("partitioned_by", views.iter().map(|(_, view)| view.partitioned_by.join(", ")))
         .maybe_text(
             "schedule",

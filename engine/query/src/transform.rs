@@ -34,7 +34,8 @@ pub struct PlannedTransform {
     pub plan: Arc<dyn ExecutionPlan>,
     /// What the plan runs with.
     pub task: Arc<TaskContext>,
-    /// Rows in all its Delta inputs together, by their statistics; 0 when unknown.
+    /// Rows in all its Delta inputs together, by their statistics; 0 when unknown, or not for the owner
+    /// to know.
     pub rows_expected: u64,
 }
 
@@ -104,12 +105,33 @@ impl Inner {
     ) -> Result<PlannedTransform, QueryError> {
         let (resolved, logical) = self.resolve_transform(owner, view, inputs, None).await?;
         let physical = plan::physical(&resolved.state, &logical).await?;
-        let rows = resolved.snapshots.values().map(|snapshot| snapshot.rows().unwrap_or(0));
         Ok(PlannedTransform {
             plan: physical,
             task: resolved.state.task_ctx(),
-            rows_expected: rows.sum(),
+            rows_expected: resolved.rows_expected(),
         })
+    }
+
+    /// Whether the plan of a transform tells somebody with these rights only what they may know.
+    pub(crate) async fn may_show_plan(
+        &self,
+        owner: &Principal,
+        view: &Transform,
+        inputs: &[PinnedInput],
+        rights: &Rights,
+    ) -> Result<bool, QueryError> {
+        let query = resolve::parse_stored(&view.query)?;
+        let pins: Pins = inputs.iter().map(|input| (input.object, input.clone())).collect();
+        let wanted = Wanted {
+            rights: self.rights(owner).await?,
+            default_schema: DEFAULT_SCHEMA,
+            purpose: Purpose::Read,
+            pins: &pins,
+            streams: None,
+            known: None,
+        };
+        let looked = resolve::look_up(self, Reads::from(&query), &wanted).await?;
+        Ok(looked.hidden_from(rights).is_none())
     }
 
     /// The query over inputs at the versions that were pinned, in the declared columns.

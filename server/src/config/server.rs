@@ -147,7 +147,8 @@ pub(super) const KEYS: [Key; 15] = [
         path: "server.handles_max",
         kind: Kind::Count(1),
         default: |_| Some(10_000.into()),
-        doc: "Prepared statements, results and transactions that are kept, of each.",
+        doc: "Prepared statements, results and transactions that are kept, of each. When they are full, \
+              whoever has most makes room for others.",
     },
     Key {
         path: "server.token_ttl",

@@ -100,44 +100,83 @@ pub(crate) fn show_tokens(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxEr
 
 /// The text of a statement as it may be shown and kept: without the passwords in it.
 ///
-/// Every literal of a statement about a user counts as one, also where the statement is wrong.
+/// Every literal of a statement about a user counts as one, and every literal of a text that says
+/// PASSWORD, whatever it begins with: others have other statements for the same, and what is wrong is
+/// kept in the trail too.
 #[must_use]
 pub fn without_secrets(sql: &str) -> std::borrow::Cow<'_, str> {
     // Nearly every text is told apart without reading it as tokens.
-    if !sql.as_bytes().windows(4).any(|word| word.eq_ignore_ascii_case(b"user")) {
+    if !says_any(sql, &["user", "password", "identified"]) {
         return sql.into();
     }
     let Ok(tokens) = Tokenizer::new(&DIALECT, sql).tokenize_with_location() else {
         return hidden_as_a_whole(sql);
     };
-    let mut words = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
-    let says = |token: Option<&sqlparser::tokenizer::TokenWithSpan>, word: &str| {
-        token.is_some_and(|token| is_unquoted(&token.token, word))
-    };
-    let head = words.next();
-    if !(says(head, "CREATE") || says(head, "ALTER")) || !says(words.next(), "USER") {
+    let words: Vec<&Token> = tokens
+        .iter()
+        .map(|token| &token.token)
+        .filter(|token| !matches!(token, Token::Whitespace(_)))
+        .collect();
+    if !has_secrets(&words) {
         return sql.into();
     }
     let mut shown = String::with_capacity(sql.len());
+    let mut before: Option<&Token> = None;
     for token in &tokens {
-        match token.token {
+        match &token.token {
             Token::EOF => {}
-            _ if is_text(&token.token) => shown.push_str(HIDDEN),
+            hidden if is_text(hidden) || is_quoted_password(before, hidden) => {
+                shown.push_str(HIDDEN);
+            }
             _ => shown.push_str(slice(sql, token.span.start, token.span.end)),
+        }
+        if !matches!(token.token, Token::Whitespace(_) | Token::Eq) {
+            before = Some(&token.token);
         }
     }
     shown.into()
 }
 
-/// A text that is no SQL, with something like a user in it: it may hold a password.
+fn has_secrets(words: &[&Token]) -> bool {
+    let says = |at: usize, word: &str| words.get(at).is_some_and(|token| is_unquoted(token, word));
+    let of_user = (says(0, "CREATE") || says(0, "ALTER")) && says(1, "USER");
+    of_user
+        || words.iter().any(|token| {
+            is_unquoted(token, "PASSWORD")
+                || is_unquoted(token, "IDENTIFIED")
+                // A statement inside of another one: DO $$ … $$, EXECUTE '…'.
+                || (is_text(token) && is_about_secrets(&token.to_string()))
+        })
+}
+
+/// A password in the quotes of names, as somebody writes it who takes them for those of texts.
+fn is_quoted_password(before: Option<&Token>, token: &Token) -> bool {
+    let Token::Word(word) = token else { return false };
+    let announced =
+        before.is_some_and(|word| is_unquoted(word, "PASSWORD") || is_unquoted(word, "BY"));
+    word.quote_style.is_some() && announced
+}
+
+/// A text that is no SQL, with something like a password in it.
 fn hidden_as_a_whole(sql: &str) -> std::borrow::Cow<'_, str> {
-    let small = sql.to_ascii_lowercase();
-    let is_about_users = small.contains("create") || small.contains("alter");
-    if is_about_users {
+    if is_about_secrets(sql) {
         "(a statement about a user that cannot be read)".into()
     } else {
         sql.into()
     }
+}
+
+fn is_about_secrets(text: &str) -> bool {
+    let is_about_users = says_any(text, &["user"]) && says_any(text, &["create", "alter"]);
+    is_about_users || says_any(text, &["password", "identified by"])
+}
+
+fn says_any(text: &str, words: &[&str]) -> bool {
+    let says = |word: &&str| {
+        let mut places = text.as_bytes().windows(word.len());
+        places.any(|place| place.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    words.iter().any(says)
 }
 
 fn is_text(token: &Token) -> bool {

@@ -34,7 +34,7 @@ use super::{
 use crate::{
     error::QueryError,
     plan,
-    queries::{Checked, CommandResult, Inner, Queries},
+    queries::{Checked, CommandResult, Inner, Queries, may_explain},
     resolve::{Purpose, Reads, Resolved, stored_schema, target_name},
     session::Session,
     transaction::Write,
@@ -80,6 +80,7 @@ pub(super) async fn explain(
 ) -> Result<Checked, QueryError> {
     let change_plan = planned(inner, session, change, Updated::Patched).await?;
     let PlannedChange { resolved, plan, .. } = change_plan;
+    may_explain(inner, session, &resolved).await?;
     let plan = LogicalPlanBuilder::from(plan).explain(verbose, false)?.build()?;
     Ok(Checked { resolved, plan, parameters: change.rows.parameters, guessed: false })
 }

@@ -6,7 +6,7 @@ use lake::At;
 use model::{
     name::{ObjectName, quote},
     object::{Object, ObjectBody, ObjectKind, Properties, Table, TableFormat},
-    rights::Rights,
+    rights::{Columns, Rights},
 };
 
 use super::generated;
@@ -39,7 +39,8 @@ pub(crate) async fn rows(
         Show::Create { name } => {
             let name = ObjectName::from_parts(name, session.schema())?;
             let object = inner.object_named(session, &name).await?;
-            let statement = create_statement(inner, &object).await?;
+            let rights = inner.rights(session.principal()).await?;
+            let statement = create_statement(inner, &rights, &object).await?;
             Ok(Answer::new()
                 .text("name", [name.to_string()])
                 .text("create_statement", [statement])
@@ -178,8 +179,13 @@ async fn partitions(inner: &Inner, object: &Object) -> Result<Vec<String>, Query
     }
 }
 
-/// A statement that makes the object again. Views are shown as their author wrote them.
-async fn create_statement(inner: &Inner, object: &Object) -> Result<String, QueryError> {
+/// A statement that makes the object again, as far as somebody with these rights knows a table. Views
+/// are shown as their author wrote them.
+async fn create_statement(
+    inner: &Inner,
+    rights: &Rights,
+    object: &Object,
+) -> Result<String, QueryError> {
     let table = match &object.body {
         ObjectBody::View(view) => return Ok(view.definition.clone()),
         ObjectBody::MaterializedView(view) => return Ok(view.definition.clone()),
@@ -198,7 +204,7 @@ async fn create_statement(inner: &Inner, object: &Object) -> Result<String, Quer
             literal(&table.location)
         )
     } else {
-        managed_table(inner, object, table, &name).await?
+        managed_table(inner, rights, object, table).await?
     };
     if let Some(comment) = &object.comment {
         text.push_str(&format!("\nCOMMENT {}", literal(comment)));
@@ -210,13 +216,19 @@ async fn create_statement(inner: &Inner, object: &Object) -> Result<String, Quer
 
 async fn managed_table(
     inner: &Inner,
+    rights: &Rights,
     object: &Object,
     table: &Table,
-    name: &str,
 ) -> Result<String, QueryError> {
-    // The statement is that of the whole table, for whoever may know of it.
-    let schema = describe::columns(inner, &Rights::everything(""), object).await?;
-    let partitions = partitions(inner, object).await?;
+    // The statement is that of the whole table, unless there are columns that were not granted: these
+    // do not exist, and a part of a key, or a condition, would say what is not so.
+    let everything = Rights::everything("");
+    let is_part = matches!(rights.columns(object), Some(Columns::Some(_)));
+    let rights = if is_part { rights } else { &everything };
+    let schema = describe::columns(inner, rights, object).await?;
+    let is_known = |column: &String| schema.field_with_name(column).is_ok();
+    let mut partitions = partitions(inner, object).await?;
+    partitions.retain(is_known);
     let mut columns: Vec<String> = schema
         .fields()
         .iter()
@@ -232,14 +244,15 @@ async fn managed_table(
             format!("  {} {data_type}{generated}{not_null}{comment}", quote(field.name()))
         })
         .collect();
-    if !table.primary_key.is_empty() {
+    if !table.primary_key.is_empty() && table.primary_key.iter().all(is_known) {
         columns.push(format!("  PRIMARY KEY ({})", quoted_list(&table.primary_key)));
     }
     let snapshot = inner.options.lake.snapshot(&table.location, At::Latest).await?;
-    for (check, condition) in snapshot.constraints() {
+    for (check, condition) in snapshot.constraints().filter(|_| !is_part) {
         columns.push(format!("  CONSTRAINT {} CHECK ({condition})", quote(check)));
     }
-    let mut text = format!("CREATE TABLE {name} (\n{}\n)\nUSING DELTA", columns.join(",\n"));
+    let (name, columns) = (object.name.to_sql(), columns.join(",\n"));
+    let mut text = format!("CREATE TABLE {name} (\n{columns}\n)\nUSING DELTA");
     if !partitions.is_empty() {
         text.push_str(&format!("\nPARTITIONED BY ({})", quoted_list(&partitions)));
     }

@@ -15,6 +15,7 @@ use model::{
 use super::{show::kind_of, tables::wrong_kind};
 use crate::{
     answer::Answer,
+    authorize::may_read_all,
     definition,
     error::QueryError,
     expect::Quarantining,
@@ -24,7 +25,8 @@ use crate::{
 };
 
 /// What the next refresh would do, and why; nothing is written. Keys that changed are looked for, since
-/// the choice depends on them.
+/// the choice depends on them. The refresh reads with the rights of the owner, so its plan, and how
+/// much it reads, is only for who may read all of that too.
 pub(super) async fn explain(
     queries: &Queries,
     session: &Session,
@@ -42,11 +44,17 @@ pub(super) async fn explain(
     let Some(view) = object.transform() else { return Ok(CommandResult::done()) };
     let owner = Principal::verified(&object.owner);
     let inputs = queries.transform_inputs(&owner, view, None).await?;
+    let rights = inner.rights(session.principal()).await?;
+    let shows_plan = may_read_all(&rights, &object).is_ok()
+        && inner.may_show_plan(&owner, view, &inputs, &rights).await?;
+    let seen = inner.seen(&rights).await?;
     let last = Jobs::last_refresh(inner.options.catalog.as_ref(), object.id).await?;
     let catalog = inner.options.catalog.as_ref();
     let hash = definition::hash(catalog, catalog, &object.owner, view).await?;
     let since = queries.since(&object, view, &hash, last.as_ref(), full).await?;
     let before = last.as_ref().map(|last| last.inputs.clone()).unwrap_or_default();
+    let sees = |input: &&PinnedInput| rights.is_admin() || seen.contains(&input.object);
+    let shown: Vec<_> = inputs.iter().filter(sees).cloned().collect();
     let mut lines: Vec<(&'static str, String)> = Vec::new();
     if view.suspended {
         lines.push(("suspended", "a refresh is refused until ALTER … RESUME".to_owned()));
@@ -54,13 +62,13 @@ pub(super) async fn explain(
     if since.is_ok() && queries.same_rows(catalog, &before, &inputs).await? {
         let reason = "SKIPPED_NO_CHANGE: its inputs have the rows that its last run has read";
         lines.extend([("strategy", "none".to_owned()), ("reason", reason.to_owned())]);
-        lines.extend(inputs_of(&inputs, &before));
+        lines.extend(inputs_of(&shown, &before));
         return Ok(CommandResult::rows(answer(&lines)));
     }
     let wish = RefreshWish {
         owner,
         view: view.clone(),
-        inputs: inputs.clone(),
+        inputs,
         since,
         full_is_meant: full || last.is_none(),
         quarantining: Quarantining {
@@ -77,29 +85,35 @@ pub(super) async fn explain(
             for (strategy, why) in &choice.alternatives {
                 lines.push(("not taken", format!("{strategy}: {why}")));
             }
-            lines.extend(inputs_of(&inputs, &before));
+            lines.extend(inputs_of(&shown, &before));
             lines.push(("profile", view.resources.profile.clone()));
-            lines.push(("bytes to read", work.planned().bytes_to_read().to_string()));
-            let (plan, _) = work.plan();
-            lines.push(("plan", displayable(plan.as_ref()).indent(false).to_string()));
+            if shows_plan {
+                lines.push(("bytes to read", work.planned().bytes_to_read().to_string()));
+                let (plan, _) = work.plan();
+                lines.push(("plan", displayable(plan.as_ref()).indent(false).to_string()));
+            }
         }
         Err(QueryError::FullRefused { why, rule }) => {
             lines.push(("refused", format!("only a full refresh is left, which {rule} forbids")));
             lines.push(("reason", why));
-            lines.extend(inputs_of(&inputs, &before));
+            lines.extend(inputs_of(&shown, &before));
         }
         Err(QueryError::ApprovalNeeded(needed)) => {
             let ApprovalNeeded { reason, alternatives, bytes } = *needed;
             lines.push(("strategy", Strategy::Full.to_string()));
             lines.push(("reason", reason.to_string()));
+            let waits = "its job would wait for APPROVE JOB";
             lines.push((
                 "approval",
-                format!("its job would wait for APPROVE JOB; its inputs have {bytes} bytes"),
+                match bytes.filter(|_| shows_plan) {
+                    Some(bytes) => format!("{waits}; its inputs have {bytes} bytes"),
+                    None => waits.to_owned(),
+                },
             ));
             for (strategy, why) in &alternatives {
                 lines.push(("not taken", format!("{strategy}: {why}")));
             }
-            lines.extend(inputs_of(&inputs, &before));
+            lines.extend(inputs_of(&shown, &before));
         }
         Err(error) => return Err(error),
     }

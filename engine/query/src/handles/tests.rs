@@ -55,6 +55,29 @@ fn a_full_store_refuses_until_something_expires() {
 }
 
 #[test]
+fn whoever_has_most_makes_room_for_others() {
+    let (clock, handles) = handles(4);
+    let [ann, bob, root] = ["ann", "bob", "root"].map(Principal::verified);
+    let first = handles.insert(&ann, 1).unwrap();
+    *clock.0.lock() = 1_000_000;
+    let mut others: Vec<_> = (2..=4).map(|n| handles.insert(&ann, n).unwrap()).collect();
+    *clock.0.lock() = 2_000_000;
+    assert_eq!(handles.with(&first, &ann, |value| *value), Ok(1));
+    assert_eq!(handles.insert(&ann, 5), Err(HandleError::Full(4)), "she has most herself");
+    let of_bob = handles.insert(&bob, 6).unwrap();
+    let of_root = handles.insert(&root, 7).unwrap();
+    // What she has used last is still there.
+    others.retain(|handle| handles.with(handle, &ann, |_| ()).is_ok());
+    assert_eq!(others.len(), 1);
+    assert_eq!(handles.with(&first, &ann, |value| *value), Ok(1));
+    assert_eq!(handles.insert(&ann, 5), Err(HandleError::Full(4)));
+    // Nobody gets more than those who make room have left.
+    assert_eq!(handles.insert(&bob, 8), Err(HandleError::Full(4)));
+    assert_eq!(handles.with(&of_bob, &bob, |value| *value), Ok(6));
+    assert_eq!(handles.with(&of_root, &root, |value| *value), Ok(7));
+}
+
+#[test]
 fn a_handle_can_be_renewed_by_its_owner_and_has_its_own_time() {
     let (clock, handles) = handles(8);
     let (ann, bob) = (Principal::verified("ann"), Principal::verified("bob"));

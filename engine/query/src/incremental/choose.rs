@@ -30,6 +30,7 @@ use crate::{
     expect::{self, Gate, Quarantining, watched},
     known::Known,
     plan,
+    planning::aside,
     queries::{Inner, Queries},
     resolve::Resolved,
     transform::PlannedTransform,
@@ -68,8 +69,9 @@ pub struct ApprovalNeeded {
     pub reason: Why,
     /// Ways that are not open, each with its reason.
     pub alternatives: Vec<(Strategy, Why)>,
-    /// Bytes of the files of all inputs, those that have a log.
-    pub bytes: u64,
+    /// Bytes of the files of all inputs, those that have a log; `None` when that would tell the owner
+    /// how much is hidden.
+    pub bytes: Option<u64>,
 }
 
 impl Queries {
@@ -80,7 +82,7 @@ impl Queries {
     /// somebody has to approve it.
     pub async fn plan_refresh(&self, wish: RefreshWish) -> Result<PlannedRefresh, QueryError> {
         let inner = Arc::clone(&self.inner);
-        let work = async move { inner.plan_refresh(&wish).await };
+        let work = async move { aside(inner.plan_refresh(&wish)).await };
         self.inner.control().spawn(work).await?
     }
 }
@@ -181,8 +183,8 @@ impl Inner {
         resolved: &Resolved,
     ) -> Result<PlannedTransform, QueryError> {
         let plan = plan::physical(state, logical).await?;
-        let rows = resolved.snapshots.values().map(|snapshot| snapshot.rows().unwrap_or(0));
-        Ok(PlannedTransform { plan, task: state.task_ctx(), rows_expected: rows.sum() })
+        let rows_expected = resolved.rows_expected();
+        Ok(PlannedTransform { plan, task: state.task_ctx(), rows_expected })
     }
 
     /// A proved way, or why there is none.
@@ -239,7 +241,7 @@ fn allows_full(
         (RefreshPolicy::IncrementalStrict, _) => refused("REFRESH POLICY INCREMENTAL STRICT"),
         (_, OnFullRefresh::Allow) => Ok(()),
         (_, OnFullRefresh::Approve) => {
-            let bytes = resolved.snapshots.values().map(|snapshot| snapshot.bytes()).sum();
+            let bytes = resolved.bytes_expected();
             let (reason, alternatives) = (why.clone(), alternatives.to_vec());
             let needed = ApprovalNeeded { reason, alternatives, bytes };
             Err(QueryError::ApprovalNeeded(Box::new(needed)))

@@ -38,6 +38,7 @@ use crate::{
     expect::{Gate, Quarantining, has_query},
     known::Known,
     plan,
+    planning::aside,
     queries::{Inner, Queries},
     transform::PlannedTransform,
 };
@@ -87,7 +88,7 @@ impl Queries {
         quarantine: Option<Arc<Snapshot>>,
     ) -> Result<PlannedPart, QueryError> {
         let inner = Arc::clone(&self.inner);
-        let work = async move { inner.plan_part(&wish, quarantine.as_ref()).await };
+        let work = async move { aside(inner.plan_part(&wish, quarantine.as_ref())).await };
         self.inner.control().spawn(work).await?
     }
 
@@ -149,11 +150,10 @@ impl Inner {
         let there = LogicalPlanBuilder::from(there).filter(goes)?.build()?;
         let changes =
             both(going(there, &stored)?, coming(state, computed, &stored, gate.as_ref())?)?;
-        let rows = resolved.snapshots.values().map(|snapshot| snapshot.rows().unwrap_or(0)).sum();
         let planned = PlannedTransform {
             plan: plan::physical(state, &changes).await?,
             task: state.task_ctx(),
-            rows_expected: rows,
+            rows_expected: resolved.rows_expected(),
         };
         let quarantine = match &gate {
             Some(gate) => self.quarantine_of_part(state, quarantine, condition, gate).await?,

@@ -7,6 +7,7 @@ use model::object::ObjectBody;
 
 use super::PostgresClient;
 use crate::{
+    authorize::sees_definition,
     describe::{TableFilter, TableInfo},
     error::QueryError,
     queries::{Inner, Queries},
@@ -103,12 +104,15 @@ impl Known {
         let filter = TableFilter { schema: None, name: None, types: None, with_columns };
         let tables = Queries::tables_of(inner, session, &filter).await?;
         let objects = inner.options.catalog.objects().await?;
+        let rights = inner.rights(session.principal()).await?;
+        let by_name: HashMap<_, _> = objects.iter().map(|object| (&object.name, object)).collect();
         let definitions: HashMap<_, _> = objects
-            .into_iter()
-            .filter_map(|object| match object.body {
-                ObjectBody::View(view) => Some((object.name, view.query)),
+            .iter()
+            .filter(|object| sees_definition(&rights, object, |name| by_name.get(name).copied()))
+            .filter_map(|object| match &object.body {
+                ObjectBody::View(view) => Some((&object.name, &view.query)),
                 ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view) => {
-                    Some((object.name, view.query))
+                    Some((&object.name, &view.query))
                 }
                 ObjectBody::Table(_) => None,
             })
@@ -127,7 +131,7 @@ impl Known {
                 columns,
                 primary_key,
                 comment,
-                definition: definitions.get(&name).cloned(),
+                definition: definitions.get(&name).map(|query| (*query).clone()),
                 schema: name.schema().to_owned(),
                 name: name.name().to_owned(),
             });

@@ -11,7 +11,7 @@ use crate::{
     authorize,
     error::QueryError,
     plan,
-    resolve::{Purpose, Resolved},
+    resolve::{Hidden, Purpose, Resolved},
     session::Session,
     untyped,
 };
@@ -50,24 +50,28 @@ pub(crate) async fn check_query(
             }
             other => other?,
         },
-        Some(explain) => resolved.state.statement_to_plan(explain.statement(query)?).await?,
+        Some(explain) => plan::logical_from(&resolved.state, explain.statement(query)?).await?,
     };
     Ok(Checked { resolved, plan, parameters: query.parameters, guessed })
 }
 
-/// A plan tells of values: those of a policy, and those by which files are left out.
-async fn may_explain(
+/// A plan tells of values: those of a policy or of a view, and those by which files are left out.
+pub(crate) async fn may_explain(
     inner: &Inner,
     session: &Session,
     resolved: &Resolved,
 ) -> Result<(), QueryError> {
-    let Some(table) = &resolved.guarded else { return Ok(()) };
     let rights = inner.rights(session.principal()).await?;
-    Err(authorize::denied(
-        &rights,
-        &format!("see the plan of a query on '{table}', of which it sees a part only"),
-        "whoever owns the table may EXPLAIN the query",
-    ))
+    let what = match resolved.hidden_from(&rights) {
+        None => return Ok(()),
+        Some(Hidden::Part(table)) => {
+            format!("see the plan of a query on '{table}', of which it sees a part only")
+        }
+        Some(Hidden::Other) => {
+            format!("see the plan of a query that reads what '{}' may not", rights.name())
+        }
+    };
+    Err(authorize::denied(&rights, &what, "whoever owns the tables may EXPLAIN the query"))
 }
 
 /// How to explain.

@@ -14,7 +14,7 @@ use model::{
 
 use super::{Purpose, Reads, Wanted, guard, parse_stored};
 use crate::{
-    authorize::{denied, not_granted},
+    authorize::{denied, may_read_all, not_granted},
     command::quarantine::none_of,
     error::QueryError,
     expect::has_quarantine,
@@ -127,6 +127,15 @@ pub(super) enum Source {
     Stored(usize),
 }
 
+/// Why somebody may not see a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Hidden {
+    /// It reads this object, of which its reader, or somebody whose view it is, sees a part only.
+    Part(ObjectName),
+    /// A view reads what they may not; its name is not for them either.
+    Other,
+}
+
 /// What a statement reads. The first scope is the statement itself.
 pub(super) struct Found {
     pub(super) objects: HashMap<ObjectName, Object>,
@@ -140,6 +149,37 @@ impl Found {
         let mut queries = self.scopes.iter().filter_map(|scope| scope.query.as_ref());
         let guard = |query: &&StoredQuery| matches!(query.kind, StoredKind::Policy);
         queries.find(guard).map(|query| &query.of)
+    }
+
+    /// Why a plan of what was found is not for somebody with these rights: it tells of files, of
+    /// conditions and of how many rows there are.
+    pub(super) fn hidden_from(&self, rights: &Rights) -> Option<Hidden> {
+        let seen = |name: &ObjectName| self.objects.get(name).is_some_and(|o| rights.sees(o));
+        if let Some(guarded) = self.guarded() {
+            let known = seen(guarded).then(|| guarded.clone());
+            return Some(known.map_or(Hidden::Other, Hidden::Part));
+        }
+        let mut scopes = self.scopes.iter().filter(|scope| match &scope.query {
+            None => true,
+            // What stands for granted columns reads those alone; the others open no table.
+            Some(query) => matches!(query.kind, StoredKind::View { .. }),
+        });
+        let hides = |scope: &Scope| {
+            scope.relations.iter().any(|relation| {
+                let object = self.name_of(&relation.source).and_then(|name| self.objects.get(name));
+                object.is_some_and(|object| !sees_as_much(rights, object, &scope.rights))
+            })
+        };
+        scopes.any(hides).then_some(Hidden::Other)
+    }
+
+    fn name_of<'a>(&'a self, source: &'a Source) -> Option<&'a ObjectName> {
+        match source {
+            Source::Table(used) => Some(&used.name),
+            Source::Stored(number) => {
+                self.scopes.get(*number)?.query.as_ref().map(|query| &query.of)
+            }
+        }
     }
 
     /// Numbers of scopes such that each comes after those that it reads.
@@ -367,6 +407,19 @@ impl Find<'_> {
         self.found.scopes.push(Scope::new(Some(stored), rights, reads));
         self.stored.insert(key, number);
         Ok(Source::Stored(number))
+    }
+}
+
+/// Whether somebody may read all of an object, or at least what the author of a text that reads it may.
+fn sees_as_much(rights: &Rights, object: &Object, author: &Rights) -> bool {
+    if may_read_all(rights, object).is_ok() {
+        return true;
+    }
+    match (rights.columns(object), author.columns(object)) {
+        (Some(Columns::Some(own)), Some(Columns::Some(read))) => {
+            object.policy.is_empty() && read.is_subset(&own)
+        }
+        _ => false,
     }
 }
 

@@ -294,16 +294,20 @@ impl Run<'_> {
         Err(RefreshError::NeedsApproval { object: self.name(), needed })
     }
 
-    /// Bytes of the tables that a transform reads, as they are now.
-    async fn bytes_of_sources(&self, view: &Transform) -> Result<u64, RefreshError> {
+    /// Bytes of the tables that a transform reads, as they are now; `None` when one of them may hide
+    /// rows, which the number would tell of.
+    async fn bytes_of_sources(&self, view: &Transform) -> Result<Option<u64>, RefreshError> {
         let objects = self.options.catalog.objects_named(&view.reads).await;
         let objects = objects.map_err(|source| self.catalog("read the inputs of", source))?;
+        if objects.iter().any(|object| !object.policy.is_empty()) {
+            return Ok(None);
+        }
         let mut bytes = 0;
         for location in objects.iter().filter_map(Object::location) {
             let table = self.options.lake.snapshot(location, At::Latest).await;
             bytes += table.map_err(|source| self.lake("open an input of", source))?.bytes();
         }
-        Ok(bytes)
+        Ok(Some(bytes))
     }
 
     /// Pins the inputs of the run; answers those that an earlier attempt has pinned.
@@ -426,7 +430,7 @@ fn question(needed: ApprovalNeeded) -> RunOutcome {
         reason: reason.to_string(),
         report: RunReport {
             alternatives: alternatives.collect(),
-            bytes_estimated: Some(bytes),
+            bytes_estimated: bytes,
             ..RunReport::default()
         },
     }

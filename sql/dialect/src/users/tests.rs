@@ -87,6 +87,23 @@ fn secrets_are_not_shown() {
         ("CREATE USER ann PASSWORD 'pw", "(a statement about a user that cannot be read)"),
         ("SELECT * FROM users WHERE name = 'ann'", "SELECT * FROM users WHERE name = 'ann'"),
         ("CREATE TABLE user_log AS SELECT 'x' AS a", "CREATE TABLE user_log AS SELECT 'x' AS a"),
+        ("CREATE TOKEN t FOR USER ann -- 'x'", "CREATE TOKEN t FOR USER ann -- 'x'"),
+        // Whatever the text begins with, and where the password is that of something else.
+        ("EXPLAIN CREATE USER ann PASSWORD 'pw'", "EXPLAIN CREATE USER ann PASSWORD '***'"),
+        ("ALTER ROLE ann PASSWORD 'pw'", "ALTER ROLE ann PASSWORD '***'"),
+        ("CREATE ROLE ann LOGIN password E'pw'", "CREATE ROLE ann LOGIN password '***'"),
+        ("SET PASSWORD = 'pw'", "SET PASSWORD = '***'"),
+        ("GRANT a TO b IDENTIFIED BY 'pw'", "GRANT a TO b IDENTIFIED BY '***'"),
+        ("CREATE USER ann PASSWORD \"pw\"", "CREATE USER ann PASSWORD '***'"),
+        ("ALTER ROLE \"ann\" PASSWORD = \"pw\"", "ALTER ROLE \"ann\" PASSWORD = '***'"),
+        ("DO $$ create user z password 'pw' $$", "DO '***'"),
+        ("EXECUTE 'alter user z identified by ''pw'''", "EXECUTE '***'"),
+        ("ALTER ROLE ann PASSWORD 'pw", "(a statement about a user that cannot be read)"),
+        ("SELECT a AS \"password\", 'x' AS b", "SELECT a AS \"password\", 'x' AS b"),
+        (
+            "ALTER ROLE user_admins SET LIMITS (memory = '1GiB')",
+            "ALTER ROLE user_admins SET LIMITS (memory = '1GiB')",
+        ),
     ] {
         assert_eq!(without_secrets(sql), shown);
     }
@@ -98,7 +115,7 @@ proptest! {
     /// Wherever the secret stands and whatever else is wrong.
     #[test]
     fn no_literal_of_a_statement_about_users_is_shown(
-        head in "(CREATE|alter) +(USER|user) ",
+        head in "(CREATE|alter) +(USER|user) |(ALTER|explain) [a-z]{1,5} PASSWORD ",
         before in "[a-z \"(,=]{0,12}",
         after in "[a-z ;'$(]{0,12}",
     ) {
