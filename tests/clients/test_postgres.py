@@ -146,9 +146,33 @@ def test_several_statements_at_once_are_run_in_their_order(pg):
 ERRORS = [
     ("SELEC 1", "42601"),
     ("SELECT * FROM no_such_table", "42P01"),
-    ("SELECT 1; SELECT no_such_column", "42000"),
-    ("CREATE SCHEMA main", "42710"),
-    ("DROP SCHEMA no_such_schema", "42704"),
+    ("SELECT 1; SELECT no_such_column", "42703"),
+    ("SELECT t.a FROM (SELECT 1 AS a) AS other", "42P01"),
+    ("SELECT a FROM (SELECT 1 AS a) AS x, (SELECT 2 AS a) AS y", "42702"),
+    ("SELECT no_such_function(1)", "42883"),
+    ("SELECT * FROM no_such_function(1)", "42883"),
+    ("SELECT abs('a')", "42883"),
+    ("SELECT sum('a')", "42883"),
+    ("SELECT 1 + true", "42883"),
+    ("SELECT a, count(*) FROM (SELECT 1 AS a) AS t", "42803"),
+    ("SELECT 1 UNION SELECT 1, 2", "42601"),
+    ("SELECT 1::no_such_type", "42704"),
+    ("SELECT 1 / 0", "22012"),
+    ("SELECT 'abc'::int", "22P02"),
+    ("SELECT 'x'::boolean", "22P02"),
+    ("SELECT 99999999999::int", "22003"),
+    ("SELECT '99999999999'::int", "22003"),
+    ("SELECT 123456.78::decimal(5, 2)", "22003"),
+    ("SELECT '2024-99-99'::date", "22008"),
+    ("SELECT 'abc'::date", "22007"),
+    ("SELECT 'abc'::timestamp", "22007"),
+    ("SELECT 'a' ~ '('", "2201B"),
+    ("SELECT (SELECT a FROM (VALUES (1), (2)) AS t (a))", "21000"),
+    ("CREATE SCHEMA main", "42P06"),
+    ("DROP SCHEMA no_such_schema", "3F000"),
+    ("CREATE TABLE no_such_schema.t (a INT)", "3F000"),
+    ("DROP TABLE no_such_table", "42P01"),
+    ("INSERT INTO no_such_table VALUES (1)", "42P01"),
     ("CREATE INDEX i ON t (a)", "0A000"),
     ("COPY no_such_table FROM STDIN", "42P01"),
     ("SET no_such_setting = 1", "42704"),
@@ -174,6 +198,36 @@ def test_rules_of_a_table_are_broken_by_class(pg, table):
         pg.execute(f"INSERT INTO {table} VALUES (-1)")
     with pytest.raises(psycopg.errors.CheckViolation):
         pg.execute(f"INSERT INTO {table} SELECT -2")
+    for sql, code in [
+        (f"CREATE TABLE {table} (a BIGINT)", "42P07"),
+        (f"INSERT INTO {table} VALUES ('abc')", "22P02"),
+        (f"INSERT INTO {table} VALUES (1e30)", "22003"),
+        (f"INSERT INTO {table} VALUES (1, 2)", "42601"),
+        (f"INSERT INTO {table} (no_such_column) VALUES (1)", "42703"),
+        (f"UPDATE {table} SET no_such_column = 1", "42703"),
+        (f"DROP VIEW {table}", "42809"),
+    ]:
+        with pytest.raises(psycopg.Error) as raised:
+            pg.execute(sql)
+        assert sqlstate(raised) == code, (sql, raised.value)
+
+
+def test_a_bad_parameter_is_told_by_class(pg):
+    def bound(value, kind):
+        with pytest.raises(psycopg.Error) as raised:
+            pg.execute(f"SELECT %s::{kind}", (value,))
+        return sqlstate(raised)
+
+    assert bound("abc", "int") == "22P02"
+    assert bound("99999999999", "int") == "22003"
+    declared = pg.pgconn.exec_params(b"SELECT $1 + 1", [b"abc"], [20])
+    assert declared.error_field(psycopg.pq.DiagnosticField.SQLSTATE) == b"22P02"
+    for given in ([], [b"1", b"2"]):
+        wrong = pg.pgconn.exec_params(b"SELECT $1::int", given)
+        assert wrong.error_field(psycopg.pq.DiagnosticField.SQLSTATE) == b"08P01"
+    wrong = pg.pgconn.exec_params(b"SELECT $1::text", [b"a\xff"])
+    assert wrong.error_field(psycopg.pq.DiagnosticField.SQLSTATE) == b"22021"
+    assert pg.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_a_syntax_error_points_at_its_word(pg):
