@@ -212,10 +212,8 @@ pub(crate) fn bind(
     row: Option<(&RecordBatch, usize)>,
 ) -> Result<LogicalPlan, QueryError> {
     let given = row.map_or(0, |(batch, _)| batch.num_columns());
-    if given < count || (count == 0 && given > 0) {
-        return Err(QueryError::Invalid(format!(
-            "the statement has {count} parameters and {given} were bound"
-        )));
+    if given != count {
+        return Err(QueryError::Parameters { wanted: count, given });
     }
     let Some((batch, row)) = row else { return Ok(plan) };
     let types = plan.get_parameter_types()?;
@@ -229,7 +227,7 @@ pub(crate) fn bind(
             _ => Ok(value),
         }
     };
-    let columns = batch.columns()[..count].iter().enumerate();
+    let columns = batch.columns().iter().enumerate();
     let values = columns.map(bound).collect::<Result<Vec<_>, QueryError>>()?;
     Ok(plan.with_param_values(ParamValues::from(values))?)
 }
