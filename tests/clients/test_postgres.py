@@ -5,6 +5,8 @@ import decimal
 import os
 import pathlib
 import shutil
+import socket
+import struct
 import subprocess
 import threading
 import time
@@ -250,6 +252,71 @@ def test_a_prepared_statement_is_run_again_and_sees_the_newest_rows(pg, table):
     assert pg.execute(query, (0,), prepare=True).fetchone() == (0,)
     pg.execute(f"INSERT INTO {table} VALUES (1), (2)")
     assert pg.execute(query, (1,), prepare=True).fetchone() == (1,)
+
+
+# --- messages -------------------------------------------------------------------------------------
+
+
+class Wire:
+    """Messages as no driver sends them."""
+
+    def __init__(self, server):
+        self.socket = socket.create_connection((server.postgres["host"], server.postgres["port"]), 20)
+        self.stream = self.socket.makefile("rb")
+        start = b"".join(text + b"\0" for text in (b"user", b"ada", b"database", b"whimbrel", b""))
+        self.socket.sendall(struct.pack("!ii", len(start) + 8, 196608) + start)
+        self.answers()
+
+    def send(self, letter: bytes, body: bytes):
+        self.socket.sendall(letter + struct.pack("!i", len(body) + 4) + body)
+
+    def answers(self) -> list[str]:
+        """Letters of what comes until the server is ready, errors with their SQLSTATE."""
+        found = []
+        while not found or found[-1] != "Z":
+            head = self.stream.read(5)
+            assert len(head) == 5, f"the session ended after {found}"
+            body = self.stream.read(struct.unpack("!i", head[1:])[0] - 4)
+            state = [field[1:].decode() for field in body.split(b"\0") if field[:1] == b"C"] if head[:1] == b"E" else []
+            found.append("".join([head[:1].decode(), *state]))
+        return found
+
+    def close(self):
+        self.stream.close()
+        self.socket.close()
+
+
+@pytest.fixture
+def wire(shared):
+    wire = Wire(shared)
+    yield wire
+    wire.close()
+
+
+def test_bytes_that_are_no_text_are_refused_and_the_session_goes_on(wire):
+    wire.send(b"Q", b"SELECT '\xff'\0")
+    assert wire.answers() == ["E22021", "Z"]
+    wire.send(b"P", b"\0SELECT '\xff'\0\0\0")
+    wire.send(b"B", b"\0\0\0\0\0\0\0\0")
+    wire.send(b"S", b"")
+    assert wire.answers() == ["E22021", "Z"]
+    wire.send(b"P", b"\0SELECT $1\0\0\0")
+    wire.send(b"B", b"\0\0\0\0" + struct.pack("!hi", 1, 3) + b"a\0b" + b"\0\0")
+    wire.send(b"S", b"")
+    assert wire.answers() == ["1", "E22021", "Z"]
+    wire.send(b"Q", b"SELECT 1\0")
+    assert wire.answers() == ["T", "D", "C", "Z"]
+
+
+def test_a_message_that_makes_no_sense_is_an_error_and_no_end(wire):
+    for letter in (b"D", b"C"):
+        wire.send(letter, b"Q\0")
+        wire.send(b"S", b"")
+        assert wire.answers() == ["E08P01", "Z"]
+    wire.send(b"F", b"\0" * 10)
+    assert wire.answers() == ["E0A000", "Z"]
+    wire.send(b"Q", b"SELECT 1\0")
+    assert wire.answers() == ["T", "D", "C", "Z"]
 
 
 # --- blocks ---------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ use super::{
     rows::{Rows, Sent},
     settings::{Changed, SERVER_VERSION, Settings},
     startup::{Login, report},
-    wire::{Lost, Reader, Writer},
+    wire::{Lost, Reader, Received, Writer},
 };
 
 /// How long a query that was read in part may wait for its client: it holds the place of a running
@@ -65,7 +65,7 @@ pub(super) struct Session {
 
 /// How the wait for a message ended.
 enum Waited {
-    Message(PgWireFrontendMessage),
+    Received(Received),
     Lost(Lost),
     Over(PgError),
 }
@@ -102,24 +102,32 @@ impl Session {
         // After a mistake in the extended protocol, everything up to the next Sync is passed over.
         let mut skipping = false;
         loop {
-            let message = match self.wait(&mut reader).await {
-                Waited::Message(message) => message,
+            let received = match self.wait(&mut reader).await {
+                Waited::Received(received) => received,
                 Waited::Lost(Lost::Gone) => return,
                 Waited::Lost(Lost::Broken(error)) | Waited::Over(error) => {
                     writer.fatal(&error);
                     return writer.close().await;
                 }
             };
-            if matches!(message, PgWireFrontendMessage::Terminate(_)) {
-                return;
-            }
-            let is_sync = matches!(message, PgWireFrontendMessage::Sync(_));
+            let (message, is_extended) = match received {
+                Received::Message(PgWireFrontendMessage::Terminate(_)) => return,
+                Received::Message(message) => {
+                    let is_extended = message.is_extended_query();
+                    (Ok(message), is_extended)
+                }
+                Received::Refused { error, is_extended } => (Err(error), is_extended),
+            };
+            let is_sync = matches!(message, Ok(PgWireFrontendMessage::Sync(_)));
             if skipping && !is_sync {
                 continue;
             }
             skipping = false;
-            let is_extended = message.is_extended_query();
-            let answered = match self.answered(message, &mut reader, &mut writer).await {
+            let answered = match message {
+                Ok(message) => self.answered(message, &mut reader, &mut writer).await,
+                Err(error) => Err(error),
+            };
+            let answered = match answered {
                 Ok(Next::Go) => Ok(()),
                 Ok(Next::Receive(receive)) => {
                     match self.receive(*receive, &mut reader, &mut writer).await {
@@ -178,7 +186,7 @@ impl Session {
         tokio::select! {
             biased;
             message = reader.next() => match message {
-                Ok(message) => Waited::Message(message),
+                Ok(received) => Waited::Received(received),
                 Err(lost) => Waited::Lost(lost),
             },
             () = stop.cancelled() => {
@@ -255,7 +263,7 @@ impl Session {
             PgWireFrontendMessage::Bind(bind) => self.bind(bind, writer).await?,
             PgWireFrontendMessage::Describe(describe) => self.describe(&describe, writer)?,
             PgWireFrontendMessage::Execute(execute) => return self.execute(execute, writer).await,
-            PgWireFrontendMessage::Close(close) => self.close(&close, writer),
+            PgWireFrontendMessage::Close(close) => self.close(&close, writer)?,
             PgWireFrontendMessage::Flush(_) => writer.flush().await?,
             PgWireFrontendMessage::Sync(_) => {
                 if self.block == Block::None {

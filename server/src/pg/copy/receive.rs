@@ -13,7 +13,7 @@ use query::{
 use super::{Kind, Layout, binary, decode};
 use crate::pg::{
     error::PgError,
-    wire::{Lost, Reader, Writer},
+    wire::{Lost, Reader, Received, Writer},
 };
 
 /// Batches between the client and the lake.
@@ -139,7 +139,11 @@ async fn pump(
 ) -> Result<(), Stopped> {
     let broken = |broken: Broken| Stopped::Error(PgError::new("22P04", broken.text));
     loop {
-        let batches = match reader.next().await.map_err(Stopped::Lost)? {
+        let message = match reader.next().await.map_err(Stopped::Lost)? {
+            Received::Message(message) => message,
+            Received::Refused { error, .. } => return Err(Stopped::Error(error)),
+        };
+        let batches = match message {
             PgWireFrontendMessage::CopyData(piece) => decoder.push(&piece.data).map_err(broken)?,
             PgWireFrontendMessage::CopyDone(_) => {
                 if let Some(batch) = decoder.finish().map_err(broken)? {
