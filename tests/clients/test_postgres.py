@@ -463,11 +463,11 @@ def test_copy_in_and_out_gives_back_the_same_rows(pg, table):
 
 def test_a_copy_that_fails_or_breaks_off_writes_nothing(shared, pg, table):
     pg.execute(f"CREATE TABLE {table} (a BIGINT NOT NULL)")
-    for text, code in [("1\nx\n", "22P04"), ("1\t2\n", "22P04"), ("1\n\\N\n", None)]:
+    for text, code in [("1\nx\n", "22P02"), ("1\t2\n", "22P04"), ("1\n\\N\n", "23502"), (b"\xff\n", "22021")]:
         with pytest.raises(psycopg.Error) as raised, pg.cursor() as cursor:
             with cursor.copy(f"COPY {table} FROM STDIN") as copy:
                 copy.write(text)
-        assert code is None or sqlstate(raised) == code, raised.value
+        assert sqlstate(raised) == code, raised.value
     with pytest.raises(ZeroDivisionError), pg.cursor() as cursor:
         with cursor.copy(f"COPY {table} FROM STDIN") as copy:
             copy.write("1\n" * 100_000)
@@ -478,6 +478,51 @@ def test_a_copy_that_fails_or_breaks_off_writes_nothing(shared, pg, table):
     connection.pgconn.finish()
     eventually(lambda: running(pg, table) == 0)
     assert pg.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+
+
+def test_a_header_that_has_to_match_does(pg, table):
+    pg.execute(f"CREATE TABLE {table} (a BIGINT, b BIGINT)")
+    for header, code in [("a,b", None), ("b,a", "22P04"), ("a", "22P04")]:
+        def load():
+            with pg.cursor() as cursor, cursor.copy(f"COPY {table} (a, b) FROM STDIN (FORMAT csv, HEADER MATCH)") as copy:
+                copy.write(f"{header}\n7,8\n")
+
+        if code is None:
+            load()
+        else:
+            with pytest.raises(psycopg.Error) as raised:
+                load()
+            assert sqlstate(raised) == code, raised.value
+    assert pg.execute(f"SELECT a, b FROM {table}").fetchall() == [(7, 8)]
+
+
+def test_a_binary_copy_that_was_cut_off_writes_nothing(pg, table):
+    pg.execute(f"CREATE TABLE {table} (a BIGINT)")
+    row = struct.pack("!hiq", 1, 8, 77)
+    head = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
+    for data, code in [(head + row, "22P04"), (head + row + row[:5], "22P04"), (head + row + b"\xff\xff", None)]:
+        assert pg.pgconn.exec_(f"COPY {table} FROM STDIN (FORMAT binary)".encode()).status == psycopg.pq.ExecStatus.COPY_IN
+        pg.pgconn.put_copy_data(data)
+        pg.pgconn.put_copy_end()
+        found = pg.pgconn.get_result()
+        state = found.error_field(psycopg.pq.DiagnosticField.SQLSTATE)
+        assert (state and state.decode()) == code
+        assert pg.pgconn.get_result() is None
+        assert pg.execute(f"SELECT count(*) FROM {table}").fetchone() == (0 if code else 1,)
+
+
+def test_arrays_are_copied_out_and_in(pg, table):
+    pg.execute(f"CREATE TABLE {table} (a BIGINT[], b VARCHAR[])")
+    pg.execute(f"INSERT INTO {table} VALUES ([1, NULL], ['x,y', '']), (NULL, [])")
+    rows = pg.execute(f"SELECT * FROM {table} ORDER BY a").fetchall()
+    with pg.cursor() as cursor:
+        for options in ("", "(FORMAT csv)"):
+            with cursor.copy(f"COPY {table} TO STDOUT {options}") as copy:
+                data = b"".join(bytes(piece) for piece in copy)
+            pg.execute(f"TRUNCATE {table}")
+            with cursor.copy(f"COPY {table} FROM STDIN {options}") as copy:
+                copy.write(data)
+            assert pg.execute(f"SELECT * FROM {table} ORDER BY a").fetchall() == rows
 
 
 # --- what tools ask -------------------------------------------------------------------------------
