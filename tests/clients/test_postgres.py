@@ -543,6 +543,131 @@ def test_what_a_tool_sends_is_answered(pg, tool, sql):
     pg.execute(sql)
 
 
+@pytest.fixture(scope="module")
+def goods(shared):
+    """A table with everything that tools show of one, and a view."""
+    with connect(shared) as connection:
+        connection.execute(
+            """CREATE TABLE goods (
+                 id BIGINT NOT NULL COMMENT 'the number', name VARCHAR, price DECIMAL(10, 2), at TIMESTAMP, on_sale BOOLEAN,
+                 small SMALLINT, size INT, weight DOUBLE, tags VARCHAR[],
+                 gross DECIMAL(12, 2) GENERATED ALWAYS AS (CAST(price * 2 AS DECIMAL(12, 2))),
+                 PRIMARY KEY (id), CONSTRAINT priced CHECK (price > 0)
+               ) COMMENT 'what is sold'"""
+        )
+        connection.execute("CREATE VIEW cheap AS SELECT id FROM goods WHERE price < 1")
+    yield
+    with connect(shared) as connection:
+        connection.execute("DROP VIEW cheap")
+        connection.execute("DROP TABLE goods")
+
+
+ANSWERS = [
+    # Power BI: what there is, and its columns.
+    (
+        """select TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE from INFORMATION_SCHEMA.tables
+           where TABLE_SCHEMA = 'main' and TABLE_NAME in ('goods', 'cheap') order by TABLE_SCHEMA, TABLE_NAME""",
+        [("main", "cheap", "VIEW"), ("main", "goods", "BASE TABLE")],
+    ),
+    (
+        """select COLUMN_NAME, ORDINAL_POSITION, IS_NULLABLE, DATA_TYPE from INFORMATION_SCHEMA.columns
+           where TABLE_SCHEMA = 'main' and TABLE_NAME = 'goods' order by TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION""",
+        [
+            ("id", 1, "NO", "bigint"),
+            ("name", 2, "YES", "text"),
+            ("price", 3, "YES", "numeric"),
+            ("at", 4, "YES", "timestamp without time zone"),
+            ("on_sale", 5, "YES", "boolean"),
+            ("small", 6, "YES", "smallint"),
+            ("size", 7, "YES", "integer"),
+            ("weight", 8, "YES", "double precision"),
+            ("tags", 9, "YES", "ARRAY"),
+            ("gross", 10, "YES", "numeric"),
+        ],
+    ),
+    ("select CHARACTER_SET_NAME from INFORMATION_SCHEMA.character_sets", [("UTF8",)]),
+    (
+        """select i.CONSTRAINT_SCHEMA || '_' || i.CONSTRAINT_NAME as INDEX_NAME, ii.COLUMN_NAME, ii.ORDINAL_POSITION,
+             case when i.CONSTRAINT_TYPE = 'PRIMARY KEY' then 'Y' else 'N' end as PRIMARY_KEY
+           from INFORMATION_SCHEMA.table_constraints i inner join INFORMATION_SCHEMA.key_column_usage ii
+             on i.CONSTRAINT_SCHEMA = ii.CONSTRAINT_SCHEMA and i.CONSTRAINT_NAME = ii.CONSTRAINT_NAME
+             and i.TABLE_SCHEMA = ii.TABLE_SCHEMA and i.TABLE_NAME = ii.TABLE_NAME
+           where i.TABLE_SCHEMA = 'main' and i.TABLE_NAME = 'goods' and i.CONSTRAINT_TYPE in ('PRIMARY KEY', 'UNIQUE')""",
+        [("main_goods_pkey", "id", 1, "Y")],
+    ),
+    # Npgsql: GetSchema("Columns").
+    (
+        """SELECT udt_name, numeric_precision, numeric_precision_radix, numeric_scale, datetime_precision, is_generated
+           FROM information_schema.columns WHERE table_name = 'goods' AND column_name IN ('id', 'price', 'at', 'tags', 'gross')
+           ORDER BY ordinal_position""",
+        [
+            ("int8", 64, 2, 0, None, "NEVER"),
+            ("numeric", 10, 10, 2, None, "NEVER"),
+            ("timestamp", None, None, None, 6, "NEVER"),
+            ("_text", None, None, None, None, "NEVER"),
+            ("numeric", 12, 10, 2, None, "ALWAYS"),
+        ],
+    ),
+    # Grafana: times and numbers, by the names of their types.
+    (
+        """SELECT quote_ident(column_name) AS "column", data_type AS "type" FROM information_schema.columns
+           WHERE quote_ident(table_name) = 'goods' AND (data_type LIKE 'timestamp%' OR data_type IN ('bigint', 'numeric'))
+           ORDER BY ordinal_position""",
+        [("id", "bigint"), ("price", "numeric"), ("at", "timestamp without time zone"), ("gross", "numeric")],
+    ),
+    ("SELECT table_name, view_definition FROM information_schema.views WHERE table_schema = 'main' AND table_name IN ('goods', 'cheap')",
+     [("cheap", "SELECT id FROM main.goods WHERE price < 1")]),
+    ("SELECT constraint_name, check_clause FROM information_schema.check_constraints WHERE constraint_name = 'priced'", [("priced", "price > 0")]),
+    ("SELECT constraint_name, constraint_type FROM information_schema.table_constraints WHERE table_name = 'goods' ORDER BY 1",
+     [("goods_pkey", "PRIMARY KEY"), ("priced", "CHECK")]),
+    ("SELECT privilege_type FROM information_schema.table_privileges WHERE table_name = 'goods' ORDER BY 1",
+     [("DELETE",), ("INSERT",), ("SELECT",), ("UPDATE",)]),
+    ("SELECT count(*) FROM information_schema.sequences", [(0,)]),
+    # DBeaver: comments of tables and columns.
+    (
+        """SELECT c.relname, d.description FROM pg_catalog.pg_class c LEFT OUTER JOIN pg_catalog.pg_description d
+           ON d.objoid=c.oid AND d.objsubid=0 AND d.classoid='pg_class'::regclass
+           WHERE c.relnamespace=2200 AND c.relname IN ('goods', 'cheap') ORDER BY 1""",
+        [("cheap", None), ("goods", "what is sold")],
+    ),
+    (
+        """SELECT a.attname, a.attnotnull, dsc.description FROM pg_catalog.pg_attribute a
+           INNER JOIN pg_catalog.pg_class c ON (a.attrelid=c.oid)
+           LEFT OUTER JOIN pg_catalog.pg_description dsc ON (c.oid=dsc.objoid AND a.attnum = dsc.objsubid)
+           WHERE NOT a.attisdropped AND c.oid='goods'::regclass AND a.attnum < 3 ORDER BY a.attnum""",
+        [("id", True, "the number"), ("name", False, None)],
+    ),
+    ("SELECT col_description('goods'::regclass, 1), obj_description('goods'::regclass, 'pg_class')", [("the number", "what is sold")]),
+    (
+        "SELECT conname, contype, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'goods'::regclass ORDER BY conname",
+        [("goods_pkey", "p", "PRIMARY KEY (id)"), ("priced", "c", "CHECK (price > 0)")],
+    ),
+    ("SELECT 'pg_class'::regclass::oid, 'pg_catalog.pg_namespace'::regclass::oid, to_regclass('nothing')", [(1259, 2615, None)]),
+    # pgAdmin: at connect.
+    ("SELECT set_config('bytea_output','hex',false) FROM pg_show_all_settings() WHERE name = 'bytea_output'", [("hex",)]),
+    ("SELECT gss_authenticated, encrypted FROM pg_catalog.pg_stat_gssapi WHERE pid = pg_backend_pid()", []),
+    # Metabase: what may be read and written.
+    (
+        """SELECT t.n, pg_catalog.has_any_column_privilege(current_user, '"main"."' || t.n || '"', 'update') AS update,
+             pg_catalog.has_any_column_privilege(current_user, '"main"."' || t.n || '"', 'select') AS select
+           FROM (VALUES ('goods'), ('cheap'), ('nothing')) AS t (n)""",
+        [("goods", True, True), ("cheap", False, True), ("nothing", None, None)],
+    ),
+    ("SELECT has_schema_privilege('main', 'CREATE'), has_schema_privilege('pg_catalog', 'CREATE'), has_database_privilege('whimbrel', 'CONNECT')",
+     [(True, False, True)]),
+]
+
+
+@pytest.mark.parametrize(("sql", "expected"), ANSWERS, ids=[" ".join(sql.split())[:60] for sql, _ in ANSWERS])
+def test_what_a_tool_asks_is_answered_truly(pg, goods, sql, expected):
+    assert pg.execute(sql).fetchall() == expected
+
+
+def test_a_relation_that_is_cast_has_to_be_there(pg):
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        pg.execute("SELECT 'main.nothing'::regclass")
+
+
 def test_the_catalog_tells_of_tables_columns_and_keys(pg, table):
     pg.execute(f"CREATE TABLE {table} (id BIGINT, price DECIMAL(10, 2), tags VARCHAR, PRIMARY KEY (id))")
     columns = pg.execute(
@@ -601,9 +726,29 @@ def test_sqlalchemy_looks_around_and_writes(shared, table):
     ]
     assert inspector.get_pk_constraint(table)["constrained_columns"] == ["id"]
     assert inspector.get_foreign_keys(table) == []
+    with pytest.raises(ZeroDivisionError), engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
+        connection.execute(orders.insert(), [{"id": 3}])
+        raise ZeroDivisionError
+    with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
+        connection.execute(orders.insert(), [{"id": 4}])
+    with engine.connect() as connection:
+        assert connection.execute(sqlalchemy.select(orders.c.id).order_by(orders.c.id)).scalars().all() == [1, 2, 4]
     engine.dispose()
 
 
+def test_sqlalchemy_sees_comments_and_checks(shared, goods):
+    engine = sqlalchemy.create_engine("postgresql+psycopg://ada@{host}:{port}/whimbrel".format(**shared.postgres))
+    inspector = sqlalchemy.inspect(engine)
+    assert inspector.get_table_comment("goods") == {"text": "what is sold"}
+    assert inspector.get_columns("goods")[0]["comment"] == "the number"
+    assert [(check["name"], check["sqltext"]) for check in inspector.get_check_constraints("goods")] == [("priced", "price > 0")]
+    engine.dispose()
+
+
+PSQL_COMMANDS = """
+    d d+ da dA dA+ dAc dAf dAo dAp db db+ dc dC dconfig dd dD ddp dE di di+ dm ds dt dt+ dv dv+ des det deu dew df df+
+    dF dFd dFp dFt dg dg+ dl dL dn dn+ do dO dp dP drds dRp dRs dT dT+ du dx dX dy l l+ z conninfo
+"""
 PSQL = os.environ.get("WHIMBREL_TEST_PSQL") or shutil.which("psql") or "psql"
 
 
@@ -625,8 +770,27 @@ def test_psql_shows_tables_and_their_columns(shared, pg, table):
     assert table in psql("\\dt")
     described = psql(f"\\d {table}")
     assert "numeric(10,2)" in described and f'"{table}_pkey" PRIMARY KEY' in described
-    for command in ["\\d", "\\dv", "\\dn", "\\l", "\\du", "\\df", "\\di", "\\dT", "\\conninfo"]:
-        psql(command)
+    for command in PSQL_COMMANDS.split():
+        psql(f"\\{command}")
+
+
+def test_psql_goes_on_after_an_error_in_a_block(shared):
+    script = """\\set FETCH_COUNT 2
+\\set ON_ERROR_ROLLBACK on
+begin;
+select 1/0;
+select 7 as found;
+commit;
+"""
+    done = subprocess.run(
+        [PSQL, "-X", "-h", shared.postgres["host"], "-p", str(shared.postgres["port"]), "-d", "whimbrel", "-U", "ada"],
+        input=script,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={k: v for k, v in os.environ.items() if not k.startswith("PG")},
+    )
+    assert "7" in done.stdout and "cursor" not in done.stderr, done
 
 
 # --- who may come in ------------------------------------------------------------------------------
@@ -661,6 +825,16 @@ def test_what_is_not_granted_is_not_there(stopped):
             copy.write_row((3, 4))
         assert sqlstate(raised) == "42P01"
         root.execute("GRANT SELECT (a) ON kept TO bob")
+        asked = "SELECT has_table_privilege('kept', 'SELECT'), has_any_column_privilege('kept', 'SELECT'), has_table_privilege('kept', 'INSERT')"
+        assert root.execute(asked).fetchone() == (True, True, True)
+        assert bob.execute(asked).fetchone() == (False, True, False)
+        columns = "SELECT has_column_privilege('kept', 'a', 'SELECT'), has_column_privilege('bob', 'kept', 'b', 'SELECT')"
+        assert bob.execute(columns).fetchone() == (True, False)
+        owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'kept'"
+        assert bob.execute(owner).fetchone() == root.execute(owner).fetchone() == ("root",)
+        assert bob.execute("SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname = 'kept'").fetchone() == ("root",)
+        is_super = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
+        assert (root.execute(is_super).fetchone(), bob.execute(is_super).fetchone()) == ((True,), (False,))
         assert bob.execute(named).fetchone() == (1,)
         assert bob.execute("SELECT * FROM kept").fetchall() == [(1,)]
         with pytest.raises(psycopg.Error) as raised:
