@@ -322,20 +322,121 @@ def test_a_message_that_makes_no_sense_is_an_error_and_no_end(wire):
 # --- blocks ---------------------------------------------------------------------------------------
 
 
-def test_a_block_reads_and_does_not_write(shared, pg, table):
+def test_a_block_is_one_commit_or_nothing(shared, pg, table):
+    pg.execute(f"CREATE TABLE {table} (a BIGINT)")
+    count = f"SELECT count(*) FROM {table}"
+    with connect(shared, autocommit=False) as writer:
+        assert writer.execute(count).fetchone() == (0,)
+        writer.execute(f"INSERT INTO {table} VALUES (1)")
+        writer.execute(f"INSERT INTO {table} VALUES (%s), (%s)", (2, 3))
+        with writer.cursor() as cursor, cursor.copy(f"COPY {table} FROM STDIN") as copy:
+            copy.write_row((4,))
+        assert pg.execute(count).fetchone() == (0,)
+        writer.rollback()
+        assert pg.execute(count).fetchone() == (0,)
+        writer.execute(f"INSERT INTO {table} VALUES (1)")
+        with writer.cursor() as cursor:
+            cursor.executemany(f"INSERT INTO {table} VALUES (%s)", [(2,), (3,)])
+            with cursor.copy(f"COPY {table} FROM STDIN") as copy:
+                copy.write_row((4,))
+        writer.commit()
+        assert pg.execute(count).fetchone() == (4,)
+        versions = pg.execute(f"DESCRIBE HISTORY {table}").fetchall()
+        assert len(versions) == 2, versions
+        writer.execute(f"UPDATE {table} SET a = a + 10")
+        writer.commit()
+        assert pg.execute(f"SELECT min(a), max(a) FROM {table}").fetchone() == (11, 14)
+
+
+def test_what_a_block_cannot_keep_together_is_refused(shared, pg, table):
+    for name in (table, f"{table}_2"):
+        pg.execute(f"CREATE TABLE {name} (a BIGINT)")
+    for sql in [f"SELECT * FROM {table}", f"INSERT INTO {table}_2 VALUES (1)", f"DELETE FROM {table}", f"DROP TABLE {table}"]:
+        with connect(shared, autocommit=False) as writer:
+            writer.execute(f"INSERT INTO {table} VALUES (1)")
+            with pytest.raises(psycopg.Error) as raised:
+                writer.execute(sql)
+            assert sqlstate(raised) == "25000", raised.value
+            with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+                writer.execute("SELECT 1")
+            assert writer.execute("COMMIT").statusmessage == "ROLLBACK"
+            assert writer.execute("SELECT 1").fetchone() == (1,)
+    assert pg.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+
+
+def test_savepoints_take_back_what_came_after_them(shared, pg, table):
+    pg.execute(f"CREATE TABLE {table} (a BIGINT)")
+    with connect(shared, autocommit=False) as writer:
+        writer.execute(f"INSERT INTO {table} VALUES (1)")
+        with pytest.raises(psycopg.errors.DivisionByZero), writer.transaction():
+            writer.execute(f"INSERT INTO {table} VALUES (2)")
+            writer.execute("DECLARE c CURSOR FOR SELECT 1")
+            writer.execute("SELECT 1 / 0")
+        writer.execute("DECLARE c CURSOR FOR SELECT 7")
+        assert writer.execute("FETCH ALL FROM c").fetchall() == [(7,)]
+        with writer.transaction():
+            writer.execute(f"INSERT INTO {table} VALUES (3)")
+        with pytest.raises(psycopg.errors.InvalidSavepointSpecification):
+            writer.execute("ROLLBACK TO SAVEPOINT nothing")
+        writer.rollback()
+        writer.execute(f"INSERT INTO {table} VALUES (1)")
+        writer.execute("SAVEPOINT s")
+        writer.execute(f"INSERT INTO {table} VALUES (2)")
+        writer.execute("ROLLBACK TO s")
+        writer.execute(f"INSERT INTO {table} VALUES (3)")
+        writer.execute("RELEASE s")
+        writer.commit()
+    assert pg.execute(f"SELECT a FROM {table} ORDER BY a").fetchall() == [(1,), (3,)]
+
+
+def test_a_block_that_ends_with_its_client_writes_nothing(shared, pg, table):
+    pg.execute(f"CREATE TABLE {table} (a BIGINT)")
+    writer = connect(shared, autocommit=False)
+    writer.execute(f"INSERT INTO {table} VALUES (1)")
+    writer.close()
+    assert pg.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+
+
+def test_a_block_reads_the_newest_or_what_it_has_read(shared, pg, table):
+    pg.execute(f"CREATE TABLE {table} (a BIGINT)")
+    count = f"SELECT count(*) FROM {table}"
+    levels = [(psycopg.IsolationLevel.READ_COMMITTED, 1), (psycopg.IsolationLevel.REPEATABLE_READ, 0)]
+    for before, (level, sees) in enumerate(levels):
+        with connect(shared, autocommit=False) as reader:
+            reader.isolation_level = level
+            assert reader.execute(count).fetchone() == (before,)
+            pg.execute(f"INSERT INTO {table} VALUES (1)")
+            assert reader.execute(count).fetchone() == (before + sees,)
+            assert reader.execute("SHOW transaction_isolation").fetchone() == (level.name.lower().replace("_", " "),)
+
+
+def test_what_takes_effect_at_once_warns_in_a_block(shared, pg, table):
+    with connect(shared, autocommit=False) as writer:
+        notices = []
+        writer.add_notice_handler(lambda notice: notices.append(notice.message_primary))
+        writer.execute(f"CREATE TABLE {table} (a BIGINT)")
+        assert "ROLLBACK does not undo it" in notices[0]
+        writer.execute(f"INSERT INTO {table} VALUES (1)")
+        writer.rollback()
+    assert len(notices) == 1
+    assert pg.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+
+
+def test_a_read_only_block_writes_nothing(shared, pg, table):
     pg.execute(f"CREATE TABLE {table} (a BIGINT)")
     with connect(shared, autocommit=False) as reader:
-        assert reader.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
-        reader.rollback()
-        with pytest.raises(psycopg.errors.FeatureNotSupported) as raised:
+        reader.read_only = True
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
             reader.execute(f"INSERT INTO {table} VALUES (1)")
-        assert "autocommit" in raised.value.diag.message_hint
-        with pytest.raises(psycopg.errors.InFailedSqlTransaction):
-            reader.execute("SELECT 1")
         reader.rollback()
-        assert reader.execute("SELECT 1").fetchone() == (1,)
+        reader.read_only = None
+        reader.execute("SET TRANSACTION READ ONLY")
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            reader.execute(f"INSERT INTO {table} VALUES (1)")
+        reader.rollback()
+        reader.execute(f"INSERT INTO {table} VALUES (1)")
         reader.commit()
-    assert pg.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+    assert pg.execute(f"SELECT count(*) FROM {table}").fetchone() == (1,)
 
 
 def test_more_isolation_than_there_is_is_refused(shared):

@@ -234,6 +234,7 @@ impl Session {
                 let result = queries.command(&caller, prepared, row.as_ref()).await;
                 let result =
                     result.map_err(|error| PgError::from(error).within(&statement.sql, 0))?;
+                self.warn_of_effect(prepared, writer);
                 self.complete(writer, counted(&statement.sql, result.rows_affected));
             }
             Run::Ended => return Err(over(&name)),
