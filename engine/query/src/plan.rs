@@ -97,6 +97,10 @@ pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionS
         .with_physical_optimizer_rule(Arc::new(Windows))
         .with_physical_optimizer_rule(Arc::new(Pauses));
     state.scalar_functions().get_or_insert_default().push(like::function());
+    // Postgres' name for it.
+    let uuid = datafusion::functions::string::uuid().as_ref().clone();
+    let uuid = Arc::new(uuid.with_aliases(["gen_random_uuid"]));
+    state.scalar_functions().get_or_insert_default().push(uuid);
     state.scalar_functions().get_or_insert_default().push(crate::streaming::unordered());
     state.aggregate_functions().get_or_insert_default().extend(extremes::functions());
     state.build()
