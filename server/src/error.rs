@@ -9,6 +9,7 @@ use catalog::error::CatalogError;
 use lake::LakeError;
 use model::{code::Code, id::QueryId, report::Promise};
 use query::error::QueryError;
+use query::fault::Fault;
 use query::handles::HandleError;
 use query::violation::ViolationKind;
 use tonic::{Status, body::Body, metadata::MetadataMap};
@@ -65,10 +66,21 @@ pub fn sqlstate(code: Code) -> &'static str {
 #[must_use]
 pub fn sqlstate_of(error: &QueryError) -> &'static str {
     match error {
-        QueryError::TableNotFound { .. } => "42P01",
+        QueryError::TableNotFound { .. } | QueryError::NoRelation(_) => "42P01",
+        QueryError::Catalog(error) => of_catalog(error),
+        QueryError::WrongKind { .. } => "42809",
+        QueryError::Name(_) => "42602",
+        QueryError::Cycle(_) => "42P17",
+        QueryError::ViewDepth(_) => "54001",
+        QueryError::Parameters { given: 0, .. } => "42P02",
+        QueryError::Parameters { .. } => "08P01",
         QueryError::Syntax(_) if error.code() == Code::InvalidArgument => "42601",
         QueryError::Lake(LakeError::NotNull { .. }) => "23502",
         QueryError::Lake(LakeError::Check { .. }) => "23514",
+        QueryError::Lake(LakeError::Generated { .. }) => "428C9",
+        QueryError::Lake(LakeError::AlreadyExists { .. }) => "42P07",
+        QueryError::Lake(LakeError::ColumnCount { .. }) => "42601",
+        QueryError::Lake(LakeError::Repeated { .. }) => "21000",
         QueryError::Violated(violation) => match violation.kind {
             ViolationKind::Expectation => "23514",
             ViolationKind::Unique => "23505",
@@ -81,8 +93,50 @@ pub fn sqlstate_of(error: &QueryError) -> &'static str {
         },
         // in_failed_sql_transaction would say that nothing else can be done in it.
         QueryError::Transaction { .. } => "25000",
-        _ => sqlstate(error.code()),
+        _ => error.fault().map_or_else(|| sqlstate(error.code()), of_fault),
     }
+}
+
+fn of_catalog(error: &CatalogError) -> &'static str {
+    match error {
+        CatalogError::SchemaNotFound(_) => "3F000",
+        CatalogError::SchemaExists(_) => "42P06",
+        CatalogError::SchemaNotEmpty { .. } | CatalogError::StillOwns { .. } => "2BP01",
+        CatalogError::ObjectNotFound(_) => "42P01",
+        CatalogError::ObjectExists(_) => "42P07",
+        CatalogError::RoleCycle { .. } => "0LP01",
+        other => sqlstate(other.code()),
+    }
+}
+
+/// The SQLSTATE that PostgreSQL has for it.
+fn of_fault(fault: Fault) -> &'static str {
+    match fault {
+        Fault::AmbiguousColumn => "42702",
+        Fault::DuplicateColumn => "42701",
+        Fault::DuplicateAlias => "42712",
+        Fault::DivisionByZero => "22012",
+        Fault::Grouping => "42803",
+        Fault::InvalidReference => "42P10",
+        Fault::InvalidRegex => "2201B",
+        Fault::InvalidTime => "22007",
+        Fault::InvalidText => "22P02",
+        Fault::InvalidArgument => "22023",
+        Fault::ColumnCount => "42601",
+        Fault::Mismatch => "42804",
+        Fault::ManyRows => "21000",
+        Fault::OutOfRange => "22003",
+        Fault::TimeOutOfRange => "22008",
+        Fault::UndefinedColumn => "42703",
+        Fault::UndefinedFunction => "42883",
+        Fault::UndefinedTable => "42P01",
+        Fault::UndefinedType => "42704",
+    }
+}
+
+/// The SQLSTATE of a value that cannot be read as its type.
+pub(crate) fn sqlstate_of_value(why: &str) -> &'static str {
+    of_fault(query::fault::of_text(why).unwrap_or(Fault::InvalidText))
 }
 
 /// The status of an error of a statement.

@@ -219,13 +219,30 @@ def test_errors_carry_sqlstate_and_position(cursor):
     def details(sql):
         with pytest.raises(adbc_driver_manager.Error) as error:
             cursor.execute(sql)
+            cursor.fetchall()
         return {name.decode(): value.decode("utf-8", "replace") for name, value in error.value.details}
 
     found = details("SELECT 1,\n  FROM")
     assert (found["sqlstate"], found["sql-line"]) == ("42601", "2")
     assert found["sql-column"].isdigit()
     assert "google.rpc.ErrorInfo" in found["grpc-status-details-bin"]
-    assert details("SELECT * FROM nowhere")["sqlstate"] == "42P01"
+    for sql, sqlstate in [
+        ("SELECT * FROM nowhere", "42P01"),
+        ("SELECT nothing", "42703"),
+        ("SELECT nothing(1)", "42883"),
+        ("SELECT 1 / 0", "22012"),
+        ("SELECT 'abc'::int", "22P02"),
+        ("SELECT 99999999999::int", "22003"),
+        ("CREATE SCHEMA main", "42P06"),
+    ]:
+        assert details(sql)["sqlstate"] == sqlstate, sql
+
+
+def test_as_many_parameters_as_there_are_have_to_be_bound(cursor):
+    cursor.execute("CREATE TABLE t (a BIGINT)")
+    for sql in ("SELECT ? + 1", "INSERT INTO t VALUES (?)", "DELETE FROM t WHERE a = ?"):
+        with pytest.raises(adbc_driver_manager.Error, match="1 parameters and 2 were bound"):
+            cursor.execute(sql, (1, 2))
 
 
 # --- sessions -------------------------------------------------------------------------------------

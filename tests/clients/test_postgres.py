@@ -5,6 +5,8 @@ import decimal
 import os
 import pathlib
 import shutil
+import socket
+import struct
 import subprocess
 import threading
 import time
@@ -146,9 +148,33 @@ def test_several_statements_at_once_are_run_in_their_order(pg):
 ERRORS = [
     ("SELEC 1", "42601"),
     ("SELECT * FROM no_such_table", "42P01"),
-    ("SELECT 1; SELECT no_such_column", "42000"),
-    ("CREATE SCHEMA main", "42710"),
-    ("DROP SCHEMA no_such_schema", "42704"),
+    ("SELECT 1; SELECT no_such_column", "42703"),
+    ("SELECT t.a FROM (SELECT 1 AS a) AS other", "42P01"),
+    ("SELECT a FROM (SELECT 1 AS a) AS x, (SELECT 2 AS a) AS y", "42702"),
+    ("SELECT no_such_function(1)", "42883"),
+    ("SELECT * FROM no_such_function(1)", "42883"),
+    ("SELECT abs('a')", "42883"),
+    ("SELECT sum('a')", "42883"),
+    ("SELECT 1 + true", "42883"),
+    ("SELECT a, count(*) FROM (SELECT 1 AS a) AS t", "42803"),
+    ("SELECT 1 UNION SELECT 1, 2", "42601"),
+    ("SELECT 1::no_such_type", "42704"),
+    ("SELECT 1 / 0", "22012"),
+    ("SELECT 'abc'::int", "22P02"),
+    ("SELECT 'x'::boolean", "22P02"),
+    ("SELECT 99999999999::int", "22003"),
+    ("SELECT '99999999999'::int", "22003"),
+    ("SELECT 123456.78::decimal(5, 2)", "22003"),
+    ("SELECT '2024-99-99'::date", "22008"),
+    ("SELECT 'abc'::date", "22007"),
+    ("SELECT 'abc'::timestamp", "22007"),
+    ("SELECT 'a' ~ '('", "2201B"),
+    ("SELECT (SELECT a FROM (VALUES (1), (2)) AS t (a))", "21000"),
+    ("CREATE SCHEMA main", "42P06"),
+    ("DROP SCHEMA no_such_schema", "3F000"),
+    ("CREATE TABLE no_such_schema.t (a INT)", "3F000"),
+    ("DROP TABLE no_such_table", "42P01"),
+    ("INSERT INTO no_such_table VALUES (1)", "42P01"),
     ("CREATE INDEX i ON t (a)", "0A000"),
     ("COPY no_such_table FROM STDIN", "42P01"),
     ("SET no_such_setting = 1", "42704"),
@@ -174,6 +200,36 @@ def test_rules_of_a_table_are_broken_by_class(pg, table):
         pg.execute(f"INSERT INTO {table} VALUES (-1)")
     with pytest.raises(psycopg.errors.CheckViolation):
         pg.execute(f"INSERT INTO {table} SELECT -2")
+    for sql, code in [
+        (f"CREATE TABLE {table} (a BIGINT)", "42P07"),
+        (f"INSERT INTO {table} VALUES ('abc')", "22P02"),
+        (f"INSERT INTO {table} VALUES (1e30)", "22003"),
+        (f"INSERT INTO {table} VALUES (1, 2)", "42601"),
+        (f"INSERT INTO {table} (no_such_column) VALUES (1)", "42703"),
+        (f"UPDATE {table} SET no_such_column = 1", "42703"),
+        (f"DROP VIEW {table}", "42809"),
+    ]:
+        with pytest.raises(psycopg.Error) as raised:
+            pg.execute(sql)
+        assert sqlstate(raised) == code, (sql, raised.value)
+
+
+def test_a_bad_parameter_is_told_by_class(pg):
+    def bound(value, kind):
+        with pytest.raises(psycopg.Error) as raised:
+            pg.execute(f"SELECT %s::{kind}", (value,))
+        return sqlstate(raised)
+
+    assert bound("abc", "int") == "22P02"
+    assert bound("99999999999", "int") == "22003"
+    declared = pg.pgconn.exec_params(b"SELECT $1 + 1", [b"abc"], [20])
+    assert declared.error_field(psycopg.pq.DiagnosticField.SQLSTATE) == b"22P02"
+    for given in ([], [b"1", b"2"]):
+        wrong = pg.pgconn.exec_params(b"SELECT $1::int", given)
+        assert wrong.error_field(psycopg.pq.DiagnosticField.SQLSTATE) == b"08P01"
+    wrong = pg.pgconn.exec_params(b"SELECT $1::text", [b"a\xff"])
+    assert wrong.error_field(psycopg.pq.DiagnosticField.SQLSTATE) == b"22021"
+    assert pg.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_a_syntax_error_points_at_its_word(pg):
@@ -198,23 +254,189 @@ def test_a_prepared_statement_is_run_again_and_sees_the_newest_rows(pg, table):
     assert pg.execute(query, (1,), prepare=True).fetchone() == (1,)
 
 
+# --- messages -------------------------------------------------------------------------------------
+
+
+class Wire:
+    """Messages as no driver sends them."""
+
+    def __init__(self, server):
+        self.socket = socket.create_connection((server.postgres["host"], server.postgres["port"]), 20)
+        self.stream = self.socket.makefile("rb")
+        start = b"".join(text + b"\0" for text in (b"user", b"ada", b"database", b"whimbrel", b""))
+        self.socket.sendall(struct.pack("!ii", len(start) + 8, 196608) + start)
+        self.answers()
+
+    def send(self, letter: bytes, body: bytes):
+        self.socket.sendall(letter + struct.pack("!i", len(body) + 4) + body)
+
+    def answers(self) -> list[str]:
+        """Letters of what comes until the server is ready, errors with their SQLSTATE."""
+        found = []
+        while not found or found[-1] != "Z":
+            head = self.stream.read(5)
+            assert len(head) == 5, f"the session ended after {found}"
+            body = self.stream.read(struct.unpack("!i", head[1:])[0] - 4)
+            state = [field[1:].decode() for field in body.split(b"\0") if field[:1] == b"C"] if head[:1] == b"E" else []
+            found.append("".join([head[:1].decode(), *state]))
+        return found
+
+    def close(self):
+        self.stream.close()
+        self.socket.close()
+
+
+@pytest.fixture
+def wire(shared):
+    wire = Wire(shared)
+    yield wire
+    wire.close()
+
+
+def test_bytes_that_are_no_text_are_refused_and_the_session_goes_on(wire):
+    wire.send(b"Q", b"SELECT '\xff'\0")
+    assert wire.answers() == ["E22021", "Z"]
+    wire.send(b"P", b"\0SELECT '\xff'\0\0\0")
+    wire.send(b"B", b"\0\0\0\0\0\0\0\0")
+    wire.send(b"S", b"")
+    assert wire.answers() == ["E22021", "Z"]
+    wire.send(b"P", b"\0SELECT $1\0\0\0")
+    wire.send(b"B", b"\0\0\0\0" + struct.pack("!hi", 1, 3) + b"a\0b" + b"\0\0")
+    wire.send(b"S", b"")
+    assert wire.answers() == ["1", "E22021", "Z"]
+    wire.send(b"Q", b"SELECT 1\0")
+    assert wire.answers() == ["T", "D", "C", "Z"]
+
+
+def test_a_message_that_makes_no_sense_is_an_error_and_no_end(wire):
+    for letter in (b"D", b"C"):
+        wire.send(letter, b"Q\0")
+        wire.send(b"S", b"")
+        assert wire.answers() == ["E08P01", "Z"]
+    wire.send(b"F", b"\0" * 10)
+    assert wire.answers() == ["E0A000", "Z"]
+    wire.send(b"Q", b"SELECT 1\0")
+    assert wire.answers() == ["T", "D", "C", "Z"]
+
+
 # --- blocks ---------------------------------------------------------------------------------------
 
 
-def test_a_block_reads_and_does_not_write(shared, pg, table):
+def test_a_block_is_one_commit_or_nothing(shared, pg, table):
+    pg.execute(f"CREATE TABLE {table} (a BIGINT)")
+    count = f"SELECT count(*) FROM {table}"
+    with connect(shared, autocommit=False) as writer:
+        assert writer.execute(count).fetchone() == (0,)
+        writer.execute(f"INSERT INTO {table} VALUES (1)")
+        writer.execute(f"INSERT INTO {table} VALUES (%s), (%s)", (2, 3))
+        with writer.cursor() as cursor, cursor.copy(f"COPY {table} FROM STDIN") as copy:
+            copy.write_row((4,))
+        assert pg.execute(count).fetchone() == (0,)
+        writer.rollback()
+        assert pg.execute(count).fetchone() == (0,)
+        writer.execute(f"INSERT INTO {table} VALUES (1)")
+        with writer.cursor() as cursor:
+            cursor.executemany(f"INSERT INTO {table} VALUES (%s)", [(2,), (3,)])
+            with cursor.copy(f"COPY {table} FROM STDIN") as copy:
+                copy.write_row((4,))
+        writer.commit()
+        assert pg.execute(count).fetchone() == (4,)
+        versions = pg.execute(f"DESCRIBE HISTORY {table}").fetchall()
+        assert len(versions) == 2, versions
+        writer.execute(f"UPDATE {table} SET a = a + 10")
+        writer.commit()
+        assert pg.execute(f"SELECT min(a), max(a) FROM {table}").fetchone() == (11, 14)
+
+
+def test_what_a_block_cannot_keep_together_is_refused(shared, pg, table):
+    for name in (table, f"{table}_2"):
+        pg.execute(f"CREATE TABLE {name} (a BIGINT)")
+    for sql in [f"SELECT * FROM {table}", f"INSERT INTO {table}_2 VALUES (1)", f"DELETE FROM {table}", f"DROP TABLE {table}"]:
+        with connect(shared, autocommit=False) as writer:
+            writer.execute(f"INSERT INTO {table} VALUES (1)")
+            with pytest.raises(psycopg.Error) as raised:
+                writer.execute(sql)
+            assert sqlstate(raised) == "25000", raised.value
+            with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+                writer.execute("SELECT 1")
+            assert writer.execute("COMMIT").statusmessage == "ROLLBACK"
+            assert writer.execute("SELECT 1").fetchone() == (1,)
+    assert pg.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+
+
+def test_savepoints_take_back_what_came_after_them(shared, pg, table):
+    pg.execute(f"CREATE TABLE {table} (a BIGINT)")
+    with connect(shared, autocommit=False) as writer:
+        writer.execute(f"INSERT INTO {table} VALUES (1)")
+        with pytest.raises(psycopg.errors.DivisionByZero), writer.transaction():
+            writer.execute(f"INSERT INTO {table} VALUES (2)")
+            writer.execute("DECLARE c CURSOR FOR SELECT 1")
+            writer.execute("SELECT 1 / 0")
+        writer.execute("DECLARE c CURSOR FOR SELECT 7")
+        assert writer.execute("FETCH ALL FROM c").fetchall() == [(7,)]
+        with writer.transaction():
+            writer.execute(f"INSERT INTO {table} VALUES (3)")
+        with pytest.raises(psycopg.errors.InvalidSavepointSpecification):
+            writer.execute("ROLLBACK TO SAVEPOINT nothing")
+        writer.rollback()
+        writer.execute(f"INSERT INTO {table} VALUES (1)")
+        writer.execute("SAVEPOINT s")
+        writer.execute(f"INSERT INTO {table} VALUES (2)")
+        writer.execute("ROLLBACK TO s")
+        writer.execute(f"INSERT INTO {table} VALUES (3)")
+        writer.execute("RELEASE s")
+        writer.commit()
+    assert pg.execute(f"SELECT a FROM {table} ORDER BY a").fetchall() == [(1,), (3,)]
+
+
+def test_a_block_that_ends_with_its_client_writes_nothing(shared, pg, table):
+    pg.execute(f"CREATE TABLE {table} (a BIGINT)")
+    writer = connect(shared, autocommit=False)
+    writer.execute(f"INSERT INTO {table} VALUES (1)")
+    writer.close()
+    assert pg.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+
+
+def test_a_block_reads_the_newest_or_what_it_has_read(shared, pg, table):
+    pg.execute(f"CREATE TABLE {table} (a BIGINT)")
+    count = f"SELECT count(*) FROM {table}"
+    levels = [(psycopg.IsolationLevel.READ_COMMITTED, 1), (psycopg.IsolationLevel.REPEATABLE_READ, 0)]
+    for before, (level, sees) in enumerate(levels):
+        with connect(shared, autocommit=False) as reader:
+            reader.isolation_level = level
+            assert reader.execute(count).fetchone() == (before,)
+            pg.execute(f"INSERT INTO {table} VALUES (1)")
+            assert reader.execute(count).fetchone() == (before + sees,)
+            assert reader.execute("SHOW transaction_isolation").fetchone() == (level.name.lower().replace("_", " "),)
+
+
+def test_what_takes_effect_at_once_warns_in_a_block(shared, pg, table):
+    with connect(shared, autocommit=False) as writer:
+        notices = []
+        writer.add_notice_handler(lambda notice: notices.append(notice.message_primary))
+        writer.execute(f"CREATE TABLE {table} (a BIGINT)")
+        assert "ROLLBACK does not undo it" in notices[0]
+        writer.execute(f"INSERT INTO {table} VALUES (1)")
+        writer.rollback()
+    assert len(notices) == 1
+    assert pg.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+
+
+def test_a_read_only_block_writes_nothing(shared, pg, table):
     pg.execute(f"CREATE TABLE {table} (a BIGINT)")
     with connect(shared, autocommit=False) as reader:
-        assert reader.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
-        reader.rollback()
-        with pytest.raises(psycopg.errors.FeatureNotSupported) as raised:
+        reader.read_only = True
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
             reader.execute(f"INSERT INTO {table} VALUES (1)")
-        assert "autocommit" in raised.value.diag.message_hint
-        with pytest.raises(psycopg.errors.InFailedSqlTransaction):
-            reader.execute("SELECT 1")
         reader.rollback()
-        assert reader.execute("SELECT 1").fetchone() == (1,)
+        reader.read_only = None
+        reader.execute("SET TRANSACTION READ ONLY")
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            reader.execute(f"INSERT INTO {table} VALUES (1)")
+        reader.rollback()
+        reader.execute(f"INSERT INTO {table} VALUES (1)")
         reader.commit()
-    assert pg.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+    assert pg.execute(f"SELECT count(*) FROM {table}").fetchone() == (1,)
 
 
 def test_more_isolation_than_there_is_is_refused(shared):
@@ -342,11 +564,11 @@ def test_copy_in_and_out_gives_back_the_same_rows(pg, table):
 
 def test_a_copy_that_fails_or_breaks_off_writes_nothing(shared, pg, table):
     pg.execute(f"CREATE TABLE {table} (a BIGINT NOT NULL)")
-    for text, code in [("1\nx\n", "22P04"), ("1\t2\n", "22P04"), ("1\n\\N\n", None)]:
+    for text, code in [("1\nx\n", "22P02"), ("1\t2\n", "22P04"), ("1\n\\N\n", "23502"), (b"\xff\n", "22021")]:
         with pytest.raises(psycopg.Error) as raised, pg.cursor() as cursor:
             with cursor.copy(f"COPY {table} FROM STDIN") as copy:
                 copy.write(text)
-        assert code is None or sqlstate(raised) == code, raised.value
+        assert sqlstate(raised) == code, raised.value
     with pytest.raises(ZeroDivisionError), pg.cursor() as cursor:
         with cursor.copy(f"COPY {table} FROM STDIN") as copy:
             copy.write("1\n" * 100_000)
@@ -357,6 +579,51 @@ def test_a_copy_that_fails_or_breaks_off_writes_nothing(shared, pg, table):
     connection.pgconn.finish()
     eventually(lambda: running(pg, table) == 0)
     assert pg.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+
+
+def test_a_header_that_has_to_match_does(pg, table):
+    pg.execute(f"CREATE TABLE {table} (a BIGINT, b BIGINT)")
+    for header, code in [("a,b", None), ("b,a", "22P04"), ("a", "22P04")]:
+        def load():
+            with pg.cursor() as cursor, cursor.copy(f"COPY {table} (a, b) FROM STDIN (FORMAT csv, HEADER MATCH)") as copy:
+                copy.write(f"{header}\n7,8\n")
+
+        if code is None:
+            load()
+        else:
+            with pytest.raises(psycopg.Error) as raised:
+                load()
+            assert sqlstate(raised) == code, raised.value
+    assert pg.execute(f"SELECT a, b FROM {table}").fetchall() == [(7, 8)]
+
+
+def test_a_binary_copy_that_was_cut_off_writes_nothing(pg, table):
+    pg.execute(f"CREATE TABLE {table} (a BIGINT)")
+    row = struct.pack("!hiq", 1, 8, 77)
+    head = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
+    for data, code in [(head + row, "22P04"), (head + row + row[:5], "22P04"), (head + row + b"\xff\xff", None)]:
+        assert pg.pgconn.exec_(f"COPY {table} FROM STDIN (FORMAT binary)".encode()).status == psycopg.pq.ExecStatus.COPY_IN
+        pg.pgconn.put_copy_data(data)
+        pg.pgconn.put_copy_end()
+        found = pg.pgconn.get_result()
+        state = found.error_field(psycopg.pq.DiagnosticField.SQLSTATE)
+        assert (state and state.decode()) == code
+        assert pg.pgconn.get_result() is None
+        assert pg.execute(f"SELECT count(*) FROM {table}").fetchone() == (0 if code else 1,)
+
+
+def test_arrays_are_copied_out_and_in(pg, table):
+    pg.execute(f"CREATE TABLE {table} (a BIGINT[], b VARCHAR[])")
+    pg.execute(f"INSERT INTO {table} VALUES ([1, NULL], ['x,y', '']), (NULL, [])")
+    rows = pg.execute(f"SELECT * FROM {table} ORDER BY a").fetchall()
+    with pg.cursor() as cursor:
+        for options in ("", "(FORMAT csv)"):
+            with cursor.copy(f"COPY {table} TO STDOUT {options}") as copy:
+                data = b"".join(bytes(piece) for piece in copy)
+            pg.execute(f"TRUNCATE {table}")
+            with cursor.copy(f"COPY {table} FROM STDIN {options}") as copy:
+                copy.write(data)
+            assert pg.execute(f"SELECT * FROM {table} ORDER BY a").fetchall() == rows
 
 
 # --- what tools ask -------------------------------------------------------------------------------
@@ -375,6 +642,131 @@ def statements(path):
 def test_what_a_tool_sends_is_answered(pg, tool, sql):
     pg.execute("CREATE TABLE IF NOT EXISTS orders (id BIGINT, note VARCHAR, PRIMARY KEY (id))")
     pg.execute(sql)
+
+
+@pytest.fixture(scope="module")
+def goods(shared):
+    """A table with everything that tools show of one, and a view."""
+    with connect(shared) as connection:
+        connection.execute(
+            """CREATE TABLE goods (
+                 id BIGINT NOT NULL COMMENT 'the number', name VARCHAR, price DECIMAL(10, 2), at TIMESTAMP, on_sale BOOLEAN,
+                 small SMALLINT, size INT, weight DOUBLE, tags VARCHAR[],
+                 gross DECIMAL(12, 2) GENERATED ALWAYS AS (CAST(price * 2 AS DECIMAL(12, 2))),
+                 PRIMARY KEY (id), CONSTRAINT priced CHECK (price > 0)
+               ) COMMENT 'what is sold'"""
+        )
+        connection.execute("CREATE VIEW cheap AS SELECT id FROM goods WHERE price < 1")
+    yield
+    with connect(shared) as connection:
+        connection.execute("DROP VIEW cheap")
+        connection.execute("DROP TABLE goods")
+
+
+ANSWERS = [
+    # Power BI: what there is, and its columns.
+    (
+        """select TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE from INFORMATION_SCHEMA.tables
+           where TABLE_SCHEMA = 'main' and TABLE_NAME in ('goods', 'cheap') order by TABLE_SCHEMA, TABLE_NAME""",
+        [("main", "cheap", "VIEW"), ("main", "goods", "BASE TABLE")],
+    ),
+    (
+        """select COLUMN_NAME, ORDINAL_POSITION, IS_NULLABLE, DATA_TYPE from INFORMATION_SCHEMA.columns
+           where TABLE_SCHEMA = 'main' and TABLE_NAME = 'goods' order by TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION""",
+        [
+            ("id", 1, "NO", "bigint"),
+            ("name", 2, "YES", "text"),
+            ("price", 3, "YES", "numeric"),
+            ("at", 4, "YES", "timestamp without time zone"),
+            ("on_sale", 5, "YES", "boolean"),
+            ("small", 6, "YES", "smallint"),
+            ("size", 7, "YES", "integer"),
+            ("weight", 8, "YES", "double precision"),
+            ("tags", 9, "YES", "ARRAY"),
+            ("gross", 10, "YES", "numeric"),
+        ],
+    ),
+    ("select CHARACTER_SET_NAME from INFORMATION_SCHEMA.character_sets", [("UTF8",)]),
+    (
+        """select i.CONSTRAINT_SCHEMA || '_' || i.CONSTRAINT_NAME as INDEX_NAME, ii.COLUMN_NAME, ii.ORDINAL_POSITION,
+             case when i.CONSTRAINT_TYPE = 'PRIMARY KEY' then 'Y' else 'N' end as PRIMARY_KEY
+           from INFORMATION_SCHEMA.table_constraints i inner join INFORMATION_SCHEMA.key_column_usage ii
+             on i.CONSTRAINT_SCHEMA = ii.CONSTRAINT_SCHEMA and i.CONSTRAINT_NAME = ii.CONSTRAINT_NAME
+             and i.TABLE_SCHEMA = ii.TABLE_SCHEMA and i.TABLE_NAME = ii.TABLE_NAME
+           where i.TABLE_SCHEMA = 'main' and i.TABLE_NAME = 'goods' and i.CONSTRAINT_TYPE in ('PRIMARY KEY', 'UNIQUE')""",
+        [("main_goods_pkey", "id", 1, "Y")],
+    ),
+    # Npgsql: GetSchema("Columns").
+    (
+        """SELECT udt_name, numeric_precision, numeric_precision_radix, numeric_scale, datetime_precision, is_generated
+           FROM information_schema.columns WHERE table_name = 'goods' AND column_name IN ('id', 'price', 'at', 'tags', 'gross')
+           ORDER BY ordinal_position""",
+        [
+            ("int8", 64, 2, 0, None, "NEVER"),
+            ("numeric", 10, 10, 2, None, "NEVER"),
+            ("timestamp", None, None, None, 6, "NEVER"),
+            ("_text", None, None, None, None, "NEVER"),
+            ("numeric", 12, 10, 2, None, "ALWAYS"),
+        ],
+    ),
+    # Grafana: times and numbers, by the names of their types.
+    (
+        """SELECT quote_ident(column_name) AS "column", data_type AS "type" FROM information_schema.columns
+           WHERE quote_ident(table_name) = 'goods' AND (data_type LIKE 'timestamp%' OR data_type IN ('bigint', 'numeric'))
+           ORDER BY ordinal_position""",
+        [("id", "bigint"), ("price", "numeric"), ("at", "timestamp without time zone"), ("gross", "numeric")],
+    ),
+    ("SELECT table_name, view_definition FROM information_schema.views WHERE table_schema = 'main' AND table_name IN ('goods', 'cheap')",
+     [("cheap", "SELECT id FROM main.goods WHERE price < 1")]),
+    ("SELECT constraint_name, check_clause FROM information_schema.check_constraints WHERE constraint_name = 'priced'", [("priced", "price > 0")]),
+    ("SELECT constraint_name, constraint_type FROM information_schema.table_constraints WHERE table_name = 'goods' ORDER BY 1",
+     [("goods_pkey", "PRIMARY KEY"), ("priced", "CHECK")]),
+    ("SELECT privilege_type FROM information_schema.table_privileges WHERE table_name = 'goods' ORDER BY 1",
+     [("DELETE",), ("INSERT",), ("SELECT",), ("UPDATE",)]),
+    ("SELECT count(*) FROM information_schema.sequences", [(0,)]),
+    # DBeaver: comments of tables and columns.
+    (
+        """SELECT c.relname, d.description FROM pg_catalog.pg_class c LEFT OUTER JOIN pg_catalog.pg_description d
+           ON d.objoid=c.oid AND d.objsubid=0 AND d.classoid='pg_class'::regclass
+           WHERE c.relnamespace=2200 AND c.relname IN ('goods', 'cheap') ORDER BY 1""",
+        [("cheap", None), ("goods", "what is sold")],
+    ),
+    (
+        """SELECT a.attname, a.attnotnull, dsc.description FROM pg_catalog.pg_attribute a
+           INNER JOIN pg_catalog.pg_class c ON (a.attrelid=c.oid)
+           LEFT OUTER JOIN pg_catalog.pg_description dsc ON (c.oid=dsc.objoid AND a.attnum = dsc.objsubid)
+           WHERE NOT a.attisdropped AND c.oid='goods'::regclass AND a.attnum < 3 ORDER BY a.attnum""",
+        [("id", True, "the number"), ("name", False, None)],
+    ),
+    ("SELECT col_description('goods'::regclass, 1), obj_description('goods'::regclass, 'pg_class')", [("the number", "what is sold")]),
+    (
+        "SELECT conname, contype, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'goods'::regclass ORDER BY conname",
+        [("goods_pkey", "p", "PRIMARY KEY (id)"), ("priced", "c", "CHECK (price > 0)")],
+    ),
+    ("SELECT 'pg_class'::regclass::oid, 'pg_catalog.pg_namespace'::regclass::oid, to_regclass('nothing')", [(1259, 2615, None)]),
+    # pgAdmin: at connect.
+    ("SELECT set_config('bytea_output','hex',false) FROM pg_show_all_settings() WHERE name = 'bytea_output'", [("hex",)]),
+    ("SELECT gss_authenticated, encrypted FROM pg_catalog.pg_stat_gssapi WHERE pid = pg_backend_pid()", []),
+    # Metabase: what may be read and written.
+    (
+        """SELECT t.n, pg_catalog.has_any_column_privilege(current_user, '"main"."' || t.n || '"', 'update') AS update,
+             pg_catalog.has_any_column_privilege(current_user, '"main"."' || t.n || '"', 'select') AS select
+           FROM (VALUES ('goods'), ('cheap'), ('nothing')) AS t (n)""",
+        [("goods", True, True), ("cheap", False, True), ("nothing", None, None)],
+    ),
+    ("SELECT has_schema_privilege('main', 'CREATE'), has_schema_privilege('pg_catalog', 'CREATE'), has_database_privilege('whimbrel', 'CONNECT')",
+     [(True, False, True)]),
+]
+
+
+@pytest.mark.parametrize(("sql", "expected"), ANSWERS, ids=[" ".join(sql.split())[:60] for sql, _ in ANSWERS])
+def test_what_a_tool_asks_is_answered_truly(pg, goods, sql, expected):
+    assert pg.execute(sql).fetchall() == expected
+
+
+def test_a_relation_that_is_cast_has_to_be_there(pg):
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        pg.execute("SELECT 'main.nothing'::regclass")
 
 
 def test_the_catalog_tells_of_tables_columns_and_keys(pg, table):
@@ -435,9 +827,29 @@ def test_sqlalchemy_looks_around_and_writes(shared, table):
     ]
     assert inspector.get_pk_constraint(table)["constrained_columns"] == ["id"]
     assert inspector.get_foreign_keys(table) == []
+    with pytest.raises(ZeroDivisionError), engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
+        connection.execute(orders.insert(), [{"id": 3}])
+        raise ZeroDivisionError
+    with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
+        connection.execute(orders.insert(), [{"id": 4}])
+    with engine.connect() as connection:
+        assert connection.execute(sqlalchemy.select(orders.c.id).order_by(orders.c.id)).scalars().all() == [1, 2, 4]
     engine.dispose()
 
 
+def test_sqlalchemy_sees_comments_and_checks(shared, goods):
+    engine = sqlalchemy.create_engine("postgresql+psycopg://ada@{host}:{port}/whimbrel".format(**shared.postgres))
+    inspector = sqlalchemy.inspect(engine)
+    assert inspector.get_table_comment("goods") == {"text": "what is sold"}
+    assert inspector.get_columns("goods")[0]["comment"] == "the number"
+    assert [(check["name"], check["sqltext"]) for check in inspector.get_check_constraints("goods")] == [("priced", "price > 0")]
+    engine.dispose()
+
+
+PSQL_COMMANDS = """
+    d d+ da dA dA+ dAc dAf dAo dAp db db+ dc dC dconfig dd dD ddp dE di di+ dm ds dt dt+ dv dv+ des det deu dew df df+
+    dF dFd dFp dFt dg dg+ dl dL dn dn+ do dO dp dP drds dRp dRs dT dT+ du dx dX dy l l+ z conninfo
+"""
 PSQL = os.environ.get("WHIMBREL_TEST_PSQL") or shutil.which("psql") or "psql"
 
 
@@ -459,8 +871,27 @@ def test_psql_shows_tables_and_their_columns(shared, pg, table):
     assert table in psql("\\dt")
     described = psql(f"\\d {table}")
     assert "numeric(10,2)" in described and f'"{table}_pkey" PRIMARY KEY' in described
-    for command in ["\\d", "\\dv", "\\dn", "\\l", "\\du", "\\df", "\\di", "\\dT", "\\conninfo"]:
-        psql(command)
+    for command in PSQL_COMMANDS.split():
+        psql(f"\\{command}")
+
+
+def test_psql_goes_on_after_an_error_in_a_block(shared):
+    script = """\\set FETCH_COUNT 2
+\\set ON_ERROR_ROLLBACK on
+begin;
+select 1/0;
+select 7 as found;
+commit;
+"""
+    done = subprocess.run(
+        [PSQL, "-X", "-h", shared.postgres["host"], "-p", str(shared.postgres["port"]), "-d", "whimbrel", "-U", "ada"],
+        input=script,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={k: v for k, v in os.environ.items() if not k.startswith("PG")},
+    )
+    assert "7" in done.stdout and "cursor" not in done.stderr, done
 
 
 # --- who may come in ------------------------------------------------------------------------------
@@ -495,6 +926,16 @@ def test_what_is_not_granted_is_not_there(stopped):
             copy.write_row((3, 4))
         assert sqlstate(raised) == "42P01"
         root.execute("GRANT SELECT (a) ON kept TO bob")
+        asked = "SELECT has_table_privilege('kept', 'SELECT'), has_any_column_privilege('kept', 'SELECT'), has_table_privilege('kept', 'INSERT')"
+        assert root.execute(asked).fetchone() == (True, True, True)
+        assert bob.execute(asked).fetchone() == (False, True, False)
+        columns = "SELECT has_column_privilege('kept', 'a', 'SELECT'), has_column_privilege('bob', 'kept', 'b', 'SELECT')"
+        assert bob.execute(columns).fetchone() == (True, False)
+        owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'kept'"
+        assert bob.execute(owner).fetchone() == root.execute(owner).fetchone() == ("root",)
+        assert bob.execute("SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname = 'kept'").fetchone() == ("root",)
+        is_super = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
+        assert (root.execute(is_super).fetchone(), bob.execute(is_super).fetchone()) == ((True,), (False,))
         assert bob.execute(named).fetchone() == (1,)
         assert bob.execute("SELECT * FROM kept").fetchall() == [(1,)]
         with pytest.raises(psycopg.Error) as raised:

@@ -47,6 +47,11 @@ pub struct TableInfo {
     /// Its columns under their wire types; `None` when not asked for, or when the table cannot be
     /// opened just now.
     pub columns: Option<SchemaRef>,
+    /// The same as they are stored, with NOT NULL, comments and generated columns, for who may read
+    /// all of them.
+    pub stored: Option<SchemaRef>,
+    /// Names and conditions of its CHECK constraints, known where `stored` is.
+    pub checks: Vec<(String, String)>,
     /// Declared primary key; none for one who does not know all of its columns.
     pub primary_key: Vec<String>,
     /// `COMMENT` text.
@@ -101,11 +106,17 @@ impl Queries {
             .filter(|object| fits(&object.name, object.kind().as_sql()) && rights.sees(object));
         let (with_columns, rights) = (filter.with_columns, &rights);
         let mut tables: Vec<TableInfo> = stream::iter(wanted.map(|object| async move {
-            let columns =
-                if with_columns { columns(inner, rights, &object).await.ok() } else { None };
+            let opened = match with_columns {
+                true => Box::pin(opened(inner, rights, &object)).await.ok(),
+                false => None,
+            };
+            let columns = opened.as_ref().map(|opened| wire_schema(&opened.schema));
+            let Opened { schema, checks } = opened.unwrap_or_default();
             TableInfo {
                 table_type: object.kind().as_sql(),
-                columns: columns.map(|schema| wire_schema(&schema)),
+                stored: columns.is_some().then_some(schema),
+                columns,
+                checks,
                 primary_key: primary_key(rights, &object),
                 comment: object.comment,
                 name: object.name,
@@ -124,6 +135,8 @@ impl Queries {
                 name,
                 table_type: "SYSTEM TABLE",
                 columns,
+                stored: None,
+                checks: Vec::new(),
                 primary_key: Vec::new(),
                 comment: None,
             });
@@ -214,14 +227,23 @@ pub(crate) fn columns<'a>(
     object: &'a Object,
 ) -> BoxFuture<'a, Result<SchemaRef, QueryError>> {
     // Boxed because describing everything is itself a part of resolving.
-    Box::pin(columns_of(queries, rights, object))
+    Box::pin(async move { Ok(opened(queries, rights, object).await?.schema) })
 }
 
-async fn columns_of(
-    queries: &Inner,
-    rights: &Rights,
-    object: &Object,
-) -> Result<SchemaRef, QueryError> {
+/// What is known of an object that was opened.
+#[derive(Debug)]
+struct Opened {
+    schema: SchemaRef,
+    checks: Vec<(String, String)>,
+}
+
+impl Default for Opened {
+    fn default() -> Self {
+        Self { schema: Arc::new(arrow::datatypes::Schema::empty()), checks: Vec::new() }
+    }
+}
+
+async fn opened(queries: &Inner, rights: &Rights, object: &Object) -> Result<Opened, QueryError> {
     let parts = vec![object.name.schema().to_owned(), object.name.name().to_owned()];
     let used = TableUse { name: parts.clone(), at: None, planned_name: parts };
     let reads = Reads { tables: std::slice::from_ref(&used), files: &[] };
@@ -234,11 +256,13 @@ async fn columns_of(
     let pins = Pins::new();
     let resolved = resolve(queries, reads, &described(Arc::new(rights), &pins)).await?;
     if whole && let Some(snapshot) = resolved.snapshots.get(&object.name) {
-        return Ok(snapshot.schema());
+        let checks = snapshot.constraints();
+        let checks = checks.map(|(name, condition)| (name.to_owned(), condition.to_owned()));
+        return Ok(Opened { schema: snapshot.schema(), checks: checks.collect() });
     }
     let query = crate::resolve::parse_stored(&format!("SELECT * FROM {}", object.name.to_sql()))?;
     let plan = crate::plan::logical(&resolved.state, &query).await?;
-    Ok(wire_schema(plan.schema().as_arrow()))
+    Ok(Opened { schema: wire_schema(plan.schema().as_arrow()), checks: Vec::new() })
 }
 
 fn described(rights: Arc<Rights>, pins: &Pins) -> Wanted<'_> {

@@ -17,6 +17,7 @@ use model::{
 use rt::cpu::CpuTaskError;
 
 use crate::{
+    fault::{self, Fault},
     incremental::{ApprovalNeeded, Why},
     ingest::Broken,
     violation::Violation,
@@ -147,6 +148,27 @@ pub enum QueryError {
     /// An argument that cannot be.
     #[error("{0}")]
     Invalid(String),
+    /// A column that is named and not there.
+    #[error("table '{table}' has no column '{column}'; it has {known}")]
+    NoColumn {
+        /// The table, as it was named.
+        table: String,
+        /// The column.
+        column: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// A name that was to be a relation of the Postgres catalog.
+    #[error("{0}")]
+    NoRelation(String),
+    /// More or fewer parameters than the statement has.
+    #[error("the statement has {wanted} parameters and {given} were bound")]
+    Parameters {
+        /// Those of the statement.
+        wanted: usize,
+        /// Those that came.
+        given: usize,
+    },
     /// What this server does not do as it is configured.
     #[error("{problem}")]
     Refused {
@@ -259,9 +281,13 @@ impl QueryError {
             | Self::ViewDepth(_)
             | Self::Violated(_)
             | Self::Invalid(_)
+            | Self::NoColumn { .. }
+            | Self::Parameters { .. }
             | Self::WrongKind { .. } => Code::InvalidArgument,
             Self::Denied { .. } => Code::PermissionDenied,
-            Self::TableNotFound { .. } | Self::NoStatement(_) => Code::NotFound,
+            Self::TableNotFound { .. } | Self::NoRelation(_) | Self::NoStatement(_) => {
+                Code::NotFound
+            }
             Self::Flow { source, .. } => source.code(),
             Self::NotRefreshed(_)
             | Self::SourceChanged { .. }
@@ -291,6 +317,23 @@ impl QueryError {
             Self::Timeout(_) | Self::StillRunning { .. } => Code::DeadlineExceeded,
             Self::Task(CpuTaskError::Panicked(_)) => Code::Internal,
             Self::Task(CpuTaskError::ShutDown) => Code::Unavailable,
+        }
+    }
+
+    /// What in particular is wrong, where SQL has a name for it.
+    #[must_use]
+    pub fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::Engine(error) => fault::of_engine(error),
+            Self::Lake(LakeError::Query { source, .. }) => fault::of_engine(source),
+            Self::Lake(LakeError::Value { source, .. }) => {
+                fault::of_text(&chain(source.as_ref())).or(Some(Fault::InvalidText))
+            }
+            // A value with the column that it was meant for.
+            Self::Invalid(text) => fault::of_text(text),
+            Self::NoColumn { .. } => Some(Fault::UndefinedColumn),
+            Self::Flow { source, .. } => source.fault(),
+            _ => None,
         }
     }
 
@@ -431,7 +474,10 @@ fn engine_code(error: &DataFusionError) -> Code {
         root @ DataFusionError::ParquetError(_) => store_failure(root).unwrap_or(Code::DataLoss),
         root @ DataFusionError::External(inner) => match inner.downcast_ref::<LakeError>() {
             Some(error) => error.code(),
-            None => store_failure(root).unwrap_or(Code::Internal),
+            None => store_failure(root).unwrap_or_else(|| match fault::of_engine(root) {
+                Some(_) => Code::InvalidArgument,
+                None => Code::Internal,
+            }),
         },
         _ => Code::Internal,
     }
@@ -462,8 +508,9 @@ fn engine_hint(error: &DataFusionError) -> Option<String> {
 /// DataFusion's text without the type name that it puts in front.
 fn data_fusion_text(error: &DataFusionError) -> String {
     match error.find_root() {
-        DataFusionError::Plan(text)
-        | DataFusionError::Execution(text)
+        // The planner says so of a function that does not take what it is given.
+        DataFusionError::Plan(text) => text.trim_start_matches("Internal error: ").to_owned(),
+        DataFusionError::Execution(text)
         | DataFusionError::NotImplemented(text)
         | DataFusionError::Configuration(text)
         | DataFusionError::ResourcesExhausted(text) => text.clone(),

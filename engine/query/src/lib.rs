@@ -20,6 +20,7 @@ pub mod describe;
 pub mod error;
 pub mod expect;
 mod extremes;
+pub mod fault;
 mod graph;
 mod growing;
 pub mod handles;

@@ -102,6 +102,10 @@ pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionS
         .with_physical_optimizer_rule(Arc::new(Pauses));
     growing::bounded(state.scalar_functions().get_or_insert_default());
     state.scalar_functions().get_or_insert_default().push(like::function());
+    // Postgres' name for it.
+    let uuid = datafusion::functions::string::uuid().as_ref().clone();
+    let uuid = Arc::new(uuid.with_aliases(["gen_random_uuid"]));
+    state.scalar_functions().get_or_insert_default().push(uuid);
     state.scalar_functions().get_or_insert_default().push(crate::streaming::unordered());
     state.aggregate_functions().get_or_insert_default().extend(extremes::functions());
     state.build()
@@ -229,10 +233,8 @@ pub(crate) fn bind(
     row: Option<(&RecordBatch, usize)>,
 ) -> Result<LogicalPlan, QueryError> {
     let given = row.map_or(0, |(batch, _)| batch.num_columns());
-    if given < count || (count == 0 && given > 0) {
-        return Err(QueryError::Invalid(format!(
-            "the statement has {count} parameters and {given} were bound"
-        )));
+    if given != count {
+        return Err(QueryError::Parameters { wanted: count, given });
     }
     let Some((batch, row)) = row else { return Ok(plan) };
     let types = plan.get_parameter_types()?;
@@ -246,7 +248,7 @@ pub(crate) fn bind(
             _ => Ok(value),
         }
     };
-    let columns = batch.columns()[..count].iter().enumerate();
+    let columns = batch.columns().iter().enumerate();
     let values = columns.map(bound).collect::<Result<Vec<_>, QueryError>>()?;
     Ok(plan.with_param_values(ParamValues::from(values))?)
 }

@@ -148,6 +148,12 @@ impl Prepared {
         Arc::clone(&self.schema)
     }
 
+    /// Whether it takes effect at once, also in a transaction.
+    #[must_use]
+    pub fn takes_effect_alone(&self) -> bool {
+        !self.is_query() && command::takes_effect_alone(&self.statement)
+    }
+
     /// The statement as it came.
     #[must_use]
     pub fn sql(&self) -> &str {

@@ -26,6 +26,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Transaction {
     state: Mutex<State>,
+    reads_newest: bool,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +61,27 @@ impl Transaction {
         Arc::default()
     }
 
+    /// One of which each statement sees the newest versions, and not those of the statements before.
+    #[must_use]
+    pub fn begin_reading_the_newest() -> Arc<Self> {
+        Arc::new(Self { reads_newest: true, ..Self::default() })
+    }
+
+    /// How many writes wait for the commit.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.state.lock().written.as_ref().map_or(0, |written| written.staged.len())
+    }
+
+    /// Takes back all writes but the first `kept`; their files are deleted in the background.
+    pub fn take_back(&self, kept: usize) {
+        let mut state = self.state.lock();
+        match &mut state.written {
+            Some(written) if kept > 0 => written.staged.truncate(kept),
+            _ => state.written = None,
+        }
+    }
+
     /// The versions that were seen.
     pub(crate) fn pins(&self) -> Result<Pins, QueryError> {
         let state = self.state.lock();
@@ -79,6 +101,9 @@ impl Transaction {
                 table,
                 "it cannot be read before the transaction is committed",
             ));
+        }
+        if self.reads_newest {
+            return Ok(true);
         }
         let other = |seen: &(PinnedInput, Arc<Snapshot>)| {
             state.pins.get(&seen.0.object).is_some_and(|pin| pin.version != seen.0.version)

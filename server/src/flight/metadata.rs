@@ -249,6 +249,8 @@ mod tests {
             name: ObjectName::new(schema, name).unwrap(),
             table_type: "TABLE",
             columns: Some(Arc::new(columns)),
+            stored: None,
+            checks: Vec::new(),
             primary_key: primary_key.iter().map(|column| (*column).to_owned()).collect(),
             comment: None,
         }

@@ -20,6 +20,9 @@ use super::{
 };
 pub(super) use receive::Receive;
 
+/// The SQLSTATE of what is not in its form (bad_copy_file_format).
+const BROKEN: &str = "22P04";
+
 /// `COPY … FROM STDIN` and `COPY … TO STDOUT`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CopyStatement {
@@ -50,9 +53,20 @@ pub(super) struct Layout {
     pub(super) kind: Kind,
     pub(super) delimiter: u8,
     pub(super) null: String,
-    pub(super) header: bool,
+    pub(super) header: Header,
     pub(super) quote: u8,
     pub(super) escape: u8,
+}
+
+/// What the first line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Header {
+    /// A row like all others.
+    None,
+    /// Names, whichever they are.
+    Names,
+    /// The names of the columns that are copied, in their order.
+    Match,
 }
 
 /// The three formats of COPY.
@@ -98,6 +112,9 @@ impl CopyStatement {
             return Err(PgError::syntax("COPY FROM needs a table and not a query"));
         }
         let layout = Layout::read(&mut words)?;
+        if direction == Direction::Out && layout.header == Header::Match {
+            return Err(PgError::unsupported("HEADER MATCH is for COPY … FROM only"));
+        }
         if !words.at_end() {
             return Err(PgError::syntax(format!("COPY is not understood at '{}'", words.rest())));
         }
@@ -143,7 +160,7 @@ impl Layout {
             kind,
             delimiter: if is_csv { b',' } else { b'\t' },
             null: if is_csv { String::new() } else { "\\N".to_owned() },
-            header: false,
+            header: Header::None,
             quote: b'"',
             escape: b'"',
         }
@@ -156,6 +173,8 @@ impl Layout {
         if words.take_sign('(') {
             while let Some(name) = words.name() {
                 let value = match words.peek() {
+                    // FORCE_QUOTE *
+                    Some(Token::Sign('*')) => words.next(),
                     Some(Token::Sign(_)) | None => None,
                     Some(_) => words.next(),
                 };
@@ -216,8 +235,9 @@ impl Layout {
                 "escape" if kind == Kind::Csv => escape = Some(byte()?),
                 "header" => {
                     layout.header = match text(value).to_lowercase().as_str() {
-                        "" | "true" | "on" | "1" | "match" => true,
-                        "false" | "off" | "0" => false,
+                        "" | "true" | "on" | "1" => Header::Names,
+                        "match" => Header::Match,
+                        "false" | "off" | "0" => Header::None,
                         other => {
                             return Err(PgError::invalid(format!("HEADER cannot be '{other}'")));
                         }
@@ -231,6 +251,9 @@ impl Layout {
                     )));
                 }
             }
+        }
+        if kind == Kind::Binary && layout.header != Header::None {
+            return Err(PgError::unsupported("a binary COPY has no HEADER"));
         }
         layout.escape = escape.unwrap_or(layout.quote);
         Ok(layout)
@@ -254,7 +277,7 @@ pub(super) async fn send(
         i16::try_from(columns).map_err(|_| PgError::too_many_columns(columns))?,
         vec![code; columns],
     )));
-    if layout.kind != Kind::Binary && layout.header {
+    if layout.header != Header::None {
         let names: Vec<_> =
             rows.schema().fields().iter().map(|field| field.name().clone()).collect();
         writer.copy_data(|out| {
@@ -390,6 +413,9 @@ mod tests {
             "COPY t FROM STDIN (DELIMITER 'ab')",
             "COPY (SELECT 1) FROM STDIN",
             "COPY t TO STDOUT (FORMAT csv",
+            "COPY t TO STDOUT (FORMAT csv, HEADER MATCH)",
+            "COPY t FROM STDIN (FORMAT binary, HEADER)",
+            "COPY t TO STDOUT (FORMAT csv, FORCE_QUOTE *)",
         ] {
             assert!(read(sql).is_err(), "{sql}");
         }

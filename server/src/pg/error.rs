@@ -66,6 +66,11 @@ impl PgError {
         Self::new("22023", text)
     }
 
+    #[cfg(test)]
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     pub(super) fn is_gone(&self) -> bool {
         self.gone
     }

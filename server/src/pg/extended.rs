@@ -31,8 +31,25 @@ use super::{
 const STATEMENTS_MAX: usize = 1_000;
 /// Portals and cursors of one session. One that was read in part holds what its query holds.
 const PORTALS_MAX: usize = 100;
-/// The letter of a statement, where a portal could be meant as well.
-const STATEMENT: u8 = b'S';
+/// What a Describe or a Close is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum About {
+    Statement,
+    Portal,
+}
+
+impl About {
+    fn of(letter: u8) -> Result<Self, PgError> {
+        match letter {
+            b'S' => Ok(Self::Statement),
+            b'P' => Ok(Self::Portal),
+            other => Err(PgError::protocol(format!(
+                "'{}' is neither a statement (S) nor a portal (P)",
+                char::from(other).escape_default()
+            ))),
+        }
+    }
+}
 
 impl Session {
     pub(super) async fn parse(&mut self, parse: Parse, writer: &mut Writer) -> Result<(), PgError> {
@@ -148,7 +165,7 @@ impl Session {
     }
 
     pub(super) fn describe(&self, describe: &Describe, writer: &mut Writer) -> Result<(), PgError> {
-        if describe.target_type == STATEMENT {
+        if About::of(describe.target_type)? == About::Statement {
             let statement = self.statement_named(describe.name.as_deref())?;
             let types = statement.parameters.clone();
             writer
@@ -217,6 +234,7 @@ impl Session {
                 let result = queries.command(&caller, prepared, row.as_ref()).await;
                 let result =
                     result.map_err(|error| PgError::from(error).within(&statement.sql, 0))?;
+                self.warn_of_effect(prepared, writer);
                 self.complete(writer, counted(&statement.sql, result.rows_affected));
             }
             Run::Ended => return Err(over(&name)),
@@ -247,14 +265,15 @@ impl Session {
         }
     }
 
-    pub(super) fn close(&mut self, close: &Close, writer: &mut Writer) {
+    pub(super) fn close(&mut self, close: &Close, writer: &mut Writer) -> Result<(), PgError> {
         let name = close.name.as_deref().unwrap_or_default();
-        if close.target_type == STATEMENT {
+        if About::of(close.target_type)? == About::Statement {
             self.statements.remove(name);
         } else {
             self.portals.remove(name);
         }
         writer.put(PgWireBackendMessage::CloseComplete(CloseComplete::new()));
+        Ok(())
     }
 
     fn statement_named(&self, name: Option<&str>) -> Result<Arc<Statement>, PgError> {

@@ -51,6 +51,19 @@ pub(super) fn check(letter: u8, body: &[u8]) -> Result<(), Broken> {
     if rest.0.is_empty() { Ok(()) } else { Err(Broken::Long) }
 }
 
+/// Whether the texts in a body that passed are texts. pgwire would put other characters in the place
+/// of those that are none, and what was never sent would be stored.
+pub(super) fn is_text(letter: u8, body: &[u8]) -> bool {
+    let (before, texts) = match letter {
+        b'P' | b'B' => (0, 2),
+        b'C' | b'D' => (1, 1),
+        b'E' | b'Q' | b'f' => (0, 1),
+        _ => return true,
+    };
+    let body = body.get(before..).unwrap_or_default();
+    body.split(|byte| *byte == 0).take(texts).all(|text| std::str::from_utf8(text).is_ok())
+}
+
 struct Rest<'a>(&'a [u8]);
 
 impl Rest<'_> {
@@ -137,6 +150,17 @@ mod tests {
             let longer = [body, b"\0"].concat();
             assert_eq!(check(letter, &longer), Err(Broken::Long), "{message:?}");
         }
+    }
+
+    #[test]
+    fn texts_are_utf8_and_what_is_no_text_is_not_looked_at() {
+        assert!(is_text(b'Q', b"SELECT 1\0"));
+        assert!(!is_text(b'Q', b"SELECT '\xff'\0"));
+        assert!(!is_text(b'P', b"name\0SELECT '\xff'\0\0\0"));
+        assert!(is_text(b'P', b"name\0SELECT $1\0\0\x01\xff\xff\xff\xff"));
+        assert!(is_text(b'B', b"\0\0\0\0\0\x01\0\0\0\x01\xff\0\0"));
+        assert!(!is_text(b'D', b"S\xff\0"));
+        assert!(is_text(b'd', b"\xff"));
     }
 
     proptest! {

@@ -17,12 +17,16 @@ pub(super) enum Own {
     Commit,
     /// ROLLBACK.
     Rollback,
-    /// SAVEPOINT and RELEASE: reads leave nothing that could be undone.
-    Savepoint(&'static str),
-    /// ROLLBACK TO.
-    RollbackTo,
-    /// SET TRANSACTION and SET SESSION CHARACTERISTICS.
+    /// SAVEPOINT.
+    Savepoint(String),
+    /// RELEASE of a savepoint.
+    Release(String),
+    /// ROLLBACK TO a savepoint.
+    RollbackTo(String),
+    /// SET TRANSACTION, for the block.
     Transaction(Vec<Mode>),
+    /// SET SESSION CHARACTERISTICS, for the blocks to come.
+    Characteristics(Vec<Mode>),
     /// SET.
     Set { key: String, values: Vec<String> },
     /// RESET of one setting, or of all.
@@ -52,8 +56,23 @@ pub(super) enum Mode {
     ReadWrite,
     /// READ COMMITTED or less: each statement sees the newest.
     Committed,
-    /// REPEATABLE READ or more.
+    /// REPEATABLE READ: each table stays as it was when the block first read it.
     Repeatable,
+    /// SERIALIZABLE.
+    Serializable,
+}
+
+impl Mode {
+    /// As SHOW gives back a level of isolation.
+    pub(super) fn as_sql(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "read only",
+            Self::ReadWrite => "read write",
+            Self::Committed => "read committed",
+            Self::Repeatable => "repeatable read",
+            Self::Serializable => "serializable",
+        }
+    }
 }
 
 /// The statement, if it is about the session.
@@ -74,21 +93,16 @@ pub(super) fn own(sql: &str) -> Result<Option<Own>, PgError> {
             let _said = words.take("work") || words.take("transaction");
             if words.take("to") {
                 let _said = words.take("savepoint");
-                words.name();
-                Own::RollbackTo
+                Own::RollbackTo(savepoint(&mut words)?)
             } else {
                 chain(&mut words)?;
                 Own::Rollback
             }
         }
-        "savepoint" => {
-            words.name();
-            Own::Savepoint("SAVEPOINT")
-        }
+        "savepoint" => Own::Savepoint(savepoint(&mut words)?),
         "release" => {
             let _said = words.take("savepoint");
-            words.name();
-            Own::Savepoint("RELEASE")
+            Own::Release(savepoint(&mut words)?)
         }
         "set" => return set(words),
         "reset" => match reset_key(&mut words) {
@@ -153,6 +167,10 @@ fn chain(words: &mut Words<'_>) -> Result<(), PgError> {
     Ok(())
 }
 
+fn savepoint(words: &mut Words<'_>) -> Result<String, PgError> {
+    words.name().ok_or_else(|| PgError::syntax("the name of a savepoint is missing"))
+}
+
 fn modes(words: &mut Words<'_>) -> Result<Vec<Mode>, PgError> {
     let mut modes = Vec::new();
     while !words.at_end() {
@@ -165,10 +183,10 @@ fn modes(words: &mut Words<'_>) -> Result<Vec<Mode>, PgError> {
             || words.take("isolation level read uncommitted")
         {
             modes.push(Mode::Committed);
-        } else if words.take("isolation level repeatable read")
-            || words.take("isolation level serializable")
-        {
+        } else if words.take("isolation level repeatable read") {
             modes.push(Mode::Repeatable);
+        } else if words.take("isolation level serializable") {
+            modes.push(Mode::Serializable);
         } else if !words.take("deferrable") && !words.take("not deferrable") {
             return Err(PgError::syntax(format!("'{}' is no mode of a transaction", words.rest())));
         }
@@ -178,13 +196,10 @@ fn modes(words: &mut Words<'_>) -> Result<Vec<Mode>, PgError> {
 
 fn set(mut words: Words<'_>) -> Result<Option<Own>, PgError> {
     if words.take("session characteristics as transaction") {
-        return Ok(Some(Own::Transaction(modes(&mut words)?)));
+        return Ok(Some(Own::Characteristics(modes(&mut words)?)));
     }
     if words.take("transaction") {
-        // A block only reads, and says so for itself.
-        let mut modes = modes(&mut words)?;
-        modes.retain(|mode| matches!(mode, Mode::Committed | Mode::Repeatable));
-        return Ok(Some(Own::Transaction(modes)));
+        return Ok(Some(Own::Transaction(modes(&mut words)?)));
     }
     let mut ahead = words.clone();
     if (ahead.take("session") || ahead.take("local")) && !ahead.take_sign('=') {
@@ -337,7 +352,8 @@ mod tests {
             Some(Own::Begin(vec![Mode::Repeatable, Mode::ReadOnly]))
         );
         assert_eq!(read("COMMIT;"), Some(Own::Commit));
-        assert_eq!(read("ROLLBACK TO SAVEPOINT a"), Some(Own::RollbackTo));
+        assert_eq!(read("ROLLBACK TO SAVEPOINT a"), Some(Own::RollbackTo("a".to_owned())));
+        assert_eq!(read("RELEASE a"), Some(Own::Release("a".to_owned())));
         assert_eq!(read("SET extra_float_digits = 3"), set("extra_float_digits", &["3"]));
         assert_eq!(
             read("SET search_path TO \"$user\", main"),
@@ -347,7 +363,7 @@ mod tests {
         assert_eq!(read("set client_encoding to 'UTF8'"), set("client_encoding", &["UTF8"]));
         assert_eq!(
             read("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"),
-            Some(Own::Transaction(vec![Mode::ReadOnly]))
+            Some(Own::Characteristics(vec![Mode::ReadOnly]))
         );
         assert_eq!(read("SET datestyle = DEFAULT"), Some(Own::Reset(Some("datestyle".to_owned()))));
         assert_eq!(
@@ -366,8 +382,14 @@ mod tests {
         for sql in ["SELECT 1", "SHOW TABLES", "CREATE TABLE t (a INT)", "", "(SELECT 1)"] {
             assert_eq!(read(sql), None, "{sql}");
         }
-        for sql in ["BEGIN x", "SET a", "DISCARD", "FETCH -1 FROM c", "DECLARE c SCROLL CURSOR FOR"]
-        {
+        for sql in [
+            "BEGIN x",
+            "SAVEPOINT",
+            "SET a",
+            "DISCARD",
+            "FETCH -1 FROM c",
+            "DECLARE c SCROLL CURSOR FOR",
+        ] {
             assert!(own(sql).is_err(), "{sql}");
         }
     }

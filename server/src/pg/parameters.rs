@@ -21,6 +21,7 @@ use super::{
     encode::{Format, POSTGRES_EPOCH_DAYS},
     error::PgError,
 };
+use crate::error::sqlstate_of_value;
 
 const POSTGRES_EPOCH_MICROS: i64 = POSTGRES_EPOCH_DAYS as i64 * 86_400_000_000;
 /// Digits that a number may have in all.
@@ -58,8 +59,21 @@ pub(super) fn row(bind: &Bind, oids: &[u32]) -> Result<Option<RecordBatch>, PgEr
     for (n, ((bytes, oid), format)) in bind.parameters.iter().zip(oids).zip(formats).enumerate() {
         let column = match bytes {
             None => new_null_array(&declared(*oid).unwrap_or(DataType::Utf8), 1),
-            Some(bytes) => value(bytes, *oid, format)
-                .map_err(|error| PgError::new("22P02", format!("parameter ${}: {error}", n + 1)))?,
+            Some(bytes) => {
+                let number = n + 1;
+                if is_text(*oid, format) {
+                    characters(bytes).map_err(|why| {
+                        PgError::new("22021", format!("parameter ${number} {why}"))
+                    })?;
+                }
+                value(bytes, *oid, format).map_err(|why| {
+                    let sqlstate = match format {
+                        Format::Text => sqlstate_of_value(&why),
+                        Format::Binary => "22P03",
+                    };
+                    PgError::new(sqlstate, format!("parameter ${number}: {why}"))
+                })?
+            }
         };
         fields.push(Field::new(format!("${}", n + 1), column.data_type().clone(), true));
         columns.push(column);
@@ -98,6 +112,21 @@ pub(super) fn value(bytes: &Bytes, oid: u32, format: Format) -> Decoded {
 
 fn text(bytes: &[u8]) -> Result<&str, String> {
     std::str::from_utf8(bytes).map_err(|_| "is no UTF-8".to_owned())
+}
+
+/// The text that the bytes are. Texts end with a zero byte for clients, which would see a part of one
+/// that has it inside.
+pub(super) fn characters(bytes: &[u8]) -> Result<&str, &'static str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.contains('\0') => Ok(text),
+        Ok(_) => Err("has a zero byte, which a text cannot have"),
+        Err(_) => Err("is no UTF-8"),
+    }
+}
+
+/// Whether a value travels as a text.
+fn is_text(oid: u32, format: Format) -> bool {
+    format == Format::Text || matches!(oid, 18 | 19 | 25 | 114 | 705 | 1042 | 1043)
 }
 
 fn one(array: impl arrow::array::Array + 'static) -> ArrayRef {

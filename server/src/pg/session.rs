@@ -1,6 +1,10 @@
 //! One connection after its login: messages in, answers out, one statement at a time.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use arrow::{array::StringArray, datatypes::SchemaRef, record_batch::RecordBatch};
 use futures::FutureExt;
@@ -9,7 +13,11 @@ use pgwire::messages::{
     PgWireBackendMessage, PgWireFrontendMessage,
     response::{CommandComplete, ReadyForQuery, TransactionStatus},
 };
-use query::{postgres::PostgresClient, queries::Planned};
+use query::{
+    postgres::PostgresClient,
+    queries::{Planned, Prepared},
+    transaction::Transaction,
+};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
@@ -23,7 +31,7 @@ use super::{
     rows::{Rows, Sent},
     settings::{Changed, SERVER_VERSION, Settings},
     startup::{Login, report},
-    wire::{Lost, Reader, Writer},
+    wire::{Lost, Reader, Received, Writer},
 };
 
 /// How long a query that was read in part may wait for its client: it holds the place of a running
@@ -48,6 +56,24 @@ enum Block {
     Failed,
 }
 
+/// What belongs to a block until it ends.
+struct Begun {
+    transaction: Arc<Transaction>,
+    isolation: Mode,
+    /// What it says of itself; else the session does.
+    read_only: Option<bool>,
+    savepoints: Vec<Savepoint>,
+}
+
+/// Where a block can go back to.
+struct Savepoint {
+    name: String,
+    /// Portals and cursors that there were.
+    portals: HashSet<String>,
+    /// Writes that waited.
+    waiting: usize,
+}
+
 /// What a session knows and holds.
 pub(super) struct Session {
     pub(super) shared: Arc<Shared>,
@@ -58,6 +84,7 @@ pub(super) struct Session {
     settings: Settings,
     caller: query::session::Session,
     block: Block,
+    begun: Option<Begun>,
     seat: Arc<Seat>,
     wires: Option<(Reader, Writer)>,
     _place: OwnedSemaphorePermit,
@@ -65,7 +92,7 @@ pub(super) struct Session {
 
 /// How the wait for a message ended.
 enum Waited {
-    Message(PgWireFrontendMessage),
+    Received(Received),
     Lost(Lost),
     Over(PgError),
 }
@@ -88,6 +115,7 @@ impl Session {
             client: client.into(),
             settings,
             block: Block::None,
+            begun: None,
             seat: Arc::new(seat),
             wires: Some(wires),
             _place: place,
@@ -102,24 +130,32 @@ impl Session {
         // After a mistake in the extended protocol, everything up to the next Sync is passed over.
         let mut skipping = false;
         loop {
-            let message = match self.wait(&mut reader).await {
-                Waited::Message(message) => message,
+            let received = match self.wait(&mut reader).await {
+                Waited::Received(received) => received,
                 Waited::Lost(Lost::Gone) => return,
                 Waited::Lost(Lost::Broken(error)) | Waited::Over(error) => {
                     writer.fatal(&error);
                     return writer.close().await;
                 }
             };
-            if matches!(message, PgWireFrontendMessage::Terminate(_)) {
-                return;
-            }
-            let is_sync = matches!(message, PgWireFrontendMessage::Sync(_));
+            let (message, is_extended) = match received {
+                Received::Message(PgWireFrontendMessage::Terminate(_)) => return,
+                Received::Message(message) => {
+                    let is_extended = message.is_extended_query();
+                    (Ok(message), is_extended)
+                }
+                Received::Refused { error, is_extended } => (Err(error), is_extended),
+            };
+            let is_sync = matches!(message, Ok(PgWireFrontendMessage::Sync(_)));
             if skipping && !is_sync {
                 continue;
             }
             skipping = false;
-            let is_extended = message.is_extended_query();
-            let answered = match self.answered(message, &mut reader, &mut writer).await {
+            let answered = match message {
+                Ok(message) => self.answered(message, &mut reader, &mut writer).await,
+                Err(error) => Err(error),
+            };
+            let answered = match answered {
                 Ok(Next::Go) => Ok(()),
                 Ok(Next::Receive(receive)) => {
                     match self.receive(*receive, &mut reader, &mut writer).await {
@@ -178,7 +214,7 @@ impl Session {
         tokio::select! {
             biased;
             message = reader.next() => match message {
-                Ok(message) => Waited::Message(message),
+                Ok(received) => Waited::Received(received),
                 Err(lost) => Waited::Lost(lost),
             },
             () = stop.cancelled() => {
@@ -255,7 +291,7 @@ impl Session {
             PgWireFrontendMessage::Bind(bind) => self.bind(bind, writer).await?,
             PgWireFrontendMessage::Describe(describe) => self.describe(&describe, writer)?,
             PgWireFrontendMessage::Execute(execute) => return self.execute(execute, writer).await,
-            PgWireFrontendMessage::Close(close) => self.close(&close, writer),
+            PgWireFrontendMessage::Close(close) => self.close(&close, writer)?,
             PgWireFrontendMessage::Flush(_) => writer.flush().await?,
             PgWireFrontendMessage::Sync(_) => {
                 if self.block == Block::None {
@@ -274,7 +310,7 @@ impl Session {
 
     /// Whether the statement may run now; `None` for one of the engine.
     pub(super) fn allow(&self, own: Option<&Own>) -> Result<(), PgError> {
-        let ends = matches!(own, Some(Own::Commit | Own::Rollback | Own::RollbackTo));
+        let ends = matches!(own, Some(Own::Commit | Own::Rollback | Own::RollbackTo(_)));
         if self.block != Block::Failed || ends {
             return Ok(());
         }
@@ -284,17 +320,19 @@ impl Session {
 
     /// Whether something may take effect.
     pub(super) fn may_write(&self) -> Result<(), PgError> {
-        if self.settings.read_only {
-            return Err(PgError::new("25006", "the session is read only"));
+        let of_block = self.begun.as_ref().and_then(|begun| begun.read_only);
+        match of_block.unwrap_or(self.settings.read_only) {
+            true => Err(PgError::new("25006", "the transaction is read only")),
+            false => Ok(()),
         }
-        if self.block == Block::None {
-            return Ok(());
+    }
+
+    /// Tells a client in a block of what its ROLLBACK would not undo.
+    pub(super) fn warn_of_effect(&self, prepared: &Prepared, writer: &mut Writer) {
+        if self.block != Block::None && prepared.takes_effect_alone() {
+            let text = "this statement took effect at once: ROLLBACK does not undo it";
+            writer.warning(&PgError::new("01000", text));
         }
-        Err(PgError::unsupported(
-            "nothing can be changed between BEGIN and COMMIT: each statement takes effect by itself, \
-             and ROLLBACK could not undo it",
-        )
-        .with_hint("turn autocommit on: then every statement commits on its own"))
     }
 
     /// On whose behalf statements run, as things are now.
@@ -303,6 +341,15 @@ impl Session {
     }
 
     fn renew_caller(&mut self) {
+        let caller = self.outside();
+        self.caller = match &self.begun {
+            Some(begun) => caller.with_transaction(Arc::clone(&begun.transaction)),
+            None => caller,
+        };
+    }
+
+    /// The caller without its transaction.
+    fn outside(&self) -> query::session::Session {
         let client = PostgresClient {
             pid: self.seat.pid,
             version: format!(
@@ -311,10 +358,10 @@ impl Session {
             ),
             settings: self.settings.all(),
         };
-        self.caller = query::session::Session::new(self.principal.clone())
+        query::session::Session::new(self.principal.clone())
             .with_client(Some(Arc::clone(&self.client)))
             .with_schema(self.settings.schema.clone())
-            .for_postgres(Arc::new(client));
+            .for_postgres(Arc::new(client))
     }
 
     pub(super) fn complete(&self, writer: &mut Writer, tag: String) {
@@ -380,35 +427,48 @@ impl Session {
     ) -> Result<Next, PgError> {
         let tag = match own {
             Own::Begin(modes) => {
-                modes.into_iter().try_for_each(may_be)?;
                 if self.block == Block::None {
-                    self.block = Block::Open;
+                    self.begin(&modes)?;
                 } else {
                     writer.warning(&PgError::new("25001", "there is a block already"));
                 }
                 "BEGIN".to_owned()
             }
-            Own::Commit => self.end_block("COMMIT", writer),
-            Own::Rollback => self.end_block("ROLLBACK", writer),
-            Own::Savepoint(tag) => {
-                self.in_block(tag)?;
-                tag.to_owned()
+            Own::Commit => self.end_block(End::Commit, writer).await?,
+            Own::Rollback => self.end_block(End::Rollback, writer).await?,
+            Own::Savepoint(name) => {
+                let portals = self.portals.keys().cloned().collect();
+                let begun = self.begun("SAVEPOINT")?;
+                let waiting = begun.transaction.waiting();
+                begun.savepoints.push(Savepoint { name, portals, waiting });
+                "SAVEPOINT".to_owned()
             }
-            Own::RollbackTo => {
-                self.in_block("ROLLBACK TO")?;
-                self.block = Block::Open;
+            Own::Release(name) => {
+                let begun = self.begun("RELEASE")?;
+                let at = begun.savepoint(&name)?;
+                begun.savepoints.truncate(at);
+                "RELEASE".to_owned()
+            }
+            Own::RollbackTo(name) => {
+                self.back_to(&name)?;
                 "ROLLBACK".to_owned()
             }
             Own::Transaction(modes) => {
+                match self.begun("SET TRANSACTION") {
+                    Ok(begun) => begun.set(&modes)?,
+                    Err(outside) => writer.warning(&outside),
+                }
+                self.renew_caller();
+                "SET".to_owned()
+            }
+            Own::Characteristics(modes) => {
                 for mode in modes {
-                    may_be(mode)?;
-                    let value = match mode {
-                        Mode::ReadOnly => "on",
-                        Mode::ReadWrite => "off",
-                        Mode::Committed | Mode::Repeatable => continue,
+                    let (key, value) = match mode {
+                        Mode::ReadOnly => ("default_transaction_read_only", "on"),
+                        Mode::ReadWrite => ("default_transaction_read_only", "off"),
+                        isolation => ("default_transaction_isolation", isolation.as_sql()),
                     };
-                    let set =
-                        self.settings.set("default_transaction_read_only", &[value.to_owned()]);
+                    let set = self.settings.set(key, &[value.to_owned()]);
                     self.changed(set?, writer);
                 }
                 "SET".to_owned()
@@ -428,7 +488,12 @@ impl Session {
                 "RESET".to_owned()
             }
             Own::Show(key) => {
-                let value = self.settings.get(&key).unwrap_or_default();
+                let value = match &self.begun {
+                    Some(begun) if key == "transaction_isolation" => {
+                        begun.isolation.as_sql().to_owned()
+                    }
+                    _ => self.settings.get(&key).unwrap_or_default(),
+                };
                 let column = Arc::new(StringArray::from(vec![value]));
                 let batch = RecordBatch::try_new(shown(&key), vec![column])
                     .map_err(|error| PgError::new("XX000", error.to_string()))?;
@@ -509,8 +574,8 @@ impl Session {
         let sql = statement.query();
         if statement.direction == Direction::In {
             self.may_write()?;
-
-            let schema = queries.prepare(&caller, &sql).await?.schema();
+            // Only its columns are wanted: the block may have written to it.
+            let schema = queries.prepare(&self.outside(), &sql).await?.schema();
             let Source::Table { name: table, .. } = statement.from else {
                 return Err(PgError::syntax("COPY FROM needs a table and not a query"));
             };
@@ -529,22 +594,67 @@ impl Session {
         Ok(Next::Go)
     }
 
-    fn in_block(&self, what: &str) -> Result<(), PgError> {
-        if self.block != Block::None {
-            return Ok(());
-        }
-        Err(PgError::new("25P01", format!("{what} is for a block only")))
+    fn begun(&mut self, what: &str) -> Result<&mut Begun, PgError> {
+        let outside = || PgError::new("25P01", format!("{what} is for a block only"));
+        self.begun.as_mut().ok_or_else(outside)
     }
 
-    fn end_block(&mut self, tag: &str, writer: &mut Writer) -> String {
+    fn begin(&mut self, modes: &[Mode]) -> Result<(), PgError> {
+        let isolation = match self.settings.get("default_transaction_isolation").as_deref() {
+            Some("repeatable read") => Mode::Repeatable,
+            _ => Mode::Committed,
+        };
+        let mut begun = Begun {
+            transaction: transaction(isolation)?,
+            isolation,
+            read_only: None,
+            savepoints: Vec::new(),
+        };
+        begun.set(modes)?;
+        self.begun = Some(begun);
+        self.block = Block::Open;
+        self.renew_caller();
+        Ok(())
+    }
+
+    /// Takes back what came after a savepoint: what was written, cursors, and an error.
+    fn back_to(&mut self, name: &str) -> Result<(), PgError> {
+        let begun = self.begun("ROLLBACK TO")?;
+        let at = begun.savepoint(name)?;
+        begun.savepoints.truncate(at + 1);
+        if let Some(Savepoint { portals, waiting, .. }) = begun.savepoints.last() {
+            begun.transaction.take_back(*waiting);
+            let kept = portals.clone();
+            self.portals.retain(|name, _| kept.contains(name));
+        }
+        self.block = Block::Open;
+        Ok(())
+    }
+
+    /// The block is over, whatever this returns.
+    async fn end_block(&mut self, end: End, writer: &mut Writer) -> Result<String, PgError> {
         // A block in which something failed can only end in one way.
-        let tag = if self.block == Block::Failed { "ROLLBACK" } else { tag };
+        let end = if self.block == Block::Failed { End::Rollback } else { end };
         if self.block == Block::None {
             writer.warning(&PgError::new("25P01", "there is no block to end"));
         }
         self.block = Block::None;
         self.portals.clear();
-        tag.to_owned()
+        let begun = self.begun.take();
+        self.renew_caller();
+        let queries = &self.shared.queries;
+        // Most blocks only read, and nobody needs to hear of their end.
+        if let Some(Begun { transaction, .. }) = begun.filter(|b| b.transaction.waiting() > 0) {
+            match end {
+                End::Commit => queries.commit(&self.caller, &transaction).await?,
+                End::Rollback => queries.rollback(&self.caller, &transaction).await?,
+            };
+        }
+        Ok(match end {
+            End::Commit => "COMMIT",
+            End::Rollback => "ROLLBACK",
+        }
+        .to_owned())
     }
 
     fn changed(&mut self, changed: Changed, writer: &mut Writer) {
@@ -565,15 +675,51 @@ impl Session {
     }
 }
 
-/// A transaction that promises more than a statement at a time would be a lie.
-fn may_be(mode: Mode) -> Result<(), PgError> {
-    match mode {
-        Mode::ReadOnly | Mode::ReadWrite | Mode::Committed => Ok(()),
-        Mode::Repeatable => Err(PgError::unsupported(
-            "each statement reads the newest version of its tables: there is no isolation level \
-             above READ COMMITTED",
-        )
-        .with_hint("to read one version in several statements, write FROM t VERSION AS OF n")),
+/// How a block is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Commit,
+    Rollback,
+}
+
+impl Begun {
+    fn savepoint(&self, name: &str) -> Result<usize, PgError> {
+        let at = self.savepoints.iter().rposition(|savepoint| savepoint.name == name);
+        at.ok_or_else(|| PgError::new("3B001", format!("there is no savepoint '{name}'")))
+    }
+
+    fn set(&mut self, modes: &[Mode]) -> Result<(), PgError> {
+        for mode in modes {
+            match mode {
+                Mode::ReadOnly => self.read_only = Some(true),
+                Mode::ReadWrite => self.read_only = Some(false),
+                isolation if self.transaction.waiting() > 0 => {
+                    let text = format!(
+                        "the isolation level cannot become {} after something was written",
+                        isolation.as_sql()
+                    );
+                    return Err(PgError::new("25001", text));
+                }
+                isolation => {
+                    self.transaction = transaction(*isolation)?;
+                    self.isolation = *isolation;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn transaction(isolation: Mode) -> Result<Arc<Transaction>, PgError> {
+    match isolation {
+        Mode::Repeatable => Ok(Transaction::begin()),
+        // One that promises more than it keeps would be a lie.
+        Mode::Serializable => {
+            Err(PgError::unsupported("there is no isolation level above REPEATABLE READ"))
+        }
+        Mode::Committed | Mode::ReadOnly | Mode::ReadWrite => {
+            Ok(Transaction::begin_reading_the_newest())
+        }
     }
 }
 

@@ -242,7 +242,8 @@ impl Settings {
             "bytea_output" => only(&["hex"])?,
             "standard_conforming_strings" => only(&["on", "true", "1", "yes"])?,
             "default_transaction_isolation" => {
-                only(&["read committed", "read uncommitted"])?;
+                only(&["read committed", "read uncommitted", "repeatable read"])?;
+                kept = lower;
             }
             "default_transaction_read_only" => {
                 self.read_only = truth(&lower).ok_or_else(|| no_truth(name, &value))?;

@@ -84,6 +84,7 @@ impl Session {
         } else {
             self.may_write()?;
             let result = queries.command(&caller, &prepared, None).await?;
+            self.warn_of_effect(&prepared, writer);
             (Rows::of_batches(result.schema, result.batches), result.rows_affected, false)
         };
         if is_query || !rows.schema().fields().is_empty() {

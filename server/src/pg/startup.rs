@@ -23,7 +23,7 @@ use super::{
     cancel::Seat,
     error::PgError,
     settings::{REPORTED, Settings},
-    wire::{BoxSocket, Lost, Reader, Writer},
+    wire::{BoxSocket, Lost, Reader, Received, Writer},
     words::Words,
 };
 use crate::{
@@ -205,7 +205,9 @@ async fn authenticate(
     let mechanisms = vec![crate::auth::SCRAM.to_owned()];
     ask(writer, Authentication::SASL(mechanisms)).await?;
     let unreadable = || PgError::protocol("a message of the login was expected");
-    let PgWireFrontendMessage::PasswordMessageFamily(answer) = reader.next().await? else {
+    let Received::Message(PgWireFrontendMessage::PasswordMessageFamily(answer)) =
+        reader.next().await?
+    else {
         return Ok(Err(unreadable()));
     };
     let Ok(first) = answer.into_sasl_initial_response() else { return Ok(Err(unreadable())) };
@@ -218,7 +220,9 @@ async fn authenticate(
         Err(error) => return Ok(Err(error.into())),
     };
     ask(writer, Authentication::SASLContinue(Bytes::from(challenge))).await?;
-    let PgWireFrontendMessage::PasswordMessageFamily(answer) = reader.next().await? else {
+    let Received::Message(PgWireFrontendMessage::PasswordMessageFamily(answer)) =
+        reader.next().await?
+    else {
         return Ok(Err(unreadable()));
     };
     let Ok(last) = answer.into_sasl_response() else { return Ok(Err(unreadable())) };

@@ -33,6 +33,17 @@ pub(super) enum Lost {
     Broken(PgError),
 }
 
+/// What a client has sent.
+#[derive(Debug)]
+pub(super) enum Received {
+    Message(PgWireFrontendMessage),
+    /// Whole, and nothing that can be done; the messages after it can be followed.
+    Refused {
+        error: PgError,
+        is_extended: bool,
+    },
+}
+
 /// What a client sends.
 pub(super) struct Reader {
     half: ReadHalf<BoxSocket>,
@@ -56,7 +67,7 @@ impl Reader {
     }
 
     /// The next message. Loses nothing when it is dropped while it waits.
-    pub(super) async fn next(&mut self) -> Result<PgWireFrontendMessage, Lost> {
+    pub(super) async fn next(&mut self) -> Result<Received, Lost> {
         loop {
             if let Some(message) = self.take()? {
                 return Ok(message);
@@ -80,7 +91,7 @@ impl Reader {
         std::future::pending().await
     }
 
-    fn take(&mut self) -> Result<Option<PgWireFrontendMessage>, Lost> {
+    fn take(&mut self) -> Result<Option<Received>, Lost> {
         if self.buffer.len() < HEAD {
             return Ok(None);
         }
@@ -103,19 +114,38 @@ impl Reader {
         };
         frame::check(frame[0], &frame[HEAD..])
             .map_err(|error| Lost::Broken(PgError::protocol(broken(error))))?;
+        if let Some(refused) = refused(frame[0], &frame[HEAD..]) {
+            return Ok(Some(refused));
+        }
         // Should a message get past that check, the client gets to know it and not only this thread.
         let decode = || {
             PgWireFrontendMessage::decode(&mut frame, &self.context)
                 .map(|message| message.filter(|_| frame.is_empty()))
         };
         match std::panic::catch_unwind(AssertUnwindSafe(decode)) {
-            Ok(Ok(Some(message))) => Ok(Some(message)),
+            Ok(Ok(Some(message))) => Ok(Some(Received::Message(message))),
             Ok(Err(error)) => Err(Lost::Broken(PgError::protocol(error.to_string()))),
             Ok(Ok(None)) | Err(_) => {
                 Err(Lost::Broken(PgError::protocol("a message cannot be decoded")))
             }
         }
     }
+}
+
+/// What is wrong with a message that has the right length.
+fn refused(letter: u8, body: &[u8]) -> Option<Received> {
+    const FUNCTION_CALL: u8 = b'F';
+    if letter == FUNCTION_CALL {
+        let error = PgError::unsupported("calls of functions are not supported in this version")
+            .with_hint("call the function in a query");
+        return Some(Received::Refused { error, is_extended: false });
+    }
+    if frame::is_text(letter, body) {
+        return None;
+    }
+    let error = PgError::new("22021", "a text has bytes that are no UTF-8");
+    let is_extended = matches!(letter, b'P' | b'B' | b'C' | b'D' | b'E');
+    Some(Received::Refused { error, is_extended })
 }
 
 /// What a client gets.

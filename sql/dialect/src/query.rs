@@ -5,8 +5,9 @@ use std::{collections::HashMap, ops::ControlFlow};
 
 use sqlparser::{
     ast::{
-        self, BinaryOperator, Expr, Ident, SelectItem, SetExpr, Spanned, TableAlias, TableFactor,
-        Value, ValueWithSpan, VisitMut, VisitorMut, helpers::attached_token::AttachedToken,
+        self, BinaryOperator, Expr, Fetch, Ident, LimitClause, SelectItem, SetExpr, Spanned,
+        TableAlias, TableFactor, Value, ValueWithSpan, VisitMut, VisitorMut,
+        helpers::attached_token::AttachedToken,
     },
     tokenizer::{Location, Word},
 };
@@ -61,6 +62,7 @@ impl VisitorMut for Walk<'_> {
             check_after_with(&query.body)?;
         }
         check_body(&query.body)?;
+        limit_of_fetch(query);
         self.check_tail(query)
     }
 
@@ -227,6 +229,23 @@ impl Walk<'_> {
             None => ControlFlow::Continue(()),
         }
     }
+}
+
+/// `FETCH FIRST 5 ROWS ONLY`, the standard's word for `LIMIT 5`, which the planner knows. Its other
+/// forms stay, and are refused there.
+fn limit_of_fetch(query: &mut ast::Query) {
+    let Some(Fetch { with_ties: false, percent: false, quantity }) = &query.fetch else { return };
+    let one = || Expr::Value(Value::Number("1".to_owned(), false).with_empty_span());
+    let rows = quantity.clone().unwrap_or_else(one);
+    match &mut query.limit_clause {
+        Some(LimitClause::LimitOffset { limit: limit @ None, .. }) => *limit = Some(rows),
+        Some(_) => return,
+        clause @ None => {
+            let (offset, limit_by) = (None, Vec::new());
+            *clause = Some(LimitClause::LimitOffset { limit: Some(rows), offset, limit_by });
+        }
+    }
+    query.fetch = None;
 }
 
 /// The SQL parser takes all of `b AND c` for the right side of `a IS DISTINCT FROM b AND c`. The

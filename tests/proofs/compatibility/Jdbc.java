@@ -354,9 +354,7 @@ public class Jdbc {
                 try (Statement statement = connection.createStatement()) {
                     statement.executeUpdate("INSERT INTO " + table + " VALUES (1)");
                 }
-            } catch (SQLException error) {
                 connection.rollback();
-                return "nothing stayed";
             } finally {
                 connection.setAutoCommit(true);
             }

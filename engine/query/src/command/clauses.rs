@@ -212,11 +212,11 @@ impl Changes<'_> {
         let table = Arc::clone(&self.table);
         let unknown = |column: &str| {
             let known = table.fields().iter().map(|field| field.name().as_str());
-            QueryError::Invalid(format!(
-                "table '{}' has no column '{column}'; it has {}",
-                self.change.target.join("."),
-                known.collect::<Vec<_>>().join(", ")
-            ))
+            QueryError::NoColumn {
+                table: self.change.target.join("."),
+                column: column.to_owned(),
+                known: known.collect::<Vec<_>>().join(", "),
+            }
         };
         let named: Vec<(&str, usize)> = match action {
             ChangeAction::Update(assignments) => {

@@ -522,11 +522,9 @@ fn with_bound_rows(
     count: usize,
     batch: &RecordBatch,
 ) -> Result<Option<LogicalPlan>, QueryError> {
-    if batch.num_columns() < count {
-        return Err(QueryError::Invalid(format!(
-            "the statement has {count} parameters and {} were bound",
-            batch.num_columns()
-        )));
+    let given = batch.num_columns();
+    if given != count {
+        return Err(QueryError::Parameters { wanted: count, given });
     }
     let mut replaced = 0;
     let source = bound_source(batch)?;

@@ -124,17 +124,7 @@ pub(crate) async fn run_in_transaction(
     statement: Statement,
     parameters: Option<&RecordBatch>,
 ) -> Result<CommandResult, QueryError> {
-    let waits = match &statement {
-        Statement::Insert(_) | Statement::Change(_) | Statement::Truncate { .. } => true,
-        // These change no table.
-        Statement::CancelQuery { .. }
-        | Statement::Verify { .. }
-        | Statement::Job(
-            JobStatement::Wait { .. } | JobStatement::Cancel { .. } | JobStatement::Approve { .. },
-        ) => true,
-        _ => false,
-    };
-    let alone = session.transaction().filter(|_| !waits);
+    let alone = session.transaction().filter(|_| takes_effect_alone(&statement));
     if let Some(transaction) = alone {
         transaction.may_do_alone()?;
     }
@@ -143,6 +133,20 @@ pub(crate) async fn run_in_transaction(
         transaction.sees_anew();
     }
     Ok(done)
+}
+
+/// Whether a statement takes effect at once, also in a transaction.
+pub(crate) fn takes_effect_alone(statement: &Statement) -> bool {
+    match statement {
+        Statement::Insert(_) | Statement::Change(_) | Statement::Truncate { .. } => false,
+        // These change no table.
+        Statement::CancelQuery { .. }
+        | Statement::Verify { .. }
+        | Statement::Job(
+            JobStatement::Wait { .. } | JobStatement::Cancel { .. } | JobStatement::Approve { .. },
+        ) => false,
+        _ => true,
+    }
 }
 
 /// Runs a statement that is not a query.

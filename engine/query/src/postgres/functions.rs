@@ -22,7 +22,11 @@ use datafusion::{
 };
 use model::name::CATALOG;
 
-use super::{known::Known, type_rows};
+use super::{
+    known::{Known, Role},
+    privileges, tables, type_rows,
+};
+use crate::error::QueryError;
 
 type Body = fn(&Known, &[ScalarValue]) -> ScalarValue;
 
@@ -70,7 +74,7 @@ impl ScalarUDFImpl for PgFunction {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue, DataFusionError> {
         if self.name == "set_config" {
-            only_what_changes_nothing(&args.args)?;
+            only_what_changes_nothing(&self.known, &args.args)?;
         }
         let constant = args.args.iter().all(|value| matches!(value, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { args.number_rows };
@@ -84,7 +88,11 @@ impl ScalarUDFImpl for PgFunction {
                     ColumnarValue::Array(array) => ScalarValue::try_from_array(array, row),
                 })
                 .collect::<Result<Vec<_>, _>>()?;
-            answers.push((self.body)(&self.known, &values).cast_to(&self.returns)?);
+            let answer = (self.body)(&self.known, &values);
+            if self.name == REGCLASS && answer.is_null() {
+                is_there(&values)?;
+            }
+            answers.push(answer.cast_to(&self.returns)?);
         }
         if constant {
             let answer = answers.pop().unwrap_or(ScalarValue::Null);
@@ -98,13 +106,32 @@ impl ScalarUDFImpl for PgFunction {
 }
 
 /// A query that sets something would have an effect.
-fn only_what_changes_nothing(arguments: &[ColumnarValue]) -> Result<(), DataFusionError> {
-    match arguments.first() {
-        Some(ColumnarValue::Scalar(name)) if name.try_as_str().flatten() == Some("jit") => Ok(()),
+fn only_what_changes_nothing(
+    known: &Known,
+    arguments: &[ColumnarValue],
+) -> Result<(), DataFusionError> {
+    let text = |at| match arguments.get(at) {
+        Some(ColumnarValue::Scalar(value)) => value.try_as_str().flatten(),
+        _ => None,
+    };
+    match (text(0), text(1)) {
+        (Some("jit"), _) => Ok(()),
+        (Some(name), Some(value)) if known.setting(name) == Some(value) => Ok(()),
         _ => Err(DataFusionError::Plan(
             "set_config sets nothing here; send SET key = value".to_owned(),
         )),
     }
+}
+
+/// A cast of a name to `regclass`: `to_regclass`, and an error where there is no such relation.
+const REGCLASS: &str = "whimbrel_regclass";
+
+/// A relation that is cast has to be there.
+fn is_there(arguments: &[ScalarValue]) -> Result<(), DataFusionError> {
+    let Some(name) = string(arguments, 0) else { return Ok(()) };
+    let text = format!("relation '{name}' does not exist");
+    let error = QueryError::NoRelation(text);
+    Err(DataFusionError::External(Box::new(error)))
 }
 
 fn text(text: impl Into<String>) -> ScalarValue {
@@ -119,7 +146,7 @@ fn maybe_number(number: Option<i64>) -> ScalarValue {
     ScalarValue::Int64(number)
 }
 
-fn truth(truth: bool) -> ScalarValue {
+pub(super) fn truth(truth: bool) -> ScalarValue {
     ScalarValue::Boolean(Some(truth))
 }
 
@@ -131,7 +158,7 @@ fn number(arguments: &[ScalarValue], at: usize) -> Option<i64> {
     }
 }
 
-fn string(arguments: &[ScalarValue], at: usize) -> Option<String> {
+pub(super) fn string(arguments: &[ScalarValue], at: usize) -> Option<String> {
     match arguments.get(at)?.cast_to(&DataType::Utf8).ok()? {
         ScalarValue::Utf8(text) => text,
         _ => None,
@@ -170,7 +197,11 @@ pub(super) fn all(known: &Arc<Known>) -> Vec<Arc<ScalarUDF>> {
         ("pg_encoding_to_char", &utf8, |_, _| text("UTF8")),
         ("getdatabaseencoding", &utf8, |_, _| text("UTF8")),
         ("pg_client_encoding", &utf8, |_, _| text("UTF8")),
-        ("pg_get_userbyid", &utf8, user),
+        ("pg_get_userbyid", &utf8, |known, arguments| {
+            let Some(oid) = number(arguments, 0) else { return ScalarValue::Utf8(None) };
+            let found = known.role(oid).map(|role: &Role| role.name.clone());
+            text(found.unwrap_or_else(|| format!("unknown (OID={oid})")))
+        }),
         ("format_type", &utf8, format_type),
         ("pg_get_expr", &utf8, |_, arguments| maybe_text(string(arguments, 0))),
         ("pg_get_viewdef", &utf8, view_definition),
@@ -180,6 +211,7 @@ pub(super) fn all(known: &Arc<Known>) -> Vec<Arc<ScalarUDF>> {
         ("pg_get_ruledef", &utf8, |_, _| ScalarValue::Utf8(None)),
         ("pg_get_triggerdef", &utf8, |_, _| ScalarValue::Utf8(None)),
         ("pg_get_functiondef", &utf8, |_, _| ScalarValue::Utf8(None)),
+        ("pg_get_function_sqlbody", &utf8, |_, _| ScalarValue::Utf8(None)),
         ("pg_get_function_arguments", &utf8, |_, _| text("")),
         ("pg_get_function_identity_arguments", &utf8, |_, _| text("")),
         ("pg_get_function_result", &utf8, |_, _| ScalarValue::Utf8(None)),
@@ -191,6 +223,11 @@ pub(super) fn all(known: &Arc<Known>) -> Vec<Arc<ScalarUDF>> {
         ("pg_function_is_visible", &boolean, |_, _| truth(true)),
         ("pg_operator_is_visible", &boolean, |_, _| truth(true)),
         ("pg_opclass_is_visible", &boolean, |_, _| truth(true)),
+        ("pg_opfamily_is_visible", &boolean, |_, _| truth(true)),
+        ("pg_ts_config_is_visible", &boolean, |_, _| truth(true)),
+        ("pg_ts_dict_is_visible", &boolean, |_, _| truth(true)),
+        ("pg_ts_parser_is_visible", &boolean, |_, _| truth(true)),
+        ("pg_ts_template_is_visible", &boolean, |_, _| truth(true)),
         ("pg_collation_is_visible", &boolean, |_, _| truth(true)),
         ("pg_conversion_is_visible", &boolean, |_, _| truth(true)),
         ("pg_statistics_obj_is_visible", &boolean, |_, _| truth(true)),
@@ -198,40 +235,41 @@ pub(super) fn all(known: &Arc<Known>) -> Vec<Arc<ScalarUDF>> {
         ("pg_relation_is_updatable", &int, |_, _| maybe_number(Some(28))),
         ("pg_column_is_updatable", &boolean, |_, _| truth(true)),
         ("row_security_active", &boolean, |_, _| truth(false)),
-        ("has_table_privilege", &boolean, |_, _| truth(true)),
-        ("has_schema_privilege", &boolean, |_, _| truth(true)),
-        ("has_database_privilege", &boolean, |_, _| truth(true)),
-        ("has_column_privilege", &boolean, |_, _| truth(true)),
-        ("has_any_column_privilege", &boolean, |_, _| truth(true)),
-        ("has_function_privilege", &boolean, |_, _| truth(true)),
-        ("has_sequence_privilege", &boolean, |_, _| truth(true)),
-        ("has_tablespace_privilege", &boolean, |_, _| truth(true)),
-        ("has_type_privilege", &boolean, |_, _| truth(true)),
-        ("pg_has_role", &boolean, |_, _| truth(true)),
-        ("obj_description", &utf8, |known, arguments| {
+        ("has_table_privilege", &boolean, privileges::has_table_privilege),
+        ("has_schema_privilege", &boolean, privileges::has_schema_privilege),
+        ("has_database_privilege", &boolean, privileges::has_database_privilege),
+        ("has_column_privilege", &boolean, privileges::has_column_privilege),
+        ("has_any_column_privilege", &boolean, privileges::has_any_column_privilege),
+        ("has_function_privilege", &boolean, privileges::always),
+        ("has_language_privilege", &boolean, privileges::always),
+        ("has_sequence_privilege", &boolean, privileges::always),
+        ("has_tablespace_privilege", &boolean, privileges::always),
+        ("has_type_privilege", &boolean, privileges::always),
+        ("pg_has_role", &boolean, privileges::has_role),
+        ("obj_description", &utf8, description),
+        ("col_description", &utf8, |known, arguments| {
             let relation = number(arguments, 0).and_then(|oid| known.relation(oid));
-            maybe_text(relation.and_then(|relation| relation.comment.clone()))
+            let at = number(arguments, 1).and_then(|column| usize::try_from(column - 1).ok());
+            maybe_text(relation.and_then(|relation| relation.column_comment(at?)))
         }),
-        ("col_description", &utf8, |_, _| ScalarValue::Utf8(None)),
         ("shobj_description", &utf8, |_, _| ScalarValue::Utf8(None)),
         ("pg_relation_size", &int, |_, _| maybe_number(None)),
         ("pg_table_size", &int, |_, _| maybe_number(None)),
         ("pg_total_relation_size", &int, |_, _| maybe_number(None)),
         ("pg_indexes_size", &int, |_, _| maybe_number(Some(0))),
+        ("pg_tablespace_size", &int, |_, _| maybe_number(None)),
         ("pg_database_size", &int, |_, _| maybe_number(None)),
         ("pg_size_pretty", &utf8, |_, arguments| {
             maybe_text(number(arguments, 0).map(|bytes| format!("{bytes} bytes")))
         }),
         ("pg_stat_get_numscans", &int, |_, _| maybe_number(Some(0))),
-        ("to_regclass", &int, |known, arguments| {
-            let Some(name) = string(arguments, 0) else { return maybe_number(None) };
-            let oid = name.trim().parse().ok();
-            maybe_number(oid.or_else(|| known.named(&name).map(|relation| relation.oid)))
-        }),
+        ("to_regclass", &int, regclass),
+        (REGCLASS, &int, regclass),
         ("whimbrel_regclass_name", &utf8, |known, arguments| {
             let Some(oid) = number(arguments, 0) else { return ScalarValue::Utf8(None) };
             let shown = known.relation(oid).map(|relation| known.shown(relation));
-            text(shown.unwrap_or_else(|| oid.to_string()))
+            let of_catalog = || tables::catalog_name(oid).map(str::to_owned);
+            text(shown.or_else(of_catalog).unwrap_or_else(|| oid.to_string()))
         }),
         ("to_regtype", &int, |_, arguments| {
             let Some(name) = string(arguments, 0) else { return maybe_number(None) };
@@ -245,7 +283,7 @@ pub(super) fn all(known: &Arc<Known>) -> Vec<Arc<ScalarUDF>> {
             _ => ScalarValue::Null,
         }),
         ("to_regproc", &int, |_, arguments| {
-            maybe_number(string(arguments, 0).map(|name| super::tables::function_oid(&name)))
+            maybe_number(string(arguments, 0).map(|name| tables::function_oid(&name)))
         }),
         ("to_regnamespace", &int, |known, arguments| {
             let Some(name) = string(arguments, 0) else { return maybe_number(None) };
@@ -264,6 +302,7 @@ pub(super) fn all(known: &Arc<Known>) -> Vec<Arc<ScalarUDF>> {
             let quoted = |text: String| format!("'{}'", text.replace('\'', "''"));
             maybe_text(string(arguments, 0).map(quoted))
         }),
+        ("format", &utf8, formatted),
         ("array_upper", &int, |_, arguments| {
             let items = match arguments.first() {
                 Some(ScalarValue::List(list)) if !list.is_null(0) => list.value(0).len(),
@@ -292,6 +331,55 @@ pub(super) fn all(known: &Arc<Known>) -> Vec<Arc<ScalarUDF>> {
             }))
         })
         .collect()
+}
+
+/// The number of a relation, by its name; a number stays what it is.
+fn regclass(known: &Known, arguments: &[ScalarValue]) -> ScalarValue {
+    let Some(name) = string(arguments, 0) else { return maybe_number(None) };
+    let named = || known.named(&name).map(|relation| relation.oid);
+    let oid = name.trim().parse().ok();
+    maybe_number(oid.or_else(named).or_else(|| tables::catalog_oid(&name)))
+}
+
+/// The comment of a relation or a schema.
+fn description(known: &Known, arguments: &[ScalarValue]) -> ScalarValue {
+    let Some(oid) = number(arguments, 0) else { return ScalarValue::Utf8(None) };
+    let comment = match known.relation(oid) {
+        Some(relation) => relation.comment.as_ref(),
+        None => {
+            let namespace = known.namespaces.iter().find(|namespace| namespace.oid == oid);
+            namespace.and_then(|namespace| namespace.comment.as_ref())
+        }
+    };
+    maybe_text(comment)
+}
+
+/// `format('%I.%I', schema, name)`: texts, names and literals in their places.
+fn formatted(_: &Known, arguments: &[ScalarValue]) -> ScalarValue {
+    let Some(pattern) = string(arguments, 0) else { return ScalarValue::Utf8(None) };
+    let (mut written, mut chars, mut next) = (String::new(), pattern.chars(), 1);
+    while let Some(c) = chars.next() {
+        if c != '%' {
+            written.push(c);
+            continue;
+        }
+        let kind = chars.next();
+        if kind == Some('%') {
+            written.push('%');
+            continue;
+        }
+        let value = string(arguments, next);
+        next += 1;
+        match (kind, value) {
+            (Some('I'), Some(value)) => written.push_str(&model::name::quote(&value)),
+            (Some('L'), Some(value)) => {
+                written.push_str(&format!("'{}'", value.replace('\'', "''")));
+            }
+            (Some('L'), None) => written.push_str("NULL"),
+            (_, value) => written.push_str(&value.unwrap_or_default()),
+        }
+    }
+    text(written)
 }
 
 /// What `_pg_expandarray` makes of each item.
@@ -349,7 +437,12 @@ fn view_definition(known: &Known, arguments: &[ScalarValue]) -> ScalarValue {
 fn constraint_definition(known: &Known, arguments: &[ScalarValue]) -> ScalarValue {
     let oid = number(arguments, 0);
     let keyed = known.relations.iter().find(|relation| Some(relation.key_oid()) == oid);
-    maybe_text(keyed.map(|relation| format!("PRIMARY KEY ({})", columns(&relation.primary_key))))
+    if let Some(relation) = keyed {
+        return text(format!("PRIMARY KEY ({})", columns(&relation.primary_key)));
+    }
+    let mut checks = known.relations.iter().flat_map(|relation| &relation.checks);
+    let found = checks.find(|check| Some(check.oid) == oid);
+    maybe_text(found.map(|check| format!("CHECK ({})", check.condition)))
 }
 
 fn index_definition(known: &Known, arguments: &[ScalarValue]) -> ScalarValue {
@@ -364,7 +457,7 @@ fn index_definition(known: &Known, arguments: &[ScalarValue]) -> ScalarValue {
             maybe_text(keyed.primary_key.get(column - 1).map(|name| model::name::quote(name)))
         }
         _ => text(format!(
-            "CREATE UNIQUE INDEX {} ON {}.{} USING none ({})",
+            "CREATE UNIQUE INDEX {} ON {}.{} USING delta ({})",
             model::name::quote(&keyed.key_name()),
             model::name::quote(&keyed.schema),
             model::name::quote(&keyed.name),

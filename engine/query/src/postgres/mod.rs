@@ -2,11 +2,14 @@
 //!
 //! It exists because tools ask a Postgres server about its tables in SQL, over tables and functions
 //! that no standard has. They are there for the queries of Postgres sessions only: whoever comes
-//! over Flight, and whatever is stored, never sees them. What we do not have (roles, extensions,
-//! sequences and so on) is an empty table, so that a question about it has its true answer.
+//! over Flight, and whatever is stored, never sees them. What we do not have (extensions, sequences
+//! and so on) is an empty table, so that a question about it has its true answer.
 
+mod empty;
 mod functions;
+mod information_schema;
 mod known;
+mod privileges;
 mod rewrite;
 mod tables;
 mod type_rows;

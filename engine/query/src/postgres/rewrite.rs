@@ -16,12 +16,20 @@ use datafusion::sql::sqlparser::{
 };
 use dialect::statement::{Query, TableUse};
 
-use super::{SCHEMA, reads_catalog, tables};
+use super::{SCHEMA, empty, reads_catalog, tables};
 use crate::error::QueryError;
 
 /// Functions that need to know the tables.
-const ASK_FOR_TABLES: [&str; 12] = [
+const ASK_FOR_TABLES: [&str; 20] = [
+    "has_any_column_privilege",
+    "has_column_privilege",
+    "has_database_privilege",
+    "has_schema_privilege",
+    "has_table_privilege",
+    "pg_get_userbyid",
+    "pg_has_role",
     "to_regclass",
+    "whimbrel_regclass",
     "whimbrel_regclass_name",
     "to_regnamespace",
     "whimbrel_namespace_name",
@@ -44,7 +52,7 @@ pub(super) fn query(query: &mut Query) -> Result<(), QueryError> {
             *table = TableUse { name: parts.clone(), at: None, planned_name: parts };
         }
     }
-    let mut walk = Walk { catalog, functions: Vec::new(), asks_for_tables: false };
+    let mut walk = Walk { catalog, ..Walk::default() };
     let _ = query.ast.visit(&mut walk);
     query.tables.sort_by(|a, b| a.name.cmp(&b.name));
     query.tables.dedup();
@@ -57,9 +65,12 @@ pub(super) fn query(query: &mut Query) -> Result<(), QueryError> {
     Ok(())
 }
 
+#[derive(Default)]
 struct Walk {
     /// Tables of the catalog that are named.
     catalog: Vec<String>,
+    /// Other names of them.
+    aliases: Vec<(String, &'static str)>,
     /// Those that were written as functions.
     functions: Vec<String>,
     asks_for_tables: bool,
@@ -100,6 +111,10 @@ impl VisitorMut for Walk {
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         if self.catalog.is_empty() {
             return ControlFlow::Continue(());
+        }
+        for from in &select.from {
+            self.aliases.extend(alias(&from.relation));
+            self.aliases.extend(from.joins.iter().filter_map(|join| alias(&join.relation)));
         }
         // No row of it is ever seen, so nothing in it is ever asked.
         if from_nothing(select) {
@@ -149,6 +164,7 @@ impl Walk {
                     _ => Expr::CompoundFieldAccess { root, access_chain },
                 }
             }
+            Expr::CompoundIdentifier(parts) if !self.catalog.is_empty() => self.column(parts),
             Expr::Collate { expr, collation } if is_by_bytes(&collation) => *expr,
             Expr::BinaryOp { left, op: BinaryOperator::PGCustomBinaryOperator(name), right } => {
                 let op = operator(name);
@@ -176,6 +192,21 @@ impl Walk {
                 self.call(&ident.value.to_lowercase(), Vec::new())
             }
             other => other,
+        }
+    }
+
+    /// `c.tableoid` is a column of every table, and no `*` has it.
+    fn column(&self, parts: Vec<Ident>) -> Expr {
+        let table = match parts.as_slice() {
+            [alias, column] if column.value.eq_ignore_ascii_case("tableoid") => {
+                let named = self.aliases.iter().rfind(|(name, _)| *name == alias.value);
+                named.and_then(|(_, table)| tables::catalog_oid(table))
+            }
+            _ => None,
+        };
+        match table {
+            Some(oid) => value(Value::Number(oid.to_string(), false)),
+            None => Expr::CompoundIdentifier(parts),
         }
     }
 
@@ -305,7 +336,7 @@ impl Walk {
         let name = type_name(&data_type);
         let is_named = literal(&expr).is_some() || is_placeholder(&expr);
         match name.as_str() {
-            "regclass" if is_named => self.call("to_regclass", vec![*expr]),
+            "regclass" if is_named => self.call("whimbrel_regclass", vec![*expr]),
             "regclass" => self.call("whimbrel_regclass_name", vec![*expr]),
             "regtype" if is_named => self.call("to_regtype", vec![*expr]),
             "regtype" => self.call("format_type", vec![*expr, null()]),
@@ -335,6 +366,12 @@ impl Walk {
             _ => as_type(data_type),
         }
     }
+}
+
+/// The name that a FROM gives to a table of the catalog.
+fn alias(factor: &TableFactor) -> Option<(String, &'static str)> {
+    let TableFactor::Table { name, alias: Some(alias), .. } = factor else { return None };
+    Some((alias.name.value.clone(), tables::name_of(&idents(name)?)?))
 }
 
 /// Texts are compared by their bytes, under whichever of these names.
@@ -518,7 +555,7 @@ fn from_nothing(select: &Select) -> bool {
     let is_empty = |factor: &TableFactor| match factor {
         TableFactor::Table { name, args: None, .. } => idents(name)
             .and_then(|parts| tables::name_of(&parts))
-            .is_some_and(tables::is_always_empty),
+            .is_some_and(empty::is_always_empty),
         _ => false,
     };
     // Other joins could keep the rows of the other side.
@@ -574,7 +611,7 @@ fn one_row(query: &mut Ast) {
             return;
         }
     }
-    let mut walk = Walk { catalog: Vec::new(), functions: Vec::new(), asks_for_tables: false };
+    let mut walk = Walk::default();
     let inner = std::mem::replace(expr, null());
     *expr = walk.call("max", vec![inner]);
     query.order_by = None;

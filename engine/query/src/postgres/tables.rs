@@ -1,34 +1,60 @@
-//! The tables of `pg_catalog`, and those of `information_schema` that DataFusion does not have.
+//! The tables of `pg_catalog`.
 
 use std::sync::Arc;
 
 use arrow::{
-    array::{ArrayRef, Int64Builder, ListBuilder, new_empty_array, new_null_array},
-    datatypes::{DataType, Field, Schema},
+    array::{ArrayRef, Int64Builder, ListBuilder, new_null_array},
+    datatypes::{DataType, Field},
     record_batch::RecordBatch,
 };
 use datafusion::{catalog::TableProvider, datasource::MemTable};
-use model::name::CATALOG;
+use model::{name::CATALOG, rights::ADMIN};
 
 use super::{
-    known::{Known, Relation, namespace_oid, oid},
+    empty, information_schema,
+    known::{Check, Known, Relation, namespace_oid, oid, parts, role_oid},
     type_rows,
     types::{ColumnType, modifier},
 };
 use crate::{answer::Answer, error::QueryError};
 
-/// The one user that things belong to, as far as Postgres clients see.
-const OWNER: i64 = 10;
+/// Whom the things of the server belong to: the role of its admins.
+pub(super) const OWNER: i64 = 10;
 /// The number of the catalog, which is the database.
 const DATABASE: i64 = 16_384;
 /// The number of the way in which tables are stored.
 const ACCESS_METHOD: i64 = 2;
 const COLLATION: i64 = 100;
-/// Numbers of tables that descriptions are about.
-const PG_CLASS: i64 = 1259;
+const PG_CLASS: &str = "pg_class";
+
+/// Numbers that tables of the catalog have in every Postgres, where clients may know them.
+const NUMBERS: [(&str, i64); 22] = [
+    ("pg_am", 2601),
+    ("pg_attrdef", 2604),
+    ("pg_attribute", 1249),
+    ("pg_authid", 1260),
+    ("pg_cast", 2605),
+    ("pg_class", 1259),
+    ("pg_collation", 3456),
+    ("pg_constraint", 2606),
+    ("pg_database", 1262),
+    ("pg_description", 2609),
+    ("pg_extension", 3079),
+    ("pg_index", 2610),
+    ("pg_language", 2612),
+    ("pg_namespace", 2615),
+    ("pg_opclass", 2616),
+    ("pg_opfamily", 2753),
+    ("pg_operator", 2617),
+    ("pg_proc", 1255),
+    ("pg_rewrite", 2618),
+    ("pg_tablespace", 1213),
+    ("pg_trigger", 2620),
+    ("pg_type", 1247),
+];
 
 /// Tables with rows.
-const FILLED: [&str; 22] = [
+const FILLED: [&str; 21] = [
     "pg_am",
     "pg_attribute",
     "pg_class",
@@ -43,102 +69,14 @@ const FILLED: [&str; 22] = [
     "pg_proc",
     "pg_roles",
     "pg_settings",
+    "pg_show_all_settings",
     "pg_tables",
     "pg_tablespace",
     "pg_timezone_names",
     "pg_type",
     "pg_user",
     "pg_views",
-    "key_column_usage",
-    "table_constraints",
 ];
-
-/// Tables that are always empty, with their columns; `#` is before a number, `?` before a truth value,
-/// `*` before a list.
-const EMPTY: [(&str, &str); 47] = [
-    ("pg_aggregate", "aggfnoid aggkind #aggnumdirectargs"),
-    ("pg_attrdef", "#oid #adrelid #adnum adbin"),
-    ("pg_auth_members", "#roleid #member #grantor ?admin_option"),
-    ("pg_available_extensions", "name default_version installed_version comment"),
-    ("pg_cast", "#oid #castsource #casttarget #castfunc castcontext castmethod"),
-    // Texts are compared by their bytes, whatever a collation is called: no column has another one.
-    (
-        "pg_collation",
-        "#oid collname #collnamespace #collowner collprovider ?collisdeterministic #collencoding \
-         collcollate collctype colliculocale collversion",
-    ),
-    (
-        "pg_conversion",
-        "#oid conname #connamespace #conowner #conforencoding #contoencoding ?condefault",
-    ),
-    ("pg_cursors", "name statement ?is_holdable ?is_binary ?is_scrollable"),
-    ("pg_default_acl", "#oid #defaclrole #defaclnamespace defaclobjtype defaclacl"),
-    ("pg_depend", "#classid #objid #objsubid #refclassid #refobjid #refobjsubid deptype"),
-    ("pg_db_role_setting", "#setdatabase #setrole *setconfig"),
-    ("pg_enum", "#oid #enumtypid #enumsortorder enumlabel"),
-    ("pg_event_trigger", "#oid evtname evtevent #evtowner #evtfoid evtenabled *evttags"),
-    ("pg_extension", "#oid extname #extowner #extnamespace ?extrelocatable extversion"),
-    ("pg_foreign_data_wrapper", "#oid fdwname #fdwowner #fdwhandler *fdwacl *fdwoptions"),
-    ("pg_foreign_server", "#oid srvname #srvowner #srvfdw srvtype srvversion *srvacl *srvoptions"),
-    ("pg_foreign_table", "#ftrelid #ftserver *ftoptions"),
-    ("pg_indexes", "schemaname tablename indexname tablespace indexdef"),
-    ("pg_inherits", "#inhrelid #inhparent #inhseqno ?inhdetachpending"),
-    ("pg_largeobject_metadata", "#oid #lomowner lomacl"),
-    ("pg_locks", "locktype #database #relation #pid mode ?granted"),
-    ("pg_opclass", "#oid #opcmethod opcname #opcnamespace #opcintype ?opcdefault"),
-    ("pg_operator", "#oid oprname #oprnamespace oprkind #oprleft #oprright #oprresult oprcode"),
-    ("pg_opfamily", "#oid #opfmethod opfname #opfnamespace"),
-    ("pg_partitioned_table", "#partrelid partstrat #partnatts #partdefid *partattrs partexprs"),
-    ("pg_policies", "schemaname tablename policyname permissive roles cmd qual with_check"),
-    ("pg_policy", "#oid polname #polrelid polcmd ?polpermissive *polroles polqual polwithcheck"),
-    (
-        "pg_publication",
-        "#oid pubname #pubowner ?puballtables ?pubinsert ?pubupdate ?pubdelete \
-         ?pubtruncate ?pubviaroot",
-    ),
-    ("pg_publication_namespace", "#oid #pnpubid #pnnspid"),
-    ("pg_publication_rel", "#oid #prpubid #prrelid prqual *prattrs"),
-    ("pg_publication_tables", "pubname schemaname tablename"),
-    ("pg_range", "#rngtypid #rngsubtype #rngmultitypid"),
-    ("pg_replication_slots", "slot_name plugin slot_type ?active"),
-    ("pg_rewrite", "#oid rulename #ev_class ev_type ev_enabled ?is_instead ev_qual ev_action"),
-    ("pg_rules", "schemaname tablename rulename definition"),
-    ("pg_seclabel", "#objoid #classoid #objsubid provider label"),
-    ("pg_sequence", "#seqrelid #seqtypid #seqstart #seqincrement #seqmax #seqmin"),
-    ("pg_sequences", "schemaname sequencename sequenceowner data_type #start_value #last_value"),
-    ("pg_shdescription", "#objoid #classoid description"),
-    (
-        "pg_stat_activity",
-        "#datid datname #pid #usesysid usename application_name client_addr state query \
-         backend_type wait_event_type wait_event",
-    ),
-    ("pg_stat_user_tables", "#relid schemaname relname #n_live_tup #n_dead_tup #seq_scan"),
-    (
-        "pg_statistic_ext",
-        "#oid #stxrelid stxname #stxnamespace #stxowner *stxkeys *stxkind #stxstattarget",
-    ),
-    ("pg_subscription", "#oid #subdbid subname #subowner ?subenabled"),
-    (
-        "pg_trigger",
-        "#oid #tgrelid #tgparentid tgname #tgfoid #tgtype tgenabled ?tgisinternal #tgconstrrelid \
-         #tgconstraint ?tgdeferrable ?tginitdeferred #tgnargs *tgattr tgqual tgoldtable tgnewtable",
-    ),
-    ("pg_user_mapping", "#oid #umuser #umserver *umoptions"),
-    (
-        "referential_constraints",
-        "constraint_catalog constraint_schema constraint_name unique_constraint_catalog \
-         unique_constraint_schema unique_constraint_name match_option update_rule delete_rule",
-    ),
-    (
-        "constraint_column_usage",
-        "table_catalog table_schema table_name column_name constraint_catalog constraint_schema \
-         constraint_name",
-    ),
-];
-
-/// Tables that `information_schema` has in Postgres and not here otherwise.
-const OF_INFORMATION_SCHEMA: [&str; 4] =
-    ["key_column_usage", "table_constraints", "referential_constraints", "constraint_column_usage"];
 
 /// The table of ours that a name in a query means; `None` for any other name.
 pub(super) fn name_of(parts: &[String]) -> Option<&'static str> {
@@ -148,19 +86,31 @@ pub(super) fn name_of(parts: &[String]) -> Option<&'static str> {
         [catalog, schema, name] if catalog == CATALOG => (schema.as_str(), name),
         _ => return None,
     };
-    let mut names = FILLED.into_iter().chain(EMPTY.into_iter().map(|(name, _)| name));
-    let known = names.find(|known| known == name)?;
-    let is_other = OF_INFORMATION_SCHEMA.contains(&known);
-    let fits = match schema {
-        "pg_catalog" => !is_other,
-        "information_schema" => is_other,
-        _ => false,
+    let (filled, empty): (&[&'static str], &[(&'static str, _)]) = match schema {
+        "pg_catalog" => (&FILLED, &empty::TABLES),
+        "information_schema" => (&information_schema::FILLED, &information_schema::EMPTY),
+        _ => return None,
     };
-    fits.then_some(known)
+    let mut names = filled.iter().copied().chain(empty.iter().map(|(name, _)| *name));
+    names.find(|known| known == name)
 }
 
-pub(super) fn is_always_empty(name: &str) -> bool {
-    EMPTY.iter().any(|(empty, _)| *empty == name)
+/// The number of a table of the catalog, by its name as SQL writes it. Those that there are not have
+/// one too: no row has it, and a tool's statement about them is answered.
+pub(super) fn catalog_oid(text: &str) -> Option<i64> {
+    let mut parts = parts(text);
+    let name = parts.pop()?;
+    let in_catalog = parts.pop().is_none_or(|schema| schema == super::SCHEMA);
+    if !in_catalog || !name.starts_with("pg_") {
+        return None;
+    }
+    let number = NUMBERS.iter().find(|(known, _)| *known == name);
+    Some(number.map_or_else(|| oid(&format!("{}.{name}", super::SCHEMA)), |(_, number)| *number))
+}
+
+/// The name of a table of the catalog, by its number.
+pub(super) fn catalog_name(oid: i64) -> Option<&'static str> {
+    NUMBERS.iter().find(|(_, number)| *number == oid).map(|(name, _)| *name)
 }
 
 /// The table with the rows of now.
@@ -173,7 +123,7 @@ pub(super) fn table(
         "pg_attribute" => attributes(known),
         "pg_class" => classes(known),
         "pg_constraint" => constraints(known),
-        "pg_database" => databases(known),
+        "pg_database" => databases(),
         "pg_description" => descriptions(known),
         "pg_get_keywords" => keywords(),
         "pg_index" => indexes(known),
@@ -182,42 +132,31 @@ pub(super) fn table(
         "pg_namespace" => namespaces(known),
         "pg_proc" => functions(),
         "pg_roles" | "pg_user" => roles(known),
-        "pg_settings" => settings(known),
+        "pg_settings" | "pg_show_all_settings" => settings(known),
         "pg_tables" => relations(known),
         "pg_tablespace" => tablespaces(),
         "pg_timezone_names" => zones(),
         "pg_type" => types(),
         "pg_views" => views(known, "v"),
-        "key_column_usage" => key_columns(known),
-        "table_constraints" => table_constraints(known),
-        other => match EMPTY.iter().find(|(empty, _)| *empty == other) {
-            Some((_, columns)) => empty(columns),
-            None => return Ok(None),
+        other => match empty::table(other) {
+            Some(batch) => batch,
+            None => match information_schema::table(known, other) {
+                Some(batch) => batch,
+                None => return Ok(None),
+            },
         },
     };
     let table = MemTable::try_new(batch.schema(), vec![vec![batch]])?;
     Ok(Some(Arc::new(table)))
 }
 
-fn texts() -> DataType {
+pub(super) fn texts() -> DataType {
     DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)))
 }
 
 /// A column of lists that nobody has filled.
 fn no_lists(rows: usize) -> ArrayRef {
     new_null_array(&texts(), rows)
-}
-
-fn empty(columns: &str) -> RecordBatch {
-    let field = |name: &str| match name.as_bytes().first() {
-        Some(b'#') => Field::new(&name[1..], DataType::Int64, true),
-        Some(b'?') => Field::new(&name[1..], DataType::Boolean, true),
-        Some(b'*') => Field::new(&name[1..], texts(), true),
-        _ => Field::new(name, DataType::Utf8, true),
-    };
-    let schema = Arc::new(Schema::new(columns.split_whitespace().map(field).collect::<Vec<_>>()));
-    let arrays = schema.fields().iter().map(|field| new_empty_array(field.data_type())).collect();
-    RecordBatch::try_new(schema, arrays).expect("every column is empty")
 }
 
 fn namespaces(known: &Known) -> RecordBatch {
@@ -274,7 +213,7 @@ fn classes(known: &Known) -> RecordBatch {
         .number("relnamespace", each().map(|class| class.relation.namespace))
         .number("reltype", number(0))
         .number("reloftype", number(0))
-        .number("relowner", number(OWNER))
+        .number("relowner", each().map(|class| role_oid(&class.relation.owner)))
         .number("relam", number(ACCESS_METHOD))
         .number("relfilenode", number(0))
         .number("reltablespace", number(0))
@@ -291,7 +230,13 @@ fn classes(known: &Known) -> RecordBatch {
         .text("relpersistence", each().map(|_| "p"))
         .text("relkind", each().map(|class| if class.is_key { "i" } else { class.relation.kind }))
         .number("relnatts", each().map(Class::columns))
-        .number("relchecks", number(0))
+        .number(
+            "relchecks",
+            each().map(|class| match class.is_key {
+                true => 0,
+                false => i64::try_from(class.relation.checks.len()).unwrap_or(0),
+            }),
+        )
         .flag("relhasrules", no())
         .flag("relhastriggers", no())
         .flag("relhassubclass", no())
@@ -316,7 +261,7 @@ struct Attribute<'a> {
     number: i64,
     field: &'a Field,
     column: ColumnType,
-    is_key: bool,
+    is_required: bool,
 }
 
 fn attributes(known: &Known) -> RecordBatch {
@@ -325,10 +270,10 @@ fn attributes(known: &Known) -> RecordBatch {
         let Some(columns) = &relation.columns else { continue };
         let attribute = |oid, number: usize, at: usize| {
             let field = columns.field(at);
-            let is_key = relation.primary_key.contains(field.name());
+            let is_required = relation.is_required(at);
             let column = ColumnType::of(field.data_type());
             let number = i64::try_from(number).unwrap_or(0);
-            Attribute { relation: oid, number, field, column, is_key }
+            Attribute { relation: oid, number, field, column, is_required }
         };
         rows.extend((0..columns.fields().len()).map(|at| attribute(relation.oid, at + 1, at)));
         let keys = relation.key_columns();
@@ -355,7 +300,7 @@ fn attributes(known: &Known) -> RecordBatch {
         .text("attalign", each().map(|_| "i"))
         .text("attstorage", each().map(|_| "p"))
         .text("attcompression", each().map(|_| ""))
-        .flag("attnotnull", each().map(|row| row.is_key))
+        .flag("attnotnull", each().map(|row| row.is_required))
         .flag("atthasdef", no())
         .flag("atthasmissing", no())
         .text("attidentity", each().map(|_| ""))
@@ -411,11 +356,11 @@ fn types() -> RecordBatch {
         .number("typcollation", each().map(|row| if row.category == "S" { COLLATION } else { 0 }))
         .maybe_text("typdefaultbin", each().map(|_| None::<&str>))
         .maybe_text("typdefault", each().map(|_| None::<&str>))
-        .maybe_text("typacl", each().map(|_| None::<&str>))
+        .column("typacl", texts(), no_lists(rows.len()))
         .finish()
 }
 
-fn databases(known: &Known) -> RecordBatch {
+fn databases() -> RecordBatch {
     Answer::new()
         .number("oid", [DATABASE])
         .text("datname", [CATALOG])
@@ -433,30 +378,33 @@ fn databases(known: &Known) -> RecordBatch {
         .maybe_text("daticulocale", [None::<&str>])
         .maybe_text("datcollversion", [None::<&str>])
         .column("datacl", texts(), no_lists(1))
-        .text("datowner", [&known.user])
+        .text("datowner", [ADMIN])
         .finish()
 }
 
 fn roles(known: &Known) -> RecordBatch {
-    let no = || [false];
+    let each = || known.roles.iter();
+    let admins = || each().map(|role| role.is_admin);
+    let no = || each().map(|_| false);
+    let nothing = || each().map(|_| None::<&str>);
     Answer::new()
-        .number("oid", [OWNER])
-        .text("rolname", [&known.user])
-        .flag("rolsuper", no())
-        .flag("rolinherit", [true])
-        .flag("rolcreaterole", no())
+        .number("oid", each().map(|role| role.oid))
+        .text("rolname", each().map(|role| &role.name))
+        .flag("rolsuper", admins())
+        .flag("rolinherit", each().map(|_| true))
+        .flag("rolcreaterole", admins())
         .flag("rolcreatedb", no())
-        .flag("rolcanlogin", [true])
+        .flag("rolcanlogin", each().map(|role| role.can_login))
         .flag("rolreplication", no())
-        .flag("rolbypassrls", no())
-        .number("rolconnlimit", [-1])
-        .maybe_text("rolpassword", [None::<&str>])
-        .maybe_text("rolvaliduntil", [None::<&str>])
-        .column("rolconfig", texts(), no_lists(1))
-        .text("usename", [&known.user])
-        .number("usesysid", [OWNER])
+        .flag("rolbypassrls", admins())
+        .number("rolconnlimit", each().map(|_| -1))
+        .maybe_text("rolpassword", nothing())
+        .maybe_text("rolvaliduntil", nothing())
+        .column("rolconfig", texts(), no_lists(known.roles.len()))
+        .text("usename", each().map(|role| &role.name))
+        .number("usesysid", each().map(|role| role.oid))
         .flag("usecreatedb", no())
-        .flag("usesuper", no())
+        .flag("usesuper", admins())
         .finish()
 }
 
@@ -483,17 +431,23 @@ fn settings(known: &Known) -> RecordBatch {
 }
 
 fn descriptions(known: &Known) -> RecordBatch {
-    let with_comment = || {
-        known
-            .relations
-            .iter()
-            .filter_map(|relation| Some((relation.oid, relation.comment.as_ref()?)))
-    };
+    let mut rows: Vec<(i64, Option<i64>, i64, &str)> = Vec::new();
+    for one in &known.namespaces {
+        let comment = one.comment.as_deref();
+        rows.extend(comment.map(|text| (one.oid, catalog_oid("pg_namespace"), 0, text)));
+    }
+    for one in &known.relations {
+        let comment = one.comment.as_deref();
+        let of_columns = one.column_comments();
+        let all = comment.map(|text| (0, text)).into_iter().chain(of_columns);
+        rows.extend(all.map(|(column, text)| (one.oid, catalog_oid(PG_CLASS), column, text)));
+    }
+    let each = || rows.iter();
     Answer::new()
-        .number("objoid", with_comment().map(|(oid, _)| oid))
-        .number("classoid", with_comment().map(|_| PG_CLASS))
-        .number("objsubid", with_comment().map(|_| 0))
-        .text("description", with_comment().map(|(_, comment)| comment))
+        .number("objoid", each().map(|(oid, ..)| *oid))
+        .number("classoid", each().map(|(_, class, ..)| *class))
+        .number("objsubid", each().map(|(_, _, column, _)| *column))
+        .text("description", each().map(|(.., text)| text))
         .finish()
 }
 
@@ -601,24 +555,61 @@ fn indexes(known: &Known) -> RecordBatch {
         .finish()
 }
 
+/// A row of `pg_constraint`: the primary key of a relation, or a check.
+struct Constraint<'a> {
+    relation: &'a Relation,
+    check: Option<&'a Check>,
+}
+
+impl Constraint<'_> {
+    fn oid(&self) -> i64 {
+        self.check.map_or_else(|| self.relation.key_oid(), |check| check.oid)
+    }
+
+    fn name(&self) -> String {
+        self.check.map_or_else(|| self.relation.key_name(), |check| check.name.clone())
+    }
+}
+
+/// The columns of each key. A check does not say which it is about.
+fn constrained(rows: &[Constraint<'_>]) -> ArrayRef {
+    let mut built = ListBuilder::new(Int64Builder::new());
+    for row in rows {
+        let numbers =
+            row.relation.key_columns().into_iter().map(|number| i64::try_from(number).ok());
+        match row.check {
+            None => built.append_value(numbers),
+            Some(_) => built.append_null(),
+        }
+    }
+    Arc::new(built.finish())
+}
+
 fn constraints(known: &Known) -> RecordBatch {
-    let each = || with_keys(known);
-    let rows = each().count();
-    let unset = || new_null_array(&whole_numbers(), rows);
+    let keys = with_keys(known).map(|relation| Constraint { relation, check: None });
+    let checks = known.relations.iter().flat_map(|relation| {
+        relation.checks.iter().map(move |check| Constraint { relation, check: Some(check) })
+    });
+    let rows: Vec<Constraint<'_>> = keys.chain(checks).collect();
+    let each = || rows.iter();
+    let unset = || new_null_array(&whole_numbers(), rows.len());
     let number = |value: i64| each().map(move |_| value);
     let no = || each().map(|_| false);
     let nothing = || each().map(|_| None::<&str>);
     Answer::new()
-        .number("oid", each().map(Relation::key_oid))
-        .text("conname", each().map(Relation::key_name))
-        .number("connamespace", each().map(|one| one.namespace))
-        .text("contype", each().map(|_| "p"))
+        .number("oid", each().map(Constraint::oid))
+        .text("conname", each().map(Constraint::name))
+        .number("connamespace", each().map(|one| one.relation.namespace))
+        .text("contype", each().map(|one| if one.check.is_some() { "c" } else { "p" }))
         .flag("condeferrable", no())
         .flag("condeferred", no())
         .flag("convalidated", each().map(|_| true))
-        .number("conrelid", each().map(|one| one.oid))
+        .number("conrelid", each().map(|one| one.relation.oid))
         .number("contypid", number(0))
-        .number("conindid", each().map(Relation::key_oid))
+        .number(
+            "conindid",
+            each().map(|one| if one.check.is_some() { 0 } else { one.relation.key_oid() }),
+        )
         .number("conparentid", number(0))
         .number("confrelid", number(0))
         .text("confupdtype", each().map(|_| " "))
@@ -627,7 +618,7 @@ fn constraints(known: &Known) -> RecordBatch {
         .flag("conislocal", each().map(|_| true))
         .number("coninhcount", number(0))
         .flag("connoinherit", each().map(|_| true))
-        .column("conkey", whole_numbers(), key_lists(known, Lists::Columns))
+        .column("conkey", whole_numbers(), constrained(&rows))
         .column("confkey", whole_numbers(), unset())
         .column("conpfeqop", whole_numbers(), unset())
         .column("conppeqop", whole_numbers(), unset())
@@ -644,7 +635,7 @@ fn relations(known: &Known) -> RecordBatch {
     Answer::new()
         .text("schemaname", each().map(|one| &one.schema))
         .text("tablename", each().map(|one| &one.name))
-        .text("tableowner", each().map(|_| &known.user))
+        .text("tableowner", each().map(|one| &one.owner))
         .maybe_text("tablespace", each().map(|_| None::<&str>))
         .flag("hasindexes", each().map(|one| !one.primary_key.is_empty()))
         .flag("hasrules", no())
@@ -662,7 +653,7 @@ fn views(known: &Known, kind: &'static str) -> RecordBatch {
     Answer::new()
         .text("schemaname", each().map(|one| &one.schema))
         .text(name, each().map(|one| &one.name))
-        .text(owner, each().map(|_| &known.user))
+        .text(owner, each().map(|one| &one.owner))
         .maybe_text("tablespace", each().map(|_| None::<&str>))
         .flag("hasindexes", each().map(|_| false))
         .flag("ispopulated", each().map(|_| true))
@@ -686,6 +677,10 @@ fn languages() -> RecordBatch {
         .number("lanowner", [OWNER])
         .flag("lanispl", [false])
         .flag("lanpltrusted", [true])
+        // It is not one that was added: the clients leave such a one out.
+        .number("lanplcallfoid", [0])
+        .number("laninline", [0])
+        .number("lanvalidator", [0])
         .column("lanacl", texts(), no_lists(1))
         .finish()
 }
@@ -716,39 +711,5 @@ fn keywords() -> RecordBatch {
         .text("word", WORDS)
         .text("catcode", WORDS.map(|_| "U"))
         .text("catdesc", WORDS.map(|_| "unreserved"))
-        .finish()
-}
-
-fn table_constraints(known: &Known) -> RecordBatch {
-    let each = || with_keys(known);
-    Answer::new()
-        .text("constraint_catalog", each().map(|_| CATALOG))
-        .text("constraint_schema", each().map(|one| &one.schema))
-        .text("constraint_name", each().map(Relation::key_name))
-        .text("table_catalog", each().map(|_| CATALOG))
-        .text("table_schema", each().map(|one| &one.schema))
-        .text("table_name", each().map(|one| &one.name))
-        .text("constraint_type", each().map(|_| "PRIMARY KEY"))
-        .text("is_deferrable", each().map(|_| "NO"))
-        .text("initially_deferred", each().map(|_| "NO"))
-        .text("enforced", each().map(|_| "NO"))
-        .finish()
-}
-
-fn key_columns(known: &Known) -> RecordBatch {
-    let rows: Vec<(&Relation, i64, &String)> = with_keys(known)
-        .flat_map(|one| (1..).zip(&one.primary_key).map(move |(n, name)| (one, n, name)))
-        .collect();
-    let each = || rows.iter();
-    Answer::new()
-        .text("constraint_catalog", each().map(|_| CATALOG))
-        .text("constraint_schema", each().map(|(one, ..)| &one.schema))
-        .text("constraint_name", each().map(|(one, ..)| one.key_name()))
-        .text("table_catalog", each().map(|_| CATALOG))
-        .text("table_schema", each().map(|(one, ..)| &one.schema))
-        .text("table_name", each().map(|(one, ..)| &one.name))
-        .text("column_name", each().map(|(.., name)| name))
-        .number("ordinal_position", each().map(|(_, n, _)| *n))
-        .number("position_in_unique_constraint", each().map(|_| None::<i64>))
         .finish()
 }

@@ -9,10 +9,10 @@ use arrow::{
     record_batch::RecordBatch,
 };
 use bytes::{Buf, Bytes, BytesMut};
-use model::code::Code;
-use query::{ingest::Broken, postgres::types::ColumnType};
+use query::postgres::types::ColumnType;
 
-use crate::pg::{encode::Format, parameters};
+use super::BROKEN;
+use crate::pg::{encode::Format, error::PgError, parameters};
 
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
 /// The signature, the flags, and the length of what else may come before the rows.
@@ -53,7 +53,7 @@ impl Decoder {
     }
 
     /// Reads a piece; rows that are enough for a batch.
-    pub(super) fn push(&mut self, piece: &[u8]) -> Result<Vec<RecordBatch>, Broken> {
+    pub(super) fn push(&mut self, piece: &[u8]) -> Result<Vec<RecordBatch>, PgError> {
         self.buffer.extend_from_slice(piece);
         let mut batches = Vec::new();
         while !self.ended && self.step()? {
@@ -65,17 +65,19 @@ impl Decoder {
     }
 
     /// The rows that are left when everything was sent.
-    pub(super) fn finish(&mut self) -> Result<Option<RecordBatch>, Broken> {
-        // The client has said that it was everything; some leave the mark of the end away.
-        let between_rows = self.skip == Some(0) && self.buffer.is_empty();
-        if !self.ended && !between_rows {
-            return Err(self.broken("it ends within a row"));
+    pub(super) fn finish(&mut self) -> Result<Option<RecordBatch>, PgError> {
+        // Whatever cut it off, the client may not know of it: the mark is what says that it is whole.
+        if !self.ended {
+            return Err(self.broken("it ends before its mark of the end"));
+        }
+        if !self.buffer.is_empty() {
+            return Err(self.broken("something follows its mark of the end"));
         }
         if self.rows == 0 { Ok(None) } else { self.batch().map(Some) }
     }
 
     /// Goes past the head or one row; `false` when it is not there yet.
-    fn step(&mut self) -> Result<bool, Broken> {
+    fn step(&mut self) -> Result<bool, PgError> {
         let Some(skip) = self.skip else {
             if self.buffer.len() < HEAD {
                 return Ok(false);
@@ -118,7 +120,7 @@ impl Decoder {
     }
 
     /// Bytes of the next row when all of it is there.
-    fn row_length(&self) -> Result<Option<usize>, Broken> {
+    fn row_length(&self) -> Result<Option<usize>, PgError> {
         let mut rest: &[u8] = &self.buffer;
         if rest.len() < 2 {
             return Ok(None);
@@ -148,7 +150,7 @@ impl Decoder {
         Ok(Some(self.buffer.len() - rest.len()))
     }
 
-    fn value(&self, at: usize, bytes: Option<Bytes>) -> Result<ArrayRef, Broken> {
+    fn value(&self, at: usize, bytes: Option<Bytes>) -> Result<ArrayRef, PgError> {
         let field = self.schema.field(at);
         let Some(bytes) = bytes else { return Ok(new_null_array(field.data_type(), 1)) };
         let refused = |why: String| self.broken(&format!("column '{}': {why}", field.name()));
@@ -161,7 +163,7 @@ impl Decoder {
             .map_err(|error| refused(error.to_string()))
     }
 
-    fn batch(&mut self) -> Result<RecordBatch, Broken> {
+    fn batch(&mut self) -> Result<RecordBatch, PgError> {
         self.rows = 0;
         self.bytes = 0;
         let mut columns = Vec::with_capacity(self.columns.len());
@@ -176,8 +178,8 @@ impl Decoder {
             .map_err(|error| self.broken(&error.to_string()))
     }
 
-    fn broken(&self, what: &str) -> Broken {
-        Broken { code: Code::InvalidArgument, text: format!("COPY, row {}: {what}", self.row) }
+    fn broken(&self, what: &str) -> PgError {
+        PgError::new(BROKEN, format!("COPY, row {}: {what}", self.row))
     }
 }
 
@@ -218,18 +220,22 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_whole_with_or_without_the_mark_of_the_end() {
+    fn rows_are_whole_when_they_end_with_their_mark() {
         let sent = sent();
         let mut whole = decoder();
         whole.push(&sent).unwrap();
         let batch = whole.finish().unwrap().unwrap();
         assert_eq!((batch.num_rows(), batch.column(1).null_count()), (2, 1));
-        let mut unmarked = decoder();
-        unmarked.push(&sent[..sent.len() - 2]).unwrap();
-        assert_eq!(unmarked.finish().unwrap().unwrap().num_rows(), 2);
-        let mut broken = decoder();
-        broken.push(&sent[..sent.len() - 4]).unwrap();
-        assert!(broken.finish().is_err());
+        // Without the mark, and within a row.
+        for cut in [2, 4] {
+            let mut broken = decoder();
+            broken.push(&sent[..sent.len() - cut]).unwrap();
+            assert!(broken.finish().is_err());
+        }
+        let mut longer = decoder();
+        longer.push(&sent).unwrap();
+        longer.push(b"x").unwrap();
+        assert!(longer.finish().is_err());
         assert!(decoder().finish().is_err());
         assert!(decoder().push(b"this is a text and nothing else").is_err());
     }

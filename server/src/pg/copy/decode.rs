@@ -3,16 +3,23 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{ArrayRef, BinaryBuilder, StringArray, StringBuilder},
-    compute::{CastOptions, cast_with_options},
+    array::{Array, ArrayRef, BinaryBuilder, StringArray, StringBuilder, new_null_array},
+    compute::{CastOptions, cast_with_options, concat},
     datatypes::{DataType, SchemaRef},
     record_batch::RecordBatch,
 };
-use model::code::Code;
-use query::ingest::Broken;
+use bytes::Bytes;
+use query::postgres::types::ColumnType;
 
-use super::{Kind, Layout};
-use crate::pg::parameters::bytea;
+use super::{BROKEN, Header, Kind, Layout};
+use crate::{
+    error::sqlstate_of_value,
+    pg::{
+        encode::Format,
+        error::PgError,
+        parameters::{self, bytea, characters},
+    },
+};
 
 /// Rows of one batch.
 const ROWS_MAX: usize = 8192;
@@ -34,7 +41,10 @@ pub(super) struct Decoder {
     rows: usize,
     bytes: usize,
     line: u64,
-    skip_header: bool,
+    /// Where the row begins that is being read, and where those of the batch did.
+    row_line: u64,
+    row_lines: Vec<u64>,
+    in_header: bool,
     ended: bool,
 }
 
@@ -55,7 +65,7 @@ impl Decoder {
     pub(super) fn new(layout: Layout, schema: SchemaRef) -> Self {
         let columns = schema.fields().iter().map(|_| StringBuilder::new()).collect();
         Self {
-            skip_header: layout.header,
+            in_header: layout.header != Header::None,
             layout,
             schema,
             columns,
@@ -66,12 +76,14 @@ impl Decoder {
             rows: 0,
             bytes: 0,
             line: 1,
+            row_line: 1,
+            row_lines: Vec::new(),
             ended: false,
         }
     }
 
     /// Reads a piece; rows that are enough for a batch.
-    pub(super) fn push(&mut self, piece: &[u8]) -> Result<Vec<RecordBatch>, Broken> {
+    pub(super) fn push(&mut self, piece: &[u8]) -> Result<Vec<RecordBatch>, PgError> {
         let mut batches = Vec::new();
         for byte in piece {
             if self.ended {
@@ -86,7 +98,7 @@ impl Decoder {
     }
 
     /// The rows that are left when everything was sent.
-    pub(super) fn finish(&mut self) -> Result<Option<RecordBatch>, Broken> {
+    pub(super) fn finish(&mut self) -> Result<Option<RecordBatch>, PgError> {
         if self.state == State::Quoted {
             return Err(self.broken("a quoted field does not end"));
         }
@@ -100,7 +112,7 @@ impl Decoder {
         if self.rows == 0 { Ok(None) } else { self.batch().map(Some) }
     }
 
-    fn byte(&mut self, byte: u8) -> Result<(), Broken> {
+    fn byte(&mut self, byte: u8) -> Result<(), PgError> {
         let Layout { kind, delimiter, quote, escape, .. } = self.layout;
         if self.state == State::Return {
             self.state = State::Field;
@@ -163,6 +175,7 @@ impl Decoder {
                     self.end_row()?;
                     self.state = state;
                     self.line += 1;
+                    self.row_line = self.line;
                     Ok(())
                 } else if kind == Kind::Csv && byte == quote {
                     self.marked = true;
@@ -179,7 +192,7 @@ impl Decoder {
         }
     }
 
-    fn take(&mut self, byte: u8) -> Result<(), Broken> {
+    fn take(&mut self, byte: u8) -> Result<(), PgError> {
         if self.field.len() >= BYTES_MAX {
             return Err(self.broken(&format!("a field of more than {} MiB", BYTES_MAX >> 20)));
         }
@@ -187,9 +200,12 @@ impl Decoder {
         Ok(())
     }
 
-    fn end_field(&mut self) -> Result<(), Broken> {
+    fn end_field(&mut self) -> Result<(), PgError> {
         let count = self.columns.len();
-        if self.skip_header {
+        if self.in_header {
+            if self.layout.header == Header::Match {
+                self.check_name()?;
+            }
             self.filled += 1;
             self.field.clear();
             self.marked = false;
@@ -202,9 +218,11 @@ impl Decoder {
         if is_null {
             column.append_null();
         } else {
-            match std::str::from_utf8(&self.field) {
+            match characters(&self.field) {
                 Ok(text) => column.append_value(text),
-                Err(_) => return Err(self.broken("it is no UTF-8")),
+                Err(why) => {
+                    return Err(refused("22021", self.line, &format!("a text {why}")));
+                }
             }
         }
         self.bytes += self.field.len();
@@ -214,7 +232,19 @@ impl Decoder {
         Ok(())
     }
 
-    fn end_row(&mut self) -> Result<(), Broken> {
+    /// A name in the header has to be that of the column that the values below it go to.
+    fn check_name(&self) -> Result<(), PgError> {
+        let found = String::from_utf8_lossy(&self.field);
+        match self.schema.fields().get(self.filled) {
+            Some(field) if *field.name() == found => Ok(()),
+            Some(field) => {
+                Err(self.broken(&format!("the header has '{found}' where '{}' is", field.name())))
+            }
+            None => Err(self.broken(&format!("the header has '{found}' after the last column"))),
+        }
+    }
+
+    fn end_row(&mut self) -> Result<(), PgError> {
         // What once ended a COPY, and still may.
         if self.filled == 0 && !self.marked && self.field == b"\\." {
             self.ended = true;
@@ -223,25 +253,35 @@ impl Decoder {
         self.end_field()?;
         let (filled, count) = (self.filled, self.columns.len());
         self.filled = 0;
-        if std::mem::take(&mut self.skip_header) {
+        let is_short = filled != count;
+        if std::mem::take(&mut self.in_header) {
+            if self.layout.header == Header::Match && is_short {
+                return Err(
+                    self.broken(&format!("the header has {filled} names instead of {count}"))
+                );
+            }
             return Ok(());
         }
-        if filled != count {
+        if is_short {
             return Err(self.broken(&format!("there are {filled} fields instead of {count}")));
         }
         self.rows += 1;
+        self.row_lines.push(self.row_line);
         Ok(())
     }
 
-    fn batch(&mut self) -> Result<RecordBatch, Broken> {
+    fn batch(&mut self) -> Result<RecordBatch, PgError> {
         self.rows = 0;
         self.bytes = 0;
+        let lines = std::mem::take(&mut self.row_lines);
         let mut columns = Vec::with_capacity(self.columns.len());
         for (n, field) in self.schema.fields().iter().enumerate() {
             let text = self.columns[n].finish();
-            let column = typed(text, field.data_type());
-            let column = column.map_err(|why| {
-                self.broken(&format!("column '{}': {why} (in the rows before)", field.name()))
+            let column = typed(&text, field.data_type()).map_err(|why| {
+                let wrong = |row: &usize| typed(&text.slice(*row, 1), field.data_type()).is_err();
+                let row = (0..text.len()).find(wrong).and_then(|row| lines.get(row));
+                let what = format!("column '{}': {why}", field.name());
+                refused(sqlstate_of_value(&why), row.copied().unwrap_or(self.line), &what)
             })?;
             columns.push(column);
         }
@@ -249,17 +289,21 @@ impl Decoder {
             .map_err(|error| self.broken(&error.to_string()))
     }
 
-    fn broken(&self, what: &str) -> Broken {
-        Broken { code: Code::InvalidArgument, text: format!("COPY, line {}: {what}", self.line) }
+    fn broken(&self, what: &str) -> PgError {
+        refused(BROKEN, self.line, what)
     }
 }
 
-fn typed(text: StringArray, data_type: &DataType) -> Result<ArrayRef, String> {
+fn refused(sqlstate: &'static str, line: u64, what: &str) -> PgError {
+    PgError::new(sqlstate, format!("COPY, line {line}: {what}"))
+}
+
+fn typed(text: &StringArray, data_type: &DataType) -> Result<ArrayRef, String> {
     match data_type {
-        DataType::Utf8 => Ok(Arc::new(text)),
+        DataType::Utf8 => Ok(Arc::new(text.clone())),
         DataType::Binary => {
             let mut bytes = BinaryBuilder::new();
-            for value in &text {
+            for value in text {
                 match value {
                     Some(value) => bytes.append_value(bytea(value)?),
                     None => bytes.append_null(),
@@ -267,14 +311,35 @@ fn typed(text: StringArray, data_type: &DataType) -> Result<ArrayRef, String> {
             }
             Ok(Arc::new(bytes.finish()))
         }
-        data_type if data_type.is_nested() => {
-            Err(format!("COPY cannot read values of type {data_type} in this version"))
-        }
-        data_type => {
-            let options = CastOptions { safe: false, ..CastOptions::default() };
-            cast_with_options(&text, data_type, &options).map_err(|error| error.to_string())
-        }
+        data_type if data_type.is_nested() => match ColumnType::of(data_type) {
+            ColumnType::Array(_) => arrays(text, data_type),
+            ColumnType::Scalar(_) => {
+                Err(format!("COPY cannot read values of type {data_type} in this version"))
+            }
+        },
+        data_type => cast(text, data_type),
     }
+}
+
+fn cast(values: &dyn Array, data_type: &DataType) -> Result<ArrayRef, String> {
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    cast_with_options(values, data_type, &options).map_err(|error| error.to_string())
+}
+
+/// `{1,2}` as a client writes it.
+fn arrays(text: &StringArray, data_type: &DataType) -> Result<ArrayRef, String> {
+    let oid = ColumnType::of(data_type).oid();
+    let one = |value: Option<&str>| {
+        let Some(value) = value else { return Ok(new_null_array(data_type, 1)) };
+        let value = Bytes::copy_from_slice(value.as_bytes());
+        cast(&parameters::value(&value, oid, Format::Text)?, data_type)
+    };
+    let values = text.iter().map(one).collect::<Result<Vec<_>, String>>()?;
+    let values: Vec<&dyn Array> = values.iter().map(AsRef::as_ref).collect();
+    if values.is_empty() {
+        return Ok(new_null_array(data_type, 0));
+    }
+    concat(&values).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -299,7 +364,7 @@ mod tests {
     }
 
     /// Rows as texts; NULL is a minus.
-    fn rows(layout: Layout, pieces: &[&[u8]]) -> Result<Vec<String>, Broken> {
+    fn rows(layout: Layout, pieces: &[&[u8]]) -> Result<Vec<String>, PgError> {
         let mut decoder = Decoder::new(layout, schema());
         let mut batches = Vec::new();
         for piece in pieces {
@@ -328,7 +393,7 @@ mod tests {
     #[test]
     fn csv_has_quotes_and_tells_empty_from_null() {
         let text = b"a,b\n1,\"x,\"\"y\"\"\nz\"\n2,\n3,\"\"\n,4";
-        let layout = Layout { header: true, ..layout(Kind::Csv) };
+        let layout = Layout { header: Header::Names, ..layout(Kind::Csv) };
         assert_eq!(rows(layout, &[text]).unwrap(), ["1|x,\"y\"\nz", "2|-", "3|", "-|4"]);
         let escaped = Layout { escape: b'\\', ..Layout::new(Kind::Csv) };
         assert_eq!(rows(escaped, &[b"1,\"a\\\"b\\c\"\n"]).unwrap(), ["1|a\"b\\c"]);
@@ -339,13 +404,40 @@ mod tests {
         for (text, expected) in [
             ("1\ta\n2\n", "line 2: there are 1 fields instead of 2"),
             ("1\ta\tb\n", "line 1: there are more than 2 fields"),
-            ("x\ta\n", "column 'a'"),
+            ("1\ta\nx\ta\n2\tb\n", "line 2: column 'a'"),
         ] {
             let error = rows(layout(Kind::Text), &[text.as_bytes()]).unwrap_err();
-            assert!(error.text.contains(expected), "{}", error.text);
+            assert!(error.text().contains(expected), "{}", error.text());
         }
         let error = rows(layout(Kind::Csv), &[b"1,\"a"]).unwrap_err();
-        assert!(error.text.contains("does not end"), "{}", error.text);
+        assert!(error.text().contains("does not end"), "{}", error.text());
+    }
+
+    #[test]
+    fn a_header_that_has_to_match_names_the_columns_in_their_order() {
+        let matching = || Layout { header: Header::Match, ..layout(Kind::Csv) };
+        assert_eq!(rows(matching(), &[b"a,b\n1,x\n"]).unwrap(), ["1|x"]);
+        assert_eq!(rows(matching(), &[b"\"a\",b\r\n1,x"]).unwrap(), ["1|x"]);
+        for (text, expected) in [
+            ("b,a\n7,8\n", "line 1: the header has 'b' where 'a' is"),
+            ("a\n7\n", "the header has 1 names instead of 2"),
+            ("a,b,c\n7,8,9\n", "'c' after the last column"),
+        ] {
+            let error = rows(matching(), &[text.as_bytes()]).unwrap_err();
+            assert!(error.text().contains(expected), "{}", error.text());
+        }
+    }
+
+    #[test]
+    fn arrays_are_read_as_they_are_written() {
+        let item = Arc::new(Field::new("item", DataType::Int32, true));
+        let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::List(item), true)]));
+        let mut decoder = Decoder::new(layout(Kind::Text), schema);
+        decoder.push(b"{1,NULL,3}\n{}\n\\N\n").unwrap();
+        let batch = decoder.finish().unwrap().unwrap();
+        let shown = |row| array_value_to_string(batch.column(0), row).unwrap();
+        assert_eq!((shown(0), shown(1)), ("[1, , 3]".to_owned(), "[]".to_owned()));
+        assert!(batch.column(0).is_null(2));
     }
 
     proptest! {

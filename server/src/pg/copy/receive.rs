@@ -13,7 +13,7 @@ use query::{
 use super::{Kind, Layout, binary, decode};
 use crate::pg::{
     error::PgError,
-    wire::{Lost, Reader, Writer},
+    wire::{Lost, Reader, Received, Writer},
 };
 
 /// Batches between the client and the lake.
@@ -66,14 +66,14 @@ impl Decoder {
         }
     }
 
-    fn push(&mut self, piece: &[u8]) -> Result<Vec<RecordBatch>, Broken> {
+    fn push(&mut self, piece: &[u8]) -> Result<Vec<RecordBatch>, PgError> {
         match self {
             Self::Text(decoder) => decoder.push(piece),
             Self::Binary(decoder) => decoder.push(piece),
         }
     }
 
-    fn finish(&mut self) -> Result<Option<RecordBatch>, Broken> {
+    fn finish(&mut self) -> Result<Option<RecordBatch>, PgError> {
         match self {
             Self::Text(decoder) => decoder.finish(),
             Self::Binary(decoder) => decoder.finish(),
@@ -137,12 +137,17 @@ async fn pump(
     mut decoder: Decoder,
     mut sender: mpsc::Sender<Piece>,
 ) -> Result<(), Stopped> {
-    let broken = |broken: Broken| Stopped::Error(PgError::new("22P04", broken.text));
     loop {
-        let batches = match reader.next().await.map_err(Stopped::Lost)? {
-            PgWireFrontendMessage::CopyData(piece) => decoder.push(&piece.data).map_err(broken)?,
+        let message = match reader.next().await.map_err(Stopped::Lost)? {
+            Received::Message(message) => message,
+            Received::Refused { error, .. } => return Err(Stopped::Error(error)),
+        };
+        let batches = match message {
+            PgWireFrontendMessage::CopyData(piece) => {
+                decoder.push(&piece.data).map_err(Stopped::Error)?
+            }
             PgWireFrontendMessage::CopyDone(_) => {
-                if let Some(batch) = decoder.finish().map_err(broken)? {
+                if let Some(batch) = decoder.finish().map_err(Stopped::Error)? {
                     // Nobody takes it when the ingest has ended, which then says why.
                     let _ = sender.send(Piece::Rows(batch)).await;
                 }

@@ -24,6 +24,31 @@ fn error(sql: &str) -> SyntaxError {
 }
 
 #[test]
+fn the_word_of_the_standard_is_a_limit() {
+    for (sql, expected) in [
+        (
+            "SELECT a FROM t ORDER BY a FETCH FIRST 5 ROWS ONLY",
+            "SELECT a FROM t ORDER BY a LIMIT 5",
+        ),
+        ("SELECT a FROM t FETCH FIRST ROW ONLY", "SELECT a FROM t LIMIT 1"),
+        (
+            "SELECT a FROM t OFFSET 2 ROWS FETCH NEXT 5 ROWS ONLY",
+            "SELECT a FROM t LIMIT 5 OFFSET 2 ROWS",
+        ),
+        (
+            "SELECT 1 FROM (SELECT 2 FETCH FIRST 1 ROW ONLY) AS x",
+            "SELECT 1 FROM (SELECT 2 LIMIT 1) AS x",
+        ),
+        (
+            "SELECT a FROM t FETCH FIRST 5 ROWS WITH TIES",
+            "SELECT a FROM t FETCH FIRST 5 ROWS WITH TIES",
+        ),
+    ] {
+        assert_eq!(query(sql).ast.to_string(), expected);
+    }
+}
+
+#[test]
 fn every_named_table_is_listed_once() {
     for (sql, expected) in [
         ("SELECT 1", &[][..]),
