@@ -41,7 +41,7 @@ use crate::{
 pub(crate) use linear::check as check_linear;
 pub(crate) use unordered::function as unordered;
 use window::Window;
-pub(crate) use window::with_changes;
+pub(crate) use window::{check_starts, with_changes};
 
 /// The rows of each STREAM of one query.
 pub(crate) type Streams = HashMap<(ObjectId, StreamRead), Arc<dyn TableProvider>>;

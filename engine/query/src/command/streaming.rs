@@ -29,7 +29,7 @@ use crate::{
     queries::{Checked, CommandResult, Inner, Queries},
     resolve::{parse_stored, stored_schema},
     session::Session,
-    streaming::{check_linear, first_columns, kept, reads_a_stream},
+    streaming::{check_linear, check_starts, first_columns, kept, reads_a_stream},
     system, transform,
 };
 
@@ -65,6 +65,7 @@ async fn check_flow(
     let checked = views::check(inner, session, name, &flow.query).await?;
     transform::has_versions(&checked.resolved)?;
     check_linear(&checked.plan, &flow.query)?;
+    check_starts(inner, session, &flow.query).await?;
     Ok((checked, None))
 }
 
