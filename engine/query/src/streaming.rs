@@ -5,6 +5,7 @@
 //! read is the caller's to keep, with the rows. It never reads a row itself.
 
 mod by_name;
+pub(crate) mod clauses;
 pub(crate) mod kept;
 mod linear;
 mod unordered;

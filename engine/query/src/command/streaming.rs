@@ -29,7 +29,7 @@ use crate::{
     queries::{Checked, CommandResult, Inner, Queries},
     resolve::{parse_stored, stored_schema},
     session::Session,
-    streaming::{check_linear, check_starts, first_columns, kept, reads_a_stream},
+    streaming::{check_linear, check_starts, clauses, first_columns, kept, reads_a_stream},
     system, transform,
 };
 
@@ -88,15 +88,25 @@ async fn check_changes(
                 .to_owned(),
         ));
     }
-    let events = views::check(inner, session, name, &flow.query).await?;
-    let fields = events.plan.schema().fields().iter();
-    let columns: Vec<String> = fields.map(|field| field.name().clone()).collect();
+    let read = views::check(inner, session, name, &flow.query).await?;
+    let events = read.plan.schema().as_arrow();
+    let columns: Vec<String> = events.fields().iter().map(|field| field.name().clone()).collect();
     let source = ObjectName::from_parts(&source.name, session.schema())?;
-    let query = parse_stored(&kept::query(spec, &source.to_sql(), &columns)?)?;
-    let checked = views::check(inner, session, name, &query).await?;
+    clauses::check(&read.resolved.state, &source, events, spec)?;
+    let query = kept::query(spec, &source.to_sql(), &columns)?;
+    let query = parse_stored(&query).map_err(without_position)?;
+    let checked = views::check(inner, session, name, &query).await.map_err(without_position)?;
     transform::has_versions(&checked.resolved)?;
     Ok((checked, dialect::qualify(&query, session.schema())))
 }
+/// An error of a query that nobody has written: what it is stays, where it is says nothing.
+fn without_position(error: QueryError) -> QueryError {
+    match error.position() {
+        Some(_) => QueryError::Invalid(error.to_string()),
+        None => error,
+    }
+}
+
 
 pub(super) async fn create(
     queries: &Queries,

@@ -8,7 +8,10 @@ use arrow::{
 };
 use datafusion::prelude::SessionContext;
 
+use model::name::ObjectName;
+
 use super::*;
+use crate::streaming::clauses;
 
 /// `(id, value, op, seq)`.
 type Event = (i64, Option<&'static str>, &'static str, Option<i64>);
@@ -30,6 +33,10 @@ fn every_state() -> History {
     History::Every { track: ColumnChoice::All }
 }
 
+fn source_name() -> ObjectName {
+    ObjectName::new("public", "s").expect("a name")
+}
+
 /// The rows that events have made, one line each.
 async fn made(spec: &ChangeSpec, events: &[Event]) -> Result<Vec<String>, String> {
     let field = |name: &str, data_type| Field::new(name, data_type, true);
@@ -40,7 +47,7 @@ async fn made(spec: &ChangeSpec, events: &[Event]) -> Result<Vec<String>, String
         field("seq", DataType::Int64),
     ]));
     let batch = RecordBatch::try_new(
-        schema,
+        Arc::clone(&schema),
         vec![
             Arc::new(Int64Array::from_iter_values(events.iter().map(|event| event.0))),
             Arc::new(StringArray::from_iter(events.iter().map(|event| event.1))),
@@ -51,6 +58,8 @@ async fn made(spec: &ChangeSpec, events: &[Event]) -> Result<Vec<String>, String
     let context = SessionContext::new();
     context.register_udf(super::super::unordered::function().as_ref().clone());
     context.register_batch("s", batch.expect("columns of one length")).expect("a free name");
+    clauses::check(&context.state(), &source_name(), &schema, spec)
+        .map_err(|error| error.to_string())?;
     let columns = ["id", "value", "op", "seq"].map(str::to_owned);
     let sql = query(spec, "s", &columns).map_err(|error| error.to_string())?;
     let sql = format!("SELECT * FROM ({sql}) AS made ORDER BY 1, 2");
@@ -248,4 +257,30 @@ async fn what_cannot_be_kept_is_refused() {
         let error = made(&spec, &EVENTS).await.expect_err(what);
         assert!(error.contains(what), "{error}");
     }
+}
+
+#[tokio::test]
+async fn an_expression_that_has_no_one_answer_for_an_event_is_refused() {
+    let with = |change: &dyn Fn(&mut ChangeSpec)| {
+        let mut spec = spec(History::Newest);
+        change(&mut spec);
+        spec
+    };
+    let text = |text: &str| Some(text.to_owned());
+    for (spec, what) in [
+        (with(&|spec| spec.sequence_by = "random()".to_owned()), "SEQUENCE BY (random()) calls"),
+        (with(&|spec| spec.sequence_by = "max(seq)".to_owned()), "has an aggregate"),
+        (with(&|spec| spec.delete_when = text("now() > now()")), "APPLY AS DELETE WHEN (now()"),
+        (with(&|spec| spec.delete_when = text("(SELECT true)")), "has a subquery"),
+        (with(&|spec| spec.delete_when = text("seq + 1")), "is no condition: it is Int64"),
+        (with(&|spec| spec.delete_when = text("opp = 'D'")), "evaluated: No field named opp"),
+        (with(&|spec| spec.truncate_when = text("uuid() = op")), "APPLY AS TRUNCATE WHEN (uuid()"),
+        (with(&|spec| spec.last_by = text("random()")), "ON TIE LAST BY (random()) calls"),
+    ] {
+        let error = made(&spec, &EVENTS).await.expect_err(what);
+        assert!(error.contains(what), "{error}");
+    }
+    // Names may say whose they are.
+    let spec = with(&|spec| spec.sequence_by = "s.seq".to_owned());
+    assert_eq!(made(&spec, &EVENTS).await.expect("rows").len(), 2);
 }
