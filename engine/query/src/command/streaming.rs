@@ -90,11 +90,10 @@ async fn check_changes(
     }
     let read = views::check(inner, session, name, &flow.query).await?;
     let events = read.plan.schema().as_arrow();
-    let columns: Vec<String> = events.fields().iter().map(|field| field.name().clone()).collect();
     let source = ObjectName::from_parts(&source.name, session.schema())?;
-    clauses::check(&read.resolved.state, &source, events, spec)?;
-    let query = kept::query(spec, &source.to_sql(), &columns)?;
-    let query = parse_stored(&query).map_err(without_position)?;
+    let sequence = clauses::check(&read.resolved.state, &source, events, spec)?;
+    let source = kept::Source { name: &source.to_sql(), events, sequence: &sequence };
+    let query = parse_stored(&kept::query(spec, source)?).map_err(without_position)?;
     let checked = views::check(inner, session, name, &query).await.map_err(without_position)?;
     transform::has_versions(&checked.resolved)?;
     Ok((checked, dialect::qualify(&query, session.schema())))

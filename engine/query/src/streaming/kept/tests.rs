@@ -58,10 +58,10 @@ async fn made(spec: &ChangeSpec, events: &[Event]) -> Result<Vec<String>, String
     let context = SessionContext::new();
     context.register_udf(super::super::unordered::function().as_ref().clone());
     context.register_batch("s", batch.expect("columns of one length")).expect("a free name");
-    clauses::check(&context.state(), &source_name(), &schema, spec)
-        .map_err(|error| error.to_string())?;
-    let columns = ["id", "value", "op", "seq"].map(str::to_owned);
-    let sql = query(spec, "s", &columns).map_err(|error| error.to_string())?;
+    let sequence = clauses::check(&context.state(), &source_name(), &schema, spec);
+    let sequence = sequence.map_err(|error| error.to_string())?;
+    let source = Source { name: "s", events: &schema, sequence: &sequence };
+    let sql = query(spec, source).map_err(|error| error.to_string())?;
     let sql = format!("SELECT * FROM ({sql}) AS made ORDER BY 1, 2");
     let rows = context.sql(&sql).await.map_err(|error| format!("{error}\n{sql}"))?;
     let batches = rows.collect().await.map_err(|error| error.to_string())?;
@@ -256,6 +256,42 @@ async fn what_cannot_be_kept_is_refused() {
     ] {
         let error = made(&spec, &EVENTS).await.expect_err(what);
         assert!(error.contains(what), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_sequence_of_several_parts_orders_by_one_after_the_other() {
+    for sequence in ["STRUCT(seq, value)", "(seq, value)", "STRUCT(seq, STRUCT(value, op))"] {
+        let with = |history| ChangeSpec { sequence_by: sequence.to_owned(), ..spec(history) };
+        let mut events = vec![
+            (1, Some("a"), "I", Some(1)),
+            (1, Some("c"), "U", Some(1)),
+            (1, Some("b"), "U", Some(1)),
+            (1, Some("a"), "U", Some(2)),
+            (2, Some("x"), "I", Some(2)),
+            (2, Some("y"), "D", Some(2)),
+        ];
+        for turn in 0..events.len() {
+            events.rotate_left(turn);
+            events.push(events[0]);
+            let newest = made(&with(History::Newest), &events).await;
+            assert_eq!(newest.as_deref(), Ok(&["1 a".to_owned()][..]), "{sequence}, {turn}");
+            let rows = made(&with(every_state()), &events).await.expect("rows");
+            assert_eq!(rows.len(), 5, "{sequence}, {turn}: {rows:?}");
+        }
+        for history in [History::Newest, every_state()] {
+            let mut spec = with(history);
+            // A part of it that is NULL leaves the event without an order.
+            let error = made(&spec, &[(1, None, "I", Some(1))]).await.expect_err("no order");
+            assert!(error.contains("is NULL"), "{error}");
+            spec.columns = ColumnChoice::All;
+            spec.sequence_by = "STRUCT(seq)".to_owned();
+            let tied = [(1, Some("a"), "I", Some(1)), (1, Some("b"), "U", Some(1))];
+            let error = made(&spec, &tied).await.expect_err("two answers");
+            assert!(error.contains("the same sequence and differ"), "{error}");
+            spec.last_by = Some("STRUCT(op, value)".to_owned());
+            assert_eq!(made(&spec, &tied).await.expect("the last").len(), 1);
+        }
     }
 }
 
