@@ -12,7 +12,9 @@
 //! - `settled`: of events with one sequence the last;
 //! - `compared`: whether an event begins a state, which a change of a tracked column or a deletion does.
 
-use arrow::datatypes::{DataType, Schema};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema};
 use model::{
     name::quote,
     transform::{ChangeSpec, ColumnChoice, END_AT, History, START_AT},
@@ -207,10 +209,25 @@ impl Events<'_> {
         format!("(CASE WHEN {} THEN NULL ELSE ({sequence}) END)", unknown.join(" OR "))
     }
 
-    /// The columns of the events.
+    /// The columns of the events. Keys that are equal are the same: a zero has no sign, and there is
+    /// one value that is not a number.
     fn columns(&self) -> String {
-        let names = self.source.events.fields().iter().map(|field| quote(field.name()));
-        names.collect::<Vec<_>>().join(", ")
+        let column = |field: &Arc<Field>| {
+            let name = quote(field.name());
+            let number = match field.data_type() {
+                DataType::Float32 => "REAL",
+                DataType::Float64 => "DOUBLE",
+                _ => return name,
+            };
+            if !self.spec.keys.contains(field.name()) {
+                return name;
+            }
+            format!(
+                "CASE WHEN {name} = 0 THEN CAST(0 AS {number}) \
+                 WHEN isnan({name}) THEN CAST('NaN' AS {number}) ELSE {name} END AS {name}"
+            )
+        };
+        self.source.events.fields().iter().map(column).collect::<Vec<_>>().join(", ")
     }
 
     /// Every event that is about a row, with its place in the order and whether it deletes.

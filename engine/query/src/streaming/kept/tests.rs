@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Int64Array, StringArray},
+    array::{ArrayRef, Float64Array, Int64Array, StringArray},
     datatypes::{DataType, Field, Schema},
     record_batch::RecordBatch,
     util::pretty::pretty_format_batches,
@@ -319,4 +319,35 @@ async fn an_expression_that_has_no_one_answer_for_an_event_is_refused() {
     // Names may say whose they are.
     let spec = with(&|spec| spec.sequence_by = "s.seq".to_owned());
     assert_eq!(made(&spec, &EVENTS).await.expect("rows").len(), 2);
+}
+
+#[tokio::test]
+async fn a_key_of_numbers_has_one_zero_and_one_value_that_is_none() {
+    let number = DataType::Float64;
+    let fields = [("k", &number), ("v", &DataType::Int64), ("n", &DataType::Int64)];
+    let fields = fields.map(|(name, data_type)| Field::new(name, data_type.clone(), true));
+    let schema = Arc::new(Schema::new(fields.to_vec()));
+    let (nan, other_nan) = (f64::NAN, f64::from_bits(f64::NAN.to_bits() ^ (1 << 63) ^ 1));
+    let keys: ArrayRef = Arc::new(Float64Array::from(vec![0.0, -0.0, nan, other_nan, 1.5]));
+    let numbers = || -> ArrayRef { Arc::new(Int64Array::from(vec![1, 2, 3, 4, 5])) };
+    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![keys, numbers(), numbers()]);
+    let context = SessionContext::new();
+    context.register_udf(super::super::unordered::function().as_ref().clone());
+    context.register_batch("s", batch.expect("columns of one length")).expect("a free name");
+    for (history, rows) in [(History::Newest, 3), (every_state(), 5)] {
+        let spec = ChangeSpec {
+            keys: vec!["k".to_owned()],
+            delete_when: None,
+            sequence_by: "n".to_owned(),
+            columns: ColumnChoice::All,
+            ..spec(history)
+        };
+        let source = Source { name: "s", events: &schema, sequence: &DataType::Int64 };
+        let sql = query(&spec, source).expect("a query");
+        let found = context.sql(&sql).await.expect("a plan").count().await;
+        assert_eq!(found.expect("rows"), rows);
+        let of_zero = format!("SELECT * FROM ({sql}) AS made WHERE k = 0 AND v = 2 AND 1 / k > 0");
+        let found = context.sql(&of_zero).await.expect("a plan").count().await;
+        assert_eq!(found.expect("rows"), 1, "a zero without a sign");
+    }
 }
