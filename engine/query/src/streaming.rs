@@ -27,7 +27,7 @@ use model::{
     principal::Principal,
     profile::Profile,
     report::SkippedRows,
-    transform::{Flow, Transform},
+    transform::{Flow, FlowKind, Transform},
 };
 
 use crate::{
@@ -54,6 +54,18 @@ pub struct FlowToRun {
     pub flow: Flow,
     /// Up to which version it has read each of its sources, by the id of the Delta table.
     pub read_until: HashMap<String, i64>,
+}
+
+impl FlowToRun {
+    /// The flow of AUTO CDC, if a table has one, as if it had read the events up to the versions of a
+    /// run: what came since.
+    #[must_use]
+    pub fn of_changes(view: &Transform, last: &[PinnedInput]) -> Option<Self> {
+        let flow = view.flows.iter().find(|flow| matches!(flow.kind, FlowKind::Changes(_)))?;
+        let read_until = last.iter().filter(|input| !input.delta_table_id.is_empty());
+        let read_until = read_until.map(|input| (input.delta_table_id.clone(), input.version));
+        Some(Self { flow: flow.clone(), read_until: read_until.collect() })
+    }
 }
 
 /// How far a flow has read a source once its rows are committed.

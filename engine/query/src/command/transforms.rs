@@ -6,7 +6,7 @@ use dialect::statement::{AlterTransform, AlterTransformAction, Wakes};
 use model::{
     job::PinnedInput,
     name::ObjectName,
-    object::{Object, ObjectBody, ObjectKind},
+    object::{Object, ObjectBody},
     principal::Principal,
     transform::{Misfire, Transform},
 };
@@ -17,9 +17,10 @@ use crate::{
     definition,
     error::QueryError,
     expect::Quarantining,
-    incremental::{ApprovalNeeded, PlannedRefresh, RefreshWish, Strategy},
+    incremental::{ApprovalNeeded, PlannedRefresh, RefreshWish, Strategy, Why},
     queries::{CommandResult, Inner, Queries},
     session::Session,
+    streaming::FlowToRun,
 };
 
 /// What the next refresh would do, and why; nothing is written. Keys that changed are looked for, since
@@ -32,19 +33,27 @@ pub(super) async fn explain(
 ) -> Result<CommandResult, QueryError> {
     let inner = &queries.inner;
     let object = transform_named(inner, session, name).await?;
-    if object.kind() != ObjectKind::MaterializedView {
+    let Some(view) = object.computed() else {
         return Err(wrong_kind(
             &object,
-            "whose refreshes always append what is new: EXPLAIN REFRESH is for materialized views",
+            "whose refreshes always append what is new: EXPLAIN REFRESH is for materialized views, and \
+             for tables with AUTO CDC",
         ));
-    }
-    let Some(view) = object.transform() else { return Ok(CommandResult::done()) };
+    };
     let owner = Principal::verified(&object.owner);
     let inputs = queries.transform_inputs(&owner, view, None).await?;
     let last = Jobs::last_refresh(inner.options.catalog.as_ref(), object.id).await?;
     let hash = definition::hash(inner.options.catalog.as_ref(), view).await?;
     let since = queries.since(&object, view, &hash, last.as_ref(), full).await?;
     let before = last.as_ref().map(|last| last.inputs.clone()).unwrap_or_default();
+    if let (Some(last), false) = (&last, full)
+        && let Some(why) = changed_events(queries, view, &last.inputs, &inputs).await?
+    {
+        let refused = "its events were changed: REFRESH … FULL takes them as they are now";
+        let mut lines = vec![("refused", refused.to_owned()), ("reason", why.to_string())];
+        lines.extend(inputs_of(&inputs, &before));
+        return Ok(explained(&lines));
+    }
     let wish = RefreshWish {
         owner,
         view: view.clone(),
@@ -92,12 +101,30 @@ pub(super) async fn explain(
         }
         Err(error) => return Err(error),
     }
-    Ok(CommandResult::rows(
+    Ok(explained(&lines))
+}
+
+fn explained(lines: &[(&'static str, String)]) -> CommandResult {
+    CommandResult::rows(
         Answer::new()
             .text("item", lines.iter().map(|(item, _)| *item))
             .text("value", lines.iter().map(|(_, value)| value.as_str()))
             .finish(),
-    ))
+    )
+}
+
+/// Why AUTO CDC cannot go on from what it has read last: its events have to stay what they were.
+async fn changed_events(
+    queries: &Queries,
+    view: &Transform,
+    last: &[PinnedInput],
+    now: &[PinnedInput],
+) -> Result<Option<Why>, QueryError> {
+    let Some(flow) = FlowToRun::of_changes(view, last) else { return Ok(None) };
+    match queries.new_rows(vec![flow], now, None).await {
+        Ok(_) => Ok(None),
+        Err(error) => error.begins_anew().map(Some).ok_or(error),
+    }
 }
 
 /// From which version to which each input would be read.

@@ -323,6 +323,10 @@ async fn one(seed: u64, cpu: CpuRuntime, strategies: &mut BTreeMap<String, usize
         let stored = world.rows(&stored).await.unwrap();
         let differ = difference(&stored, &expected);
         assert!(differ.is_empty(), "{about}\n{differ}");
+        if world.random.one_in(3) {
+            let verified = world.verified("kept").await;
+            assert_eq!(verified["verdict"], "EQUAL", "{about}\n{verified:?}");
+        }
         if let Some(strategy) = run.strategy {
             *strategies.entry(strategy).or_default() += 1;
         }

@@ -11,7 +11,7 @@ use model::{
     object::{Object, Properties},
     principal::Principal,
     report::RunReport,
-    transform::{Flow, FlowKind, Transform},
+    transform::{Flow, Transform},
 };
 use query::{
     incremental::{RefreshWork, Strategy},
@@ -128,14 +128,8 @@ impl Run<'_> {
         inputs: &[PinnedInput],
         reading: Reading,
     ) -> Result<(), RefreshError> {
-        let of_changes = |flow: &&Flow| matches!(flow.kind, FlowKind::Changes(_));
-        let flow = view.flows.iter().find(of_changes);
-        let (Some(flow), Some(last), Reading::New) = (flow, &self.claimed.last, reading) else {
-            return Ok(());
-        };
-        let read_until = last.inputs.iter().filter(|input| !input.delta_table_id.is_empty());
-        let read_until = read_until.map(|input| (input.delta_table_id.clone(), input.version));
-        let flow = FlowToRun { flow: flow.clone(), read_until: read_until.collect() };
+        let (Some(last), Reading::New) = (&self.claimed.last, reading) else { return Ok(()) };
+        let Some(flow) = FlowToRun::of_changes(view, &last.inputs) else { return Ok(()) };
         let new_rows = self.options.queries.new_rows(vec![flow], inputs, Some(&self.known)).await;
         new_rows.map_err(|source| self.query("read what came to", source))?;
         Ok(())
