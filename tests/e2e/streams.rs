@@ -165,3 +165,32 @@ async fn rows_out_of_events_are_explained_and_verified_as_those_of_a_view_are() 
         assert!(failure.message.contains("AUTO CDC"), "{sql}: {}", failure.message);
     }
 }
+
+#[tokio::test]
+async fn a_run_that_failed_tells_how_it_was_computed() {
+    let server = Options::new().start();
+    let mut client = Client::connect(&server).await;
+    client.script("CREATE TABLE t (id BIGINT); INSERT INTO t VALUES (1)").await;
+    let expected = "(CONSTRAINT small EXPECT (id < 3) ON VIOLATION FAIL UPDATE)";
+    client.query(&format!("CREATE MATERIALIZED VIEW m {expected} AS SELECT id FROM t")).await;
+    client.newest_job("main.m").await.expect("SUCCEEDED");
+    client.query(&format!("CREATE STREAMING TABLE s {expected} AS SELECT id FROM STREAM t")).await;
+    client.newest_job("main.s").await.expect("SUCCEEDED");
+    client.update("INSERT INTO t VALUES (3)").await;
+    for (object, reason) in [("m", "INPUT_CHANGED"), ("s", "NEW_ROWS: main.t after 1 up to 2")] {
+        client.refresh(object).await.expect("FAILED");
+        let runs = format!(
+            "SELECT strategy, reason FROM system.runs \
+             WHERE object = 'main.{object}' AND state = 'FAILED'"
+        );
+        let run = client.query(&runs).await;
+        assert_eq!((run.only("strategy"), run.only("reason")), ("APPEND".into(), reason.into()));
+    }
+    // Where it failed before that was decided nothing is said, and what is said, once.
+    client.script("CREATE OR REPLACE TABLE t (idd BIGINT)").await;
+    let failed = client.refresh("m").await;
+    failed.expect("FAILED");
+    assert_eq!(failed.error.matches("No field named").count(), 1, "{}", failed.error);
+    let runs = "SELECT count(*) FROM system.runs WHERE object = 'main.m' AND strategy IS NULL";
+    assert_eq!(client.query(runs).await.cell(), "1");
+}

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     commit::{self, Computation},
     error::RefreshError,
+    progress::Decided,
 };
 
 /// What flows read.
@@ -250,10 +251,12 @@ impl Run<'_> {
         let planned = self.options.queries.plan_flows(wish);
         let PlannedFlows { planned, gate } =
             planned.await.map_err(|source| self.query("plan the flows of", source))?;
-        self.reads_few_enough(&planned, &reason)?;
-        let (strategy, work) = match table {
-            Some(table) => (Strategy::Append, RefreshWork::Append(planned, table)),
-            None => (Strategy::Full, RefreshWork::Replace(planned)),
+        let strategy = if table.is_some() { Strategy::Append } else { Strategy::Full };
+        let decided = Decided { strategy, reason: reason.clone(), alternatives: Vec::new() };
+        self.decide(&planned, decided)?;
+        let work = match table {
+            Some(table) => RefreshWork::Append(planned, table),
+            None => RefreshWork::Replace(planned),
         };
         let (staged, quarantine) = self.stage(object, view, work, gate.clone()).await?;
         let checking = Checking {
