@@ -230,7 +230,7 @@ impl Inner {
         let flows = new_rows.flows;
         let pins: Pins = inputs.iter().map(|input| (input.object, input.clone())).collect();
         let rights = self.rights(&owner).await?;
-        let mut plans: Vec<(ObjectName, Resolved, LogicalPlan)> = Vec::new();
+        let mut plans: Vec<(&Flow, Resolved, LogicalPlan)> = Vec::new();
         for OpenFlow { flow, query, streams } in &flows {
             let wanted = Wanted {
                 rights: Arc::clone(&rights),
@@ -247,7 +247,7 @@ impl Inner {
             has_versions(&resolved).map_err(blame)?;
             let logical = plan::logical(&resolved.state, query).await.map_err(blame)?;
             check_linear(&logical, query).map_err(blame)?;
-            plans.push((flow.name.clone(), resolved, logical));
+            plans.push((flow, resolved, logical));
         }
         let Some((_, first, first_plan)) = plans.first() else {
             return Err(QueryError::Invalid("it has no flow yet: write CREATE FLOW".to_owned()));
@@ -263,8 +263,8 @@ impl Inner {
             .map(|snapshot| snapshot.rows().unwrap_or(0))
             .sum();
         let mut all: Option<LogicalPlan> = None;
-        for (name, _, logical) in plans {
-            let aligned = by_name::align(logical, &fields, &name)?;
+        for (flow, _, logical) in plans {
+            let aligned = by_name::align(logical, &fields, flow)?;
             all = Some(match all {
                 Some(before) => LogicalPlanBuilder::from(before).union(aligned)?.build()?,
                 None => aligned,
