@@ -455,6 +455,10 @@ pub enum RunOutcome {
         message: String,
         /// How long to wait before the next attempt, if one follows.
         retry_after: Duration,
+        /// How it was computed; `None` when it failed before that was decided.
+        strategy: Option<String>,
+        /// Why it was computed that way.
+        reason: Option<String>,
         /// What the run found out before it failed.
         report: RunReport,
     },

@@ -144,6 +144,17 @@ impl Object {
         }
     }
 
+    /// The transform whose table is what its query gives: a materialized view, or a streaming table with
+    /// AUTO CDC. Other streaming tables keep what they have read once.
+    #[must_use]
+    pub fn computed(&self) -> Option<&Transform> {
+        match &self.body {
+            ObjectBody::MaterializedView(view) => Some(view),
+            ObjectBody::StreamingTable(view) => Some(view).filter(|view| !view.query.is_empty()),
+            ObjectBody::Table(_) | ObjectBody::View(_) => None,
+        }
+    }
+
     /// Objects whose change changes this one.
     #[must_use]
     pub fn reads(&self) -> &[ObjectName] {

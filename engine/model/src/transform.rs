@@ -275,6 +275,18 @@ pub struct Flow {
     pub once: bool,
     /// What becomes of its rows.
     pub kind: FlowKind,
+    /// The columns that its query gave when it was declared: `*` means those. None of AUTO CDC, and of
+    /// flows that older versions have stored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
+}
+
+impl Flow {
+    /// Whether it is the same flow, by its name and what it means.
+    #[must_use]
+    pub fn means(&self, other: &Self) -> bool {
+        self.name == other.name && self.definition_hash == other.definition_hash
+    }
 }
 
 /// What becomes of the rows of a flow.

@@ -115,8 +115,8 @@ pub enum QueryError {
         /// What happened to the source.
         why: String,
     },
-    /// A materialized view that nobody has computed yet.
-    #[error("materialized view '{0}' has not been refreshed yet")]
+    /// A transform that nobody has computed yet.
+    #[error("'{0}' has not been refreshed yet")]
     NotRefreshed(ObjectName),
     /// Views or transforms that would read each other in a circle.
     #[error("'{}' would read itself: {}", .0[0], join_cycle(.0))]
@@ -360,20 +360,18 @@ impl QueryError {
             Self::TableNotFound { nearest: None, .. } => {
                 Some("SHOW TABLES lists what there is".to_owned())
             }
-            Self::NotRefreshed(name) => Some(format!(
-                "watch its job with SHOW JOBS, or run REFRESH MATERIALIZED VIEW {} SYNC",
-                name.to_sql()
-            )),
+            Self::NotRefreshed(name) => {
+                Some(format!("watch its job with SHOW JOBS, or run REFRESH {} SYNC", name.to_sql()))
+            }
             Self::Flow { source, .. } => source.hint(),
             Self::SourceChanged { name, .. } => Some(format!(
                 "STREAM({}, ON_CHANGE => 'skip') leaves such commits out, 'changes' gives their rows with \
                  _change_type; REFRESH … FULL reads all rows again",
                 name.to_sql()
             )),
-            Self::FullRefused { .. } => Some(
-                "REFRESH MATERIALIZED VIEW … FULL does it all the same; EXPLAIN REFRESH tells more"
-                    .to_owned(),
-            ),
+            Self::FullRefused { .. } => {
+                Some("REFRESH … FULL does it all the same; EXPLAIN REFRESH tells more".to_owned())
+            }
             Self::Refused { hint, .. } => Some(hint.clone()),
             Self::JobAsks { job, .. } => {
                 Some(format!("APPROVE JOB '{job}' lets it go on, CANCEL JOB '{job}' ends it"))

@@ -7,13 +7,16 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::{
     catalog::TableProvider,
     common::{Column, JoinType, NullEquality, TableReference},
     datasource::provider_as_source,
     execution::{SessionState, TaskContext},
     functions_window::expr_fn::lead,
-    logical_expr::{Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, lit},
+    logical_expr::{
+        Expr, ExprFunctionExt, ExprSchemable, LogicalPlan, LogicalPlanBuilder, WindowFrame, lit,
+    },
     physical_plan::{ExecutionPlan, execute_stream},
 };
 use futures::StreamExt;
@@ -94,9 +97,17 @@ impl HistoryCheck {
         let time = |name: &str| of(ROWS, &name.to_owned());
         let begin = if self.every_state { time(START_AT) } else { lit(0_i64) };
         let order = begin.clone().sort(true, true);
+        // Adding nothing takes the sign from a zero, which is one key.
+        let unsigned = |key: Expr| match key.get_type(these.schema()) {
+            Ok(DataType::Float32 | DataType::Float64) => key + lit(0),
+            _ => key,
+        };
+        // Any but the one that goes without saying, which is a range: structs have none.
+        let frame = WindowFrame::new(Some(true));
         let next = lead(begin.clone(), Some(1), None)
-            .partition_by(keys().collect())
+            .partition_by(keys().map(unsigned).collect())
             .order_by(vec![order])
+            .window_frame(frame)
             .build()?
             .alias(NEXT);
         let next_of = Expr::Column(Column::new_unqualified(NEXT));

@@ -5,6 +5,7 @@
 //! read is the caller's to keep, with the rows. It never reads a row itself.
 
 mod by_name;
+pub(crate) mod clauses;
 pub(crate) mod kept;
 mod linear;
 mod unordered;
@@ -26,7 +27,7 @@ use model::{
     principal::Principal,
     profile::Profile,
     report::SkippedRows,
-    transform::{Flow, Transform},
+    transform::{Flow, FlowKind, Transform},
 };
 
 use crate::{
@@ -41,7 +42,7 @@ use crate::{
 pub(crate) use linear::check as check_linear;
 pub(crate) use unordered::function as unordered;
 use window::Window;
-pub(crate) use window::with_changes;
+pub(crate) use window::{check_starts, with_changes};
 
 /// The rows of each STREAM of one query.
 pub(crate) type Streams = HashMap<(ObjectId, StreamRead), Arc<dyn TableProvider>>;
@@ -53,6 +54,18 @@ pub struct FlowToRun {
     pub flow: Flow,
     /// Up to which version it has read each of its sources, by the id of the Delta table.
     pub read_until: HashMap<String, i64>,
+}
+
+impl FlowToRun {
+    /// The flow of AUTO CDC, if a table has one, as if it had read the events up to the versions of a
+    /// run: what came since.
+    #[must_use]
+    pub fn of_changes(view: &Transform, last: &[PinnedInput]) -> Option<Self> {
+        let flow = view.flows.iter().find(|flow| matches!(flow.kind, FlowKind::Changes(_)))?;
+        let read_until = last.iter().filter(|input| !input.delta_table_id.is_empty());
+        let read_until = read_until.map(|input| (input.delta_table_id.clone(), input.version));
+        Some(Self { flow: flow.clone(), read_until: read_until.collect() })
+    }
 }
 
 /// How far a flow has read a source once its rows are committed.
@@ -217,7 +230,7 @@ impl Inner {
         let flows = new_rows.flows;
         let pins: Pins = inputs.iter().map(|input| (input.object, input.clone())).collect();
         let rights = self.rights(&owner).await?;
-        let mut plans: Vec<(ObjectName, Resolved, LogicalPlan)> = Vec::new();
+        let mut plans: Vec<(&Flow, Resolved, LogicalPlan)> = Vec::new();
         for OpenFlow { flow, query, streams } in &flows {
             let wanted = Wanted {
                 rights: Arc::clone(&rights),
@@ -234,7 +247,7 @@ impl Inner {
             has_versions(&resolved).map_err(blame)?;
             let logical = plan::logical(&resolved.state, query).await.map_err(blame)?;
             check_linear(&logical, query).map_err(blame)?;
-            plans.push((flow.name.clone(), resolved, logical));
+            plans.push((flow, resolved, logical));
         }
         let Some((_, first, first_plan)) = plans.first() else {
             return Err(QueryError::Invalid("it has no flow yet: write CREATE FLOW".to_owned()));
@@ -246,8 +259,8 @@ impl Inner {
         let state = first.state.clone();
         let rows = plans.iter().map(|(_, resolved, _)| resolved.rows_expected()).sum();
         let mut all: Option<LogicalPlan> = None;
-        for (name, _, logical) in plans {
-            let aligned = by_name::align(logical, &fields, &name)?;
+        for (flow, _, logical) in plans {
+            let aligned = by_name::align(logical, &fields, flow)?;
             all = Some(match all {
                 Some(before) => LogicalPlanBuilder::from(before).union(aligned)?.build()?,
                 None => aligned,

@@ -161,8 +161,9 @@ pub(crate) fn has_versions(resolved: &Resolved) -> Result<(), QueryError> {
     if let Some(files) = resolved.files.first() {
         // No run could say which of them it had read, so nobody could tell whether they are others now.
         return Err(QueryError::Unsupported(format!(
-            "a materialized view cannot read {files}, not through a view either: files without a table \
-             have no version that its runs could pin; name them with CREATE EXTERNAL TABLE and read that"
+            "neither a materialized view nor a flow can read {files}, not through a view either: files \
+             without a table have no version that runs could pin; name them with CREATE EXTERNAL TABLE \
+             and read that"
         )));
     }
     if let Some(name) = resolved.quarantine() {
@@ -174,7 +175,7 @@ pub(crate) fn has_versions(resolved: &Resolved) -> Result<(), QueryError> {
     match resolved.table_of_changes() {
         None => Ok(()),
         Some(table) => Err(QueryError::Unsupported(format!(
-            "a materialized view cannot read the changes of '{table}'; \
+            "neither a materialized view nor a flow can read the changes of '{table}'; \
              read the table itself, or insert its changes into a table"
         ))),
     }

@@ -5,11 +5,7 @@
 
 use datafusion::{common::tree_node::TreeNodeRecursion, logical_expr::LogicalPlan};
 use lake::{At, LakeError};
-use model::{
-    object::{Object, ObjectBody},
-    principal::Principal,
-    transform::Transform,
-};
+use model::{object::Object, principal::Principal, transform::Transform};
 
 use crate::{
     command::verify::{Stands, stands},
@@ -19,7 +15,7 @@ use crate::{
     queries::{Inner, Queries},
 };
 
-/// What a materialized view has, and what its query gives.
+/// What a transform has, and what its query gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Comparison {
     /// The version of its table.
@@ -33,12 +29,12 @@ pub struct Comparison {
 }
 
 impl Queries {
-    /// Compares a materialized view with its query as VERIFY does, with its owner's rights. Nothing is
-    /// said of one that was never refreshed, is being refreshed, was defined anew since, or whose query
+    /// Compares a transform with its query as VERIFY does, with its owner's rights. Nothing is said of a
+    /// streaming table that only appends, nor of a transform that was never refreshed, is being refreshed, was defined anew since, or whose query
     /// may answer differently each time.
     pub async fn compare(&self, object: &Object) -> Result<Option<Comparison>, QueryError> {
         let inner = &self.inner;
-        let ObjectBody::MaterializedView(view) = &object.body else { return Ok(None) };
+        let Some(view) = object.computed() else { return Ok(None) };
         let catalog = inner.options.catalog.as_ref();
         let Some(last) = catalog.last_refresh(object.id).await? else { return Ok(None) };
         if last.definition_hash != definition::hash(catalog, catalog, &object.owner, view).await? {

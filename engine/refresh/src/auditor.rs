@@ -14,7 +14,7 @@ use catalog::{
 use model::{
     id::{RunId, WorkerId},
     job::JobState,
-    object::{Object, ObjectBody},
+    object::Object,
     time::Timestamp,
 };
 use query::{error::QueryError, verification::Comparison};
@@ -85,10 +85,8 @@ impl Auditor {
         }
         let catalog = Arc::clone(&self.options.catalog);
         let objects = catalog.objects().await?;
-        let mut views: Vec<_> = objects
-            .into_iter()
-            .filter(|object| matches!(object.body, ObjectBody::MaterializedView(_)))
-            .collect();
+        let mut views: Vec<_> =
+            objects.into_iter().filter(|object| object.computed().is_some()).collect();
         let last = catalog.verifications().await?.iter().map(|found| found.last.at).max();
         let now = self.options.clock.now();
         if !is_due(last, views.len(), self.options.audit_percent_per_day, now) {
@@ -208,7 +206,7 @@ fn tell(verification: &Verification) {
     match verdict {
         Verdict::Equal => tracing::info!(object = %name, version, rows, "view verified: equal"),
         Verdict::Different => tracing::error!(object = %name, version, rows, rows_computed,
-            "a materialized view has other rows than its query gives; {REPAIR}"),
+            "a transform has other rows than its query gives; {REPAIR}"),
         Verdict::Failed => tracing::warn!(object = %name, detail, "view could not be verified"),
     }
 }

@@ -25,7 +25,7 @@ pub enum RefreshError {
     #[error("'{0}' was dropped after its job was queued")]
     Dropped(ObjectName),
     /// The name belongs to something else by now.
-    #[error("'{0}' is no materialized view any more")]
+    #[error("'{0}' is no materialized view and no streaming table any more")]
     NotATransform(ObjectName),
     /// Somebody has suspended it, or its file is gone from the folder that declared it.
     #[error("'{object}' is suspended: RESUME it, or bring back the file that declared it")]
@@ -292,7 +292,7 @@ impl RefreshError {
                 Some(format!("create it again, or read '{object}' directly: it needs no refresh"))
             }
             Self::InputNotRefreshed { object, .. } => {
-                Some(format!("REFRESH MATERIALIZED VIEW {} WITH UPSTREAM", object.to_sql()))
+                Some(format!("REFRESH {} WITH UPSTREAM", object.to_sql()))
             }
             Self::NoFlow(object) => Some(format!(
                 "CREATE FLOW name AS INSERT INTO {} BY NAME SELECT … FROM STREAM …",
@@ -318,7 +318,7 @@ impl RefreshError {
             )),
             Self::CatalogBehind { object, .. } => Some(format!(
                 "the catalog is older than the lake, as after restoring a backup: \
-                 REFRESH MATERIALIZED VIEW {} FULL until its runs are newer, or drop and create it",
+                 REFRESH {} FULL until its runs are newer, or drop and create it",
                 object.to_sql()
             )),
             Self::Violated { violation, .. } => Some(violation.hint.clone()),
@@ -369,7 +369,8 @@ pub(crate) fn chain(error: &dyn Error) -> String {
             text.push_str(": ");
             text.push_str(&own);
         }
-        cause = error.source();
+        // Its text has those of its causes, without the words that libraries put before them.
+        cause = error.source().filter(|_| !error.is::<QueryError>());
     }
     text
 }

@@ -7,11 +7,32 @@ use std::sync::{
 
 use lake::{StageProgress, VacuumProgress};
 use model::job::{JobState, RunProgress};
-use query::transform::PlannedTransform;
+use query::{
+    incremental::{Choice, Strategy},
+    transform::PlannedTransform,
+};
 
-/// Written by the run, read by its heartbeat.
+/// How a run computes its result, and why.
+#[derive(Debug, Clone)]
+pub(crate) struct Decided {
+    pub(crate) strategy: Strategy,
+    pub(crate) reason: String,
+    /// Strategies that it does not take, each with the reason.
+    pub(crate) alternatives: Vec<String>,
+}
+
+impl From<Choice> for Decided {
+    fn from(choice: Choice) -> Self {
+        let Choice { strategy, reason, alternatives } = choice;
+        let alternatives = alternatives.iter().map(|(strategy, why)| format!("{strategy}: {why}"));
+        Self { strategy, reason: reason.to_string(), alternatives: alternatives.collect() }
+    }
+}
+
+/// Written by the run, read by its heartbeat, and by its books where it fails.
 #[derive(Default)]
 pub(crate) struct Progress {
+    decided: OnceLock<Decided>,
     planned: OnceLock<Arc<PlannedTransform>>,
     staged: Arc<StageProgress>,
     running: AtomicBool,
@@ -21,6 +42,17 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    /// It is known how the result is computed.
+    pub(crate) fn decide(&self, decided: Decided) {
+        // A run decides once.
+        let _ = self.decided.set(decided);
+    }
+
+    /// How the result is computed; `None` before that is known.
+    pub(crate) fn decided(&self) -> Option<&Decided> {
+        self.decided.get()
+    }
+
     /// The plan is made and begins to run: rows are counted from here on.
     pub(crate) fn planned(&self, planned: Arc<PlannedTransform>) {
         // A run is planned once; a second plan would only keep the first one's figures.

@@ -29,7 +29,7 @@ use crate::{
     heartbeat::Heartbeat,
     maintain::Maintenance,
     options::RefreshOptions,
-    progress::Progress,
+    progress::{Decided, Progress},
     stop::{Stop, StopSignal},
 };
 
@@ -97,7 +97,7 @@ pub(crate) async fn attempt(
         })),
     };
     let held_until = heartbeat.end().await.unwrap_or(leased_at);
-    let outcome = outcome(options, &claimed, ended)?;
+    let outcome = outcome(options, &claimed, progress.decided(), ended)?;
     crash_point("before_finish");
     finish(options, &claimed, &outcome, held_until).await;
     match outcome {
@@ -122,6 +122,7 @@ impl From<RefreshError> for Ended {
 fn outcome(
     options: &RefreshOptions,
     claimed: &ClaimedRun,
+    decided: Option<&Decided>,
     ended: Result<RunOutcome, Ended>,
 ) -> Option<RunOutcome> {
     let ClaimedRun { lease: Lease { run, attempt, .. }, job, .. } = claimed;
@@ -160,12 +161,15 @@ fn outcome(
         }
         _ => tracing::warn!(%run, %object, %kind, attempt, %code, error = message, "job failed"),
     }
-    let report = match error {
+    let mut report = match error {
         RefreshError::Violated { report, .. } => *report,
         RefreshError::Ledger { report, .. } => report.as_ref().clone(),
         _ => RunReport::default(),
     };
-    Some(RunOutcome::Failed { code, message, retry_after, report })
+    report.alternatives = decided.map(|way| way.alternatives.clone()).unwrap_or_default();
+    let strategy = decided.map(|way| way.strategy.to_string());
+    let reason = decided.map(|way| way.reason.clone());
+    Some(RunOutcome::Failed { code, message, retry_after, strategy, reason, report })
 }
 
 /// Records the outcome; while the catalog does not answer, again and again until the lease ends.

@@ -282,7 +282,12 @@ pub(super) async fn finish(
         RunOutcome::Cancelled => {
             end(tx, job.id, &Ended { state: JobState::Cancelled, error: None, at }).await
         }
-        RunOutcome::Failed { code, message, retry_after, report } => {
+        RunOutcome::Failed { code, message, retry_after, strategy, reason, report } => {
+            tx.rows(
+                sql!("UPDATE runs SET strategy = $2, reason = $3 WHERE id = $1"),
+                values![lease.run, strategy.clone(), reason.clone()],
+            )
+            .await?;
             record_report(tx, lease, report).await?;
             let error = Some(message.clone());
             let again = code.is_transient() && job.attempt < job.attempts_max;

@@ -192,6 +192,8 @@ pub(super) fn failed(code: Code) -> RunOutcome {
         code,
         message: "the disk is full".to_owned(),
         retry_after: Duration::from_secs(60),
+        strategy: None,
+        reason: None,
         report: RunReport::default(),
     }
 }

@@ -222,18 +222,27 @@ async fn a_lasting_failure_is_final_at_once(catalog: C) {
 async fn a_failure_keeps_what_it_had_found_out_until_the_next_attempt_ends(catalog: C) {
     queued(&catalog, "a", &[]).await;
     let told = |code| match failed(code) {
-        RunOutcome::Failed { code, message, retry_after, .. } => {
-            RunOutcome::Failed { code, message, retry_after, report: report(4) }
-        }
+        RunOutcome::Failed { code, message, retry_after, .. } => RunOutcome::Failed {
+            code,
+            message,
+            retry_after,
+            strategy: Some("KEYS".to_owned()),
+            reason: Some("INPUT_CHANGED".to_owned()),
+            report: report(4),
+        },
         other => other,
     };
     let claimed = claim(&catalog, at(0)).await;
     assert_eq!(catalog.runs(None, 1).await.unwrap()[0].report, RunReport::default());
     catalog.finish(&claimed.lease, &told(Code::Unavailable), at(1)).await.unwrap();
-    assert_eq!(catalog.runs(None, 1).await.unwrap()[0].report, report(4));
+    let run = catalog.runs(None, 1).await.unwrap().remove(0);
+    assert_eq!(run.report, report(4));
+    let said = (run.strategy.as_deref(), run.reason.as_deref());
+    assert_eq!(said, (Some("KEYS"), Some("INPUT_CHANGED")));
     let claimed = claim(&catalog, at(90)).await;
     catalog.finish(&claimed.lease, &failed(Code::Internal), at(91)).await.unwrap();
-    assert_eq!(catalog.runs(None, 1).await.unwrap()[0].report, RunReport::default());
+    let run = catalog.runs(None, 1).await.unwrap().remove(0);
+    assert_eq!((run.report, run.strategy, run.reason), (RunReport::default(), None, None));
 }
 
 async fn a_transient_failure_of_a_run_that_was_asked_to_stop_ends_it(catalog: C) {

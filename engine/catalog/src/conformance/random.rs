@@ -408,6 +408,8 @@ pub(super) fn failure(code: Code) -> RunOutcome {
         code,
         message: "no".to_owned(),
         retry_after: Duration::from_secs(5),
+        strategy: None,
+        reason: None,
         report: RunReport::default(),
     }
 }

@@ -29,7 +29,7 @@ use crate::{
     queries::{Checked, CommandResult, Inner, Queries},
     resolve::{parse_stored, stored_schema},
     session::Session,
-    streaming::{check_linear, first_columns, kept, reads_a_stream},
+    streaming::{check_linear, check_starts, clauses, first_columns, kept, reads_a_stream},
     system, transform,
 };
 
@@ -65,6 +65,7 @@ async fn check_flow(
     let checked = views::check(inner, session, name, &flow.query).await?;
     transform::has_versions(&checked.resolved)?;
     check_linear(&checked.plan, &flow.query)?;
+    check_starts(inner, session, &flow.query).await?;
     Ok((checked, None))
 }
 
@@ -87,14 +88,23 @@ async fn check_changes(
                 .to_owned(),
         ));
     }
-    let events = views::check(inner, session, name, &flow.query).await?;
-    let fields = events.plan.schema().fields().iter();
-    let columns: Vec<String> = fields.map(|field| field.name().clone()).collect();
+    let read = views::check(inner, session, name, &flow.query).await?;
+    let events = read.plan.schema().as_arrow();
     let source = ObjectName::from_parts(&source.name, session.schema())?;
-    let query = parse_stored(&kept::query(spec, &source.to_sql(), &columns)?)?;
-    let checked = views::check(inner, session, name, &query).await?;
+    let sequence = clauses::check(&read.resolved.state, &source, events, spec)?;
+    let source = kept::Source { name: &source.to_sql(), events, sequence: &sequence };
+    let query = parse_stored(&kept::query(spec, source)?).map_err(without_position)?;
+    let checked = views::check(inner, session, name, &query).await.map_err(without_position)?;
     transform::has_versions(&checked.resolved)?;
     Ok((checked, dialect::qualify(&query, session.schema())))
+}
+
+/// An error of a query that nobody has written: what it is stays, where it is says nothing.
+fn without_position(error: QueryError) -> QueryError {
+    match error.position() {
+        Some(_) => QueryError::Invalid(error.to_string()),
+        None => error,
+    }
 }
 
 pub(super) async fn create(
@@ -137,7 +147,13 @@ pub(super) async fn create(
         }
         views::check_declared(inner, session, &name, state, &fields, &mut view).await?;
         query = of_changes;
-        flows.insert(0, flow(session, name.clone(), body)?);
+        let mut made = flow(session, name.clone(), body, &checked)?;
+        let mut known = before.iter().flat_map(|before| &before.flows);
+        // Said again it means what it meant.
+        if let Some(same) = known.find(|known| known.means(&made)) {
+            made.columns.clone_from(&same.columns);
+        }
+        flows.insert(0, made);
     }
     with_flows(&mut view, flows, query)?;
     let has_flows = !view.flows.is_empty();
@@ -239,12 +255,18 @@ fn table(
     })
 }
 
-/// A flow with full names.
-fn flow(session: &Session, name: ObjectName, body: &FlowBody) -> Result<Flow, QueryError> {
+/// A flow with full names. `checked` is its plan.
+fn flow(
+    session: &Session,
+    name: ObjectName,
+    body: &FlowBody,
+    checked: &Checked,
+) -> Result<Flow, QueryError> {
     let query = dialect::qualify(&body.query, session.schema());
-    let kind = match &body.changes {
-        None => FlowKind::Append,
-        Some(spec) => FlowKind::Changes(Box::new(spec.clone())),
+    let fields = checked.plan.schema().fields();
+    let (kind, columns) = match &body.changes {
+        None => (FlowKind::Append, fields.iter().map(|field| field.name().clone()).collect()),
+        Some(spec) => (FlowKind::Changes(Box::new(spec.clone())), Vec::new()),
     };
     let meaning = serde_json::json!([normal(&query)?, body.once, kind]);
     Ok(Flow {
@@ -254,6 +276,7 @@ fn flow(session: &Session, name: ObjectName, body: &FlowBody) -> Result<Flow, Qu
         query,
         once: body.once,
         kind,
+        columns,
     })
 }
 
@@ -336,10 +359,10 @@ pub(super) async fn create_flow(
         let state = &checked.resolved.state;
         views::check_declared(inner, session, &object.name, state, &fields, table).await?;
     }
-    let made = flow(session, name.clone(), &create.body)?;
+    let made = flow(session, name.clone(), &create.body, &checked)?;
     let mut flows = object.transform().map(|table| table.flows.clone()).unwrap_or_default();
     match flows.iter_mut().find(|flow| flow.name == name) {
-        Some(known) if *known == made => return Ok(CommandResult::done()),
+        Some(known) if known.means(&made) => return Ok(CommandResult::done()),
         // A folder says what there is to be; a statement makes what is not there.
         Some(known) if session.source_file().is_some() => *known = made,
         Some(_) => {

@@ -7,7 +7,7 @@ use dialect::statement::{AlterTransform, AlterTransformAction, Wakes};
 use model::{
     job::PinnedInput,
     name::ObjectName,
-    object::{Object, ObjectBody, ObjectKind},
+    object::{Object, ObjectBody},
     principal::Principal,
     transform::{Misfire, Transform},
 };
@@ -19,9 +19,10 @@ use crate::{
     definition,
     error::QueryError,
     expect::Quarantining,
-    incremental::{ApprovalNeeded, PlannedRefresh, RefreshWish, Strategy},
+    incremental::{ApprovalNeeded, PlannedRefresh, RefreshWish, Strategy, Why},
     queries::{CommandResult, Inner, Queries},
     session::Session,
+    streaming::FlowToRun,
 };
 
 /// What the next refresh would do, and why; nothing is written. Keys that changed are looked for, since
@@ -35,13 +36,13 @@ pub(super) async fn explain(
 ) -> Result<CommandResult, QueryError> {
     let inner = &queries.inner;
     let object = transform_named(inner, session, name).await?;
-    if object.kind() != ObjectKind::MaterializedView {
+    let Some(view) = object.computed() else {
         return Err(wrong_kind(
             &object,
-            "whose refreshes always append what is new: EXPLAIN REFRESH is for materialized views",
+            "whose refreshes always append what is new: EXPLAIN REFRESH is for materialized views, and \
+             for tables with AUTO CDC",
         ));
-    }
-    let Some(view) = object.transform() else { return Ok(CommandResult::done()) };
+    };
     let owner = Principal::verified(&object.owner);
     let inputs = queries.transform_inputs(&owner, view, None).await?;
     let rights = inner.rights(session.principal()).await?;
@@ -62,6 +63,14 @@ pub(super) async fn explain(
     if since.is_ok() && queries.same_rows(catalog, &before, &inputs).await? {
         let reason = "SKIPPED_NO_CHANGE: its inputs have the rows that its last run has read";
         lines.extend([("strategy", "none".to_owned()), ("reason", reason.to_owned())]);
+        lines.extend(inputs_of(&shown, &before));
+        return Ok(CommandResult::rows(answer(&lines)));
+    }
+    if let (Some(last), false) = (&last, full)
+        && let Some(why) = changed_events(queries, view, &last.inputs, &inputs).await?
+    {
+        let refused = "its events were changed: REFRESH … FULL takes them as they are now";
+        lines.extend([("refused", refused.to_owned()), ("reason", why.to_string())]);
         lines.extend(inputs_of(&shown, &before));
         return Ok(CommandResult::rows(answer(&lines)));
     }
@@ -130,6 +139,20 @@ fn answer(lines: &[(&'static str, String)]) -> RecordBatch {
         .text("item", lines.iter().map(|(item, _)| *item))
         .text("value", lines.iter().map(|(_, value)| value.as_str()))
         .finish()
+}
+
+/// Why AUTO CDC cannot go on from what it has read last: its events have to stay what they were.
+async fn changed_events(
+    queries: &Queries,
+    view: &Transform,
+    last: &[PinnedInput],
+    now: &[PinnedInput],
+) -> Result<Option<Why>, QueryError> {
+    let Some(flow) = FlowToRun::of_changes(view, last) else { return Ok(None) };
+    match queries.new_rows(vec![flow], now, None).await {
+        Ok(_) => Ok(None),
+        Err(error) => error.begins_anew().map(Some).ok_or(error),
+    }
 }
 
 /// From which version to which each input would be read.

@@ -1,4 +1,4 @@
-//! VERIFY: whether what a materialized view has stored is what its query says.
+//! VERIFY: whether what a materialized view, or a table with AUTO CDC, has stored is what its query says.
 //!
 //! The query is computed once more over the versions that the last run has read, and compared with
 //! the rows that are there: by one hash of all rows, and only where that is another one by the rows.
@@ -24,10 +24,11 @@ use dialect::statement::Wait;
 use futures::StreamExt;
 use lake::{At, LakeError, RowHasher, RowsHash, Snapshot};
 use model::{
+    code::Code,
     id::RunId,
     job::{JobState, PinnedInput, Run},
     name::ObjectName,
-    object::{Object, ObjectBody},
+    object::Object,
     principal::Principal,
     report::PartResult,
     rights::{Privilege, Rights},
@@ -72,20 +73,27 @@ pub(super) async fn run(
     let name = ObjectName::from_parts(name, session.schema())?;
     let object = inner.object_named(session, &name).await?;
     let rights = inner.rights(session.principal()).await?;
-    let view = match &object.body {
-        ObjectBody::MaterializedView(view) => view,
-        ObjectBody::StreamingTable(_) => {
+    let view = match (object.computed(), object.transform()) {
+        (Some(view), _) => view,
+        (None, Some(_)) => {
             return Err(QueryError::Unsupported(format!(
                 "VERIFY {name}: a streaming table keeps what it has read once, and its query over the \
-                 rows of now says nothing about it; only materialized views can be verified"
+                 rows of now says nothing about it; materialized views can be verified, and tables \
+                 with AUTO CDC"
             )));
         }
-        _ => return Err(wrong_kind(&object, "and only materialized views can be verified")),
+        (None, None) => {
+            return Err(wrong_kind(
+                &object,
+                "and only materialized views and tables with AUTO CDC can be verified",
+            ));
+        }
     };
     if let Some(unknown) = redefined(inner, &object, view).await? {
         return Ok(CommandResult::rows(answer(Some(&unknown))));
     }
-    let verified = inner.verified(&object, view).await?;
+    let verified =
+        inner.verified(&object, view).await.map_err(|error| files_gone(error, &object))?;
     if verified.differing.is_some() && committed_meanwhile(inner, &object, view, &verified).await? {
         let note = "a refresh of it has committed just now: VERIFY again once its job has ended";
         let unknown = Told::unknown(&object, verified.version, note.to_owned());
@@ -93,6 +101,21 @@ pub(super) async fn run(
     }
     let told = verified.told(&object, shows_rows(&rights, &object));
     Ok(CommandResult::rows(answer(Some(&told))))
+}
+
+/// The error of a comparison, told as what it mostly is where a file is not there.
+fn files_gone(error: QueryError, object: &Object) -> QueryError {
+    if error.code() != Code::DataLoss {
+        return error;
+    }
+    let name = object.name.to_sql();
+    QueryError::Refused {
+        problem: format!(
+            "VERIFY {name}: it cannot be computed once more, since files of the versions that the last \
+             run has read are gone, as after a VACUUM of what it reads: {error}"
+        ),
+        hint: format!("REFRESH {} {name} FULL, and VERIFY then", object.kind().as_sql()),
+    }
 }
 
 /// What is said of a view that another definition made than it has now: its query and its rows need not
@@ -108,10 +131,10 @@ async fn redefined(
     if last.definition_hash == definition::hash(catalog, catalog, &object.owner, view).await? {
         return Ok(None);
     }
-    let name = object.name.to_sql();
+    let (kind, name) = (object.kind().as_sql(), object.name.to_sql());
     let note = format!(
         "'{}' was redefined after its last refresh: its rows are those of the definition before, and \
-         there is nothing to compare them with; REFRESH MATERIALIZED VIEW {name} computes all anew",
+         there is nothing to compare them with; REFRESH {kind} {name} computes all anew",
         object.name
     );
     Ok(Some(Told::unknown(object, last.output_version, note)))

@@ -1,5 +1,5 @@
 use arrow::{
-    array::{Int64Array, RecordBatch},
+    array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StructArray},
     datatypes::{DataType, Field, Schema},
 };
 use datafusion::{catalog::MemTable, execution::SessionStateBuilder};
@@ -80,5 +80,35 @@ async fn keys_of_which_no_row_comes_are_left_alone() {
     for coming in [A, None] {
         let text = violated(true, &rows, Some(&[(coming, None, None)])).await.unwrap();
         assert!(text.contains("at 1 rows"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_zero_has_no_sign_and_a_time_may_have_several_parts() {
+    let part = Field::new("c0", DataType::Int64, true);
+    let time = DataType::Struct(vec![part.clone()].into());
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("id", DataType::Float64, true),
+        Field::new(START_AT, time.clone(), true),
+        Field::new(END_AT, time, true),
+    ]));
+    let times = |times: [i64; 2]| -> ArrayRef {
+        let values: ArrayRef = Arc::new(Int64Array::from(times.to_vec()));
+        Arc::new(StructArray::from(vec![(Arc::new(part.clone()), values)]))
+    };
+    for (keys, wrong) in [([0.0, -0.0], 1), ([0.0, 1.0], 0)] {
+        let keys: ArrayRef = Arc::new(Float64Array::from(keys.to_vec()));
+        let columns = vec![keys, times([1, 2]), times([3, 4])];
+        let batch = RecordBatch::try_new(Arc::clone(&schema), columns).unwrap();
+        let table = MemTable::try_new(Arc::clone(&schema), vec![vec![batch]]).unwrap();
+        let check = HistoryCheck {
+            object: ObjectName::new("main", "t").unwrap(),
+            keys: vec!["id".to_owned()],
+            every_state: true,
+            rows: RunRows { table: Arc::new(table), coming: None },
+        };
+        let state = SessionStateBuilder::new().with_default_features().build();
+        let plan = state.create_physical_plan(&check.plan().unwrap()).await.unwrap();
+        assert_eq!(found(plan, state.task_ctx()).await.unwrap().0, wrong);
     }
 }

@@ -8,7 +8,7 @@ use datafusion::{
     execution::SessionState,
     logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit},
 };
-use model::{name::ObjectName, transform::DeclaredColumn};
+use model::transform::{DeclaredColumn, Flow};
 
 use crate::{
     command::{self, named_once},
@@ -50,16 +50,29 @@ pub(super) async fn declared(
 }
 
 /// A plan with exactly these columns. What the flow does not have is NULL; what the table does not
-/// have is an error.
+/// have is an error. But `*` stays what it was when the flow was declared: what came to its sources since
+/// is left out where the table does not have it, and what went is an error.
 pub(super) fn align(
     plan: LogicalPlan,
     fields: &[Arc<Field>],
-    flow: &ObjectName,
+    flow: &Flow,
 ) -> Result<LogicalPlan, QueryError> {
     named_once(plan.schema())?;
     let made = Arc::clone(plan.schema());
+    let Flow { name: flow, columns: declared, .. } = flow;
+    for field in fields {
+        let is_gone = made.fields().iter().all(|made| made.name() != field.name());
+        if is_gone && declared.contains(field.name()) {
+            return Err(QueryError::Invalid(format!(
+                "the flow '{flow}' no longer gives the column '{}', which it had when it was declared: \
+                 name the columns that it is to give now",
+                field.name()
+            )));
+        }
+    }
     for field in made.fields() {
-        if !fields.iter().any(|known| known.name() == field.name()) {
+        let came_since = !declared.is_empty() && !declared.contains(field.name());
+        if !came_since && !fields.iter().any(|known| known.name() == field.name()) {
             return Err(QueryError::Invalid(format!(
                 "the flow '{flow}' gives the column '{}', which its table does not have: leave it out, \
                  or REFRESH the table FULL, which makes it anew",

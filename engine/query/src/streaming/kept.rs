@@ -12,6 +12,9 @@
 //! - `settled`: of events with one sequence the last;
 //! - `compared`: whether an event begins a state, which a change of a tracked column or a deletion does.
 
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema};
 use model::{
     name::quote,
     transform::{ChangeSpec, ColumnChoice, END_AT, History, START_AT},
@@ -31,21 +34,28 @@ const BEGINS: &str = "\"__cdc_begins\"";
 const NEXT_BEGINS: &str = "\"__cdc_next_begins\"";
 const START: &str = "\"__cdc_start\"";
 const END: &str = "\"__cdc_end\"";
-/// The events of a key up to one of them.
-const UP_TO_HERE: &str = "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW";
 
-/// The query that gives the rows which the events of `source`, a name as SQL, have made. `columns`
-/// are those of the source.
-pub(crate) fn query(
-    spec: &ChangeSpec,
-    source: &str,
-    columns: &[String],
-) -> Result<String, QueryError> {
+/// What AUTO CDC reads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source<'a> {
+    /// Its name as SQL.
+    pub(crate) name: &'a str,
+    /// The columns of its events.
+    pub(crate) events: &'a Schema,
+    /// The type of their sequence.
+    pub(crate) sequence: &'a DataType,
+}
+
+/// The query that gives the rows which the events of a source have made.
+pub(crate) fn query(spec: &ChangeSpec, source: Source<'_>) -> Result<String, QueryError> {
+    let columns: Vec<String> =
+        source.events.fields().iter().map(|field| field.name().clone()).collect();
+    let columns = columns.as_slice();
     let shown = shown(spec, columns)?;
     let filled = chosen("IGNORE NULL UPDATES ON", &spec.ignore_null_updates, &shown, columns)?;
     // What a key is known by is the same in all of its events.
     let filled = filled.into_iter().filter(|column| !spec.keys.contains(column)).collect();
-    let events = Events { spec, source, columns, shown: &shown, filled };
+    let events = Events { spec, source, shown: &shown, filled };
     match &spec.history {
         History::Newest => Ok(events.newest()),
         History::Every { track } => {
@@ -118,6 +128,18 @@ fn shown(spec: &ChangeSpec, columns: &[String]) -> Result<Vec<String>, QueryErro
     Ok(shown)
 }
 
+/// The values that a struct is made of, those of structs within it too; none of what is no struct.
+fn parts(value: &str, data_type: &DataType) -> Vec<String> {
+    let DataType::Struct(fields) = data_type else { return Vec::new() };
+    let mut all = Vec::new();
+    for field in fields {
+        let part = format!("get_field({value}, '{}')", field.name().replace('\'', "''"));
+        let below = parts(&part, field.data_type());
+        if below.is_empty() { all.push(part) } else { all.extend(below) }
+    }
+    all
+}
+
 fn list(names: &[String]) -> String {
     names.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", ")
 }
@@ -157,9 +179,7 @@ fn ordered(condition: &str) -> String {
 /// The events of a source, and what is made of them.
 struct Events<'a> {
     spec: &'a ChangeSpec,
-    source: &'a str,
-    /// Of the source.
-    columns: &'a [String],
+    source: Source<'a>,
     /// Of the table.
     shown: &'a [String],
     /// Columns of the table that keep their value where an event has NULL.
@@ -167,22 +187,60 @@ struct Events<'a> {
 }
 
 impl Events<'_> {
-    /// `OVER (…)`: the events of one key, in an order.
-    fn over(&self, order: &str, frame: &str) -> String {
+    /// `OVER (…)`: the events of one key, in an order. Functions that look at one neighbour do not ask
+    /// for the frame, but the one that goes without saying is a range, and structs have none.
+    fn over(&self, order: &str) -> String {
         let keys = list(&self.spec.keys);
-        format!("OVER (PARTITION BY {keys} ORDER BY {order} {frame})")
+        format!(
+            "OVER (PARTITION BY {keys} ORDER BY {order} \
+             ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
+        )
+    }
+
+    /// The sequence of an event. It is NULL also where a part of it is: what has no place in one of the
+    /// orders that it is made of has none.
+    fn sequence(&self) -> String {
+        let sequence = &self.spec.sequence_by;
+        let parts = parts(&format!("({sequence})"), self.source.sequence);
+        if parts.is_empty() {
+            return format!("({sequence})");
+        }
+        let unknown: Vec<_> = parts.iter().map(|part| format!("{part} IS NULL")).collect();
+        format!("(CASE WHEN {} THEN NULL ELSE ({sequence}) END)", unknown.join(" OR "))
+    }
+
+    /// The columns of the events. Keys that are equal are the same: a zero has no sign, and there is
+    /// one value that is not a number.
+    fn columns(&self) -> String {
+        let column = |field: &Arc<Field>| {
+            let name = quote(field.name());
+            let number = match field.data_type() {
+                DataType::Float32 => "REAL",
+                DataType::Float64 => "DOUBLE",
+                _ => return name,
+            };
+            if !self.spec.keys.contains(field.name()) {
+                return name;
+            }
+            format!(
+                "CASE WHEN {name} = 0 THEN CAST(0 AS {number}) \
+                 WHEN isnan({name}) THEN CAST('NaN' AS {number}) ELSE {name} END AS {name}"
+            )
+        };
+        self.source.events.fields().iter().map(column).collect::<Vec<_>>().join(", ")
     }
 
     /// Every event that is about a row, with its place in the order and whether it deletes.
     fn events(&self) -> String {
-        let Self { spec, source, .. } = self;
+        let spec = self.spec;
         let last = spec.last_by.as_ref().map(|last| format!(", ({last}) AS {LAST}"));
         let deleted = spec.delete_when.as_deref().unwrap_or("false");
         format!(
-            "SELECT {}, ({}) AS {SEQUENCE}{}, coalesce(({deleted}), false) AS {DELETED} FROM {source}{}",
-            list(self.columns),
-            spec.sequence_by,
+            "SELECT {}, {} AS {SEQUENCE}{}, coalesce(({deleted}), false) AS {DELETED} FROM {}{}",
+            self.columns(),
+            self.sequence(),
             last.unwrap_or_default(),
+            self.source.name,
             self.after_truncation(),
         )
     }
@@ -190,16 +248,16 @@ impl Events<'_> {
     /// Leaves out events that empty the table, and those that the last of these has taken away.
     fn after_truncation(&self) -> String {
         let Some(truncates) = &self.spec.truncate_when else { return String::new() };
-        let (source, sequence) = (self.source, &self.spec.sequence_by);
+        let (source, sequence) = (self.source.name, self.sequence());
         let no_sequence = fail(NO_SEQUENCE, &list(&self.spec.keys[..1]));
         let last = format!(
             "(SELECT max({sequence}) FROM {source} WHERE coalesce(({truncates}), false) \
-             AND CASE WHEN ({sequence}) IS NULL THEN {no_sequence} ELSE true END)"
+             AND CASE WHEN {sequence} IS NULL THEN {no_sequence} ELSE true END)"
         );
         // An event without a sequence stays, so that it fails the query.
         format!(
             " WHERE NOT coalesce(({truncates}), false) \
-             AND (({sequence}) IS NULL OR {last} IS NULL OR ({sequence}) > {last})"
+             AND ({sequence} IS NULL OR {last} IS NULL OR {sequence} > {last})"
         )
     }
 
@@ -207,7 +265,7 @@ impl Events<'_> {
     fn placed(&self) -> String {
         let by_last = self.spec.last_by.as_ref().map(|_| format!(", {LAST} ASC NULLS LAST"));
         let order = format!("{SEQUENCE} ASC NULLS LAST{}", by_last.unwrap_or_default());
-        let over = self.over(&order, "");
+        let over = self.over(&order);
         let next = |column: &str| format!("lead({column}) {over}");
         let last_alike = self.spec.last_by.as_ref();
         let last_alike =
@@ -231,7 +289,7 @@ impl Events<'_> {
         if self.filled.is_empty() {
             return self.placed();
         }
-        let over = self.over(NUMBER, UP_TO_HERE);
+        let over = self.over(NUMBER);
         let columns = self.shown.iter().map(|name| {
             let column = quote(name);
             if !self.filled.contains(name) {
@@ -272,7 +330,7 @@ impl Events<'_> {
             ordered(IS_SETTLED),
         );
         let order = format!("{SEQUENCE} ASC");
-        let over = self.over(&order, "");
+        let over = self.over(&order);
         let compared = format!(
             "SELECT *, coalesce(NOT {}, true) AS {BEGINS} FROM ({settled}) AS settled",
             same("lag", &over, tracked),
@@ -280,9 +338,8 @@ impl Events<'_> {
         let states = format!(
             "SELECT *, lead({SEQUENCE}) {over} AS {END}, \
              coalesce(lead({BEGINS}) {over}, true) AS {NEXT_BEGINS}, \
-             last_value(CASE WHEN {BEGINS} THEN {SEQUENCE} END) IGNORE NULLS {} AS {START} \
+             last_value(CASE WHEN {BEGINS} THEN {SEQUENCE} END) IGNORE NULLS {over} AS {START} \
              FROM ({compared}) AS compared",
-            self.over(&order, UP_TO_HERE),
         );
         format!(
             "SELECT {}, {START} AS \"{START_AT}\", {END} AS \"{END_AT}\" \

@@ -1,43 +1,47 @@
 //! Which queries may run over a part of a stream at a time.
 
-use std::collections::HashSet;
-
 use datafusion::{
     common::{JoinType, tree_node::TreeNode, tree_node::TreeNodeRecursion},
     error::DataFusionError,
     logical_expr::{Expr, LogicalPlan},
 };
-use dialect::statement::{Query, TimeTravel};
+use dialect::statement::{Query, TableUse, TimeTravel};
 
 use crate::error::QueryError;
 
 /// Refuses a query whose rows depend on how its streams are cut into runs: each row that comes out
 /// has to come from one row of a stream, whatever else came with it.
 pub(crate) fn check(plan: &LogicalPlan, query: &Query) -> Result<(), QueryError> {
-    let streams = query.tables.iter().filter(|used| matches!(used.at, Some(TimeTravel::Stream(_))));
-    let names: HashSet<&str> =
-        streams.filter_map(|used| used.planned_name.last().map(String::as_str)).collect();
-    has_stream(plan, &names).map(|_| ())
+    has_stream(plan, query).map(|_| ())
+}
+
+/// The table of the query that a node reads.
+fn table_of<'a>(node: &LogicalPlan, query: &'a Query) -> Option<&'a TableUse> {
+    let name = match node {
+        LogicalPlan::TableScan(scan) => scan.table_name.table(),
+        // A table of which the owner sees a part only stands behind its name.
+        LogicalPlan::SubqueryAlias(alias) => alias.alias.table(),
+        _ => return None,
+    };
+    query.tables.iter().find(|used| used.planned_name.last().is_some_and(|known| known == name))
 }
 
 /// Whether rows of a stream come out of a plan.
-fn has_stream(plan: &LogicalPlan, names: &HashSet<&str>) -> Result<bool, QueryError> {
-    let is_stream = match plan {
-        LogicalPlan::TableScan(scan) => names.contains(scan.table_name.table()),
-        // A table of which the owner sees a part only stands behind its name.
-        LogicalPlan::SubqueryAlias(alias) => names.contains(alias.alias.table()),
-        _ => false,
-    };
-    if is_stream {
+fn has_stream(plan: &LogicalPlan, query: &Query) -> Result<bool, QueryError> {
+    let table = table_of(plan, query);
+    if table.is_some_and(|used| matches!(used.at, Some(TimeTravel::Stream(_)))) {
         return Ok(true);
     }
-    refuse_in_subqueries(plan, names)?;
+    refuse_in_subqueries(plan, query)?;
     let mut sides = Vec::new();
     for input in plan.inputs() {
-        sides.push(has_stream(input, names)?);
+        sides.push(has_stream(input, query)?);
     }
     if !sides.contains(&true) {
         return Ok(false);
+    }
+    if let (LogicalPlan::Union(union), Some(whole)) = (plan, sides.iter().position(|side| !side)) {
+        return Err(comes_again(&union.inputs[whole], query)?);
     }
     let refused = match plan {
         LogicalPlan::Join(join) => match (join.join_type, sides.as_slice()) {
@@ -64,8 +68,28 @@ fn has_stream(plan: &LogicalPlan, names: &HashSet<&str>) -> Result<bool, QueryEr
     }
 }
 
+/// The error for rows of no stream beside those of one.
+fn comes_again(rows: &LogicalPlan, query: &Query) -> Result<QueryError, QueryError> {
+    let mut tables: Vec<String> = Vec::new();
+    rows.apply_with_subqueries(|node| {
+        if let Some(used) = table_of(node, query) {
+            let name = format!("'{}'", used.name.join("."));
+            if !tables.contains(&name) {
+                tables.push(name);
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    let tables = if tables.is_empty() { "rows of no table".to_owned() } else { tables.join(", ") };
+    Ok(QueryError::Unsupported(format!(
+        "a UNION of a STREAM with {tables} would add what it reads whole again with each run; \
+         read the table as a STREAM too, or once by a flow of its own: \
+         CREATE FLOW name AS INSERT INTO ONCE table BY NAME SELECT …"
+    )))
+}
+
 /// A query within an expression is asked for each row, so it cannot be a part of a stream.
-fn refuse_in_subqueries(plan: &LogicalPlan, names: &HashSet<&str>) -> Result<(), QueryError> {
+fn refuse_in_subqueries(plan: &LogicalPlan, query: &Query) -> Result<(), QueryError> {
     let mut found = Ok(false);
     let walked = plan.apply_expressions(|expression| {
         expression.apply(|expression| {
@@ -76,7 +100,7 @@ fn refuse_in_subqueries(plan: &LogicalPlan, names: &HashSet<&str>) -> Result<(),
                 _ => None,
             };
             if let Some(subquery) = subquery {
-                found = has_stream(subquery, names);
+                found = has_stream(subquery, query);
                 if !matches!(found, Ok(false)) {
                     return Ok(TreeNodeRecursion::Stop);
                 }

@@ -43,7 +43,18 @@ async fn what_depends_on_how_a_stream_is_cut_is_refused() {
         ("SELECT count(*) AS n FROM STREAM s", "an aggregate"),
         ("SELECT a, sum(b) AS b FROM STREAM s GROUP BY a", "an aggregate"),
         ("SELECT DISTINCT a FROM STREAM s", "DISTINCT"),
-        ("SELECT a FROM STREAM s UNION SELECT a FROM t", "DISTINCT"),
+        ("SELECT a FROM STREAM s UNION SELECT a FROM STREAM r", "DISTINCT"),
+        (
+            "SELECT a FROM STREAM s UNION ALL SELECT a FROM t",
+            "a UNION of a STREAM with 't' would add",
+        ),
+        ("SELECT a FROM t UNION ALL SELECT a FROM STREAM s", "a UNION of a STREAM with 't'"),
+        ("SELECT a FROM STREAM s UNION ALL SELECT 1", "a UNION of a STREAM with rows of no table"),
+        (
+            "SELECT a FROM (SELECT a FROM STREAM s UNION ALL SELECT a FROM STREAM r \
+             UNION ALL SELECT t.a FROM t JOIN t AS u ON t.a = u.a) AS x WHERE a > 1",
+            "a UNION of a STREAM with 't' would add",
+        ),
         ("SELECT a FROM STREAM s LIMIT 3", "LIMIT"),
         ("SELECT a, row_number() OVER (ORDER BY b) AS n FROM STREAM s", "a window function"),
         ("SELECT s.a FROM STREAM s JOIN STREAM r ON s.a = r.a", "a join of two streams"),

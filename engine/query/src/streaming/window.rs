@@ -8,11 +8,11 @@ use datafusion::{
     datasource::{ViewTable, empty::EmptyTable},
     logical_expr::{Expr, LogicalPlanBuilder, cast, col, lit},
 };
-use dialect::statement::{OnChange, StreamRead, StreamStart, TimeTravel};
+use dialect::statement::{OnChange, Query, StreamRead, StreamStart, TimeTravel};
 use lake::{At, LakeError, Snapshot};
-use model::{job::PinnedInput, report::SkippedRows};
+use model::{job::PinnedInput, name::ObjectName, report::SkippedRows};
 
-use crate::{error::QueryError, queries::Inner, resolve};
+use crate::{error::QueryError, queries::Inner, resolve, session::Session, transform};
 
 const CHANGE_TYPE: &str = "_change_type";
 const COMMIT_VERSION: &str = "_commit_version";
@@ -128,6 +128,48 @@ impl Window {
     }
 }
 
+/// Refuses streams of a query that begin where their tables have not come to yet.
+pub(crate) async fn check_starts(
+    inner: &Inner,
+    session: &Session,
+    query: &Query,
+) -> Result<(), QueryError> {
+    for used in &query.tables {
+        let Some(TimeTravel::Stream(stream)) = &used.at else { continue };
+        if matches!(stream.start, StreamStart::Version(_) | StreamStart::Timestamp(_)) {
+            let name = ObjectName::from_parts(&used.name, session.schema())?;
+            let source = inner.object_named(session, &name).await?;
+            let newest = transform::pin(inner, &source).await?.version;
+            refuse_to_wait(inner, &name, newest, &stream.start)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses to begin with what is yet to come: what comes until then would be read too.
+fn refuse_to_wait(
+    inner: &Inner,
+    name: &ObjectName,
+    newest: i64,
+    start: &StreamStart,
+) -> Result<(), QueryError> {
+    let why = match start {
+        StreamStart::Version(version) if version - 1 > newest => {
+            format!("version {version}, and the newest one is {newest}")
+        }
+        StreamStart::Timestamp(text) => match resolve::at(&TimeTravel::Timestamp(text.clone()))? {
+            At::Timestamp(time) if time > inner.options.clock.now() => {
+                format!("'{text}', which has not come yet")
+            }
+            _ => return Ok(()),
+        },
+        _ => return Ok(()),
+    };
+    Err(QueryError::Invalid(format!(
+        "STREAM of '{name}' begins with {why}: START => 'latest' begins with what comes next"
+    )))
+}
+
 /// Where a stream begins that was never read.
 async fn begin(
     inner: &Inner,
@@ -136,14 +178,10 @@ async fn begin(
     start: &StreamStart,
 ) -> Result<Begin, QueryError> {
     let PinnedInput { name, version: newest, .. } = input;
+    refuse_to_wait(inner, name, *newest, start)?;
     match start {
         StreamStart::Earliest | StreamStart::Version(0) => Ok(Begin::AtAll),
         StreamStart::Latest => Ok(Begin::AtEnd),
-        StreamStart::Version(version) if version - 1 > *newest => {
-            Err(QueryError::Invalid(format!(
-                "STREAM of '{name}' begins with version {version}, and the newest one is {newest}"
-            )))
-        }
         StreamStart::Version(version) => Ok(Begin::After(version - 1)),
         StreamStart::Timestamp(text) => {
             let at = resolve::at(&TimeTravel::Timestamp(text.clone()))?;

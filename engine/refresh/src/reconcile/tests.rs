@@ -228,6 +228,8 @@ async fn a_trigger_queues_nothing_for_what_a_run_has_read_that_was_queued_before
         code: Code::Internal,
         message: "no".to_owned(),
         retry_after: Duration::ZERO,
+        strategy: None,
+        reason: None,
         report: RunReport::default(),
     };
     room.catalog.finish(&run.lease, &ended, room.clock.now()).await.unwrap();

@@ -9,7 +9,7 @@ use model::{profile::Profile, quantity::format_size};
 use query::transform::PlannedTransform;
 
 use super::transform::{Computed, Run};
-use crate::error::RefreshError;
+use crate::{error::RefreshError, progress::Decided};
 
 /// How often it is looked how much was written.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -56,12 +56,15 @@ impl Run<'_> {
         }
     }
 
-    /// Refuses a plan that reads more bytes than the job allows. `how` is the strategy with its reason.
-    pub(super) fn reads_few_enough(
+    /// Notes how the result is computed, for the books, and refuses a plan that reads more bytes than the
+    /// job allows.
+    pub(super) fn decide(
         &self,
         planned: &PlannedTransform,
-        how: &str,
+        decided: Decided,
     ) -> Result<(), RefreshError> {
+        let how = format!("{}, {}", decided.strategy, decided.reason);
+        self.progress.decide(decided);
         let Some(max) = self.claimed.job.resources.bytes_max else { return Ok(()) };
         let bytes = planned.bytes_to_read();
         if bytes <= max {

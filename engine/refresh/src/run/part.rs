@@ -18,7 +18,7 @@ use model::{
 };
 use query::{
     error::QueryError,
-    incremental::{Choice, PartWish, PlannedPart, RefreshWork, Strategy, mixed_app_id},
+    incremental::{PartWish, PlannedPart, RefreshWork, Strategy, mixed_app_id},
 };
 use serde_json::Value;
 
@@ -186,8 +186,9 @@ impl Run<'_> {
         let planned = queries.plan_part(wish, quarantined).await;
         let planned = planned.map_err(|source| self.query("plan the refresh of", source))?;
         let (is_mixed, gate) = (planned.is_mixed, planned.refresh.gate.clone());
-        let Choice { strategy, reason, .. } = planned.refresh.choice.clone();
-        self.reads_few_enough(planned.refresh.work.planned(), &format!("{strategy}, {reason}"))?;
+        let choice = planned.refresh.choice.clone();
+        let reason = choice.reason.clone();
+        self.decide(planned.refresh.work.planned(), choice.into())?;
         let (staged, quarantine, rows) = self.stage_partitions(object, view, planned).await?;
         let checking = Checking {
             object,

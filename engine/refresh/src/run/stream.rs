@@ -11,7 +11,7 @@ use model::{
     object::{Object, Properties},
     principal::Principal,
     report::RunReport,
-    transform::{Flow, FlowKind, Transform},
+    transform::{Flow, Transform},
 };
 use query::{
     incremental::{RefreshWork, Strategy},
@@ -25,6 +25,7 @@ use super::{
 use crate::{
     commit::{self, Computation},
     error::RefreshError,
+    progress::Decided,
 };
 
 /// What flows read.
@@ -128,14 +129,8 @@ impl Run<'_> {
         inputs: &[PinnedInput],
         reading: Reading,
     ) -> Result<(), RefreshError> {
-        let of_changes = |flow: &&Flow| matches!(flow.kind, FlowKind::Changes(_));
-        let flow = view.flows.iter().find(of_changes);
-        let (Some(flow), Some(last), Reading::New) = (flow, &self.claimed.last, reading) else {
-            return Ok(());
-        };
-        let read_until = last.inputs.iter().filter(|input| !input.delta_table_id.is_empty());
-        let read_until = read_until.map(|input| (input.delta_table_id.clone(), input.version));
-        let flow = FlowToRun { flow: flow.clone(), read_until: read_until.collect() };
+        let (Some(last), Reading::New) = (&self.claimed.last, reading) else { return Ok(()) };
+        let Some(flow) = FlowToRun::of_changes(view, &last.inputs) else { return Ok(()) };
         let new_rows = self.options.queries.new_rows(vec![flow], inputs, Some(&self.known)).await;
         new_rows.map_err(|source| self.query("read what came to", source))?;
         Ok(())
@@ -256,10 +251,12 @@ impl Run<'_> {
         let planned = self.options.queries.plan_flows(wish);
         let PlannedFlows { planned, gate } =
             planned.await.map_err(|source| self.query("plan the flows of", source))?;
-        self.reads_few_enough(&planned, &reason)?;
-        let (strategy, work) = match table {
-            Some(table) => (Strategy::Append, RefreshWork::Append(planned, table)),
-            None => (Strategy::Full, RefreshWork::Replace(planned)),
+        let strategy = if table.is_some() { Strategy::Append } else { Strategy::Full };
+        let decided = Decided { strategy, reason: reason.clone(), alternatives: Vec::new() };
+        self.decide(&planned, decided)?;
+        let work = match table {
+            Some(table) => RefreshWork::Append(planned, table),
+            None => RefreshWork::Replace(planned),
         };
         let (staged, quarantine) = self.stage(object, view, work, gate.clone()).await?;
         let checking = Checking {

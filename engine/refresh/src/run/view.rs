@@ -25,6 +25,7 @@ use super::{
 use crate::{
     commit::Computation,
     error::RefreshError,
+    progress::Decided,
     quarantine::{self, Before, StagedQuarantine},
 };
 
@@ -108,7 +109,7 @@ impl Run<'_> {
             planned.map_err(|source| self.query("plan the refresh of", source))?;
         let Choice { strategy, reason, .. } = &choice;
         tracing::debug!(object = %object.name, %strategy, %reason, "refresh planned");
-        self.reads_few_enough(work.planned(), &format!("{strategy}, {reason}"))?;
+        self.decide(work.planned(), choice.clone().into())?;
         let (staged, quarantine) = self.stage(object, view, work, gate.clone()).await?;
         let (owner, inputs_of, gate) = (&owner, &inputs, gate.as_deref());
         let checking = Checking {
@@ -121,10 +122,8 @@ impl Run<'_> {
             staged: &staged,
         };
         let mut report = self.checked(checking).await?;
-        let Choice { strategy, reason, alternatives } = choice;
-        report.alternatives =
-            alternatives.iter().map(|(strategy, why)| format!("{strategy}: {why}")).collect();
-        let reason = reason.to_string();
+        let Decided { strategy, reason, alternatives } = choice.into();
+        report.alternatives = alternatives;
         let notes = Vec::new();
         let computation = Computation { definition_hash, strategy, reason, inputs, notes, report };
         Ok(StagedRun { location: view.location.clone(), staged, quarantine, computation })

@@ -1,14 +1,17 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Int64Array, StringArray},
+    array::{ArrayRef, Float64Array, Int64Array, StringArray},
     datatypes::{DataType, Field, Schema},
     record_batch::RecordBatch,
     util::pretty::pretty_format_batches,
 };
 use datafusion::prelude::SessionContext;
 
+use model::name::ObjectName;
+
 use super::*;
+use crate::streaming::clauses;
 
 /// `(id, value, op, seq)`.
 type Event = (i64, Option<&'static str>, &'static str, Option<i64>);
@@ -30,6 +33,10 @@ fn every_state() -> History {
     History::Every { track: ColumnChoice::All }
 }
 
+fn source_name() -> ObjectName {
+    ObjectName::new("public", "s").expect("a name")
+}
+
 /// The rows that events have made, one line each.
 async fn made(spec: &ChangeSpec, events: &[Event]) -> Result<Vec<String>, String> {
     let field = |name: &str, data_type| Field::new(name, data_type, true);
@@ -40,7 +47,7 @@ async fn made(spec: &ChangeSpec, events: &[Event]) -> Result<Vec<String>, String
         field("seq", DataType::Int64),
     ]));
     let batch = RecordBatch::try_new(
-        schema,
+        Arc::clone(&schema),
         vec![
             Arc::new(Int64Array::from_iter_values(events.iter().map(|event| event.0))),
             Arc::new(StringArray::from_iter(events.iter().map(|event| event.1))),
@@ -51,8 +58,10 @@ async fn made(spec: &ChangeSpec, events: &[Event]) -> Result<Vec<String>, String
     let context = SessionContext::new();
     context.register_udf(super::super::unordered::function().as_ref().clone());
     context.register_batch("s", batch.expect("columns of one length")).expect("a free name");
-    let columns = ["id", "value", "op", "seq"].map(str::to_owned);
-    let sql = query(spec, "s", &columns).map_err(|error| error.to_string())?;
+    let sequence = clauses::check(&context.state(), &source_name(), &schema, spec);
+    let sequence = sequence.map_err(|error| error.to_string())?;
+    let source = Source { name: "s", events: &schema, sequence: &sequence };
+    let sql = query(spec, source).map_err(|error| error.to_string())?;
     let sql = format!("SELECT * FROM ({sql}) AS made ORDER BY 1, 2");
     let rows = context.sql(&sql).await.map_err(|error| format!("{error}\n{sql}"))?;
     let batches = rows.collect().await.map_err(|error| error.to_string())?;
@@ -247,5 +256,98 @@ async fn what_cannot_be_kept_is_refused() {
     ] {
         let error = made(&spec, &EVENTS).await.expect_err(what);
         assert!(error.contains(what), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_sequence_of_several_parts_orders_by_one_after_the_other() {
+    for sequence in ["STRUCT(seq, value)", "(seq, value)", "STRUCT(seq, STRUCT(value, op))"] {
+        let with = |history| ChangeSpec { sequence_by: sequence.to_owned(), ..spec(history) };
+        let mut events = vec![
+            (1, Some("a"), "I", Some(1)),
+            (1, Some("c"), "U", Some(1)),
+            (1, Some("b"), "U", Some(1)),
+            (1, Some("a"), "U", Some(2)),
+            (2, Some("x"), "I", Some(2)),
+            (2, Some("y"), "D", Some(2)),
+        ];
+        for turn in 0..events.len() {
+            events.rotate_left(turn);
+            events.push(events[0]);
+            let newest = made(&with(History::Newest), &events).await;
+            assert_eq!(newest.as_deref(), Ok(&["1 a".to_owned()][..]), "{sequence}, {turn}");
+            let rows = made(&with(every_state()), &events).await.expect("rows");
+            assert_eq!(rows.len(), 5, "{sequence}, {turn}: {rows:?}");
+        }
+        for history in [History::Newest, every_state()] {
+            let mut spec = with(history);
+            // A part of it that is NULL leaves the event without an order.
+            let error = made(&spec, &[(1, None, "I", Some(1))]).await.expect_err("no order");
+            assert!(error.contains("is NULL"), "{error}");
+            spec.columns = ColumnChoice::All;
+            spec.sequence_by = "STRUCT(seq)".to_owned();
+            let tied = [(1, Some("a"), "I", Some(1)), (1, Some("b"), "U", Some(1))];
+            let error = made(&spec, &tied).await.expect_err("two answers");
+            assert!(error.contains("the same sequence and differ"), "{error}");
+            spec.last_by = Some("STRUCT(op, value)".to_owned());
+            assert_eq!(made(&spec, &tied).await.expect("the last").len(), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_expression_that_has_no_one_answer_for_an_event_is_refused() {
+    let with = |change: &dyn Fn(&mut ChangeSpec)| {
+        let mut spec = spec(History::Newest);
+        change(&mut spec);
+        spec
+    };
+    let text = |text: &str| Some(text.to_owned());
+    for (spec, what) in [
+        (with(&|spec| spec.sequence_by = "random()".to_owned()), "SEQUENCE BY (random()) calls"),
+        (with(&|spec| spec.sequence_by = "max(seq)".to_owned()), "has an aggregate"),
+        (with(&|spec| spec.delete_when = text("now() > now()")), "APPLY AS DELETE WHEN (now()"),
+        (with(&|spec| spec.delete_when = text("(SELECT true)")), "has a subquery"),
+        (with(&|spec| spec.delete_when = text("seq + 1")), "is no condition: it is Int64"),
+        (with(&|spec| spec.delete_when = text("opp = 'D'")), "evaluated: No field named opp"),
+        (with(&|spec| spec.truncate_when = text("uuid() = op")), "APPLY AS TRUNCATE WHEN (uuid()"),
+        (with(&|spec| spec.last_by = text("random()")), "ON TIE LAST BY (random()) calls"),
+    ] {
+        let error = made(&spec, &EVENTS).await.expect_err(what);
+        assert!(error.contains(what), "{error}");
+    }
+    // Names may say whose they are.
+    let spec = with(&|spec| spec.sequence_by = "s.seq".to_owned());
+    assert_eq!(made(&spec, &EVENTS).await.expect("rows").len(), 2);
+}
+
+#[tokio::test]
+async fn a_key_of_numbers_has_one_zero_and_one_value_that_is_none() {
+    let number = DataType::Float64;
+    let fields = [("k", &number), ("v", &DataType::Int64), ("n", &DataType::Int64)];
+    let fields = fields.map(|(name, data_type)| Field::new(name, data_type.clone(), true));
+    let schema = Arc::new(Schema::new(fields.to_vec()));
+    let (nan, other_nan) = (f64::NAN, f64::from_bits(f64::NAN.to_bits() ^ (1 << 63) ^ 1));
+    let keys: ArrayRef = Arc::new(Float64Array::from(vec![0.0, -0.0, nan, other_nan, 1.5]));
+    let numbers = || -> ArrayRef { Arc::new(Int64Array::from(vec![1, 2, 3, 4, 5])) };
+    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![keys, numbers(), numbers()]);
+    let context = SessionContext::new();
+    context.register_udf(super::super::unordered::function().as_ref().clone());
+    context.register_batch("s", batch.expect("columns of one length")).expect("a free name");
+    for (history, rows) in [(History::Newest, 3), (every_state(), 5)] {
+        let spec = ChangeSpec {
+            keys: vec!["k".to_owned()],
+            delete_when: None,
+            sequence_by: "n".to_owned(),
+            columns: ColumnChoice::All,
+            ..spec(history)
+        };
+        let source = Source { name: "s", events: &schema, sequence: &DataType::Int64 };
+        let sql = query(&spec, source).expect("a query");
+        let found = context.sql(&sql).await.expect("a plan").count().await;
+        assert_eq!(found.expect("rows"), rows);
+        let of_zero = format!("SELECT * FROM ({sql}) AS made WHERE k = 0 AND v = 2 AND 1 / k > 0");
+        let found = context.sql(&of_zero).await.expect("a plan").count().await;
+        assert_eq!(found.expect("rows"), 1, "a zero without a sign");
     }
 }
