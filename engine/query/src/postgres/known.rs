@@ -182,9 +182,8 @@ impl Known {
         let objects = inner.options.catalog.objects().await?;
         let objects: HashMap<ObjectName, Object> =
             objects.into_iter().map(|object| (object.name.clone(), object)).collect();
-        let shows = |object: &&Object| {
-            sees_definition(&known.rights, object, |name| objects.get(name))
-        };
+        let shows =
+            |object: &&Object| sees_definition(&known.rights, object, |name| objects.get(name));
         for table in tables {
             let TableInfo { name, table_type, columns, stored, checks, primary_key, comment } =
                 table;
