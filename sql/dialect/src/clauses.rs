@@ -147,6 +147,7 @@ pub(crate) fn read(cursor: &mut Cursor<'_>, of: Of) -> Result<Clauses, SyntaxErr
             break;
         }
         let is_own = |words: &str| {
+        let at = cursor.here();
             of.words().iter().any(|own| own.split(' ').next() == words.split(' ').next())
         };
         let unsupported = UNSUPPORTED.iter().find(|words| cursor.sees(words) && !is_own(words));
@@ -163,6 +164,12 @@ pub(crate) fn read(cursor: &mut Cursor<'_>, of: Of) -> Result<Clauses, SyntaxErr
     Ok(clauses)
 }
 
+        if clauses.schedule.is_some() && clauses.trigger.is_some() {
+            let text = "SCHEDULE and TRIGGER ON UPDATE exclude each other";
+            return Err(SyntaxError::new(at, text).with_hint(
+                "leave one of them out; AT MOST EVERY 1 HOUR of the trigger bounds how often it comes",
+            ));
+        }
 fn refused(cursor: &Cursor<'_>, of: Of, what: &str) -> SyntaxError {
     let error = cursor.unsupported(&format!("{what} of a {}", of.name()));
     match what {
