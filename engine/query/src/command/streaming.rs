@@ -20,7 +20,7 @@ use model::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    new_name, resources, stored,
+    new_name, resources, schedules, stored,
     tables::{schema_must_exist, wrong_kind},
     views,
 };
@@ -211,6 +211,7 @@ fn table(
     existing: Option<&Object>,
 ) -> Result<Transform, QueryError> {
     let lake = &inner.options.lake;
+    let before = existing.and_then(Object::transform);
     let kept = existing.and_then(Object::location).map(str::to_owned);
     let location = match (&create.location, kept) {
         (Some(text), _) => lake.parse_location(text)?,
@@ -222,6 +223,11 @@ fn table(
         location,
         partitioned_by: create.partitioned_by.clone(),
         schedule: create.schedule.clone(),
+        schedule_since: schedules::since(
+            before,
+            create.schedule.as_ref(),
+            inner.options.clock.now(),
+        ),
         misfire: create.misfire,
         trigger: create.trigger,
         policy: match create.on_full_refresh {

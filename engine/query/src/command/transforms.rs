@@ -166,6 +166,8 @@ pub(super) async fn alter(
             AlterTransformAction::Add(wakes) | AlterTransformAction::Alter(wakes) => match wakes {
                 Wakes::Schedule(schedule, misfire) => {
                     schedules::check(Some(&schedule), now)?;
+                    transform.schedule_since =
+                        schedules::since(Some(&*transform), Some(&schedule), now);
                     (transform.schedule, transform.misfire) = (Some(schedule), misfire);
                     transform.trigger = None;
                 }
