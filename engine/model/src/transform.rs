@@ -278,6 +278,9 @@ pub struct Flow {
     pub once: bool,
     /// What becomes of its rows.
     pub kind: FlowKind,
+    /// `COMMENT` text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
 }
 
 /// What becomes of the rows of a flow.

@@ -260,6 +260,7 @@ fn flow(session: &Session, name: ObjectName, body: &FlowBody) -> Result<Flow, Qu
         query,
         once: body.once,
         kind,
+        comment: None,
     })
 }
 
@@ -314,12 +315,6 @@ pub(super) async fn create_flow(
     create: CreateFlow,
 ) -> Result<CommandResult, QueryError> {
     let inner = &queries.inner;
-    if create.comment.is_some() {
-        return Err(QueryError::Unsupported(
-            "COMMENT of a flow is not supported in this version; write it as a comment in the text"
-                .to_owned(),
-        ));
-    }
     let name = new_name(session, &create.name)?;
     let mut object = streaming_table(inner, session, &create.target).await?;
     if let Some(other) = owner_of(inner, &name).await?
@@ -342,10 +337,17 @@ pub(super) async fn create_flow(
         let state = &checked.resolved.state;
         views::check_declared(inner, session, &object.name, state, &fields, table).await?;
     }
-    let made = flow(session, name.clone(), &create.body)?;
+    let mut made = flow(session, name.clone(), &create.body)?;
+    made.comment = create.comment;
     let mut flows = object.transform().map(|table| table.flows.clone()).unwrap_or_default();
     match flows.iter_mut().find(|flow| flow.name == name) {
-        Some(known) if *known == made => return Ok(CommandResult::done()),
+        Some(known) if (Flow { comment: made.comment.clone(), ..known.clone() }) == made => {
+            if known.comment != made.comment {
+                known.comment = made.comment;
+                put(inner, &object, flows, None).await?;
+            }
+            return Ok(CommandResult::done());
+        }
         // A folder says what there is to be; a statement makes what is not there.
         Some(known) if session.source_file().is_some() => *known = made,
         Some(_) => {
@@ -445,7 +447,7 @@ pub(super) fn create_statements(object: &Object) -> Result<Vec<String>, QueryErr
         let query = dialect::parse_flow_query(&flow.query)?;
         let create = CreateFlow {
             name: parts(&flow.name),
-            comment: None,
+            comment: flow.comment.clone(),
             target: parts(&object.name),
             body: FlowBody { once: flow.once, query, changes },
             definition: String::new(),

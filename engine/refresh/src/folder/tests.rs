@@ -444,6 +444,7 @@ fn stream(name: &str, query: &str, more: &[(&str, &str)]) -> Object {
             reads: Vec::new(),
             once: false,
             kind: model::transform::FlowKind::Append,
+            comment: None,
         };
         table.flows.push(flow(named(name), query));
         table.flows.extend(more.iter().map(|(name, query)| flow(named(name), query)));

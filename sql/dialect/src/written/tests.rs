@@ -115,7 +115,8 @@ fn a_mode() -> impl Strategy<Value = &'static str> {
         Just(" RELY"),
         Just(" NORELY"),
         Just(" NOT ENFORCED"),
-        Just(" NOT ENFORCED RELY")
+        Just(" NOT ENFORCED RELY"),
+        Just(" DEFERRABLE INITIALLY DEFERRED RELY")
     ]
 }
 
@@ -164,6 +165,7 @@ fn clauses() -> BoxedStrategy<String> {
         "COMMENT 'it''s'",
         "LOCATION 's3://b/p'",
         "TBLPROPERTIES ('k' = 'v''', a.b = 3)",
+        "USING DELTA",
     ];
     let wakes = prop_oneof![
         Just(""),
