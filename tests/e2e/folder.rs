@@ -181,6 +181,31 @@ async fn what_cannot_be_is_refused_and_nothing_is_half_applied() {
 }
 
 #[tokio::test]
+async fn tables_flows_and_what_reads_them_are_declared_apart() {
+    let (server, mut client, folder) = start().await;
+    folder.write(
+        "a.sql",
+        "CREATE SCHEMA IF NOT EXISTS b;
+         CREATE OR REFRESH MATERIALIZED VIEW b.m AS SELECT count(*) AS n FROM b.o;
+         CREATE OR REFRESH STREAMING TABLE b.o;
+         CREATE FLOW b.f AS INSERT INTO b.o BY NAME SELECT * FROM STREAM t;
+         CREATE OR REFRESH STREAMING TABLE b.newest;
+         APPLY CHANGES INTO b.newest FROM stream(b.o) KEYS (a) SEQUENCE BY a;
+         CREATE OR REFRESH MATERIALIZED VIEW b.top AS SELECT max(a) AS a FROM b.newest;",
+    );
+    folder.plan(&server);
+    folder.apply(&server);
+    for view in ["b.m", "b.top"] {
+        client.newest_job(view).await.expect("SUCCEEDED");
+        assert_eq!(client.query(&format!("SELECT * FROM {view}")).await.cell(), "2");
+    }
+    assert!(!folder.plan(&server).replace("UNCHANGED", "").contains("CHANGED"));
+
+    folder.write("a.sql", "CREATE STREAMING TABLE lone;\nCREATE VIEW v AS SELECT * FROM lone");
+    folder.refused(&server, &["a.sql:2", "main.lone", "no flow feeds"]);
+}
+
+#[tokio::test]
 async fn a_folder_that_is_not_there_is_named() {
     let (server, _, folder) = start().await;
     let output = folder.options.run(&["plan", "/no/such/folder", "--url", &server.url()], "");

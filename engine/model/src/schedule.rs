@@ -12,14 +12,15 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Schedule {
-    /// Every so many seconds, counted from the creation of the transform.
+    /// Every so many seconds, counted from when it was declared.
     Every {
         /// Seconds between two refreshes; at least 1.
         seconds: u64,
     },
     /// At the times that a cron text names.
     Cron {
-        /// Five fields, six with seconds in front, or seven with years behind.
+        /// Five fields as in Unix; six with seconds in front, or seven with years behind, as in
+        /// Quartz, where the days of the week are 1 (Sunday) to 7 (Saturday).
         expression: String,
         /// IANA name of the time zone, `UTC` when none was said.
         time_zone: String,
@@ -31,7 +32,7 @@ pub enum Schedule {
 pub enum ScheduleError {
     /// The text is not a cron expression.
     #[error(
-        "'{expression}' is not a cron expression: {why} (five fields: minute hour day-of-month month day-of-week; a sixth in front for seconds)"
+        "'{expression}' is not a cron expression: {why} (five fields: minute hour day-of-month month day-of-week; six or seven as in Quartz: seconds in front, years behind, weekdays 1 (Sunday) to 7 (Saturday))"
     )]
     Cron {
         /// What was written.
@@ -130,12 +131,60 @@ impl fmt::Display for Schedule {
 }
 
 fn parse_cron(expression: &str) -> Result<croner::Cron, ScheduleError> {
-    CronParser::builder()
-        .seconds(Seconds::Optional)
-        .year(Year::Optional)
-        .build()
-        .parse(expression)
+    let fields: Vec<&str> = expression.split_whitespace().collect();
+    let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Optional);
+    let parsed = match fields.len() {
+        6 | 7 => parser.alternative_weekdays(true).build().parse(&from_quartz(&fields)),
+        _ => parser.build().parse(expression),
+    };
+    parsed
         .map_err(|e| ScheduleError::Cron { expression: expression.to_owned(), why: e.to_string() })
+}
+
+/// Where the month and the day of the week stand among six or seven fields.
+const MONTH: usize = 4;
+const DAY_OF_WEEK: usize = 5;
+/// The least and the greatest value of each field of Quartz.
+const BOUNDS: [(u16, u16); 7] = [(0, 59), (0, 59), (0, 23), (1, 31), (1, 12), (1, 7), (1970, 2099)];
+const MONTHS: [&str; 12] =
+    ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
+const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
+
+/// What only Quartz writes, in words that the parser knows: `n/m` from n on, ranges over the end of
+/// their field such as `FRI-MON`, and `L` for the last day of the week. The rest stays as it is.
+fn from_quartz(fields: &[&str]) -> String {
+    let fields = fields.iter().zip(BOUNDS).enumerate().map(|(n, (field, bounds))| {
+        let mut field = field.to_ascii_uppercase();
+        let names: &[&str] = match n {
+            MONTH => &MONTHS,
+            DAY_OF_WEEK => &WEEKDAYS,
+            _ => &[],
+        };
+        for (name, number) in names.iter().zip(1_u8..) {
+            field = field.replace(name, &number.to_string());
+        }
+        let parts = field.split(',').map(|part| match part {
+            "L" if n == DAY_OF_WEEK => bounds.1.to_string(),
+            part => from_quartz_part(part, bounds),
+        });
+        parts.collect::<Vec<_>>().join(",")
+    });
+    fields.collect::<Vec<_>>().join(" ")
+}
+
+fn from_quartz_part(part: &str, (least, greatest): (u16, u16)) -> String {
+    if let Some((from, step)) = part.split_once('/') {
+        return match from.parse::<u16>() {
+            Ok(from) => format!("{from}-{greatest}/{step}"),
+            Err(_) if from.is_empty() => format!("*/{step}"),
+            Err(_) => part.to_owned(),
+        };
+    }
+    let range = part.split_once('-').map(|(from, to)| (from.parse::<u16>(), to.parse::<u16>()));
+    match range {
+        Some((Ok(from), Ok(to))) if from > to => format!("{from}-{greatest},{least}-{to}"),
+        _ => part.to_owned(),
+    }
 }
 
 fn parse_zone(time_zone: &str) -> Result<chrono_tz::Tz, ScheduleError> {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{name::ObjectName, profile::Resources, schedule::Schedule};
+use crate::{name::ObjectName, profile::Resources, schedule::Schedule, time::Timestamp};
 
 /// A materialized view or a streaming table: what is declared, and where the result lies.
 ///
@@ -25,6 +25,9 @@ pub struct Transform {
     pub partitioned_by: Vec<String>,
     /// When it refreshes by itself.
     pub schedule: Option<Schedule>,
+    /// From when the schedule counts, where it is younger than the transform.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule_since: Option<Timestamp>,
     /// What becomes of due times that nobody was there for.
     #[serde(default, skip_serializing_if = "is_default")]
     pub misfire: Misfire,
@@ -275,6 +278,9 @@ pub struct Flow {
     pub once: bool,
     /// What becomes of its rows.
     pub kind: FlowKind,
+    /// `COMMENT` text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
     /// The columns that its query gave when it was declared: `*` means those. None of AUTO CDC, and of
     /// flows that older versions have stored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -412,9 +412,8 @@ async fn transforms(queries: &Inner, rights: &Rights) -> Result<RecordBatch, Que
         .time(
             "next_due_at",
             views.iter().map(|(object, view)| {
-                let last = job(object)
-                    .map_or(object.created_at, |job| job.queued_at)
-                    .max(object.created_at);
+                let begin = view.schedule_since.unwrap_or(object.created_at);
+                let last = job(object).map_or(begin, |job| job.queued_at).max(begin);
                 view.schedule.as_ref().and_then(|schedule| schedule.next(last.min(now)))
             }),
         )

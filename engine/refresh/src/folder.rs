@@ -28,6 +28,7 @@ use query::{error::QueryError, queries::Queries, session::Session};
 use self::{
     declare::{Declaration, Declarations, declarations},
     error::{FolderError, Place},
+    order::Item,
 };
 
 /// One `.sql` file.
@@ -223,8 +224,8 @@ fn draft(
             return Err(FolderError::SchemaMissing { at, object, schema });
         }
     }
-    plan.declared(default_schema, declared, schemas, existing)?;
-    flows::plan(&mut plan, default_schema, &all, existing)?;
+    plan.declared(default_schema, &all, schemas, existing)?;
+    flows::drop_others(&mut plan, &all, existing);
     plan.no_longer_declared(declared, existing);
     Ok(plan)
 }
@@ -233,7 +234,7 @@ impl FolderPlan {
     fn declared(
         &mut self,
         default_schema: &str,
-        declared: &[Declaration],
+        all: &Declarations,
         schemas: &[Schema],
         existing: &[Object],
     ) -> Result<(), FolderError> {
@@ -243,8 +244,15 @@ impl FolderPlan {
         let mut unsettled: BTreeSet<&ObjectName> = BTreeSet::new();
         // Views that mean something else now, with the views upon them.
         let mut changed_views: BTreeSet<&ObjectName> = BTreeSet::new();
-        for position in order::order(declared, existing)? {
-            let declaration = &declared[position];
+        for item in order::order(all, existing)? {
+            let declaration = match item {
+                Item::Object(position) => &all.objects[position],
+                Item::Flow(position) => {
+                    let known = flows::Known { default_schema, declared: all, existing: &by_name };
+                    flows::plan(self, &all.flows[position], &known, &mut unsettled)?;
+                    continue;
+                }
+            };
             let Declaration { at, text, name, reads, .. } = declaration;
             let existing = by_name.get(name).copied();
             let (kind, mut detail) = compare::compare(declaration, existing, default_schema)?;

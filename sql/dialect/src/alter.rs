@@ -351,7 +351,7 @@ fn comment(cursor: &mut Cursor<'_>) -> Result<Option<String>, SyntaxError> {
     if cursor.take("NULL") {
         return Ok(None);
     }
-    Ok(Some(cursor.string("a text in single quotes, or NULL")?))
+    Ok(Some(cursor.text("a text in single quotes, or NULL")?))
 }
 
 #[cfg(test)]

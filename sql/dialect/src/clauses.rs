@@ -53,6 +53,7 @@ impl Of {
                 "TRIGGER ON UPDATE",
                 "REFRESH POLICY",
                 "OPTIONS",
+                "USING",
             ],
             Self::StreamingTable => &[
                 "AS",
@@ -64,6 +65,7 @@ impl Of {
                 "TRIGGER ON UPDATE",
                 "REFRESH POLICY",
                 "OPTIONS",
+                "USING",
                 "FLOW",
             ],
         }
@@ -138,11 +140,14 @@ const UNSUPPORTED: [&str; 39] = [
     "ON FULL REFRESH",
 ];
 
+const ALWAYS_DELTA: &str = "the result is always a Delta table; leave the clause out";
+
 /// Reads clauses up to `AS` or the end of the statement.
 pub(crate) fn read(cursor: &mut Cursor<'_>, of: Of) -> Result<Clauses, SyntaxError> {
     let mut clauses = Clauses::default();
     let mut said: Vec<&str> = Vec::new();
     while !cursor.at_end() && !cursor.sees("AS") {
+        let at = cursor.here();
         if of == Of::StreamingTable && cursor.sees("FLOW") {
             break;
         }
@@ -159,6 +164,12 @@ pub(crate) fn read(cursor: &mut Cursor<'_>, of: Of) -> Result<Clauses, SyntaxErr
         }
         said.push(clause);
         read_one(cursor, of, clause, &mut clauses)?;
+        if clauses.schedule.is_some() && clauses.trigger.is_some() {
+            let text = "SCHEDULE and TRIGGER ON UPDATE exclude each other";
+            return Err(SyntaxError::new(at, text).with_hint(
+                "leave one of them out; AT MOST EVERY 1 HOUR of the trigger bounds how often it comes",
+            ));
+        }
     }
     Ok(clauses)
 }
@@ -167,7 +178,16 @@ fn refused(cursor: &Cursor<'_>, of: Of, what: &str) -> SyntaxError {
     let error = cursor.unsupported(&format!("{what} of a {}", of.name()));
     match what {
         "WITH HEADER ROW" => error.with_hint("write OPTIONS ('format.has_header' 'true')"),
-        "CLUSTER BY" | "CLUSTERED BY" => error.with_hint("write PARTITIONED BY (…)"),
+        "CLUSTER BY" | "CLUSTERED BY" => error.with_hint(
+            "files are not clustered: leave it out, or write PARTITIONED BY (…) for columns of few values",
+        ),
+        "WITH ROW FILTER" if matches!(of, Of::MaterializedView | Of::StreamingTable) => {
+            let kind = of.name().to_ascii_uppercase();
+            error.with_hint(format!("write ALTER {kind} … SET ROW FILTER (condition) afterwards"))
+        }
+        "DEFAULT COLLATION" | "COLLATE" => {
+            error.with_hint("leave it out: texts are compared by their bytes, as UTF8_BINARY is")
+        }
         "TRIGGER" if matches!(of, Of::Table | Of::TableLike | Of::View) => {
             error.with_hint("only a materialized view or a streaming table refreshes by itself")
         }
@@ -176,6 +196,10 @@ fn refused(cursor: &Cursor<'_>, of: Of, what: &str) -> SyntaxError {
         "TRIGGER" | "EVERY" | "REFRESH" => error.with_hint("write SCHEDULE EVERY 1 HOUR"),
         "LIKE" => error.with_hint("write CREATE TABLE new LIKE other, without columns"),
         "CLONE" | "SHALLOW CLONE" | "DEEP CLONE" => error.with_hint("write AS SELECT * FROM …"),
+        "FROZEN WHERE" | "JOIN POLICY" | "ON SCHEMA DRIFT" | "CONTRACT VERSION"
+        | "REQUIRES CONTRACT" | "PARAMETERS" => {
+            error.with_hint("leave it out: nothing here would hold to it")
+        }
         "PRIMARY KEY" => error.with_hint("write the key inside the parentheses of the columns"),
         _ => error,
     }
@@ -213,9 +237,7 @@ fn clause(cursor: &Cursor<'_>, of: Of) -> Result<&'static str, SyntaxError> {
     }
     let error = cursor.unsupported(&format!("{clause} of a {}", of.name()));
     Err(match (of, clause) {
-        (Of::MaterializedView | Of::StreamingTable, "USING" | "STORED AS") => {
-            error.with_hint("the result is always a Delta table; leave the clause out")
-        }
+        (Of::MaterializedView | Of::StreamingTable, "STORED AS") => error.with_hint(ALWAYS_DELTA),
         (Of::TableLike, "PARTITIONED BY" | "USING" | "STORED AS") => error.with_hint(
             "the new table is partitioned and stored as the other; leave the clause out",
         ),
@@ -240,7 +262,7 @@ fn read_one(
         "LOCATION" => {
             cursor.skip(1);
             let at = cursor.here();
-            let location = cursor.string("a location in single quotes")?;
+            let location = cursor.text("a location in single quotes")?;
             if location.trim().is_empty() {
                 return Err(SyntaxError::new(at, "the location is empty"));
             }
@@ -258,6 +280,13 @@ fn read_one(
         "OPTIONS" => {
             cursor.skip(1);
             clauses.options = cursor.properties()?;
+        }
+        "USING" if matches!(of, Of::MaterializedView | Of::StreamingTable) => {
+            if !cursor.take("USING DELTA") {
+                cursor.skip(1);
+                let what = format!("USING {} of a {}", cursor.word(), of.name());
+                return Err(cursor.unsupported(&what).with_hint(ALWAYS_DELTA));
+            }
         }
         "USING" => clauses.format = Some(format(cursor)?),
         "TRIGGER ON UPDATE" => clauses.trigger = Some(trigger(cursor)?),
@@ -278,7 +307,7 @@ fn read_one(
 pub(crate) fn comment(cursor: &mut Cursor<'_>) -> Result<String, SyntaxError> {
     cursor.expect("COMMENT")?;
     cursor.take_token(&Token::Eq);
-    cursor.string("a comment in single quotes")
+    cursor.text("a comment in single quotes")
 }
 
 fn partitions(cursor: &mut Cursor<'_>) -> Result<Vec<(String, Location)>, SyntaxError> {
@@ -413,12 +442,12 @@ fn due_times(cursor: &mut Cursor<'_>) -> Result<Schedule, SyntaxError> {
         return Err(cursor.expected_one_of(&["EVERY", "CRON"]));
     }
     let cron_at = cursor.here();
-    let cron = cursor.string("a cron text in single quotes")?;
+    let cron = cursor.text("a cron text in single quotes")?;
     let mut zone = "UTC".to_owned();
     let mut zone_at = cron_at;
     if cursor.take("AT TIME ZONE") {
         zone_at = cursor.here();
-        zone = cursor.string("a time zone in single quotes")?;
+        zone = cursor.text("a time zone in single quotes")?;
     }
     Schedule::cron(&cron, &zone).map_err(|error| {
         let at = if matches!(error, ScheduleError::TimeZone(_)) { zone_at } else { cron_at };

@@ -276,7 +276,7 @@ fn key(cursor: &mut Cursor<'_>, name: Option<String>) -> Result<ReadKey, SyntaxE
     }
     // This is what the others do anyway: nothing.
     while cursor.take("ON UPDATE NO ACTION") || cursor.take("ON DELETE NO ACTION") {}
-    for what in ["MATCH", "ON UPDATE", "ON DELETE", "DEFERRABLE", "INITIALLY"] {
+    for what in ["MATCH", "ON UPDATE", "ON DELETE"] {
         if cursor.sees(what) {
             return Err(cursor
                 .unsupported(&format!("FOREIGN KEY … {what}"))
@@ -300,22 +300,42 @@ fn nulls(cursor: &mut Cursor<'_>) -> Result<Option<bool>, SyntaxError> {
     }
 }
 
-/// Who keeps a key: each run when nothing is said.
+/// Who keeps a key: each run when nothing is said. DEFERRABLE and INITIALLY DEFERRED is every key: it
+/// is checked once, before the commit.
 fn key_mode(cursor: &mut Cursor<'_>) -> Result<KeyMode, SyntaxError> {
-    if cursor.take("VERIFIED") {
-        return Ok(KeyMode::Verified);
-    }
-    let not_enforced = cursor.take("NOT ENFORCED");
-    if cursor.take("RELY") {
-        return Ok(KeyMode::Rely);
-    }
-    if cursor.take("NORELY") || not_enforced {
-        return Ok(KeyMode::NotEnforced);
+    const WORDS: [(&str, &[&str]); 6] = [
+        ("VERIFIED", &["RELY", "NORELY", "NOT ENFORCED"]),
+        ("RELY", &["VERIFIED", "NORELY"]),
+        ("NORELY", &["VERIFIED", "RELY"]),
+        ("NOT ENFORCED", &["VERIFIED"]),
+        ("DEFERRABLE", &[]),
+        ("INITIALLY DEFERRED", &[]),
+    ];
+    let mut said: Vec<&str> = Vec::new();
+    while let Some((word, excluded)) = WORDS.into_iter().find(|(word, _)| cursor.sees(word)) {
+        if said.contains(&word) || excluded.iter().any(|other| said.contains(other)) {
+            return Err(cursor.error(format!("{word} does not fit with what was said before")));
+        }
+        said.push(word);
+        cursor.take(word);
     }
     if cursor.sees("ENFORCED") {
         return Err(cursor.expected_one_of(&["VERIFIED"]).with_hint("did you mean VERIFIED?"));
     }
-    Ok(KeyMode::Verified)
+    for what in ["NOT DEFERRABLE", "INITIALLY IMMEDIATE"] {
+        if cursor.sees(what) {
+            return Err(cursor.unsupported(&format!("a key that is {what}")).with_hint(
+                "leave it out, or write INITIALLY DEFERRED: keys are checked before the commit",
+            ));
+        }
+    }
+    Ok(if said.contains(&"RELY") {
+        KeyMode::Rely
+    } else if said.contains(&"NORELY") || said.contains(&"NOT ENFORCED") {
+        KeyMode::NotEnforced
+    } else {
+        KeyMode::Verified
+    })
 }
 
 #[cfg(test)]

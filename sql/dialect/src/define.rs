@@ -63,7 +63,7 @@ const CREATE_OBJECTS: [&str; 8] = [
     "DATABASE",
 ];
 /// What pipelines call these objects elsewhere, and what to write.
-const OF_PIPELINES: [(&str, &str); 9] = [
+const OF_PIPELINES: [(&str, &str); 11] = [
     ("STREAMING LIVE TABLE", "write CREATE STREAMING TABLE"),
     ("LIVE TABLE", "write CREATE MATERIALIZED VIEW"),
     ("LIVE VIEW", "write CREATE VIEW"),
@@ -72,8 +72,13 @@ const OF_PIPELINES: [(&str, &str); 9] = [
     ("TEMPORARY STREAMING", "leave TEMPORARY out: what a run has read has to be kept"),
     ("TEMPORARY LIVE", "leave TEMPORARY LIVE out, or write CREATE VIEW"),
     ("TEMPORARY MATERIALIZED VIEW", "leave TEMPORARY out, or write CREATE VIEW"),
+    ("TEMPORARY VIEW", NOT_TEMPORARY),
+    ("TEMP VIEW", NOT_TEMPORARY),
     ("INCREMENTAL LIVE", "write CREATE STREAMING TABLE"),
 ];
+
+const NOT_TEMPORARY: &str =
+    "write CREATE VIEW, which everybody who is allowed to can read until it is dropped";
 
 /// What stands between CREATE and the kind of the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -290,7 +295,11 @@ pub(crate) fn column_option_error(
         }
         _ => return cursor.expected_one_of(options),
     };
-    cursor.unsupported(&format!("{named} of a column"))
+    let error = cursor.unsupported(&format!("{named} of a column"));
+    match word {
+        "MASK" => error.with_hint("write ALTER … ALTER COLUMN c SET MASK (expression) afterwards"),
+        _ => error,
+    }
 }
 
 fn create_table(cursor: &mut Cursor<'_>, or: Or, external: bool) -> Result<Statement, SyntaxError> {
@@ -504,8 +513,8 @@ fn set_primary_key(
 
 /// NOT ENFORCED and RELY say what a primary key is anyway.
 fn key_mode(cursor: &mut Cursor<'_>) -> Result<(), SyntaxError> {
-    let _said = cursor.take("NOT ENFORCED");
-    let _relied = cursor.take("RELY") || cursor.take("NORELY");
+    const WORDS: [&str; 5] = ["NOT ENFORCED", "RELY", "NORELY", "DEFERRABLE", "INITIALLY DEFERRED"];
+    while WORDS.into_iter().any(|word| cursor.take(word)) {}
     for what in ["VERIFIED", "ENFORCED"] {
         if cursor.sees(what) {
             return Err(cursor

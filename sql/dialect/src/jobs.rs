@@ -85,7 +85,9 @@ pub(crate) fn refresh(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError>
                 refresh.options = options(cursor)?;
             }
             "FOR" | "USING" => {
-                return Err(cursor.unsupported(&format!("REFRESH … {word}")));
+                return Err(cursor
+                    .unsupported(&format!("REFRESH … {word}"))
+                    .with_hint("leave it out: a refresh reads the newest versions of its inputs"));
             }
             "TIMEOUT" => {
                 return Err(cursor
@@ -224,7 +226,9 @@ pub(crate) fn retry(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     cursor.expect("RETRY JOB")?;
     let job = job_id(cursor)?;
     if cursor.sees("FROM FAILED") {
-        return Err(cursor.unsupported("RETRY JOB … FROM FAILED"));
+        return Err(cursor
+            .unsupported("RETRY JOB … FROM FAILED")
+            .with_hint("leave it out: what has succeeded is not computed again"));
     }
     Ok(Statement::Job(JobStatement::Retry { job }))
 }

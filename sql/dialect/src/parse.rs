@@ -16,6 +16,7 @@ use crate::{
     insert, jobs, maintain, refused, rights, runs, show,
     statement::{QuarantineAction, Query, Statement},
     tokens::{settle, statements},
+    transform,
 };
 
 /// One statement of a file of statements.
@@ -145,6 +146,7 @@ fn statement(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
         "CANCEL" => jobs::cancel(cursor),
         "RETRY" => jobs::retry(cursor),
         "APPROVE" => jobs::approve(cursor),
+        "APPLY" if cursor.sees("APPLY CHANGES") => transform::apply_changes(cursor),
         "SHOW" => show::show(cursor),
         "DESCRIBE" | "DESC" => show::describe(cursor),
         "SET" => show::set(cursor),

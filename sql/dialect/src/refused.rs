@@ -65,13 +65,6 @@ pub(crate) fn heads() -> impl Iterator<Item = &'static str> {
 
 /// The error for a statement that begins with `head`, if that is one of these.
 pub(crate) fn statement(cursor: &Cursor<'_>, head: &str) -> Option<SyntaxError> {
-    if cursor.sees("APPLY CHANGES") {
-        return Some(with_advice(
-            cursor,
-            "APPLY CHANGES",
-            "write CREATE FLOW f AS AUTO CDC INTO …",
-        ));
-    }
     let (_, instead) = STATEMENTS.into_iter().find(|(word, _)| *word == head)?;
     Some(with_advice(cursor, head, instead))
 }

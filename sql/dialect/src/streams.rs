@@ -125,8 +125,34 @@ pub(crate) fn relation_at(rest: &[TokenWithSpan]) -> Result<Option<Relation>, Sy
     if rest.get(length).is_some_and(|token| token.token == Token::LParen) {
         return Err(of_function(rest));
     }
-    let at = TimeTravel::Stream(StreamRead::default());
-    Ok(Some(relation(rest[0].span.start, name, at, length)))
+    let mut read = StreamRead::default();
+    let length = length + options_after(&rest[length..], &mut read, None)?;
+    Ok(Some(relation(rest[0].span.start, name, TimeTravel::Stream(read), length)))
+}
+
+/// `WITH (SKIPCHANGECOMMITS)`, if it comes next, which is Databricks' word for
+/// `ON_CHANGE => 'skip'`. Answers how many tokens it was.
+fn options_after(
+    rest: &[TokenWithSpan],
+    read: &mut StreamRead,
+    on_change_said: Option<OnChange>,
+) -> Result<usize, SyntaxError> {
+    let is_list = rest.get(1).is_some_and(|token| token.token == Token::LParen);
+    if !(is_word(rest, 0, "WITH") && is_list) {
+        return Ok(0);
+    }
+    let is_closed = rest.get(3).is_some_and(|token| token.token == Token::RParen);
+    if !(is_word(rest, 2, "SKIPCHANGECOMMITS") && is_closed) {
+        let text = "after a STREAM only WITH (SKIPCHANGECOMMITS) is read";
+        return Err(SyntaxError::unsupported(place(rest, 2), text)
+            .with_hint("options of a STREAM are SKIPCHANGECOMMITS, START and ON_CHANGE"));
+    }
+    if on_change_said.is_some_and(|said| said != OnChange::Skip) {
+        let text = "ON_CHANGE and SKIPCHANGECOMMITS exclude each other";
+        return Err(SyntaxError::new(place(rest, 0), text).with_hint("write one of them"));
+    }
+    read.on_change = OnChange::Skip;
+    Ok(4)
 }
 
 /// `STREAM(name [, START => …] [, ON_CHANGE => …])`.
@@ -203,7 +229,10 @@ fn in_call(rest: &[TokenWithSpan]) -> Result<Relation, SyntaxError> {
     if token(next) != Some(&Token::RParen) {
         return Err(call(rest, next));
     }
-    Ok(relation(rest[0].span.start, name, TimeTravel::Stream(read), next + 1))
+    next += 1;
+    let said = on_change_said.then_some(read.on_change);
+    next += options_after(rest.get(next..).unwrap_or_default(), &mut read, said)?;
+    Ok(relation(rest[0].span.start, name, TimeTravel::Stream(read), next))
 }
 
 /// `QUARANTINE(name)`.

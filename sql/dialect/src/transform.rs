@@ -148,6 +148,22 @@ pub(crate) fn create_flow(
     Ok(Statement::CreateFlow(Box::new(CreateFlow { name, comment, target, body, definition })))
 }
 
+/// `APPLY CHANGES INTO target …`, the older form of a flow without a name: it gets one of its table.
+pub(crate) fn apply_changes(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    let start = cursor.here();
+    cursor.allow_streams();
+    cursor.expect("APPLY CHANGES INTO")?;
+    let target = target(cursor, "the name of a streaming table")?;
+    let body = cdc::spec(cursor, false)?;
+    let mut name = target.clone();
+    if let Some(last) = name.last_mut() {
+        last.push_str("_changes");
+    }
+    let definition = cursor.text_from(start);
+    let flow = CreateFlow { name, comment: None, target, body, definition };
+    Ok(Statement::CreateFlow(Box::new(flow)))
+}
+
 /// AUTO CDC, or the words that it had before.
 fn auto_cdc(cursor: &mut Cursor<'_>) -> bool {
     cursor.take("AUTO CDC") || cursor.take("APPLY CHANGES")

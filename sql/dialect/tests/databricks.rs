@@ -3,13 +3,13 @@
 
 use dialect::{
     parse,
-    statement::{CreateMode, Statement},
+    statement::{CreateMode, OnChange, Statement, TimeTravel},
     written,
 };
-use model::transform::{ColumnChoice, History, OnViolation};
+use model::transform::{ColumnChoice, History, KeyMode, OnViolation};
 use whimbrel_dialect as dialect;
 
-const READ: [&str; 18] = [
+const READ: [&str; 28] = [
     "CREATE OR REFRESH STREAMING TABLE raw_user_table (
        CONSTRAINT valid_data EXPECT (_rescued_data IS NULL) ON VIOLATION FAIL UPDATE
      )
@@ -61,6 +61,24 @@ const READ: [&str; 18] = [
      COLUMNS * EXCEPT (op, lsn) STORED AS SCD TYPE 2",
     "REFRESH STREAMING TABLE silver.customers FULL",
     "ALTER STREAMING TABLE silver.customers ADD SCHEDULE EVERY 1 DAY",
+    r#"CREATE OR REFRESH STREAMING TABLE sales_orders_raw
+     COMMENT "The raw sales orders, ingested from /databricks-datasets."
+     TBLPROPERTIES ("myCompanyPipeline.quality" = "bronze", "pipelines.autoOptimize.managed" = "true")
+     AS SELECT * FROM STREAM landing.orders"#,
+    r#"CREATE MATERIALIZED VIEW m (a LONG COMMENT "who") LOCATION "s3://lake/m"
+     SCHEDULE CRON "0 0/15 * * * ?" AT TIME ZONE "UTC" AS SELECT a FROM t"#,
+    "APPLY CHANGES INTO silver.target FROM stream(cdc_data.users)
+     KEYS (userId) APPLY AS DELETE WHEN operation = 'DELETE'
+     SEQUENCE BY sequenceNum COLUMNS * EXCEPT (operation, sequenceNum) STORED AS SCD TYPE 2",
+    "CREATE FLOW f COMMENT \"what comes in\" AS INSERT INTO target BY NAME SELECT * FROM STREAM s",
+    "REFRESH TABLE silver.customers",
+    "CREATE MATERIALIZED VIEW m (a INT, CONSTRAINT pk PRIMARY KEY (a) NOT ENFORCED DEFERRABLE INITIALLY DEFERRED RELY)
+     AS SELECT a FROM t",
+    "CREATE MATERIALIZED VIEW m (a INT PRIMARY KEY DEFERRABLE INITIALLY DEFERRED NORELY, b INT,
+       CONSTRAINT fk FOREIGN KEY (b) REFERENCES u NOT ENFORCED INITIALLY DEFERRED DEFERRABLE) AS SELECT a, b FROM t",
+    "CREATE OR REFRESH MATERIALIZED VIEW m USING DELTA AS SELECT a FROM t",
+    "CREATE STREAMING TABLE s USING delta PARTITIONED BY (a) AS SELECT * FROM STREAM(t) WITH (SKIPCHANGECOMMITS)",
+    "CREATE STREAMING TABLE s AS SELECT x.a FROM STREAM t WITH (SkipChangeCommits) AS x JOIN u ON x.a = u.a",
 ];
 
 #[test]
@@ -94,6 +112,34 @@ fn their_words_mean_the_same() {
 }
 
 #[test]
+fn more_of_their_words_mean_the_same() {
+    let read = |n: usize| parse(READ[n]).unwrap_or_else(|error| panic!("{error}"));
+    let Statement::CreateStreamingTable(table) = read(18) else { panic!() };
+    let comment = "The raw sales orders, ingested from /databricks-datasets.";
+    assert_eq!(table.comment.as_deref(), Some(comment));
+    assert_eq!(table.properties["pipelines.autoOptimize.managed"], "true");
+    let Statement::CreateFlow(flow) = read(20) else { panic!() };
+    assert_eq!(
+        (flow.name.join("."), flow.target.join(".")),
+        ("silver.target_changes".into(), "silver.target".into())
+    );
+    assert!(flow.body.changes.is_some());
+    let Statement::CreateFlow(flow) = read(21) else { panic!() };
+    assert_eq!(flow.comment.as_deref(), Some("what comes in"));
+    let Statement::CreateMaterializedView(view) = read(23) else { panic!() };
+    assert_eq!(view.keys[0].mode, KeyMode::Rely);
+    let Statement::CreateMaterializedView(view) = read(24) else { panic!() };
+    assert_eq!(view.keys[0].mode, KeyMode::NotEnforced);
+    assert_eq!(view.keys[1].mode, KeyMode::NotEnforced);
+    for n in [26, 27] {
+        let Statement::CreateStreamingTable(table) = read(n) else { panic!() };
+        let streams: Vec<_> = table.flow.iter().flat_map(|flow| &flow.query.tables).collect();
+        let Some(TimeTravel::Stream(stream)) = &streams[0].at else { panic!("{streams:?}") };
+        assert_eq!(stream.on_change, OnChange::Skip);
+    }
+}
+
+#[test]
 fn what_cannot_mean_the_same_is_refused_with_what_to_write() {
     for (sql, place, hint) in [
         ("CREATE TEMPORARY STREAMING TABLE t AS SELECT 1", (1, 8), "leave TEMPORARY out"),
@@ -106,7 +152,11 @@ fn what_cannot_mean_the_same_is_refused_with_what_to_write() {
             "write users without it",
         ),
         ("CREATE MATERIALIZED VIEW m AS SELECT * FROM LIVE.users", (1, 45), "write users without"),
-        ("APPLY CHANGES INTO LIVE.t FROM stream(LIVE.s)", (1, 1), "CREATE FLOW"),
+        (
+            "APPLY CHANGES INTO LIVE.t FROM stream(s) KEYS (a) SEQUENCE BY b",
+            (1, 20),
+            "write t without it",
+        ),
         (
             "CREATE FLOW f AS APPLY CHANGES INTO LIVE.t FROM stream(s) KEYS (a) SEQUENCE BY b",
             (1, 37),
@@ -124,6 +174,47 @@ fn what_cannot_mean_the_same_is_refused_with_what_to_write() {
             (1, 39),
             "FROM STREAM",
         ),
+        (
+            "CREATE MATERIALIZED VIEW m USING PARQUET AS SELECT 1 AS a",
+            (1, 34),
+            "leave the clause out",
+        ),
+        ("CREATE STREAMING TABLE t USING ICEBERG", (1, 32), "leave the clause out"),
+        ("CREATE MATERIALIZED VIEW m CLUSTER BY (a) AS SELECT 1 AS a", (1, 28), "PARTITIONED BY"),
+        ("CREATE MATERIALIZED VIEW m CLUSTER BY AUTO AS SELECT 1 AS a", (1, 28), "leave it out"),
+        ("CREATE TEMPORARY VIEW v AS SELECT 1 AS a", (1, 8), "write CREATE VIEW"),
+        ("CREATE TEMP VIEW v AS SELECT 1 AS a", (1, 8), "write CREATE VIEW"),
+        (
+            "CREATE STREAMING TABLE t AS SELECT * FROM STREAM(s, ON_CHANGE => 'fail') WITH (SKIPCHANGECOMMITS)",
+            (1, 74),
+            "one of them",
+        ),
+        (
+            "CREATE STREAMING TABLE t AS SELECT * FROM STREAM s WITH (MERGESCHEMA)",
+            (1, 58),
+            "SKIPCHANGECOMMITS",
+        ),
+        ("CREATE MATERIALIZED VIEW m (a INT MASK f) AS SELECT 1 AS a", (1, 35), "SET MASK"),
+        (
+            "CREATE MATERIALIZED VIEW m WITH ROW FILTER f ON (a) AS SELECT 1 AS a",
+            (1, 28),
+            "SET ROW FILTER",
+        ),
+        (
+            "CREATE MATERIALIZED VIEW m (a INT, PRIMARY KEY (a) INITIALLY IMMEDIATE) AS SELECT 1 AS a",
+            (1, 52),
+            "INITIALLY DEFERRED",
+        ),
+        (
+            "CREATE MATERIALIZED VIEW m DEFAULT COLLATION UTF8_BINARY AS SELECT 1 AS a",
+            (1, 28),
+            "leave it out",
+        ),
+        ("REFRESH MATERIALIZED VIEW m USING INPUTS (t VERSION 3)", (1, 29), "leave it out"),
+        ("CREATE MATERIALIZED VIEW m JOIN POLICY STRICT AS SELECT 1 AS a", (1, 28), "leave it out"),
+        ("RETRY JOB '0198f2c4-1' FROM FAILED", (1, 24), "leave it out"),
+        ("ALTER MATERIALIZED VIEW m SET TBLPROPERTIES ('a' = 'b')", (1, 27), "CREATE OR REFRESH"),
+        ("ALTER STREAMING TABLE t ADD CONSTRAINT c EXPECT (a > 0)", (1, 25), "CREATE OR REFRESH"),
     ] {
         let error = match parse(sql) {
             Ok(statement) => panic!("{sql} was read as {statement:?}"),

@@ -59,6 +59,7 @@ pub(super) fn transform(of: &str) -> Object {
             location: format!("file:///lake/{of}/"),
             partitioned_by: vec![],
             schedule: None,
+            schedule_since: Some(at(1)),
             columns: vec![],
             source_file: None,
             suspended: false,

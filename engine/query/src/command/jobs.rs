@@ -6,7 +6,7 @@ use std::{
 };
 
 use catalog::jobs::JobFilter;
-use dialect::statement::{Along, JobStatement, Refresh, RefreshOptions};
+use dialect::statement::{Along, DropKind, JobStatement, Refresh, RefreshOptions};
 use model::{
     id::{GraphId, JobId, ObjectId},
     job::{Job, JobCause, JobState, NewJob},
@@ -52,7 +52,8 @@ pub(super) async fn refresh(
             let problem = "and only materialized views and streaming tables can be refreshed";
             return Err(wrong_kind(object, problem));
         }
-        if refresh.kind.is_some_and(|said| kind_of(said) != object.kind()) {
+        let said = refresh.kind.filter(|said| *said != DropKind::Table);
+        if said.is_some_and(|said| kind_of(said) != object.kind()) {
             let problem = format!("and is refreshed with REFRESH {}", object.kind().as_sql());
             return Err(wrong_kind(object, &problem));
         }

@@ -18,6 +18,7 @@ mod release;
 mod requests;
 mod resources;
 mod rights;
+mod schedules;
 mod schemas;
 pub(crate) mod show;
 mod streaming;
@@ -87,10 +88,12 @@ pub(crate) async fn check(
             views::check(inner, session, &create.name, &create.query).await.map(|_| None)
         }
         Statement::CreateMaterializedView(create) => {
+            schedules::check(create.schedule.as_ref(), inner.options.clock.now())?;
             let checked = views::check_materialized(inner, session, &create.name, &create.query);
             checked.await.map(|_| None)
         }
         Statement::CreateStreamingTable(create) => {
+            schedules::check(create.schedule.as_ref(), inner.options.clock.now())?;
             let Some(flow) = &create.flow else { return Ok(None) };
             streaming::check(inner, session, &create.name, flow).await.map(|_| None)
         }

@@ -20,7 +20,7 @@ use model::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    new_name, resources, stored,
+    new_name, resources, schedules, stored,
     tables::{schema_must_exist, wrong_kind},
     views,
 };
@@ -227,6 +227,7 @@ fn table(
     existing: Option<&Object>,
 ) -> Result<Transform, QueryError> {
     let lake = &inner.options.lake;
+    let before = existing.and_then(Object::transform);
     let kept = existing.and_then(Object::location).map(str::to_owned);
     let location = match (&create.location, kept) {
         (Some(text), _) => lake.parse_location(text)?,
@@ -238,6 +239,11 @@ fn table(
         location,
         partitioned_by: create.partitioned_by.clone(),
         schedule: create.schedule.clone(),
+        schedule_since: schedules::since(
+            before,
+            create.schedule.as_ref(),
+            inner.options.clock.now(),
+        ),
         misfire: create.misfire,
         trigger: create.trigger,
         policy: match create.on_full_refresh {
@@ -277,6 +283,7 @@ fn flow(
         once: body.once,
         kind,
         columns,
+        comment: None,
     })
 }
 
@@ -331,12 +338,6 @@ pub(super) async fn create_flow(
     create: CreateFlow,
 ) -> Result<CommandResult, QueryError> {
     let inner = &queries.inner;
-    if create.comment.is_some() {
-        return Err(QueryError::Unsupported(
-            "COMMENT of a flow is not supported in this version; write it as a comment in the text"
-                .to_owned(),
-        ));
-    }
     let name = new_name(session, &create.name)?;
     let mut object = streaming_table(inner, session, &create.target).await?;
     if let Some(other) = owner_of(inner, &name).await?
@@ -359,10 +360,17 @@ pub(super) async fn create_flow(
         let state = &checked.resolved.state;
         views::check_declared(inner, session, &object.name, state, &fields, table).await?;
     }
-    let made = flow(session, name.clone(), &create.body, &checked)?;
+    let mut made = flow(session, name.clone(), &create.body, &checked)?;
+    made.comment = create.comment;
     let mut flows = object.transform().map(|table| table.flows.clone()).unwrap_or_default();
     match flows.iter_mut().find(|flow| flow.name == name) {
-        Some(known) if known.means(&made) => return Ok(CommandResult::done()),
+        Some(known) if known.means(&made) => {
+            if known.comment != made.comment {
+                known.comment = made.comment;
+                put(inner, &object, flows, None).await?;
+            }
+            return Ok(CommandResult::done());
+        }
         // A folder says what there is to be; a statement makes what is not there.
         Some(known) if session.source_file().is_some() => *known = made,
         Some(_) => {
@@ -462,7 +470,7 @@ pub(super) fn create_statements(object: &Object) -> Result<Vec<String>, QueryErr
         let query = dialect::parse_flow_query(&flow.query)?;
         let create = CreateFlow {
             name: parts(&flow.name),
-            comment: None,
+            comment: flow.comment.clone(),
             target: parts(&object.name),
             body: FlowBody { once: flow.once, query, changes },
             definition: String::new(),

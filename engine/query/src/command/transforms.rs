@@ -12,7 +12,7 @@ use model::{
     transform::{Misfire, Transform},
 };
 
-use super::{show::kind_of, tables::wrong_kind};
+use super::{schedules, show::kind_of, tables::wrong_kind};
 use crate::{
     answer::Answer,
     authorize::may_read_all,
@@ -204,6 +204,7 @@ pub(super) async fn alter(
     }
     let name = object.name.clone();
     let action = alter.action.clone();
+    let now = queries.inner.options.clock.now();
     change(queries, object, move |transform| {
         let wakes = transform.schedule.is_some() || transform.trigger.is_some();
         match action {
@@ -219,6 +220,9 @@ pub(super) async fn alter(
             }
             AlterTransformAction::Add(wakes) | AlterTransformAction::Alter(wakes) => match wakes {
                 Wakes::Schedule(schedule, misfire) => {
+                    schedules::check(Some(&schedule), now)?;
+                    transform.schedule_since =
+                        schedules::since(Some(&*transform), Some(&schedule), now);
                     (transform.schedule, transform.misfire) = (Some(schedule), misfire);
                     transform.trigger = None;
                 }

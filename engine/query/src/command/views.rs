@@ -15,7 +15,7 @@ use model::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    new_name, resources, stored,
+    new_name, resources, schedules, stored,
     tables::{schema_must_exist, wrong_kind},
 };
 use crate::{
@@ -179,6 +179,7 @@ fn materialized_view(
     existing: Option<&Object>,
 ) -> Result<Transform, QueryError> {
     let lake = &inner.options.lake;
+    let before = existing.and_then(Object::transform);
     let kept = existing.and_then(Object::location).map(str::to_owned);
     let location = match (&create.location, kept) {
         (Some(text), _) => lake.parse_location(text)?,
@@ -203,6 +204,11 @@ fn materialized_view(
         location,
         partitioned_by: create.partitioned_by.clone(),
         schedule: create.schedule.clone(),
+        schedule_since: schedules::since(
+            before,
+            create.schedule.as_ref(),
+            inner.options.clock.now(),
+        ),
         misfire: create.misfire,
         trigger: create.trigger,
         policy: create.policy,

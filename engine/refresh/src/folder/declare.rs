@@ -35,6 +35,8 @@ pub(super) struct DeclaredFlow {
     pub(super) name: ObjectName,
     /// The table that it feeds.
     pub(super) target: ObjectName,
+    /// What its query names, system tables left out.
+    pub(super) reads: Vec<ObjectName>,
     pub(super) create: Box<CreateFlow>,
 }
 
@@ -209,7 +211,8 @@ fn flow(
             .map_err(|source| FolderError::Name { at: at.clone(), source })
     };
     let (name, target) = (named(&create.name)?, named(&create.target)?);
-    Ok(DeclaredFlow { at, text, name, target, create })
+    let reads = reads(&create.body.query, named)?;
+    Ok(DeclaredFlow { at, text, name, target, reads, create })
 }
 
 fn reads(

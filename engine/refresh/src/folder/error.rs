@@ -100,6 +100,16 @@ pub enum FolderError {
         /// What it feeds.
         name: ObjectName,
     },
+    /// Something reads a streaming table that has no flow, and so no columns.
+    #[error("{at}: '{object}' reads the streaming table '{name}', which no flow feeds")]
+    NotFed {
+        /// The statement.
+        at: Place,
+        /// What it declares.
+        object: ObjectName,
+        /// The table.
+        name: ObjectName,
+    },
     /// Declarations that read each other in a circle.
     #[error("{at}: '{}' would read itself: {}", .names[0], cycle(.names))]
     Cycle {
@@ -146,6 +156,7 @@ impl FolderError {
             Self::NotADeclaration { .. }
             | Self::Name { .. }
             | Self::DeclaredTwice { .. }
+            | Self::NotFed { .. }
             | Self::Cycle { .. }
             | Self::WrongKind { .. } => Code::InvalidArgument,
             Self::SchemaMissing { .. } | Self::ReadMissing { .. } | Self::TargetMissing { .. } => {
@@ -164,7 +175,8 @@ impl FolderError {
         match self {
             Self::Syntax { source, .. } => source.hint.clone(),
             Self::NotADeclaration { .. } => Some(
-                "a folder holds CREATE MATERIALIZED VIEW, CREATE VIEW and CREATE SCHEMA; \
+                "a folder holds CREATE MATERIALIZED VIEW, CREATE STREAMING TABLE, CREATE FLOW, CREATE VIEW and \
+                 CREATE SCHEMA; \
                  send other statements with `whimbrel sql`"
                     .to_owned(),
             ),
@@ -175,6 +187,10 @@ impl FolderError {
             Self::TargetMissing { name, .. } => {
                 Some(format!("add CREATE STREAMING TABLE {} to the folder", name.to_sql()))
             }
+            Self::NotFed { name, .. } => Some(format!(
+                "add CREATE FLOW … AS INSERT INTO {} BY NAME SELECT … to the folder, or a query to the table",
+                name.to_sql()
+            )),
             Self::ReadMissing { nearest, .. } => Some(match nearest {
                 Some(nearest) => format!("did you mean '{nearest}'?"),
                 None => "SHOW TABLES lists what there is".to_owned(),

@@ -1,8 +1,8 @@
 //! Flows that a folder declares, against those that streaming tables have.
 //!
-//! They come after all objects: what they read and what they feed is there by then. A flow that a
-//! folder no longer declares is dropped, which takes nothing from its table; only tables that come
-//! from a folder are looked at.
+//! They come after the table that they feed and before what reads it. A flow that a folder no longer
+//! declares is dropped, which takes nothing from its table; only tables that come from a folder are
+//! looked at.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,76 +19,80 @@ use super::{
     error::FolderError,
 };
 
-/// Adds the steps for flows to a plan that has those for objects.
-pub(super) fn plan(
+/// What flows are planned against.
+pub(super) struct Known<'a> {
+    pub(super) default_schema: &'a str,
+    pub(super) declared: &'a Declarations,
+    pub(super) existing: &'a BTreeMap<&'a ObjectName, &'a Object>,
+}
+
+/// Adds the step for a flow to a plan that has those for what it reads. `unsettled` are names whose
+/// columns are not yet what they will be; the first flow of a table gives it its columns.
+pub(super) fn plan<'a>(
     plan: &mut FolderPlan,
-    default_schema: &str,
-    declared: &Declarations,
-    existing: &[Object],
+    flow: &'a DeclaredFlow,
+    known: &Known<'_>,
+    unsettled: &mut BTreeSet<&'a ObjectName>,
 ) -> Result<(), FolderError> {
-    let by_name: BTreeMap<&ObjectName, &Object> =
-        existing.iter().map(|object| (&object.name, object)).collect();
-    let streaming: BTreeSet<&ObjectName> = declared
-        .objects
-        .iter()
-        .filter(|declaration| matches!(declaration.body, DeclaredBody::StreamingTable(_)))
-        .map(|declaration| &declaration.name)
-        .collect();
-    for flow in &declared.flows {
-        let table = by_name.get(&flow.target).copied();
-        let is_new = streaming.contains(&flow.target);
-        match table.map(|table| &table.body) {
-            Some(ObjectBody::StreamingTable(_)) => {}
-            _ if is_new => {}
-            Some(_) => {
-                return Err(FolderError::WrongKind {
-                    at: flow.at.clone(),
-                    object: flow.target.clone(),
-                    kind: table.map_or("", |table| table.kind().as_sql()),
-                });
-            }
-            None => {
-                return Err(FolderError::TargetMissing {
-                    at: flow.at.clone(),
-                    flow: flow.name.clone(),
-                    name: flow.target.clone(),
-                });
-            }
+    let Known { default_schema, declared, existing } = known;
+    let table = existing.get(&flow.target).copied();
+    let is_new = declared.objects.iter().any(|declaration| {
+        declaration.name == flow.target
+            && matches!(declaration.body, DeclaredBody::StreamingTable(_))
+    });
+    match table.map(|table| &table.body) {
+        Some(ObjectBody::StreamingTable(_)) => {}
+        _ if is_new => {}
+        Some(_) => {
+            return Err(FolderError::WrongKind {
+                at: flow.at.clone(),
+                object: flow.target.clone(),
+                kind: table.map_or("", |table| table.kind().as_sql()),
+            });
         }
-        let known = table.and_then(|table| flows_of(table).find(|known| known.name == flow.name));
-        let kind = match known {
-            None => ChangeKind::Added,
-            Some(known) if means(flow, known, default_schema) => ChangeKind::Unchanged,
-            Some(_) => ChangeKind::Changed,
-        };
-        plan.changes.push(Change {
-            kind,
-            object: flow.name.to_string(),
-            object_kind: "FLOW",
-            path: flow.at.path.clone(),
-            detail: match kind {
-                ChangeKind::Changed => "query".to_owned(),
-                _ => String::new(),
-            },
-        });
-        if kind == ChangeKind::Unchanged {
-            continue;
-        }
-        plan.steps.push(Step {
-            at: flow.at.clone(),
-            sql: flow.text.clone(),
-            target: Target::Flow { table: flow.target.clone() },
-            checkable: false,
-        });
-        if !plan.refreshed.contains(&flow.target) {
-            plan.refreshed.push(flow.target.clone());
+        None => {
+            return Err(FolderError::TargetMissing {
+                at: flow.at.clone(),
+                flow: flow.name.clone(),
+                name: flow.target.clone(),
+            });
         }
     }
-    drop_others(plan, declared, existing);
+    let known = table.and_then(|table| flows_of(table).find(|known| known.name == flow.name));
+    let (kind, detail) = match known {
+        None => (ChangeKind::Added, ""),
+        Some(known) if !means(flow, known, default_schema) => (ChangeKind::Changed, "query"),
+        Some(known) if known.comment != flow.create.comment => (ChangeKind::Metadata, "comment"),
+        Some(_) => (ChangeKind::Unchanged, ""),
+    };
+    plan.changes.push(Change {
+        kind,
+        object: flow.name.to_string(),
+        object_kind: "FLOW",
+        path: flow.at.path.clone(),
+        detail: detail.to_owned(),
+    });
+    if kind == ChangeKind::Unchanged {
+        return Ok(());
+    }
+    let reads_unsettled = flow.reads.iter().any(|read| unsettled.contains(read));
+    plan.steps.push(Step {
+        at: flow.at.clone(),
+        sql: flow.text.clone(),
+        target: Target::Flow { table: flow.target.clone() },
+        checkable: table.is_some() && !reads_unsettled,
+    });
+    if table.is_none_or(|table| flows_of(table).next().is_none()) {
+        unsettled.insert(&flow.target);
+    }
+    if kind != ChangeKind::Metadata && !plan.refreshed.contains(&flow.target) {
+        plan.refreshed.push(flow.target.clone());
+    }
     Ok(())
 }
 
-fn drop_others(plan: &mut FolderPlan, declared: &Declarations, existing: &[Object]) {
+/// Drops the flows that the folder no longer declares.
+pub(super) fn drop_others(plan: &mut FolderPlan, declared: &Declarations, existing: &[Object]) {
     let names: BTreeSet<&ObjectName> = declared.flows.iter().map(|flow| &flow.name).collect();
     for object in existing {
         let Some(path) = object.transform().and_then(|table| table.source_file.as_ref()) else {

@@ -2,62 +2,127 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{name::ObjectName, object::Object};
+use model::{
+    name::ObjectName,
+    object::{Object, ObjectKind},
+};
 use query::nearest::nearest;
 
-use super::{declare::Declaration, error::FolderError};
+use super::{
+    declare::{Declarations, DeclaredBody},
+    error::{FolderError, Place},
+};
 
-/// Positions of the declarations such that each comes after those that it reads; among those that
-/// do not depend on each other, the order of the files stays.
+/// What is declared, by its position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Item {
+    Object(usize),
+    /// After all objects, where nothing says otherwise.
+    Flow(usize),
+}
+
+/// What is declared such that each comes after what it reads, and after the flows into that: without
+/// a flow a streaming table has no columns. Among those that do not depend on each other, the order
+/// of the files stays, flows behind objects.
 ///
-/// Errors: a read of what neither exists nor is declared, and a circle among declared and
-/// existing objects.
+/// Errors: a read of what neither exists nor is declared, or of a table that nothing feeds, and a
+/// circle among declared and existing objects.
 pub(super) fn order(
-    declared: &[Declaration],
+    declared: &Declarations,
     existing: &[Object],
-) -> Result<Vec<usize>, FolderError> {
-    let positions: BTreeMap<&ObjectName, usize> =
-        declared.iter().enumerate().map(|(n, declaration)| (&declaration.name, n)).collect();
-    let known: BTreeMap<&ObjectName, &Object> =
-        existing.iter().map(|object| (&object.name, object)).collect();
-    for declaration in declared {
-        for read in &declaration.reads {
-            if !positions.contains_key(read) && !known.contains_key(read) {
-                let names = positions.keys().chain(known.keys()).copied();
-                return Err(FolderError::ReadMissing {
-                    at: declaration.at.clone(),
-                    object: declaration.name.clone(),
-                    name: read.clone(),
-                    nearest: nearest(read, names),
-                });
-            }
-        }
+) -> Result<Vec<Item>, FolderError> {
+    let objects = declared.objects.iter().enumerate();
+    let flows = declared.flows.iter().enumerate();
+    let items: BTreeMap<&ObjectName, Item> = objects
+        .map(|(n, object)| (&object.name, Item::Object(n)))
+        .chain(flows.map(|(n, flow)| (&flow.name, Item::Flow(n))))
+        .collect();
+    let mut feeds: BTreeMap<&ObjectName, Vec<&ObjectName>> = BTreeMap::new();
+    for flow in &declared.flows {
+        feeds.entry(&flow.target).or_default().push(&flow.name);
     }
+    let known = existing.iter().map(|object| (&object.name, object)).collect();
     let mut walk = Walk {
         declared,
-        positions,
+        items,
+        feeds,
         known,
         done: BTreeSet::new(),
         path: Vec::new(),
         order: Vec::new(),
     };
-    for declaration in declared {
-        walk.visit(&declaration.name)?;
+    let objects = declared.objects.iter().map(|object| &object.name);
+    let names = || objects.clone().chain(declared.flows.iter().map(|flow| &flow.name));
+    for name in names() {
+        walk.check_reads(name)?;
+    }
+    for name in names() {
+        walk.visit(name)?;
     }
     Ok(walk.order)
 }
 
 /// Walks from each declaration to what it reads. What is declared counts, not what it replaces.
 struct Walk<'a> {
-    declared: &'a [Declaration],
-    positions: BTreeMap<&'a ObjectName, usize>,
+    declared: &'a Declarations,
+    items: BTreeMap<&'a ObjectName, Item>,
+    /// The declared flows into each table.
+    feeds: BTreeMap<&'a ObjectName, Vec<&'a ObjectName>>,
     known: BTreeMap<&'a ObjectName, &'a Object>,
     done: BTreeSet<&'a ObjectName>,
     path: Vec<&'a ObjectName>,
-    order: Vec<usize>,
+    order: Vec<Item>,
 }
 
 impl<'a> Walk<'a> {
+    fn reads(&self, name: &ObjectName) -> &'a [ObjectName] {
+        match self.items.get(name) {
+            Some(Item::Object(n)) => &self.declared.objects[*n].reads,
+            Some(Item::Flow(n)) => &self.declared.flows[*n].reads,
+            None => self.known.get(name).map_or(&[], |object| object.reads()),
+        }
+    }
+
+    fn at(&self, name: &ObjectName) -> Option<&'a Place> {
+        Some(match self.items.get(name)? {
+            Item::Object(n) => &self.declared.objects[*n].at,
+            Item::Flow(n) => &self.declared.flows[*n].at,
+        })
+    }
+
+    fn check_reads(&self, name: &'a ObjectName) -> Result<(), FolderError> {
+        let Some(at) = self.at(name) else { return Ok(()) };
+        let (at, object) = (at.clone(), name.clone());
+        for read in self.reads(name) {
+            let is_declared = matches!(self.items.get(read), Some(Item::Object(_)));
+            if !is_declared && !self.known.contains_key(read) {
+                let objects = self.declared.objects.iter().map(|object| &object.name);
+                let names = objects.chain(self.known.keys().copied());
+                let nearest = nearest(read, names);
+                return Err(FolderError::ReadMissing { at, object, name: read.clone(), nearest });
+            }
+            if !self.has_columns(read) {
+                return Err(FolderError::NotFed { at, object, name: read.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// False of a streaming table that is new and that no flow feeds.
+    fn has_columns(&self, name: &ObjectName) -> bool {
+        let is_new = match self.known.get(name) {
+            None => true,
+            Some(object) => object.kind() != ObjectKind::StreamingTable,
+        };
+        let Some(Item::Object(n)) = self.items.get(name) else { return true };
+        match &self.declared.objects[*n].body {
+            DeclaredBody::StreamingTable(table) if is_new => {
+                table.flow.is_some() || self.feeds.contains_key(name)
+            }
+            _ => true,
+        }
+    }
+
     fn visit(&mut self, name: &'a ObjectName) -> Result<(), FolderError> {
         if self.done.contains(name) {
             return Ok(());
@@ -65,18 +130,20 @@ impl<'a> Walk<'a> {
         if let Some(start) = self.path.iter().position(|on_path| *on_path == name) {
             return Err(self.cycle(start));
         }
-        let position = self.positions.get(name).copied();
-        let reads: &'a [ObjectName] = match position {
-            Some(position) => &self.declared[position].reads,
-            None => self.known.get(name).map_or(&[], |object| object.reads()),
-        };
+        let item = self.items.get(name).copied();
         self.path.push(name);
-        for read in reads {
+        if let Some(Item::Flow(n)) = item {
+            self.visit(&self.declared.flows[n].target)?;
+        }
+        for read in self.reads(name) {
             self.visit(read)?;
+            for feed in self.feeds.get(read).cloned().unwrap_or_default() {
+                self.visit(feed)?;
+            }
         }
         self.path.pop();
         self.done.insert(name);
-        self.order.extend(position);
+        self.order.extend(item);
         Ok(())
     }
 
@@ -86,18 +153,15 @@ impl<'a> Walk<'a> {
         let first = round
             .iter()
             .enumerate()
-            .filter_map(|(n, name)| Some((self.positions.get(*name)?, n)))
+            .filter_map(|(n, name)| Some((self.items.get(*name)?, n)))
             .min()
             .map_or(0, |(_, n)| n);
         let mut names: Vec<ObjectName> =
             round[first..].iter().chain(&round[..first]).map(|name| (*name).clone()).collect();
         names.extend(names.first().cloned());
         // A circle needs a declaration: what exists was checked when it was made.
-        let at = names.iter().find_map(|name| self.positions.get(name));
-        let at = at.map_or_else(
-            || super::error::Place { path: String::new(), line: 0 },
-            |position| self.declared[*position].at.clone(),
-        );
+        let at = names.iter().find_map(|name| self.at(name));
+        let at = at.cloned().unwrap_or_else(|| Place { path: String::new(), line: 0 });
         FolderError::Cycle { at, names }
     }
 }

@@ -445,6 +445,7 @@ fn stream(name: &str, query: &str, more: &[(&str, &str)]) -> Object {
             once: false,
             kind: model::transform::FlowKind::Append,
             columns: Vec::new(),
+            comment: None,
         };
         table.flows.push(flow(named(name), query));
         table.flows.extend(more.iter().map(|(name, query)| flow(named(name), query)));
@@ -490,4 +491,88 @@ fn a_flow_feeds_a_streaming_table() {
     assert!(error.to_string().contains("feeds 'main.s'"), "{error}");
     let error = refused(&[("f.sql", text)], &[table("t"), table("s")]);
     assert!(matches!(error, FolderError::WrongKind { .. }), "{error}");
+}
+
+const FED: &str = "CREATE STREAMING TABLE s;
+CREATE FLOW f AS INSERT INTO s BY NAME SELECT a FROM STREAM t;
+CREATE MATERIALIZED VIEW m AS SELECT count(*) AS n FROM v";
+
+#[test]
+fn what_reads_a_table_comes_after_the_flows_into_it() {
+    let files = [("1.sql", FED), ("2.sql", "CREATE VIEW v AS SELECT a FROM s")];
+    let plan = drafted(&files, &[table("t")]);
+    assert_eq!(changes(&plan), ["ADDED main.s", "ADDED main.f", "ADDED main.v", "ADDED main.m"]);
+    assert_eq!(refreshed(&plan), ["main.s", "main.m"]);
+    let checkable: Vec<_> = plan.steps.iter().map(|step| step.checkable).collect();
+    assert_eq!(checkable, [true, false, false, false]);
+
+    // A flow into a table that is there can be checked; what reads the table only if it has columns.
+    let with_flows = |flows: &[(&str, &str)]| {
+        let mut known = stream("s", "", flows);
+        if let ObjectBody::StreamingTable(table) = &mut known.body {
+            table.flows.remove(0);
+        }
+        known
+    };
+    let fed = with_flows(&[("g", "SELECT a FROM STREAM main.t AS t")]);
+    for (known, reader) in [(fed, true), (with_flows(&[]), false)] {
+        let plan = drafted(&files, &[table("t"), known]);
+        let checkable =
+            |text: &str| plan.steps.iter().find(|step| step.sql.contains(text)).unwrap().checkable;
+        assert_eq!((checkable("FLOW f"), checkable("VIEW v")), (true, reader));
+    }
+}
+
+#[test]
+fn flows_that_nobody_reads_come_last_and_those_of_one_another_in_order() {
+    let text = "CREATE FLOW g AS INSERT INTO u BY NAME SELECT a FROM STREAM s;
+                CREATE FLOW f AS AUTO CDC INTO s FROM STREAM t KEYS (a) SEQUENCE BY b;
+                CREATE STREAMING TABLE u; CREATE STREAMING TABLE s;
+                CREATE MATERIALIZED VIEW m AS SELECT a FROM t";
+    let plan = drafted(&[("1.sql", text)], &[table("t")]);
+    let expected = ["ADDED main.u", "ADDED main.s", "ADDED main.m", "ADDED main.f", "ADDED main.g"];
+    assert_eq!(changes(&plan), expected);
+}
+
+#[test]
+fn what_a_flow_reads_is_looked_for_and_may_not_come_out_of_its_table() {
+    let error = refused(
+        &[(
+            "f.sql",
+            "CREATE STREAMING TABLE s;\nCREATE FLOW f AS INSERT INTO s BY NAME SELECT a FROM STREAM tt",
+        )],
+        &[table("t")],
+    );
+    let text =
+        "f.sql:2: 'main.f' reads 'main.tt', which neither exists nor is declared in the folder";
+    assert_eq!(error.to_string(), text);
+    let round = "CREATE MATERIALIZED VIEW m AS SELECT a FROM s;
+                 CREATE STREAMING TABLE s;
+                 CREATE FLOW f AS INSERT INTO ONCE s BY NAME SELECT a FROM m";
+    let error = refused(&[("f.sql", round)], &[]);
+    let text = "f.sql:1: 'main.m' would read itself: main.m -> main.f -> main.m";
+    assert_eq!(error.to_string(), text);
+}
+
+#[test]
+fn a_table_that_nothing_feeds_cannot_be_read() {
+    let text =
+        "CREATE STREAMING TABLE s;\nCREATE MATERIALIZED VIEW m AS SELECT count(*) AS n FROM s";
+    let error = refused(&[("m.sql", text)], &[table("t")]);
+    let said = "m.sql:2: 'main.m' reads the streaming table 'main.s', which no flow feeds";
+    assert_eq!((error.code(), error.to_string().as_str()), (Code::InvalidArgument, said));
+    assert!(error.hint().unwrap_or_default().contains("CREATE FLOW"));
+    // One that is there may have rows of flows that are gone.
+    drafted(&[("m.sql", text)], &[table("t"), stream("s", "", &[])]);
+}
+
+#[test]
+fn a_comment_of_a_flow_is_no_reason_to_refresh() {
+    let known = stream("s", "", &[("f", "SELECT a FROM STREAM main.t AS t")]);
+    let text = "CREATE STREAMING TABLE s AS SELECT 1 AS a FROM STREAM t;
+                CREATE FLOW f COMMENT 'why' AS INSERT INTO s BY NAME SELECT a FROM STREAM t";
+    let plan = drafted(&[("s.sql", text)], &[table("t"), known]);
+    assert_eq!(changes(&plan)[1], "METADATA main.f: comment");
+    let sent: Vec<_> = plan.steps.iter().map(|step| step.sql.as_str()).collect();
+    assert!(sent[1].starts_with("CREATE FLOW f COMMENT 'why'"), "{sent:?}");
 }

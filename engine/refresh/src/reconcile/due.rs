@@ -72,7 +72,8 @@ impl DueTimes {
         let ids: Vec<_> = new.iter().map(|object| object.id).collect();
         let last: BTreeMap<_, _> = catalog.last_due(&ids, now).await?.into_iter().collect();
         for object in new {
-            let begin = object.created_at.min(now);
+            let since = object.transform().and_then(|transform| transform.schedule_since);
+            let begin = since.unwrap_or(object.created_at).min(now);
             let last = last.get(&object.id).map_or(begin, |last| begin.max(*last));
             let planned =
                 Planned { definition_version: object.definition_version, last, next: now };

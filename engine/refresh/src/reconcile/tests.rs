@@ -13,7 +13,7 @@ use model::{
     object::{ObjectBody, Properties, Table, TableFormat},
     report::RunReport,
     schedule::Schedule,
-    transform::{Transform, Trigger},
+    transform::{Misfire, Transform, Trigger},
 };
 
 use super::*;
@@ -146,6 +146,40 @@ async fn missed_times_become_one_refresh_and_the_rhythm_stays() {
     room.catalog.cancel(jobs[0].id, room.clock.now()).await.unwrap();
     assert_eq!(room.after(54).await.len(), 1);
     assert_eq!(room.after(1).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_schedule_that_is_added_knows_no_times_before_it() {
+    let mut room = Room::new().await;
+    let minute_of_an_hour = |minute| Schedule::cron(&format!("{minute} * * * *"), "UTC").unwrap();
+    let cases = [
+        ("past", minute_of_an_hour(50), Misfire::Once),
+        ("past_skip", minute_of_an_hour(59), Misfire::Skip),
+        ("every", Schedule::every(2_700).unwrap(), Misfire::Once),
+    ];
+    for (name, schedule, misfire) in cases {
+        let since = Some(Timestamp::from_micros(3_600_000_000));
+        let view = Transform {
+            schedule: Some(schedule),
+            schedule_since: since,
+            misfire,
+            ..transform(name)
+        };
+        // It was created at 0, and has its schedule since one hour later.
+        room.put(name, ObjectBody::MaterializedView(view)).await;
+    }
+    let names = |jobs: &[Job]| -> Vec<String> {
+        jobs.iter().map(|job| job.object_name.name().to_owned()).collect()
+    };
+    assert_eq!(names(&room.after(3_600).await), <[&str; 0]>::default());
+    assert_eq!(names(&room.after(2_690).await), <[&str; 0]>::default());
+    assert_eq!(names(&room.after(10).await), ["every"]);
+    // A server that was away finds what was missed since then, and no more.
+    room.end_all().await;
+    let mut reconciler = reconciler(&room.catalog, &room.clock, room.folder.path());
+    room.reconciler.election.resign().await;
+    std::mem::swap(&mut room.reconciler, &mut reconciler);
+    assert_eq!(names(&room.after(890).await), ["every", "past", "past_skip"]);
 }
 
 #[tokio::test]

@@ -15,10 +15,10 @@ fn view(clauses: &str) -> CreateMaterializedView {
 
 #[test]
 fn what_makes_it_refresh_is_read() {
-    let made =
-        view("SCHEDULE EVERY 2 HOURS MISFIRE SKIP TRIGGER ON UPDATE AT MOST EVERY 5 MINUTES");
+    let made = view("SCHEDULE EVERY 2 HOURS MISFIRE SKIP");
     assert_eq!(made.schedule, Some(Schedule::Every { seconds: 7_200 }));
     assert_eq!(made.misfire, Misfire::Skip);
+    let made = view("TRIGGER ON UPDATE AT MOST EVERY 5 MINUTES");
     assert_eq!(made.trigger, Some(Trigger { at_most_every_s: Some(300) }));
     let made = view("TRIGGER ON UPDATE");
     assert_eq!(made.trigger, Some(Trigger { at_most_every_s: None }));
@@ -164,5 +164,18 @@ fn mistakes_say_where() {
         };
         assert_eq!((error.line, error.column), (1, column), "{sql}: {error}");
         assert!(error.message.contains(message), "{sql}: {error}");
+    }
+}
+
+#[test]
+fn a_schedule_and_a_trigger_exclude_each_other() {
+    for (sql, column) in [
+        ("CREATE MATERIALIZED VIEW m SCHEDULE EVERY 1 HOUR TRIGGER ON UPDATE AS SELECT 1", 50),
+        ("CREATE STREAMING TABLE s TRIGGER ON UPDATE COMMENT 'x' SCHEDULE EVERY 1 HOUR", 56),
+    ] {
+        let error = parse(sql).unwrap_err();
+        assert_eq!((error.line, error.column), (1, column), "{error}");
+        assert!(error.message.contains("SCHEDULE and TRIGGER ON UPDATE"), "{error}");
+        assert!(error.hint.unwrap_or_default().contains("leave one of them out"));
     }
 }

@@ -115,7 +115,8 @@ fn a_mode() -> impl Strategy<Value = &'static str> {
         Just(" RELY"),
         Just(" NORELY"),
         Just(" NOT ENFORCED"),
-        Just(" NOT ENFORCED RELY")
+        Just(" NOT ENFORCED RELY"),
+        Just(" DEFERRABLE INITIALLY DEFERRED RELY")
     ]
 }
 
@@ -164,10 +165,16 @@ fn clauses() -> BoxedStrategy<String> {
         "COMMENT 'it''s'",
         "LOCATION 's3://b/p'",
         "TBLPROPERTIES ('k' = 'v''', a.b = 3)",
-        "SCHEDULE EVERY 90 MINUTES MISFIRE SKIP",
-        "TRIGGER ON UPDATE AT MOST EVERY INTERVAL 5 MINUTES",
+        "USING DELTA",
     ];
-    proptest::sample::subsequence(clause, 0..6).prop_map(|clauses| clauses.join(" ")).boxed()
+    let wakes = prop_oneof![
+        Just(""),
+        Just("SCHEDULE EVERY 90 MINUTES MISFIRE SKIP"),
+        Just("TRIGGER ON UPDATE AT MOST EVERY INTERVAL 5 MINUTES"),
+    ];
+    (proptest::sample::subsequence(clause, 0..6), wakes)
+        .prop_map(|(clauses, wakes)| format!("{} {wakes}", clauses.join(" ")))
+        .boxed()
 }
 
 fn a_spec() -> BoxedStrategy<String> {
