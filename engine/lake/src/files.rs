@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::{
     catalog::{Session, TableProvider},
     common::{
-        GetExt,
+        DataFusionError, GetExt,
         config::{CsvOptions, JsonOptions, TableParquetOptions},
     },
     datasource::{
@@ -84,14 +84,24 @@ impl Lake {
                 let columns = listing.infer_partitions(state, &url).await.map_err(failed)?;
                 let columns = columns.into_iter().map(|name| (name, DataType::Utf8)).collect();
                 listing = listing.with_table_partition_cols(columns);
-                let types = listing.infer_schema(state, &url).await;
+                let types = match listing.infer_schema(state, &url).await {
+                    Err(_) if format == TableFormat::Parquet => {
+                        merged(&file_format, state, &files.store, &files.metas).await
+                    }
+                    types => types,
+                };
                 (vec![url], types)
             }
             Named::Matching(urls) => {
                 let urls = urls.into_iter().map(read_by).collect::<Result<Vec<_>, _>>()?;
                 // A file without a byte has no columns.
                 let metas: Vec<_> = files.metas.into_iter().filter(|meta| meta.size > 0).collect();
-                let types = file_format.infer_schema(state, &files.store, &metas).await;
+                let types = match file_format.infer_schema(state, &files.store, &metas).await {
+                    Err(_) if format == TableFormat::Parquet => {
+                        merged(&file_format, state, &files.store, &metas).await
+                    }
+                    types => types,
+                };
                 (urls, types)
             }
         };
@@ -436,6 +446,19 @@ impl Reading<'_> {
     }
 }
 
+/// The options with the compression that a name such as `a.csv.gz` asks for, unless they have one.
+fn compressed_by_ending(location: &str, format: TableFormat, options: &Properties) -> Properties {
+    let mut options = options.clone();
+    let has_one = options.keys().any(|option| option.eq_ignore_ascii_case("compression"));
+    let ending = location.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
+    if let Some(ending) = ending.filter(|_| format != TableFormat::Parquet && !has_one)
+        && matches!(ending.as_str(), "gz" | "zst" | "bz2" | "xz")
+    {
+        options.insert("compression".to_owned(), ending);
+    }
+    options
+}
+
 /// The format of files that are to be written, and the ending of their names.
 pub(crate) fn written_format(
     location: &str,
@@ -443,6 +466,7 @@ pub(crate) fn written_format(
     options: &Properties,
 ) -> Result<(Arc<dyn FileFormat>, String), LakeError> {
     let writing = Reading { location, format };
+    let options = &compressed_by_ending(location, format, options);
     let (file_format, compression) = match format {
         TableFormat::Parquet => {
             (writing.written_parquet(options)?, FileCompressionType::UNCOMPRESSED)
@@ -458,6 +482,8 @@ pub(crate) fn written_format(
 impl Reading<'_> {
     fn written_parquet(&self, options: &Properties) -> Result<Arc<dyn FileFormat>, LakeError> {
         let mut parquet = TableParquetOptions::default();
+        // How texts lie in memory here is nothing that a reader should be told.
+        parquet.global.skip_arrow_metadata = true;
         for (option, value) in options {
             if !option.eq_ignore_ascii_case("compression") {
                 return Err(self.refused(option, "is not known; known is compression"));
@@ -515,6 +541,30 @@ impl Reading<'_> {
         json.compression = compression.get_variant().to_owned();
         Ok((Arc::new(JsonFormat::default().with_options(json)), compression))
     }
+}
+
+/// The columns of files that do not agree about how texts and bytes lie in memory, which each tells of
+/// who wrote it: as plain ones.
+async fn merged(
+    format: &Arc<dyn FileFormat>,
+    state: &dyn Session,
+    store: &Arc<dyn ObjectStore>,
+    files: &[ObjectMeta],
+) -> Result<SchemaRef, DataFusionError> {
+    let mut schemas = Vec::new();
+    for file in files {
+        let schema = format.infer_schema(state, store, std::slice::from_ref(file)).await?;
+        let fields = schema.fields().iter().map(|field| {
+            let plain = match field.data_type() {
+                DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
+                DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
+                other => other.clone(),
+            };
+            field.as_ref().clone().with_data_type(plain)
+        });
+        schemas.push(Schema::new(fields.collect::<Vec<_>>()));
+    }
+    Ok(Arc::new(Schema::try_merge(schemas)?))
 }
 
 /// A regular expression that matches this text and no other.

@@ -9,6 +9,7 @@ mod alter;
 mod cache;
 mod change;
 mod check;
+mod codec;
 mod commit;
 mod convert;
 mod copy;

@@ -1,6 +1,6 @@
 //! Logical and physical plans, and the DataFusion session that makes them.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use arrow::{
     array::Array,
@@ -34,7 +34,7 @@ use crate::{
     joins::SpillingJoins,
     like,
     memory::{self, StatementMemory},
-    null_keys,
+    null_keys, numbers,
     options::QueryLimits,
     pause::Pauses,
     planning::{aside, in_turn},
@@ -49,11 +49,14 @@ use crate::{
 const FOOTER_CACHE_BYTES: usize = 128 << 20;
 
 /// One memory pool, one spill budget and one footer cache for all statements.
-pub(crate) fn runtime_env(limits: &QueryLimits) -> Result<Arc<RuntimeEnv>, QueryError> {
+pub(crate) fn runtime_env(
+    limits: &QueryLimits,
+    spill: &Path,
+) -> Result<Arc<RuntimeEnv>, QueryError> {
     let memory = usize::try_from(limits.memory_max).unwrap_or(usize::MAX);
     let consumers_named = std::num::NonZeroUsize::new(3).expect("three is not zero");
     let spill = DiskManagerBuilder::default()
-        .with_mode(DiskManagerMode::Directories(vec![limits.spill_dir.clone()]))
+        .with_mode(DiskManagerMode::Directories(vec![spill.to_owned()]))
         .with_max_temp_directory_size(limits.spill_max);
     Ok(RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(TrackConsumersPool::new(
@@ -131,8 +134,9 @@ pub(crate) async fn logical_of(
 /// become too large is refused.
 pub(crate) async fn logical_from(
     state: &SessionState,
-    statement: DataFusionStatement,
+    mut statement: DataFusionStatement,
 ) -> Result<LogicalPlan, QueryError> {
+    numbers::exact(&mut statement);
     size::check(state, &statement).await?;
     Ok(in_turn(state, state.statement_to_plan(statement)).await?)
 }

@@ -19,7 +19,10 @@ use datafusion::{
 };
 use dialect::statement::{JobStatement, RightsStatement, Show, Statement};
 use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
-use kinds::{asks_the_server, is_query, parameter_count, takes_a_turn, validated};
+use kinds::{
+    Runs, asks_the_server, is_planned_by_its_run, is_query, parameter_count, takes_a_turn,
+    validated,
+};
 use lake::{Changed, Stage, StageChange, Staged};
 use model::{id::QueryId, limits::Limit, name::ObjectName, object::Object, rights::Rights};
 use parking_lot::Mutex;
@@ -46,6 +49,7 @@ use crate::{
     reins::Work,
     resolve::{self, Basis, Pins, Purpose, Reads, Resolved, Wanted},
     session::{INCOMING_ROWS, Session},
+    spill::SpillFolder,
     system, untyped,
     upkeep::Watched,
     wire,
@@ -84,6 +88,7 @@ pub(crate) struct Inner {
     pub(crate) memory: Arc<Mutex<Memory>>,
     /// Columns of the tables that describe the server: planned once, they never change.
     pub(crate) system_columns: OnceCell<HashMap<ObjectName, SchemaRef>>,
+    _spill: SpillFolder,
 }
 
 impl std::fmt::Debug for Inner {
@@ -243,11 +248,8 @@ impl CommandResult {
 impl Queries {
     /// Puts the parts together. The spill folder is made here.
     pub fn new(options: QueriesOptions) -> Result<Self, QueryError> {
-        std::fs::create_dir_all(&options.limits.spill_dir).map_err(|error| {
-            let folder = options.limits.spill_dir.display();
-            QueryError::Invalid(format!("the spill folder {folder} cannot be made: {error}"))
-        })?;
-        let env = plan::runtime_env(&options.limits)?;
+        let spill = SpillFolder::make(&options.limits.spill_dir)?;
+        let env = plan::runtime_env(&options.limits, spill.path())?;
         options.lake.register_stores(&env);
         let catalog = Arc::clone(&options.catalog);
         options.lake.ask_for_pins(Arc::new(CatalogPins { catalog }));
@@ -281,6 +283,7 @@ impl Queries {
             spare,
             memory: Arc::default(),
             system_columns,
+            _spill: spill,
         });
         inner.options.lake.watch_upkeep(Watched::by(&inner));
         Ok(Self { inner })
@@ -289,19 +292,29 @@ impl Queries {
     /// Parses, resolves and plans a statement without any effect, to be run later, any number of
     /// times: each run sees the tables at their newest version then.
     pub async fn prepare(&self, session: &Session, sql: &str) -> Result<Prepared, QueryError> {
-        let mut prepared = self.prepare_now(session, sql).await?;
+        let mut prepared = self.prepare_for(session, sql, Runs::Later).await?;
         *prepared.first_plan.get_mut() = None;
         Ok(prepared)
     }
 
-    /// As [`Queries::prepare`], for a statement that runs at once: the first run uses the versions
-    /// that were found here, so that nothing is planned twice.
+    /// As [`Queries::prepare`], for a statement that runs at once, so that nothing is planned twice: the
+    /// first run of a query uses the versions that were found here, and what is wrong with an INSERT,
+    /// UPDATE, DELETE or MERGE without parameters is told when it runs.
     pub async fn prepare_now(&self, session: &Session, sql: &str) -> Result<Prepared, QueryError> {
+        self.prepare_for(session, sql, Runs::AtOnce).await
+    }
+
+    async fn prepare_for(
+        &self,
+        session: &Session,
+        sql: &str,
+        runs: Runs,
+    ) -> Result<Prepared, QueryError> {
         if let Some(prepared) = self.inner.prepared_before(session, sql).await {
             return Ok(prepared);
         }
         let (inner, caller, text) = (Arc::clone(&self.inner), session.clone(), sql.to_owned());
-        let prepared = self.on_control(async move { inner.prepare(&caller, text).await });
+        let prepared = self.on_control(async move { inner.prepare(&caller, text, runs).await });
         let limits = &self.inner.options.limits;
         let prepared = match limits.statement_timeout {
             Duration::ZERO => prepared.await,
@@ -596,7 +609,12 @@ impl Inner {
         QueryError::TableNotFound { name, nearest, is_hidden }
     }
 
-    async fn prepare(&self, session: &Session, sql: String) -> Result<Prepared, QueryError> {
+    async fn prepare(
+        &self,
+        session: &Session,
+        sql: String,
+        runs: Runs,
+    ) -> Result<Prepared, QueryError> {
         if sql.len() > self.options.limits.sql_length_max {
             return Err(QueryError::Invalid(format!(
                 "the statement has {} bytes; at most {} are read (query.sql_length_max)",
@@ -659,7 +677,10 @@ impl Inner {
                 first_plan: Mutex::new(None),
             });
         }
-        let checked = command::check(self, session, &statement).await?;
+        let checked = match runs {
+            Runs::AtOnce if is_planned_by_its_run(&statement) => None,
+            Runs::AtOnce | Runs::Later => command::check(self, session, &statement).await?,
+        };
         let (first_plan, schema, parameters) = match checked {
             None => (None, Arc::new(Schema::empty()), Arc::new(Schema::empty())),
             Some(checked) => {

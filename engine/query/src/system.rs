@@ -348,10 +348,15 @@ async fn tables(queries: &Inner, rights: &Rights) -> Result<RecordBatch, QueryEr
         .maybe_text("partitioned_by", known().map(|table| Some(table?.partitioned_by().join(", "))))
         .maybe_text(
             "error",
-            each().map(|(.., opened)| match opened {
-                // A materialized view that was never refreshed has no table yet.
-                Some(Err(error)) if error.code() != Code::NotFound => Some(error.to_string()),
-                _ => None,
+            each().map(|(object, .., opened)| match opened {
+                // A transform that was never refreshed has no table yet.
+                Some(Err(error))
+                    if error.code() == Code::NotFound && object.transform().is_some() =>
+                {
+                    None
+                }
+                Some(Err(error)) => Some(error.to_string()),
+                Some(Ok(_)) | None => None,
             }),
         )
         .finish())

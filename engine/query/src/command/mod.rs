@@ -12,6 +12,7 @@ mod insert;
 pub(crate) mod jobs;
 pub(crate) mod maintain;
 mod notify;
+mod place;
 pub(crate) mod quarantine;
 mod ranges;
 mod release;

@@ -20,7 +20,7 @@ use model::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    new_name, resources, schedules, stored,
+    new_name, place, resources, schedules, stored,
     tables::{schema_must_exist, wrong_kind},
     views,
 };
@@ -133,6 +133,9 @@ pub(super) async fn create(
     flows.retain(|flow| flow.name != name);
     let id = existing.as_ref().map_or_else(ObjectId::generate, |object| object.id);
     let mut view = table(inner, session, &create, id, &name, existing.as_ref())?;
+    if create.location.is_some() {
+        place::check(inner, existing.as_ref(), &view.location).await?;
+    }
     let mut query = before.map(|before| before.query.clone());
     if let Some(body) = &create.flow {
         let (checked, of_changes) = check_flow(inner, session, &create.name, body).await?;

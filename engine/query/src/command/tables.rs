@@ -13,7 +13,7 @@ use model::{
     object::{Object, ObjectBody, ObjectKind, Table, TableFormat},
 };
 
-use super::{finished, generated, new_name, stored, target::check_as};
+use super::{finished, generated, new_name, place, stored, target::check_as};
 use crate::{
     error::QueryError,
     expect::quarantine_location,
@@ -72,15 +72,12 @@ async fn create_delta(
         (None, None) => lake.table_location(id, &name),
     };
     super::alter::no_constraints(&create.properties)?;
-    let table_is_there = create.location.is_some() && lake.exists(&location).await?;
     let registers = create.query.is_none() && create.columns.is_empty() && create.like.is_none();
     if registers {
         return register_delta(queries, session, create, name, existing, location).await;
     }
-    if table_is_there && existing.is_none() {
-        return Err(QueryError::Invalid(format!(
-            "there is a Delta table at {location} already: leave the columns and the query out to register it as it is"
-        )));
+    if create.location.is_some() {
+        place::check(inner, existing.as_ref(), &location).await?;
     }
     let external = create.external || create.location.is_some();
     let table = Table {
@@ -232,6 +229,7 @@ async fn register_delta(
         ));
     }
     let inner = &queries.inner;
+    inner.options.lake.check_outside_of_tables(&location).await?;
     // Opening it proves that it is there and readable.
     inner.options.lake.snapshot(&location, At::Latest).await?;
     let table = Table {

@@ -89,6 +89,7 @@ pub(super) fn check_as(
     }
     let planned = logical.and_then(|expr| physical_of(state, expr, &schema));
     let expr = planned.map_err(|error| {
+        let error = QueryError::from(error);
         QueryError::Invalid(format!("CHECK '{name}' ({condition}) cannot be evaluated: {error}"))
     })?;
     let data_type = expr.data_type(schema.as_arrow())?;

@@ -15,7 +15,7 @@ use model::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    new_name, resources, schedules, stored,
+    new_name, place, resources, schedules, stored,
     tables::{schema_must_exist, wrong_kind},
 };
 use crate::{
@@ -135,6 +135,9 @@ pub(super) async fn create_materialized(
     let checked = check_materialized(inner, session, &create.name, &create.query).await?;
     let id = existing.as_ref().map_or_else(ObjectId::generate, |object| object.id);
     let mut view = materialized_view(inner, session, &create, id, &name, existing.as_ref())?;
+    if create.location.is_some() {
+        place::check(inner, existing.as_ref(), &view.location).await?;
+    }
     let shaped = transform::shaped(&checked.resolved.state, checked.plan, &view.columns).await?;
     let schema = stored_schema(shaped.schema().as_arrow())?;
     check_declared(inner, session, &name, &checked.resolved.state, shaped.schema(), &mut view)
