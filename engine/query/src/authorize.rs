@@ -306,6 +306,8 @@ fn needs(statement: &Statement) -> Vec<Need<'_>> {
         },
         Statement::CreateTable(create) => needs_of_table(create),
         Statement::CreateView(create) => vec![Create(&create.name)],
+        // Outside of a folder it is refused, and there it is a part of what reads it.
+        Statement::CreateTemporaryView(_) => Vec::new(),
         Statement::CreateMaterializedView(create) => {
             let mut needs = vec![Create(&create.name)];
             if create.location.is_some() {

@@ -13,6 +13,7 @@ mod bounds;
 mod caller;
 mod cancel;
 mod care;
+mod clustering;
 mod command;
 pub mod credentials;
 pub mod definition;

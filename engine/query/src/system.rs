@@ -12,12 +12,14 @@ use datafusion::{catalog::TableProvider, datasource::MemTable};
 use futures::{StreamExt, stream};
 use lake::{At, Snapshot};
 use model::{
+    clustering,
     code::Code,
     id::{ObjectId, RunId},
     job::{PinnedInput, Ranges, Run},
     name::ObjectName,
     object::{Object, ObjectBody, TableFormat},
     rights::Rights,
+    transform::SuspendedReason,
     work::JobKind,
 };
 
@@ -441,6 +443,26 @@ async fn transforms(queries: &Inner, rights: &Rights) -> Result<RecordBatch, Que
         )
         .text("profile", views.iter().map(|(_, view)| view.resources.profile.as_str()))
         .number("max_bytes", views.iter().map(|(_, view)| view.resources.bytes_max.map(count)))
+        .maybe_text(
+            "trigger",
+            views.iter().map(|(_, view)| view.trigger.as_ref().map(ToString::to_string)),
+        )
+        .maybe_text(
+            "misfire",
+            views.iter().map(|(_, view)| view.schedule.as_ref().map(|_| view.misfire.as_sql())),
+        )
+        .text("refresh_policy", views.iter().map(|(_, view)| view.policy.as_sql()))
+        .text("on_full_refresh", views.iter().map(|(_, view)| view.on_full_refresh.as_sql()))
+        .maybe_text(
+            "suspended_reason",
+            views.iter().map(|(_, view)| view.suspended_reason.map(SuspendedReason::as_text)),
+        )
+        .text(
+            "cluster_by",
+            views.iter().map(|(object, _)| {
+                clustering::columns(&object.properties).unwrap_or_default().join(", ")
+            }),
+        )
         .finish())
 }
 

@@ -2,7 +2,6 @@
 
 use sqlparser::{
     ast,
-    parser::Parser,
     tokenizer::{Location, Token, TokenWithSpan},
 };
 
@@ -94,7 +93,7 @@ pub fn parse_data_type(text: &str) -> Result<ast::DataType, SyntaxError> {
     let tokens = settle(tokens)?;
     let dialect = Bounded::new(tokens.tokens.len());
     let mut cursor = Cursor::new(text, tokens, &dialect);
-    let data_type = cursor.run(Parser::parse_data_type)?;
+    let data_type = cursor.data_type()?;
     cursor.end()?;
     Ok(data_type)
 }

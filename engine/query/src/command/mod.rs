@@ -6,6 +6,7 @@ pub(crate) mod backfill;
 mod change;
 mod clauses;
 mod copy;
+mod data_types;
 mod generated;
 pub(crate) mod ingest;
 mod insert;
@@ -15,6 +16,7 @@ mod notify;
 mod place;
 pub(crate) mod quarantine;
 mod ranges;
+mod redeclare;
 mod release;
 mod requests;
 mod resources;
@@ -88,6 +90,7 @@ pub(crate) async fn check(
         Statement::CreateView(create) => {
             views::check(inner, session, &create.name, &create.query).await.map(|_| None)
         }
+        Statement::CreateTemporaryView(_) => Err(no_folder()),
         Statement::CreateMaterializedView(create) => {
             schedules::check(create.schedule.as_ref(), inner.options.clock.now())?;
             let checked = views::check_materialized(inner, session, &create.name, &create.query);
@@ -181,6 +184,7 @@ async fn run(
         }
         Statement::CreateTable(create) => tables::create(queries, session, create).await,
         Statement::CreateView(create) => views::create(queries, session, create).await,
+        Statement::CreateTemporaryView(_) => Err(no_folder()),
         Statement::CreateMaterializedView(create) => {
             views::create_materialized(queries, session, create).await
         }
@@ -233,6 +237,15 @@ pub(crate) fn query_of(statement: &Statement) -> Option<&Query> {
         Statement::CreateFlow(create) => Some(&create.body.query),
         _ => None,
     }
+}
+
+/// A session keeps nothing that later statements could read.
+fn no_folder() -> QueryError {
+    QueryError::Unsupported(
+        "a temporary view is for the other statements of a folder, see `whimbrel apply`: in a session \
+         write CREATE VIEW, or WITH … inside the query"
+            .to_owned(),
+    )
 }
 
 /// A query that is kept has no caller who could bind its parameters.

@@ -19,6 +19,7 @@ use super::{
     tables::{schema_must_exist, wrong_kind},
 };
 use crate::{
+    clustering,
     error::QueryError,
     expect,
     incremental::is_of_the_planner,
@@ -149,6 +150,7 @@ pub(super) async fn create_materialized(
             )));
         }
     }
+    clustering::check(&create.properties, &schema, &view.partitioned_by)?;
     let object = Object {
         id,
         name,
@@ -189,20 +191,12 @@ fn materialized_view(
         (None, Some(location)) => location,
         (None, None) => lake.table_location(id, name),
     };
-    let mut hash = Sha256::new();
-    hash.update(dialect::normal_form(&create.query).as_bytes());
-    let layout = serde_json::json!([create.partitioned_by, create.columns, session.schema()]);
-    hash.update(layout.to_string().as_bytes());
     let keys = keys(session, &create.keys)?;
-    if !(create.expectations.is_empty() && keys.is_empty()) {
-        // What is expected of rows is part of what they mean, and is asked of all of them anew.
-        hash.update(serde_json::json!([create.expectations, keys]).to_string().as_bytes());
-    }
-    let definition_hash = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Transform {
         query: dialect::qualify(&create.query, session.schema()),
         definition: create.definition.clone(),
-        definition_hash,
+        schema: session.schema().to_owned(),
+        definition_hash: definition_hash(create, session.schema(), &keys),
         reads: reads(session, &create.query)?,
         location,
         partitioned_by: create.partitioned_by.clone(),
@@ -224,6 +218,24 @@ fn materialized_view(
         suspended: false,
         ..Transform::default()
     })
+}
+
+/// A hash of what a materialized view means; `keys` are those of the statement with full names.
+pub(super) fn definition_hash(
+    create: &CreateMaterializedView,
+    schema: &str,
+    keys: &[Key],
+) -> String {
+    let CreateMaterializedView { query, partitioned_by, columns, expectations, .. } = create;
+    let mut hash = Sha256::new();
+    hash.update(dialect::normal_form(query).as_bytes());
+    let layout = serde_json::json!([partitioned_by, columns, schema]);
+    hash.update(layout.to_string().as_bytes());
+    if !(expectations.is_empty() && keys.is_empty()) {
+        // What is expected of rows is part of what they mean, and is asked of all of them anew.
+        hash.update(serde_json::json!([expectations, keys]).to_string().as_bytes());
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Keys as they were written, with full names.
