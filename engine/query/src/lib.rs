@@ -6,6 +6,7 @@
 
 mod admit;
 mod answer;
+mod arithmetic;
 pub mod audit;
 mod authorize;
 mod barrier;
@@ -55,6 +56,7 @@ mod size;
 mod sorts;
 pub mod stream;
 pub mod streaming;
+mod sums;
 mod system;
 mod times;
 pub mod transaction;
