@@ -232,6 +232,8 @@ def test_errors_carry_sqlstate_and_position(cursor):
         ("SELECT nothing(1)", "42883"),
         ("SELECT 1 / 0", "22012"),
         ("SELECT 'abc'::int", "22P02"),
+        ("SELECT 9223372036854775807 + 1", "22003"),
+        ("SELECT sum(n) FROM (VALUES (9223372036854775807), (1)) AS t(n)", "22003"),
         ("SELECT 99999999999::int", "22003"),
         ("CREATE SCHEMA main", "42P06"),
     ]:

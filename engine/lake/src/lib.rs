@@ -44,6 +44,7 @@ mod page_index;
 mod parquet_object;
 mod parquet_scan;
 mod patch;
+mod pointer;
 mod protocol;
 mod provider;
 mod restore;

@@ -242,6 +242,11 @@ impl Listing {
         self.commits.keys().next_back().copied()
     }
 
+    /// Whether there is a checkpoint of this version or a newer one.
+    pub(crate) fn has_checkpoint_since(&self, version: i64) -> bool {
+        self.checkpoints.range(version..).next().is_some()
+    }
+
     /// The oldest version that can be read, and from which on every one can.
     pub(crate) fn first_readable(&self) -> Option<i64> {
         let newest = self.newest()?;

@@ -6,6 +6,7 @@
 
 mod admit;
 mod answer;
+mod arithmetic;
 pub mod audit;
 mod authorize;
 mod barrier;
@@ -58,6 +59,7 @@ mod sorts;
 mod spill;
 pub mod stream;
 pub mod streaming;
+mod sums;
 mod system;
 mod times;
 pub mod transaction;

@@ -21,7 +21,7 @@ use model::{
 
 use crate::{
     clustering,
-    command::show::delta_location_of,
+    command::{show::delta_location_of, target::physical_of},
     error::QueryError,
     expect::{quarantine_app_id, quarantine_location},
     queries::{Inner, Queries},
@@ -159,7 +159,7 @@ pub(crate) fn optimize(
                 column.name
             )));
         }
-        partitions = Some(state.create_physical_expr(expr, &schema)?);
+        partitions = Some(physical_of(&state, expr, &schema)?);
     }
     Ok(Optimize {
         base,

@@ -28,6 +28,7 @@ use dialect::statement::Query;
 use model::name::{CATALOG, DEFAULT_SCHEMA};
 
 use crate::{
+    arithmetic::Arithmetic,
     barrier,
     error::QueryError,
     extremes, growing,
@@ -40,6 +41,7 @@ use crate::{
     planning::{aside, in_turn},
     same_names, size,
     sorts::CompactSorts,
+    sums,
     times::{self, Times},
     truths::Truths,
     unknown_in::UnknownIn,
@@ -96,6 +98,7 @@ pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionS
         .with_query_planner(Arc::new(barrier::Planner))
         .with_analyzer_rule(Arc::new(UnknownIn))
         .with_analyzer_rule(Arc::new(Truths))
+        .with_analyzer_rule(Arc::new(Arithmetic))
         .with_optimizer_rules(null_keys::logical_rules())
         .with_physical_optimizer_rules(same_names::physical_rules())
         // Last: what these add is part of no pattern that another rule looks for.
@@ -111,6 +114,7 @@ pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionS
     state.scalar_functions().get_or_insert_default().push(uuid);
     state.scalar_functions().get_or_insert_default().push(crate::streaming::unordered());
     state.aggregate_functions().get_or_insert_default().extend(extremes::functions());
+    state.aggregate_functions().get_or_insert_default().push(sums::function());
     state.build()
 }
 

@@ -10,6 +10,7 @@ use arrow::{
     },
     datatypes::{DataType, Field, Int32Type, Int64Type, Schema, TimeUnit},
 };
+use datafusion::prelude::SessionContext;
 use model::code::Code;
 use parquet::{
     basic::{Compression, GzipLevel, ZstdLevel},
@@ -499,4 +500,28 @@ async fn a_codec_that_is_not_written_is_refused_by_its_name() {
             .contains("must be UNCOMPRESSED, SNAPPY, GZIP, LZ4_RAW or ZSTD, not 'LZ4'"),
         "{error}"
     );
+}
+
+/// Whatever plans a write past the lake fails: it would pass by CHECK, NOT NULL and the log's turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_plans_read_cannot_be_written_through() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    write(&test.lake, &table, create(), numbers([1])).await.unwrap();
+    let now = latest(&test.lake, &table).await;
+    for provider in [now.provider().unwrap(), now.rows_provider().unwrap()] {
+        let context = SessionContext::new();
+        context.register_table("t", provider).unwrap();
+        for sql in
+            ["INSERT INTO t (n) VALUES (2)", "DELETE FROM t", "UPDATE t SET n = 3", "TRUNCATE t"]
+        {
+            let failed = match context.sql(sql).await {
+                Ok(frame) => frame.collect().await.is_err(),
+                Err(_) => true,
+            };
+            assert!(failed, "{sql}");
+        }
+    }
+    let now = latest(&test.other(), &table).await;
+    assert_eq!((now.version(), read_numbers(&now).await), (0, vec![1]));
 }

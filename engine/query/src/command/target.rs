@@ -19,7 +19,7 @@ use model::{
 };
 
 use super::generated;
-use crate::{error::QueryError, queries::Inner, session::Session};
+use crate::{arithmetic, error::QueryError, queries::Inner, session::Session};
 
 /// How often a statement is computed anew because others changed what it had read.
 const TRIES_MAX: u32 = 10;
@@ -119,7 +119,8 @@ pub(crate) fn physical_of(
     // Some functions only exist until they are simplified.
     let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).build();
     let simplifier = ExprSimplifier::new(context);
-    let expr = simplifier.simplify(simplifier.coerce(expr, schema)?)?;
+    let expr = arithmetic::checked(simplifier.coerce(expr, schema)?, schema)?;
+    let expr = simplifier.simplify(expr)?;
     state.create_physical_expr(expr, schema)
 }
 
