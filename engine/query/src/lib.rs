@@ -55,6 +55,7 @@ mod size;
 mod sorts;
 pub mod stream;
 pub mod streaming;
+pub mod substrait;
 mod system;
 mod times;
 pub mod transaction;
