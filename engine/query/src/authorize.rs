@@ -230,7 +230,7 @@ fn needs(statement: &Statement) -> Vec<Need<'_>> {
     use Need::{Admin, All, Be, Create, Definition, Everywhere, On, Own, OwnIn, See};
     match statement {
         // What is read is checked where it is resolved.
-        Statement::Query(_) | Statement::Set { .. } => Vec::new(),
+        Statement::Query(_) | Statement::Substrait { .. } | Statement::Set { .. } => Vec::new(),
         // Whose statement it is, is checked once that is known.
         Statement::CancelQuery { .. } => Vec::new(),
         // Jobs are checked by what they refresh, once that is known.

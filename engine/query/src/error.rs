@@ -460,6 +460,7 @@ fn engine_code(error: &DataFusionError) -> Code {
         DataFusionError::Plan(_)
         | DataFusionError::SchemaError(..)
         | DataFusionError::SQL(..)
+        | DataFusionError::Substrait(_)
         | DataFusionError::Configuration(_)
         | DataFusionError::Execution(_) => Code::InvalidArgument,
         root @ DataFusionError::ArrowError(..) => {

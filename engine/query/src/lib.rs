@@ -59,6 +59,7 @@ mod sorts;
 mod spill;
 pub mod stream;
 pub mod streaming;
+pub mod substrait;
 mod sums;
 mod system;
 mod times;

@@ -3,6 +3,7 @@
 mod again;
 mod checked;
 mod execute;
+mod for_each_row;
 mod kinds;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -19,10 +20,7 @@ use datafusion::{
 };
 use dialect::statement::{JobStatement, RightsStatement, Show, Statement};
 use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
-use kinds::{
-    Runs, asks_the_server, is_planned_by_its_run, is_query, parameter_count, takes_a_turn,
-    validated,
-};
+use kinds::{Runs, asks_the_server, is_planned_by_its_run, is_query, takes_a_turn, validated};
 use lake::{Changed, Stage, StageChange, Staged};
 use model::{id::QueryId, limits::Limit, name::ObjectName, object::Object, rights::Rights};
 use parking_lot::Mutex;
@@ -119,6 +117,7 @@ struct NewPlan {
     state: SessionState,
     plan: LogicalPlan,
     bounds: Bounds,
+    parameters: usize,
     guessed: bool,
     seen: Seen,
     basis: Option<Basis>,
@@ -126,9 +125,9 @@ struct NewPlan {
 
 impl From<Checked> for NewPlan {
     fn from(checked: Checked) -> Self {
-        let Checked { resolved, plan, guessed, .. } = checked;
+        let Checked { resolved, plan, parameters, guessed } = checked;
         let Resolved { state, bounds, seen, basis, .. } = resolved;
-        Self { state, plan, bounds, guessed, seen, basis }
+        Self { state, plan, parameters, bounds, guessed, seen, basis }
     }
 }
 
@@ -334,7 +333,8 @@ impl Queries {
         prepared
     }
 
-    /// Pins a query to versions and plans it with its parameters: one row of them, or none.
+    /// Pins a query to versions and plans it with its parameters, if it has some: its answer is that to
+    /// each row of them, one after the other.
     ///
     /// [`QueryError::Invalid`] for what is not a query, and for the wrong number of parameters.
     pub async fn plan(
@@ -626,9 +626,10 @@ impl Inner {
         authorize::check(self, session, &statement).await?;
         let mut session = session.clone();
         if !is_query(&statement) {
+            let mut given = Vec::new();
             session = session.without_postgres();
         } else if session.postgres().is_some() {
-            postgres::rewrite(&mut statement)?;
+            given = postgres::rewrite(&mut statement)?;
         }
         let session = &session;
         if let Some(batch) = self.rows_of_show(session, &statement).await? {
@@ -686,6 +687,7 @@ impl Inner {
             Some(checked) => {
                 let parameters = plan::parameters(&checked.plan, checked.parameters)?;
                 let schema = wire::wire_schema(checked.plan.schema().as_arrow());
+                let parameters = postgres::types::with_given(parameters, &given);
                 if is_query(&statement) {
                     let first_plan = FirstPlan::New(Box::new(checked.into()));
                     (Some(first_plan), schema, parameters)
@@ -738,30 +740,28 @@ impl Inner {
                 checked.into()
             }
         };
-        let NewPlan { state, mut plan, bounds, guessed, seen, basis } = first_plan;
-        let row = match parameters {
-            Some(batch) if batch.num_rows() != 1 => {
-                return Err(QueryError::Invalid(format!(
-                    "a query takes one row of parameters and {} were bound",
-                    batch.num_rows()
-                )));
-            }
-            Some(batch) => Some((batch, 0)),
-            None => None,
-        };
-        if let (Statement::Query(query), Some((bound, _))) = (statement, row)
+        let NewPlan { state, mut plan, parameters: wanted, bounds, guessed, seen, basis } =
+            first_plan;
+        let rows = for_each_row::rows(parameters)?;
+        if let (Statement::Query(query), Some(bound)) = (statement, parameters)
             && query.parameters > 0
             && let Some(query) = untyped::as_bound(query, &plan, guessed, bound)?
         {
             plan = plan::logical(&state, &query).await?;
         }
-        let plan = plan::as_it_travels(plan::bind(plan, parameter_count(statement), row)?)?;
         // With less memory than others it runs in a place of its own.
         let may_be_kept = matches!(statement, Statement::Query(query) if query.parameters == 0)
             && KeptPlans::are_for(session)
             && bounds.least(Limit::Memory).is_none();
-        let basis = if may_be_kept && is_settled(&plan)? { basis } else { None };
-        let physical = plan::physical(&state, &plan).await?;
+        let mut is_settled_for_all = true;
+        let mut plans = Vec::with_capacity(rows.len());
+        for row in rows {
+            let bound = plan::as_it_travels(plan::bind(plan.clone(), wanted, row)?)?;
+            is_settled_for_all &= is_settled(&bound)?;
+            plans.push(plan::physical(&state, &bound).await?);
+        }
+        let basis = if may_be_kept && is_settled_for_all { basis } else { None };
+        let physical = for_each_row::one_after_another(plans)?;
         let schema = wire::wire_schema(&physical.schema());
         let runtime =
             if asks_the_server(statement) { &self.control } else { self.runtime_of(&physical) };

@@ -114,6 +114,10 @@ fn statement(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     let head = cursor.word();
     match head.as_str() {
         "SELECT" | "WITH" | "VALUES" | "FROM" | "TABLE" => Ok(Statement::Query(cursor.query()?)),
+        "SUBSTRAIT" => {
+            cursor.expect("SUBSTRAIT")?;
+            Ok(Statement::Substrait { plan: cursor.string("a plan of Substrait in base64")? })
+        }
         "EXPLAIN" => explain(cursor),
         "INSERT" => insert::insert(cursor),
         "DELETE" => change::delete(cursor),

@@ -26,6 +26,11 @@ pub use transform::{
 pub enum Statement {
     /// Something that only reads: SELECT, WITH, VALUES, TABLE, set operations.
     Query(Query),
+    /// SUBSTRAIT 'base64': a query as a plan of Substrait.
+    Substrait {
+        /// The plan, in base64.
+        plan: String,
+    },
     /// EXPLAIN of a statement; nothing takes effect.
     Explain {
         /// EXPLAIN ANALYZE: run the query and show its metrics. Only queries.

@@ -44,6 +44,7 @@ use crate::{
     error::QueryError,
     queries::{Checked, CommandResult, Explain, Inner, Queries, check_query},
     session::Session,
+    substrait,
 };
 
 /// Checks and plans what can be planned of a statement, without any effect.
@@ -56,6 +57,7 @@ pub(crate) async fn check(
         Statement::Query(query) | Statement::Job(JobStatement::Show(query)) => {
             check_query(inner, session, query, None).await.map(Some)
         }
+        Statement::Substrait { plan } => substrait::check(inner, session, plan).await.map(Some),
         Statement::Explain { verbose, statement, .. }
             if matches!(**statement, Statement::Change(_)) =>
         {
@@ -214,7 +216,10 @@ async fn run(
         Statement::Suspend { name } => transforms::suspend(queries, session, &name, true).await,
         Statement::Resume { name } => transforms::suspend(queries, session, &name, false).await,
         Statement::Backfill(statement) => backfill::run(queries, session, &statement).await,
-        Statement::Query(_) | Statement::Explain { .. } | Statement::Show(_) => {
+        Statement::Query(_)
+        | Statement::Substrait { .. }
+        | Statement::Explain { .. }
+        | Statement::Show(_) => {
             Err(QueryError::Invalid("the statement is a query: fetch its rows".to_owned()))
         }
     }

@@ -5,13 +5,14 @@ use dialect::statement::{
 };
 use model::name::RESERVED_SCHEMAS;
 
-use crate::{command, postgres};
+use crate::postgres;
 
 /// Whether it only reads.
 pub(super) fn is_query(statement: &Statement) -> bool {
     matches!(
         statement,
         Statement::Query(_)
+            | Statement::Substrait { .. }
             | Statement::Explain { .. }
             | Statement::Show(_)
             | Statement::Job(JobStatement::Show(_) | JobStatement::Describe { .. })
@@ -79,15 +80,5 @@ pub(super) fn asks_the_server(statement: &Statement) -> bool {
             names_tables && query.tables.iter().all(own)
         }
         _ => false,
-    }
-}
-
-pub(super) fn parameter_count(statement: &Statement) -> usize {
-    match statement {
-        Statement::Query(query) | Statement::Job(JobStatement::Show(query)) => query.parameters,
-        Statement::Explain { statement, .. } => {
-            command::query_of(statement).map_or(0, |query| query.parameters)
-        }
-        _ => 0,
     }
 }

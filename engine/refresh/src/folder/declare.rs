@@ -305,5 +305,6 @@ fn first_words(statement: &Statement) -> &'static str {
         Statement::Show(_) => "SHOW",
         Statement::CancelQuery { .. } => "CANCEL QUERY",
         Statement::Set { .. } => "SET",
+        Statement::Substrait { .. } => "SUBSTRAIT",
     }
 }

@@ -37,6 +37,13 @@ fn queries_are_read() {
 }
 
 #[test]
+fn a_plan_of_substrait_is_a_statement() {
+    assert_says("substrait 'GiI='", &["Substrait", "GiI="]);
+    error("SUBSTRAIT GiI=");
+    error("SUBSTRAIT 'a' 'b'");
+}
+
+#[test]
 fn table_queries_keep_what_follows() {
     let Ok(Statement::Query(query)) = parse("TABLE a.\"T\" ORDER BY 1 LIMIT 3") else {
         panic!("no query")
