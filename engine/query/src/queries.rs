@@ -625,8 +625,8 @@ impl Inner {
         let mut statement = dialect::parse(&sql)?;
         authorize::check(self, session, &statement).await?;
         let mut session = session.clone();
+        let mut given = Vec::new();
         if !is_query(&statement) {
-            let mut given = Vec::new();
             session = session.without_postgres();
         } else if session.postgres().is_some() {
             given = postgres::rewrite(&mut statement)?;
