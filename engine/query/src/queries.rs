@@ -8,6 +8,7 @@ mod kinds;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+pub use crate::bounds::SessionBounds;
 use arrow::{
     datatypes::{Schema, SchemaRef},
     record_batch::RecordBatch,
@@ -114,8 +115,8 @@ enum FirstPlan {
 struct NewPlan {
     state: SessionState,
     plan: LogicalPlan,
-    bounds: Bounds,
     parameters: usize,
+    bounds: Bounds,
     guessed: bool,
     seen: Seen,
     basis: Option<Basis>,
@@ -610,8 +611,8 @@ impl Inner {
         let mut statement = dialect::parse(&sql)?;
         authorize::check(self, session, &statement).await?;
         let mut session = session.clone();
-        if !is_query(&statement) {
         let mut given = Vec::new();
+        if !is_query(&statement) {
             session = session.without_postgres();
         } else if session.postgres().is_some() {
             given = postgres::rewrite(&mut statement)?;
@@ -668,8 +669,8 @@ impl Inner {
             None => (None, Arc::new(Schema::empty()), Arc::new(Schema::empty())),
             Some(checked) => {
                 let parameters = plan::parameters(&checked.plan, checked.parameters)?;
-                let schema = wire::wire_schema(checked.plan.schema().as_arrow());
                 let parameters = postgres::types::with_given(parameters, &given);
+                let schema = wire::wire_schema(checked.plan.schema().as_arrow());
                 if is_query(&statement) {
                     let first_plan = FirstPlan::New(Box::new(checked.into()));
                     (Some(first_plan), schema, parameters)
