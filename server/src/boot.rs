@@ -417,6 +417,7 @@ impl Parts {
                     clock: Arc::clone(&clock),
                     shutdown: shutdown.clone(),
                     connections_max: config.server.pg_connections_max,
+                    connections_per_user_max: config.server.pg_connections_per_user_max,
                     idle_timeout: config.server.pg_idle_timeout,
                     message_size_max: config.server.message_size_max,
                     tls: tls.clone(),

@@ -11,6 +11,7 @@ import threading
 import time
 
 import adbc_driver_manager
+import psycopg
 import pytest
 import trustme
 from cryptography.hazmat.primitives import hashes
@@ -177,6 +178,31 @@ def test_a_token_of_the_issuer_opens_what_its_user_may_see(stopped, issuer):
     with pytest.raises(adbc_driver_manager.Error, match="log in"):
         with server.connect() as connection, connection.cursor() as cursor:
             cursor.execute("SELECT 1")
+
+
+def test_a_token_opens_the_postgres_port_where_nobody_reads_it(stopped, issuer):
+    start_on = {"WHIMBREL__SERVER__PG_ADDR": "127.0.0.1:0"}
+    stopped.environment |= start_on
+    server = start(stopped, issuer)
+
+    def asked(token, user="ann", options="-c whimbrel.login=token"):
+        with psycopg.connect(
+            dbname="whimbrel", user=user, password=token, options=options, **server.postgres
+        ) as connection:
+            return connection.execute("SELECT current_user").fetchone()[0]
+
+    assert asked(issuer.token()) == "ann"
+    for token, user in [
+        (issuer.token(), "adm"),
+        (issuer.token(exp=1), "ann"),
+        (issuer.token(aud="another"), "ann"),
+        ("pw", "adm"),
+    ]:
+        with pytest.raises(psycopg.OperationalError):
+            asked(token, user)
+    # Without the word a password is meant, and that is proven without sending it.
+    with pytest.raises(psycopg.OperationalError, match="wrong user name or password"):
+        asked(issuer.token(), options="")
 
 
 def test_our_own_commands_send_the_token_too(stopped, issuer):

@@ -4,6 +4,7 @@ import datetime
 import decimal
 import os
 import pathlib
+import select
 import shutil
 import socket
 import struct
@@ -978,6 +979,129 @@ def test_one_connection_too_many_is_told_so(stopped):
         with pytest.raises(psycopg.OperationalError, match="too many connections"):
             connect(stopped)
         assert second.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_no_user_takes_the_places_of_all_others(stopped):
+    stopped.environment["WHIMBREL__SERVER__PG_CONNECTIONS_PER_USER_MAX"] = "2"
+    stopped.add_user("ann", "pw")
+    stopped.add_user("bob", "pw")
+    stopped.start("--pg-addr", "127.0.0.1:0")
+    ann, bob = {"user": "ann", "password": "pw"}, {"user": "bob", "password": "pw"}
+    with connect(stopped, **ann) as first, connect(stopped, **ann):
+        with pytest.raises(psycopg.OperationalError, match="you have 2 connections already"):
+            connect(stopped, **ann)
+        with connect(stopped, **bob) as other:
+            assert other.execute("SELECT current_user").fetchone() == ("bob",)
+        first.close()
+        # What is closed is free again as soon as the server has seen it.
+        eventually(lambda: opens(stopped, **ann))
+
+
+def opens(server, **options):
+    try:
+        connect(server, **options).close()
+        return True
+    except psycopg.OperationalError:
+        return False
+
+
+def test_members_of_a_role_have_so_many_sessions_and_may_idle_so_long(stopped):
+    stopped.add_user("root", "pw")
+    stopped.add_user("bob", "pw")
+    stopped.add_user("cid", "pw")
+    stopped.start("--pg-addr", "127.0.0.1:0")
+    bob, cid = {"user": "bob", "password": "pw"}, {"user": "cid", "password": "pw"}
+    with connect(stopped, user="root", password="pw") as root:
+        for statement in [
+            "CREATE ROLE few",
+            "GRANT few TO bob, cid",
+            "ALTER ROLE few SET LIMITS (sessions = 1)",
+        ]:
+            root.execute(statement)
+        with connect(stopped, **bob):
+            with pytest.raises(psycopg.OperationalError, match="'few' have 1 sessions already"):
+                connect(stopped, **cid)
+            # Admins have no limits.
+            with connect(stopped, user="root", password="pw"):
+                pass
+        eventually(lambda: opens(stopped, **cid))
+        root.execute("ALTER ROLE few RESET LIMITS")
+        root.execute("ALTER ROLE few SET LIMITS (session_idle = '300ms')")
+        with connect(stopped, **bob) as idle:
+            eventually(lambda: ended(idle) == "57P05")
+        root.execute("ALTER ROLE few RESET LIMITS")
+        root.execute("ALTER ROLE few SET LIMITS (transaction_idle = '300ms')")
+        with connect(stopped, **bob) as idle, connect(stopped, **cid) as outside:
+            idle.execute("BEGIN")
+            eventually(lambda: ended(idle) == "25P03")
+            assert outside.execute("SELECT 1").fetchone() == (1,)
+
+
+def ended(connection):
+    """Why the server has ended the session; None while it has not, without a word to it."""
+    ready, _, _ = select.select([connection.fileno()], [], [], 0)
+    if not ready:
+        return None
+    with pytest.raises(psycopg.Error) as raised:
+        connection.execute("SELECT 1")
+    return sqlstate(raised)
+
+
+def test_a_token_opens_the_server_where_the_client_says_that_it_is_one(stopped):
+    stopped.add_user("root", "pw")
+    stopped.add_user("bob", "pw")
+    stopped.start("--pg-addr", "127.0.0.1:0")
+    with connect(stopped, user="root", password="pw") as root:
+        (token, *_) = root.execute("CREATE TOKEN t FOR USER bob").fetchone()
+        says = {"options": "-c whimbrel.login=token"}
+        with connect(stopped, user="bob", password=token, **says) as bob:
+            assert bob.execute("SELECT current_user").fetchone() == ("bob",)
+        for user, password in [("root", token), ("bob", token + "x"), ("bob", "pw"), ("nobody", token)]:
+            with pytest.raises(psycopg.OperationalError, match="wrong user name or password"):
+                connect(stopped, user=user, password=password, **says)
+        root.execute("DROP TOKEN t FOR USER bob")
+        with pytest.raises(psycopg.OperationalError, match="wrong user name or password"):
+            connect(stopped, user="bob", password=token, **says)
+
+
+def test_prepare_and_execute_are_statements(pg, table):
+    pg.execute(f"CREATE TABLE {table} (a BIGINT, b VARCHAR, c DATE)")
+    pg.execute(f"PREPARE put (bigint, text, date) AS INSERT INTO {table} VALUES ($1, $2, $3)")
+    assert pg.execute("EXECUTE put(1, 'x, (y)', '2024-02-29')").statusmessage == "INSERT 0 1"
+    pg.execute("EXECUTE put (1 + 1, NULL, DATE '2024-03-01')")
+    pg.execute(f"PREPARE q AS SELECT a, b, c FROM {table} WHERE a >= $1 ORDER BY a")
+    rows = [(1, "x, (y)", datetime.date(2024, 2, 29)), (2, None, datetime.date(2024, 3, 1))]
+    assert pg.execute("EXECUTE q(1)").fetchall() == rows
+    assert pg.execute("EXECUTE q('2')").fetchall() == rows[1:]
+    with pg.cursor() as cursor:
+        # By the simple protocol, which psql sends.
+        result = cursor.connection.pgconn.exec_(b"EXECUTE q(2)")
+        assert (result.ntuples, result.get_value(0, 0)) == (1, b"2")
+    for wrong, code in [
+        ("EXECUTE q", "42601"),
+        ("EXECUTE q(1, 2)", "42601"),
+        ("EXECUTE q(1), (2)", "42601"),
+        ("EXECUTE nothing(1)", "26000"),
+        ("PREPARE q AS SELECT 1", "42P05"),
+        ("PREPARE b AS BEGIN", "42601"),
+        ("PREPARE TRANSACTION 'x'", "0A000"),
+    ]:
+        with pytest.raises(psycopg.Error) as raised:
+            pg.execute(wrong)
+        assert sqlstate(raised) == code, wrong
+    assert pg.execute("DEALLOCATE q").statusmessage == "DEALLOCATE"
+    with pytest.raises(psycopg.Error) as raised:
+        pg.execute("EXECUTE q(1)")
+    assert sqlstate(raised) == "26000"
+
+
+def test_types_and_clocks_that_only_postgres_names(pg):
+    known = uuid.uuid4()
+    assert pg.execute("SELECT %s::uuid::text", [known]).fetchone() == (str(known),)
+    assert pg.execute("SELECT '{\"a\": 1}'::json, CAST('[1]' AS jsonb)").fetchone() == ('{"a": 1}', "[1]")
+    stamp, clock = pg.execute("SELECT localtimestamp AS stamp, localtime AS clock").fetchone()
+    now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
+    assert isinstance(clock, datetime.time) and abs(now - stamp) < datetime.timedelta(minutes=5)
 
 
 def test_a_sleeping_session_is_ended(stopped):

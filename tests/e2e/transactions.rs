@@ -319,6 +319,26 @@ async fn a_transaction_that_does_nothing_for_too_long_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_role_says_how_long_a_transaction_may_do_nothing() {
+    let server = with_users(&Options::new(), &[("root", "secret-1"), ("bob", "secret-2")]);
+    let mut root = login(&server, "root", "secret-1").await;
+    let bob = login(&server, "bob", "secret-2").await;
+    root.script("CREATE TABLE t AS SELECT 1 AS a; GRANT SELECT ON t TO bob").await;
+    let mut before = Inside::begin(&bob).await;
+    root.update("ALTER ROLE public SET LIMITS (transaction_idle = '1ms')").await;
+    let inside = Inside::begin(&bob).await;
+    let late = eventually("it is over", || {
+        let Inside { client, id } = &inside;
+        let mut inside = Inside { client: client.clone(), id: id.clone() };
+        async move { inside.query("SELECT a FROM t").await.err() }
+    })
+    .await;
+    late.expect(Code::NotFound, &["did nothing for too long"]);
+    // One that began before has the time that it began with.
+    before.query("SELECT a FROM t").await.unwrap();
+}
+
+#[tokio::test]
 async fn a_server_that_dies_in_a_transaction_leaves_nothing_visible() {
     let server = Server::start();
     let client = ready(&server).await;

@@ -24,11 +24,17 @@ pub enum Limit {
     Rows,
     /// Bytes that one query answers, as Arrow holds them.
     Bytes,
+    /// Postgres sessions of all members together.
+    Sessions,
+    /// How long a Postgres session does nothing, in milliseconds.
+    SessionIdle,
+    /// How long a transaction does nothing, in milliseconds.
+    TransactionIdle,
 }
 
 impl Limit {
     /// Every limit, in the order in which they are shown.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::Concurrency,
         Self::Queue,
         Self::QueueWait,
@@ -36,6 +42,9 @@ impl Limit {
         Self::Memory,
         Self::Rows,
         Self::Bytes,
+        Self::Sessions,
+        Self::SessionIdle,
+        Self::TransactionIdle,
     ];
 
     /// The word of SQL.
@@ -49,16 +58,19 @@ impl Limit {
             Self::Memory => "memory",
             Self::Rows => "rows",
             Self::Bytes => "bytes",
+            Self::Sessions => "sessions",
+            Self::SessionIdle => "session_idle",
+            Self::TransactionIdle => "transaction_idle",
         }
     }
 
     /// A value as people write it: `4`, `'30s'`, `'512MiB'`.
     pub fn parse(self, text: &str) -> Result<u64, String> {
         let value = match self {
-            Self::Concurrency | Self::Queue | Self::Rows => text
+            Self::Concurrency | Self::Queue | Self::Rows | Self::Sessions => text
                 .parse::<u64>()
                 .map_err(|_| format!("'{text}' is no whole number for {}", self.as_str()))?,
-            Self::QueueWait | Self::RunTime => {
+            Self::QueueWait | Self::RunTime | Self::SessionIdle | Self::TransactionIdle => {
                 u64::try_from(parse_duration(text)?.as_millis()).unwrap_or(u64::MAX)
             }
             Self::Memory | Self::Bytes => parse_size(text)?,
@@ -74,8 +86,10 @@ impl Limit {
     #[must_use]
     pub fn show(self, value: u64) -> String {
         match self {
-            Self::Concurrency | Self::Queue | Self::Rows => value.to_string(),
-            Self::QueueWait | Self::RunTime => format_duration(Duration::from_millis(value)),
+            Self::Concurrency | Self::Queue | Self::Rows | Self::Sessions => value.to_string(),
+            Self::QueueWait | Self::RunTime | Self::SessionIdle | Self::TransactionIdle => {
+                format_duration(Duration::from_millis(value))
+            }
             Self::Memory | Self::Bytes => format_size(value),
         }
     }
@@ -128,6 +142,9 @@ mod tests {
             (Limit::RunTime, "5m", 300_000, "5m"),
             (Limit::Memory, "512MiB", 512 << 20, "512MiB"),
             (Limit::Queue, "0", 0, "0"),
+            (Limit::Sessions, "7", 7, "7"),
+            (Limit::SessionIdle, "5m", 300_000, "5m"),
+            (Limit::TransactionIdle, "30s", 30_000, "30s"),
         ] {
             assert_eq!(limit.parse(text), Ok(value));
             assert_eq!(limit.show(value), shown);

@@ -1,6 +1,7 @@
 //! What one statement may use: the limits of the roles of its caller, the least of each.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{
         Arc,
@@ -20,10 +21,11 @@ use datafusion::{
 };
 use model::{
     limits::{Limit, RoleLimits},
+    principal::Principal,
     rights::Rights,
 };
 
-use crate::error::QueryError;
+use crate::{error::QueryError, queries::Queries};
 
 /// The limits of all roles of one caller.
 #[derive(Debug, Clone, Default)]
@@ -51,8 +53,42 @@ impl Bound {
             Limit::Memory => format!("the statement needs more memory than {shown}"),
             Limit::Rows => format!("the query answers more than {shown} rows"),
             Limit::Bytes => format!("the query answers more than {shown}"),
+            Limit::Sessions => format!("{shown} sessions are open already"),
+            Limit::SessionIdle => format!("the session did nothing for {shown}"),
+            Limit::TransactionIdle => format!("the transaction did nothing for {shown}"),
         };
         QueryError::RoleLimit { role: self.role.clone(), limit: self.limit, what }
+    }
+}
+
+/// What the roles of somebody say of sessions and transactions.
+#[derive(Debug, Clone, Default)]
+pub struct SessionBounds {
+    /// How many sessions the members of a role have together, by its name.
+    pub sessions: BTreeMap<String, u64>,
+    /// How long a session may do nothing, and the role that says so.
+    pub idle: Option<(Duration, String)>,
+    /// How long a transaction may do nothing, and the role that says so.
+    pub transaction_idle: Option<(Duration, String)>,
+}
+
+impl Queries {
+    /// What the roles of a principal say of its sessions and transactions now.
+    pub async fn session_bounds(&self, principal: &Principal) -> Result<SessionBounds, QueryError> {
+        let rights = self.inner.rights(principal).await?;
+        let bounds = Bounds::of(&rights);
+        let time = |limit| {
+            let least = bounds.least(limit)?;
+            Some((Duration::from_millis(least.value), least.role))
+        };
+        let sessions = bounds.roles.iter().filter_map(|(role, limits)| {
+            limits.get(Limit::Sessions).map(|sessions| (role.clone(), sessions))
+        });
+        Ok(SessionBounds {
+            sessions: sessions.collect(),
+            idle: time(Limit::SessionIdle),
+            transaction_idle: time(Limit::TransactionIdle),
+        })
     }
 }
 
@@ -202,7 +238,7 @@ impl MemoryPool for Share {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
 
     use datafusion::execution::memory_pool::GreedyMemoryPool;
 

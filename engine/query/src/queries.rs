@@ -8,6 +8,7 @@ mod kinds;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+pub use crate::bounds::SessionBounds;
 use arrow::{
     datatypes::{Schema, SchemaRef},
     record_batch::RecordBatch,
@@ -116,8 +117,8 @@ enum FirstPlan {
 struct NewPlan {
     state: SessionState,
     plan: LogicalPlan,
-    bounds: Bounds,
     parameters: usize,
+    bounds: Bounds,
     guessed: bool,
     seen: Seen,
     basis: Option<Basis>,
@@ -686,8 +687,8 @@ impl Inner {
             None => (None, Arc::new(Schema::empty()), Arc::new(Schema::empty())),
             Some(checked) => {
                 let parameters = plan::parameters(&checked.plan, checked.parameters)?;
-                let schema = wire::wire_schema(checked.plan.schema().as_arrow());
                 let parameters = postgres::types::with_given(parameters, &given);
+                let schema = wire::wire_schema(checked.plan.schema().as_arrow());
                 if is_query(&statement) {
                     let first_plan = FirstPlan::New(Box::new(checked.into()));
                     (Some(first_plan), schema, parameters)

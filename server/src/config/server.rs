@@ -21,6 +21,8 @@ pub struct ServerConfig {
     pub pg_addr: Option<String>,
     /// Postgres sessions at once.
     pub pg_connections_max: usize,
+    /// Postgres sessions of one user at once.
+    pub pg_connections_per_user_max: usize,
     /// How long a Postgres session may do nothing; zero for ever.
     #[serde(deserialize_with = "quantity::duration")]
     pub pg_idle_timeout: Duration,
@@ -106,7 +108,7 @@ fn is_loopback(address: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-pub(super) const KEYS: [Key; 15] = [
+pub(super) const KEYS: [Key; 16] = [
     Key {
         path: "server.flight_addr",
         kind: Kind::Address,
@@ -124,6 +126,12 @@ pub(super) const KEYS: [Key; 15] = [
         kind: Kind::Count(1),
         default: |_| Some(200.into()),
         doc: "Postgres sessions at once.",
+    },
+    Key {
+        path: "server.pg_connections_per_user_max",
+        kind: Kind::Count(1),
+        default: |_| Some(100.into()),
+        doc: "Postgres sessions of one user at once; without users, of one address.",
     },
     Key {
         path: "server.pg_idle_timeout",

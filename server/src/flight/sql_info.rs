@@ -316,7 +316,7 @@ mod tests {
         assert_eq!(text(SqlInfo::SqlIdentifierQuoteChar), "\"");
         assert!(!flag(SqlInfo::FlightSqlServerReadOnly));
         assert!(flag(SqlInfo::FlightSqlServerSql));
-        assert!(!flag(SqlInfo::FlightSqlServerSubstrait));
+        assert!(flag(SqlInfo::FlightSqlServerSubstrait));
         assert!(flag(SqlInfo::FlightSqlServerBulkIngestion));
         assert!(flag(SqlInfo::FlightSqlServerIngestTransactionsSupported));
         assert!(flag(SqlInfo::FlightSqlServerCancel));

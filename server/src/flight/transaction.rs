@@ -30,7 +30,12 @@ impl FlightSql {
         session: &Session,
     ) -> Result<ActionBeginTransactionResult, Status> {
         let (key, owner) = (self.key().await?, session.principal());
-        let begun = self.inner.transactions.insert(owner, Transaction::begin());
+        let bounds = self.inner.queries.session_bounds(owner).await;
+        let of_role = bounds.map_err(|error| status(&error))?.transaction_idle;
+        let ttl = self.inner.handle_ttl;
+        let ttl = of_role.map_or(ttl, |(limit, _)| ttl.min(limit));
+        let transactions = &self.inner.transactions;
+        let begun = transactions.insert_for(ttl, owner, Transaction::begin());
         let handle = begun.map_err(|error| handle_status(&error))?;
         let content = Content::OnlyThere("a transaction goes on where it began".to_owned());
         let new = NewSeal { handle, owner, content, waits: true };

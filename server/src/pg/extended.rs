@@ -55,14 +55,9 @@ impl Session {
     pub(super) async fn parse(&mut self, parse: Parse, writer: &mut Writer) -> Result<(), PgError> {
         let Parse { name, query, type_oids, .. } = parse;
         let name = name.unwrap_or_default();
-        if name.is_empty() {
-            self.statements.remove("");
-        } else if self.statements.contains_key(&name) {
-            let text = format!("there is a prepared statement '{name}' already");
-            return Err(PgError::new("42P05", text));
-        } else if self.statements.len() >= STATEMENTS_MAX {
-            let text = format!("a session has at most {STATEMENTS_MAX} prepared statements");
-            return Err(PgError::new("53000", text).with_hint("close some of them"));
+        match name.is_empty() {
+            true => drop(self.statements.remove("")),
+            false => self.room_for_statement(&name)?,
         }
         let statement = self.prepared(query, &type_oids, &name).await?;
         self.statements.insert(name, Arc::new(statement));
@@ -70,7 +65,20 @@ impl Session {
         Ok(())
     }
 
-    async fn prepared(
+    /// Whether one more statement can be kept, under a name.
+    pub(super) fn room_for_statement(&self, name: &str) -> Result<(), PgError> {
+        if self.statements.contains_key(name) {
+            let text = format!("there is a prepared statement '{name}' already");
+            return Err(PgError::new("42P05", text));
+        }
+        if self.statements.len() < STATEMENTS_MAX {
+            return Ok(());
+        }
+        let text = format!("a session has at most {STATEMENTS_MAX} prepared statements");
+        Err(PgError::new("53000", text).with_hint("close some of them"))
+    }
+
+    pub(super) async fn prepared(
         &self,
         sql: String,
         declared: &[u32],
@@ -80,7 +88,13 @@ impl Session {
         self.allow(own.as_ref())?;
         let described = AtomicBool::new(false);
         if own.is_none() && crate::client::split(&sql).is_empty() {
-            return Ok(Statement { sql, body: Body::Empty, parameters: Vec::new(), described });
+            return Ok(Statement {
+                sql,
+                body: Body::Empty,
+                parameters: Vec::new(),
+                given: Vec::new(),
+                described,
+            });
         }
         let caller = self.caller();
         let text = match &own {
@@ -88,7 +102,13 @@ impl Session {
             Some(Own::Declare { query, .. }) => query,
             Some(_) => {
                 let body = own.map_or(Body::Empty, Body::Own);
-                return Ok(Statement { sql, body, parameters: Vec::new(), described });
+                return Ok(Statement {
+                    sql,
+                    body,
+                    parameters: Vec::new(),
+                    given: Vec::new(),
+                    described,
+                });
             }
         };
         let queries = &self.shared.queries;
@@ -106,7 +126,7 @@ impl Session {
             Some(Own::Declare { name, .. }) => Body::Declare { cursor: name, query },
             _ => Body::Engine(query),
         };
-        Ok(Statement { sql, body, parameters, described })
+        Ok(Statement { sql, body, parameters, given: Vec::new(), described })
     }
 
     pub(super) async fn bind(&mut self, bind: Bind, writer: &mut Writer) -> Result<(), PgError> {
@@ -276,7 +296,7 @@ impl Session {
         Ok(())
     }
 
-    fn statement_named(&self, name: Option<&str>) -> Result<Arc<Statement>, PgError> {
+    pub(super) fn statement_named(&self, name: Option<&str>) -> Result<Arc<Statement>, PgError> {
         let name = name.unwrap_or_default();
         self.statements.get(name).cloned().ok_or_else(|| {
             PgError::new("26000", format!("there is no prepared statement '{name}'"))

@@ -13,9 +13,12 @@ mod encode;
 mod error;
 mod extended;
 mod frame;
+mod idle;
 mod own;
 mod parameters;
+mod places;
 mod portal;
+mod prepared;
 mod rows;
 mod session;
 mod settings;
@@ -26,18 +29,20 @@ mod words;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use model::principal::Principal;
 use query::queries::Queries;
 use rt::{clock::Clock, shutdown::Shutdown};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     task::JoinHandle,
 };
 
 use self::{
     cancel::Sessions,
     error::PgError,
-    session::Session,
+    idle::Idle,
+    places::{Places, Who},
+    session::{Session, Stay},
     startup::Opening,
     wire::{Lost, Writer},
 };
@@ -63,6 +68,8 @@ pub struct PgOptions {
     pub shutdown: Shutdown,
     /// Sessions at once.
     pub connections_max: usize,
+    /// Sessions of one user at once; of one address on a server without users.
+    pub connections_per_user_max: usize,
     /// How long a session may do nothing; zero for ever.
     pub idle_timeout: Duration,
     /// Bytes of one message.
@@ -77,6 +84,7 @@ impl fmt::Debug for PgOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PgOptions")
             .field("connections_max", &self.connections_max)
+            .field("connections_per_user_max", &self.connections_per_user_max)
             .field("idle_timeout", &self.idle_timeout)
             .field("message_size_max", &self.message_size_max)
             .field("tls", &self.tls.is_some())
@@ -90,7 +98,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     shutdown: Shutdown,
     sessions: Arc<Sessions>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     idle_timeout: Duration,
     message_size_max: usize,
     tls: Option<Arc<Tls>>,
@@ -105,6 +113,7 @@ pub fn serve(listener: TcpListener, options: PgOptions) -> JoinHandle<()> {
         clock,
         shutdown,
         connections_max,
+        connections_per_user_max,
         idle_timeout,
         message_size_max,
         tls,
@@ -116,7 +125,7 @@ pub fn serve(listener: TcpListener, options: PgOptions) -> JoinHandle<()> {
         clock,
         shutdown,
         sessions: Arc::default(),
-        places: Arc::new(Semaphore::new(connections_max)),
+        places: Arc::new(Places::new(connections_max, connections_per_user_max)),
         idle_timeout,
         message_size_max,
         tls,
@@ -155,23 +164,22 @@ async fn connection(socket: TcpStream, peer: Peer, shared: Arc<Shared>, mut wait
 
 /// From the first packet to the first question.
 async fn begin(socket: TcpStream, peer: Peer, shared: &Arc<Shared>) -> Option<Session> {
-    let (mut reader, mut writer, startup, peer) = match startup::open(socket, peer, shared).await {
-        Opening::Session { reader, writer, startup, peer } => (reader, writer, startup, peer),
+    let (mut reader, mut writer, startup, from) = match startup::open(socket, peer, shared).await {
+        Opening::Session { reader, writer, startup, from } => (reader, writer, startup, from),
         Opening::Cancel { pid, secret } => {
             shared.sessions.cancel(pid, secret);
             return None;
         }
         Opening::Nothing => return None,
     };
-    let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() else {
-        let error = PgError::new("53300", "there are too many connections")
-            .with_hint("close some, or raise server.pg_connections_max");
-        return refuse(writer, &error).await;
-    };
-    let login = match startup::login(shared, &startup, &peer, (&mut reader, &mut writer)).await {
+    let login = match startup::login(shared, &startup, &from, (&mut reader, &mut writer)).await {
         Ok(Ok(login)) => login,
         Ok(Err(error)) | Err(Lost::Broken(error)) => return refuse(writer, &error).await,
         Err(Lost::Gone) => return None,
+    };
+    let stay = match stay(shared, &login.principal, &from.peer).await {
+        Ok(stay) => stay,
+        Err(error) => return refuse(writer, &error).await,
     };
     let seat = match shared.sessions.open() {
         Ok(seat) => seat,
@@ -182,7 +190,18 @@ async fn begin(socket: TcpStream, peer: Peer, shared: &Arc<Shared>) -> Option<Se
     };
     startup::welcome(&mut writer, &login.settings, &seat).await.ok()?;
     reader.allow(shared.message_size_max);
-    Some(Session::new(Arc::clone(shared), login, seat, (reader, writer), place))
+    Some(Session::new(Arc::clone(shared), login, seat, (reader, writer), stay))
+}
+
+/// A place for whoever has logged in, and how long it may be kept without use.
+async fn stay(shared: &Shared, principal: &Principal, peer: &Peer) -> Result<Stay, PgError> {
+    let bounds = shared.queries.session_bounds(principal).await?;
+    let who = match principal.is_reserved() {
+        true => Who::From(peer.address.map(|address| address.ip())),
+        false => Who::User(principal.name().to_owned()),
+    };
+    let place = shared.places.take(who, &bounds.sessions)?;
+    Ok(Stay { place, idle: Idle { server: shared.idle_timeout, bounds } })
 }
 
 async fn refuse(mut writer: Writer, error: &PgError) -> Option<Session> {

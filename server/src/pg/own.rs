@@ -35,6 +35,10 @@ pub(super) enum Own {
     Show(String),
     /// DISCARD; whether statements and portals go too.
     Discard { all: bool },
+    /// PREPARE of a statement; the types are those of its first parameters.
+    Prepare { name: String, types: Vec<String>, query: String },
+    /// EXECUTE of one, with an expression for each parameter.
+    Execute { name: String, arguments: Vec<String> },
     /// DEALLOCATE of one statement, or of all.
     Deallocate(Option<String>),
     /// DECLARE of a cursor.
@@ -133,6 +137,11 @@ pub(super) fn own(sql: &str) -> Result<Option<Own>, PgError> {
             }
             Own::Discard { all }
         }
+        "prepare" => prepare(&mut words)?,
+        "execute" => {
+            let name = statement_name(&mut words)?;
+            Own::Execute { name, arguments: in_brackets(&mut words)? }
+        }
         "deallocate" => {
             let _said = words.take("prepare");
             Own::Deallocate(one_or_all(&mut words)?)
@@ -147,7 +156,7 @@ pub(super) fn own(sql: &str) -> Result<Option<Own>, PgError> {
         "copy" => return Ok(CopyStatement::read(words)?.map(|copy| Own::Copy(Box::new(copy)))),
         _ => return Ok(None),
     };
-    if !matches!(own, Own::Declare { .. }) && !words.at_end() {
+    if !matches!(own, Own::Declare { .. } | Own::Prepare { .. }) && !words.at_end() {
         return Err(PgError::syntax(format!(
             "{} is not understood at '{}'",
             head.to_uppercase(),
@@ -251,6 +260,32 @@ fn one_or_all(words: &mut Words<'_>) -> Result<Option<String>, PgError> {
         return Ok(None);
     }
     words.name().map(Some).ok_or_else(|| PgError::syntax("a name is missing"))
+}
+
+fn statement_name(words: &mut Words<'_>) -> Result<String, PgError> {
+    words.name().ok_or_else(|| PgError::syntax("the name of a prepared statement is missing"))
+}
+
+/// `(…, …)`, or nothing.
+fn in_brackets(words: &mut Words<'_>) -> Result<Vec<String>, PgError> {
+    if words.peek() != Some(Token::Sign('(')) {
+        return Ok(Vec::new());
+    }
+    words.list().ok_or_else(|| PgError::syntax("the bracket is not closed"))
+}
+
+/// `PREPARE name [(type, …)] AS statement`.
+fn prepare(words: &mut Words<'_>) -> Result<Own, PgError> {
+    if words.take("transaction") {
+        let text = "transactions in two phases are not supported in this version";
+        return Err(PgError::unsupported(text));
+    }
+    let name = statement_name(words)?;
+    let types = in_brackets(words)?;
+    if !words.take("as") {
+        return Err(PgError::syntax("AS and a statement are missing after PREPARE"));
+    }
+    Ok(Own::Prepare { name, types, query: words.rest().to_owned() })
 }
 
 /// `DECLARE c [BINARY] [INSENSITIVE] [[NO] SCROLL] CURSOR [{WITH|WITHOUT} HOLD] FOR query`.
@@ -378,6 +413,25 @@ mod tests {
             read("FETCH FORWARD 100 FROM \"c\""),
             Some(Own::Fetch { name: "c".to_owned(), rows: Some(100) })
         );
+        assert_eq!(
+            read("PREPARE q (int, numeric(10, 2)) AS SELECT $1, $2"),
+            Some(Own::Prepare {
+                name: "q".to_owned(),
+                types: vec!["int".to_owned(), "numeric(10, 2)".to_owned()],
+                query: "SELECT $1, $2".to_owned(),
+            })
+        );
+        assert_eq!(
+            read("EXECUTE q(1, 'a,)', f(2, 3));"),
+            Some(Own::Execute {
+                name: "q".to_owned(),
+                arguments: vec!["1".to_owned(), "'a,)'".to_owned(), "f(2, 3)".to_owned()],
+            })
+        );
+        assert_eq!(
+            read("EXECUTE q"),
+            Some(Own::Execute { name: "q".to_owned(), arguments: vec![] })
+        );
         assert_eq!(read("FETCH ALL IN c"), Some(Own::Fetch { name: "c".to_owned(), rows: None }));
         for sql in ["SELECT 1", "SHOW TABLES", "CREATE TABLE t (a INT)", "", "(SELECT 1)"] {
             assert_eq!(read(sql), None, "{sql}");
@@ -389,6 +443,10 @@ mod tests {
             "DISCARD",
             "FETCH -1 FROM c",
             "DECLARE c SCROLL CURSOR FOR",
+            "PREPARE q",
+            "PREPARE TRANSACTION 'q'",
+            "EXECUTE q (1",
+            "EXECUTE q (1) x",
         ] {
             assert!(own(sql).is_err(), "{sql}");
         }

@@ -19,6 +19,8 @@ pub(super) struct Statement {
     pub(super) body: Body,
     /// The types of its parameters.
     pub(super) parameters: Vec<u32>,
+    /// Types that a PREPARE gave the first of them.
+    pub(super) given: Vec<String>,
     /// Whether the client was told its columns: then it gets those.
     pub(super) described: AtomicBool,
 }

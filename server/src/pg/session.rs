@@ -18,7 +18,6 @@ use query::{
     queries::{Planned, Prepared},
     transaction::Transaction,
 };
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Shared,
@@ -26,7 +25,9 @@ use super::{
     copy::{self, CopyStatement, Direction, Receive, Source},
     encode::Format,
     error::PgError,
+    idle::{Idle, Open},
     own::{Mode, Own},
+    places::Place,
     portal::{Body, Portal, Run, Statement, shown},
     rows::{Rows, Sent},
     settings::{Changed, SERVER_VERSION, Settings},
@@ -34,9 +35,11 @@ use super::{
     wire::{Lost, Reader, Received, Writer},
 };
 
-/// How long a query that was read in part may wait for its client: it holds the place of a running
-/// one.
-const HALF_READ_MAX: Duration = Duration::from_secs(300);
+/// What a session has of the server's, as long as it is there.
+pub(super) struct Stay {
+    pub(super) place: Place,
+    pub(super) idle: Idle,
+}
 
 /// What comes after a message was answered.
 #[derive(Debug)]
@@ -87,7 +90,8 @@ pub(super) struct Session {
     begun: Option<Begun>,
     seat: Arc<Seat>,
     wires: Option<(Reader, Writer)>,
-    _place: OwnedSemaphorePermit,
+    idle: Idle,
+    _place: Place,
 }
 
 /// How the wait for a message ended.
@@ -103,8 +107,9 @@ impl Session {
         login: Login,
         seat: Seat,
         wires: (Reader, Writer),
-        place: OwnedSemaphorePermit,
+        stay: Stay,
     ) -> Self {
+        let Stay { place, idle } = stay;
         let Login { principal, client, settings } = login;
         let mut session = Self {
             shared,
@@ -118,6 +123,7 @@ impl Session {
             begun: None,
             seat: Arc::new(seat),
             wires: Some(wires),
+            idle,
             _place: place,
         };
         session.renew_caller();
@@ -199,15 +205,13 @@ impl Session {
     async fn wait(&self, reader: &mut Reader) -> Waited {
         let stop = self.shared.shutdown.token();
         let half_read = self.portals.values().any(|portal| matches!(portal.run, Run::Running(_)));
-        let idle = match (half_read, self.shared.idle_timeout.is_zero()) {
-            (true, true) => Some(HALF_READ_MAX),
-            (true, false) => Some(HALF_READ_MAX.min(self.shared.idle_timeout)),
-            (false, true) => None,
-            (false, false) => Some(self.shared.idle_timeout),
-        };
+        let limit = self.idle.limit(Open { half_read, block: self.block != Block::None });
         let asleep = async {
-            match idle {
-                Some(limit) => self.shared.clock.sleep(limit).await,
+            match limit {
+                Some((limit, error)) => {
+                    self.shared.clock.sleep(limit).await;
+                    error
+                }
                 None => std::future::pending().await,
             }
         };
@@ -220,10 +224,7 @@ impl Session {
             () = stop.cancelled() => {
                 Waited::Over(PgError::new("57P01", "the server is shutting down"))
             }
-            () = asleep => Waited::Over(match half_read {
-                true => PgError::new("25P03", "a query that was read in part waited too long"),
-                false => PgError::new("57P05", "the session did nothing for too long"),
-            }),
+            error = asleep => Waited::Over(error),
         }
     }
 
@@ -387,6 +388,10 @@ impl Session {
         match own {
             Own::Show(key) => Some(shown(key)),
             Own::Fetch { name, .. } => self.portals.get(name).map(Portal::schema),
+            Own::Execute { name, .. } => match &self.statements.get(name)?.body {
+                Body::Engine(prepared) if prepared.is_query() => Some(prepared.schema()),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -411,6 +416,7 @@ impl Session {
             sql: String::new(),
             body: Body::Empty,
             parameters: Vec::new(),
+            given: Vec::new(),
             described: false.into(),
         };
         let rows = Rows::of_query(stream, told);
@@ -512,6 +518,13 @@ impl Session {
                     self.reset_all(writer);
                 }
                 if all { "DISCARD ALL" } else { "DISCARD" }.to_owned()
+            }
+            Own::Prepare { name, types, query } => {
+                self.prepare_text(name, types, query).await?;
+                "PREPARE".to_owned()
+            }
+            Own::Execute { name, arguments } => {
+                return self.execute_text(&name, &arguments, (formats, writer)).await;
             }
             Own::Deallocate(None) => {
                 self.statements.clear();

@@ -27,20 +27,36 @@ use super::{
     words::Words,
 };
 use crate::{
-    auth::{AuthError, Peer},
+    auth::{AuthError, Peer, Secret},
     net::Protocol,
 };
 
 /// Bytes of the first packet, and of each message before the login.
 const PACKET_MAX: usize = 10_000;
+/// What a client sets to `token` that has one in the place of a password.
+const LOGIN: &str = "whimbrel.login";
 const CANCEL: i32 = 80_877_102;
 const SSL: i32 = 80_877_103;
 const GSS: i32 = 80_877_104;
 
+/// Where a connection comes from.
+pub(super) struct Origin {
+    pub(super) peer: Peer,
+    /// It is encrypted.
+    pub(super) is_secure: bool,
+}
+
+impl Origin {
+    /// Whether nobody between the client and here can read what travels.
+    fn keeps_secrets(&self) -> bool {
+        self.is_secure || self.peer.address.is_some_and(|address| address.ip().is_loopback())
+    }
+}
+
 /// What a connection is about.
 pub(super) enum Opening {
     /// A session that wants to log in.
-    Session { reader: Reader, writer: Writer, startup: Startup, peer: Peer },
+    Session { reader: Reader, writer: Writer, startup: Startup, from: Origin },
     /// Somebody else's statement is to end.
     Cancel { pid: i32, secret: i32 },
     /// It went away, or makes no sense.
@@ -114,7 +130,8 @@ pub(super) async fn open(socket: TcpStream, mut peer: Peer, shared: &Shared) -> 
                     return Opening::Nothing;
                 }
                 let reader = Reader::new(read, buffer, PACKET_MAX);
-                return Opening::Session { reader, writer, startup, peer };
+                let from = Origin { peer, is_secure };
+                return Opening::Session { reader, writer, startup, from };
             }
         }
     }
@@ -152,7 +169,7 @@ pub(super) struct Login {
 pub(super) async fn login(
     shared: &Shared,
     startup: &Startup,
-    peer: &Peer,
+    from: &Origin,
     (reader, writer): (&mut Reader, &mut Writer),
 ) -> Result<Result<Login, PgError>, Lost> {
     if startup.protocol_number_major != 3 {
@@ -169,18 +186,18 @@ pub(super) async fn login(
         )));
     }
     let user = startup.parameters.get("user").map_or("", String::as_str);
-    let principal = match authenticate(shared, user, peer, (reader, writer)).await? {
+    let principal = match authenticate(shared, startup, from, (reader, writer)).await? {
         Ok(principal) => principal,
         Err(error) => return Ok(Err(error)),
     };
-    let client = peer.client("postgres");
+    let client = from.peer.client("postgres");
     Ok(settings(shared, startup, user).map(|settings| Login { principal, client, settings }))
 }
 
 async fn authenticate(
     shared: &Shared,
-    user: &str,
-    peer: &Peer,
+    startup: &Startup,
+    from: &Origin,
     (reader, writer): (&mut Reader, &mut Writer),
 ) -> Result<Result<Principal, PgError>, Lost> {
     match shared.auth.admits_anonymous().await {
@@ -188,10 +205,15 @@ async fn authenticate(
         Ok(false) => {}
         Err(error) => return Ok(Err(error.into())),
     }
+    let user = startup.parameters.get("user").map_or("", String::as_str);
     if user.is_empty() {
         return Ok(Err(AuthError::Missing.into()));
     }
+    let Origin { peer, .. } = from;
     let client = peer.client("postgres");
+    if sends_token(startup) {
+        return by_token(shared, user, from, (reader, writer)).await;
+    }
     // Whoever the certificate names needs no password; for others it says nothing.
     if peer.certificate.as_ref().is_some_and(|certificate| certificate.user() == Some(user)) {
         let known = shared.auth.by_certificate(peer).await;
@@ -246,6 +268,44 @@ async fn authenticate(
     }
 }
 
+/// Whether the client says that what it has for a password is a token.
+fn sends_token(startup: &Startup) -> bool {
+    let is_token = |value: &str| value == "token";
+    let in_options = |text: &String| {
+        let options = options(text).unwrap_or_default();
+        options.iter().any(|(key, value)| key == LOGIN && is_token(value))
+    };
+    startup.parameters.get(LOGIN).is_some_and(|value| is_token(value))
+        || startup.parameters.get("options").is_some_and(in_options)
+}
+
+/// Asks for the token itself: unlike a proof of a password it opens the server for whoever reads it.
+async fn by_token(
+    shared: &Shared,
+    user: &str,
+    from: &Origin,
+    (reader, writer): (&mut Reader, &mut Writer),
+) -> Result<Result<Principal, PgError>, Lost> {
+    if !from.keeps_secrets() {
+        let text = "a token does not travel over a connection that others can read";
+        let error = PgError::new("28000", text);
+        return Ok(Err(
+            error.with_hint("let the server have a certificate: [tls] in its configuration")
+        ));
+    }
+    ask(writer, Authentication::CleartextPassword).await?;
+    let unreadable = || PgError::protocol("a message of the login was expected");
+    let Received::Message(PgWireFrontendMessage::PasswordMessageFamily(answer)) =
+        reader.next().await?
+    else {
+        return Ok(Err(unreadable()));
+    };
+    let Ok(token) = answer.into_password() else { return Ok(Err(unreadable())) };
+    let known = shared.auth.by_token(user, &Secret::new(token.password)).await;
+    shared.auth.record_login(user, &from.peer.client("postgres"), known.as_ref().err());
+    Ok(known.map_err(PgError::from))
+}
+
 async fn ask(writer: &mut Writer, question: Authentication) -> Result<(), Lost> {
     writer.put(PgWireBackendMessage::Authentication(question));
     writer.flush().await.map_err(|_| Lost::Gone)
@@ -266,10 +326,11 @@ fn settings(shared: &Shared, startup: &Startup, user: &str) -> Result<Settings, 
             "replication" if matches!(value.as_str(), "false" | "off" | "no" | "0") => {}
             "replication" => return Err(PgError::unsupported("there is no replication here")),
             "options" => {
-                for (key, value) in options(value)? {
+                for (key, value) in options(value)?.into_iter().filter(|(key, _)| key != LOGIN) {
                     settings.set(&key, &[value])?;
                 }
             }
+            LOGIN => {}
             key if key.starts_with("_pq_.") => {}
             // The client is told which zone times are in.
             key => drop(settings.set(key, std::slice::from_ref(value))?),
@@ -343,5 +404,25 @@ mod tests {
             expected.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         assert_eq!(read, expected);
         assert!(options("-x").is_err());
+    }
+
+    #[test]
+    fn a_token_is_asked_for_where_the_client_says_so_and_nobody_else_reads() {
+        let starting = |key: &str, value: &str| {
+            let mut startup = Startup::new();
+            startup.parameters.insert(key.to_owned(), value.to_owned());
+            startup
+        };
+        assert!(sends_token(&starting("options", "-c datestyle=ISO -c whimbrel.login=token")));
+        assert!(sends_token(&starting(LOGIN, "token")));
+        assert!(!sends_token(&starting(LOGIN, "password")));
+        assert!(!sends_token(&starting("options", "-c datestyle=ISO")));
+        let from = |address: &str, is_secure| {
+            let address = Some(address.parse().unwrap());
+            Origin { peer: Peer { address, certificate: None }, is_secure }
+        };
+        assert!(from("127.0.0.1:5", false).keeps_secrets());
+        assert!(from("10.0.0.1:5", true).keeps_secrets());
+        assert!(!from("10.0.0.1:5", false).keeps_secrets());
     }
 }

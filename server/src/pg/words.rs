@@ -84,6 +84,34 @@ impl<'a> Words<'a> {
         Some(parts)
     }
 
+    /// What stands in brackets that open here, by its commas; `None` when they do not close.
+    pub(super) fn list(&mut self) -> Option<Vec<String>> {
+        if !self.take_sign('(') {
+            return None;
+        }
+        let (mut items, mut depth, mut start) = (Vec::new(), 0_usize, self.at);
+        loop {
+            let end = match self.next()? {
+                Token::Sign(')') if depth == 0 => true,
+                Token::Sign(',') if depth == 0 => false,
+                Token::Sign('(' | '[' | '{') => {
+                    depth += 1;
+                    continue;
+                }
+                Token::Sign(')' | ']' | '}') => {
+                    depth = depth.saturating_sub(1);
+                    continue;
+                }
+                _ => continue,
+            };
+            items.push(self.sql[start..self.at - 1].trim().to_owned());
+            start = self.at;
+            if end {
+                return Some(items);
+            }
+        }
+    }
+
     /// Whether nothing follows.
     pub(super) fn at_end(&self) -> bool {
         matches!(self.peek(), None | Some(Token::Sign(';')))
