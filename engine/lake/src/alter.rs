@@ -19,7 +19,7 @@ use crate::{
     edit::{Edit, Meanwhile},
     error::LakeError,
     lake::Lake,
-    protocol::{Declaration, check_writable},
+    protocol::{Declaration, check_writable, reserved},
     schema::{COMMENT, delta_schema_at, kernel_schema},
     snapshot::Snapshot,
     stage::{Effect, StageProgress, Staged},
@@ -90,10 +90,11 @@ impl Lake {
             properties: &new.properties,
         };
         if let Alteration::Properties { set, .. } = &alteration {
-            Declaration { properties: set, ..declaration }.check()?;
+            Declaration { properties: set, ..declaration }.check_definition()?;
         } else {
-            Declaration { properties: &Properties::new(), ..declaration }.check()?;
+            Declaration { properties: &Properties::new(), ..declaration }.check_definition()?;
         }
+        new.no_reserved_name(&base)?;
         let edit = Edit {
             operation,
             removes: Vec::new(),
@@ -101,7 +102,8 @@ impl Lake {
             protocol: declaration.protocol_after(&base)?,
             metadata: Some(metadata),
             metrics: Map::new(),
-            parameters: Map::new(),
+            named: alteration.named(),
+            parameters: alteration.parameters(),
             meanwhile: match alteration {
                 Alteration::AddCheck { .. } => Meanwhile::Nothing,
                 _ => Meanwhile::OtherFiles,
@@ -122,6 +124,36 @@ impl Lake {
     }
 }
 
+impl Alteration {
+    /// What the history calls it where the library has no operation of its own, as Spark does.
+    fn named(&self) -> Option<&'static str> {
+        match self {
+            Self::Properties { set, unset } if set.is_empty() && !unset.is_empty() => {
+                Some("UNSET TBLPROPERTIES")
+            }
+            Self::ColumnComment { .. } => Some("CHANGE COLUMN"),
+            _ => None,
+        }
+    }
+
+    /// For the history, beside what the library tells.
+    fn parameters(&self) -> Map<String, Value> {
+        // Each is a text, JSON where it is more than one.
+        let text = |value: Value| json!(value.to_string());
+        let told = match self {
+            Self::Properties { set, unset } if set.is_empty() && !unset.is_empty() => {
+                ("properties", text(json!(unset)))
+            }
+            Self::Comment(comment) => ("properties", text(json!({ "comment": comment }))),
+            Self::ColumnComment { column, comment } => {
+                ("column", text(json!({ "name": column, "comment": comment })))
+            }
+            _ => return Map::new(),
+        };
+        Map::from_iter([(told.0.to_owned(), told.1)])
+    }
+}
+
 /// The definition of a table that gets columns together with rows.
 pub(crate) struct Widened {
     pub(crate) schema: SchemaRef,
@@ -136,6 +168,7 @@ impl Widened {
         let internal = |error| LakeError::internal("write table metadata", location, error);
         let mut new = Definition::of(location, base)?;
         new.add_columns(base, columns)?;
+        new.no_reserved_name(base)?;
         let declaration = Declaration {
             location,
             schema: &new.schema,
@@ -180,6 +213,17 @@ impl Definition {
             location: self.location.clone(),
             column: column.to_owned(),
             why: why.to_owned(),
+        }
+    }
+
+    /// Refuses to make a column mean two things; what other engines have made stays as it is.
+    fn no_reserved_name(&self, base: &Snapshot) -> Result<(), LakeError> {
+        let (schema, properties) = (base.schema(), base.properties());
+        match reserved(&self.schema, &self.properties) {
+            Some((column, why)) if reserved(&schema, properties).is_none() => {
+                Err(self.column_error(column, why))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -17,13 +17,14 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::{
-    error::{LakeError, store_failure},
+    error::{Cause, LakeError, store_failure},
     location::{Place, Roots},
-    log,
+    log::{self, CommitFile},
     log_cleanup::Listing,
     pointer,
     protocol::unreadable_feature,
     snapshot::Snapshot,
+    sound::{Listed, empty_commit},
     stores::Stores,
 };
 
@@ -267,9 +268,17 @@ impl Cache {
         to: Option<i64>,
     ) -> Result<Arc<Snapshot>, LakeError> {
         let mut table = from.table().clone();
+        let first = from.version() + 1;
         let to = to.and_then(|version| u64::try_from(version).ok());
         if let Err(source) = table.update_incremental(to).await {
             return Err(self.load_error(place, source).await);
+        }
+        let reached = table.version().and_then(|version| i64::try_from(version).ok());
+        // The last one is looked at below.
+        for version in first..reached.unwrap_or(first) {
+            if log::head(place, version).await?.is_some_and(|commit| commit.is_empty()) {
+                return Err(empty_commit(place, version));
+            }
         }
         self.finish(place, table).await
     }
@@ -278,7 +287,8 @@ impl Cache {
     async fn load(&self, place: &Place, version: Option<i64>) -> Result<Arc<Snapshot>, LakeError> {
         let to = version.and_then(|version| u64::try_from(version).ok());
         let mut table = DeltaTable::new(place.log_store());
-        if let Err(first) = table.update_incremental(to).await {
+        let (loaded, listed) = futures::join!(table.update_incremental(to), Listed::of(place));
+        if let Err(first) = loaded {
             match self.load_error(place, first).await {
                 // The store can be read now: a second failure is the log's, not the network's.
                 LakeError::BrokenLog { .. } => {
@@ -301,6 +311,9 @@ impl Cache {
                 error => return Err(error),
             }
         }
+        if let Some(version) = table.version().and_then(|version| i64::try_from(version).ok()) {
+            listed?.check(place, version).await?;
+        }
         self.finish(place, table).await
     }
 
@@ -310,6 +323,10 @@ impl Cache {
             Some(version) => log::head(place, version).await?,
             None => None,
         };
+        if let Some(version) = version.filter(|_| commit.as_ref().is_some_and(CommitFile::is_empty))
+        {
+            return Err(empty_commit(place, version));
+        }
         let snapshot = Snapshot::new(
             place.clone(),
             (Arc::clone(&self.roots), Arc::clone(&self.stores)),
@@ -330,15 +347,25 @@ impl Cache {
                 Ok(None) if store_failure(&source).is_some_and(|code| code != Code::DataLoss) => {
                     LakeError::failed("read the Delta log", place.text(), source)
                 }
-                Ok(None) => {
-                    LakeError::BrokenLog { location: place.text(), source: Arc::new(source) }
-                }
+                Ok(None) => LakeError::BrokenLog {
+                    location: place.text(),
+                    source: missing_commit(place).await.unwrap_or_else(|| Arc::new(source)),
+                },
                 Err(unreachable) => unreachable,
             },
             Ok(false) => LakeError::NotFound { location: place.text() },
             Err(unreachable) => unreachable,
         }
     }
+}
+
+/// What is wrong with a log that has a gap; the library shows it as it sees it.
+async fn missing_commit(place: &Place) -> Option<Cause> {
+    let version = Listing::of(place).await.ok()?.missing()?;
+    let said = format!(
+        "the commit of version {version}, '_delta_log/{version:020}.json', is not there, and later ones are"
+    );
+    Some(Arc::from(Box::<dyn std::error::Error + Send + Sync>::from(said)))
 }
 
 impl Entry {

@@ -169,7 +169,7 @@ impl Lake {
         // Whole columns of files come and go, each of another size. Kept, they were half of the peak.
         let _frugal = rt::memory::frugal();
         let progress = Arc::clone(&change.progress);
-        let mut target = Target::of(base);
+        let mut target = Target::of(base, task);
         let mut rows = TableRows::new(Arc::clone(base))?;
         let widened = added.as_ref().map(|columns| Widened::new(base, columns)).transpose()?;
         if let Some(Widened { schema, .. }) = &widened {
@@ -327,6 +327,7 @@ fn published(
         protocol = widened.protocol;
     }
     let edit = Edit {
+        named: None,
         operation: operation_of(operation, condition),
         removes: removed.iter().map(|file| data.remove(*file, true)).collect(),
         feed,

@@ -22,14 +22,17 @@ use deltalake_core::kernel::{Add, EagerSnapshot, LogicalFileView, Remove};
 use object_store::path::Path;
 use serde_json::json;
 
-use crate::{deletion_vector::DeletionVector, error::LakeError, hive::may_be_empty};
+use crate::{
+    deletion_vector::DeletionVector, elsewhere::Whereabouts, error::LakeError, hive::may_be_empty,
+    location::Place,
+};
 
 /// Times in the log may be cut off to milliseconds.
 const CUT_OFF_MICROS: i64 = 1_000;
 
 /// All data files of a version, each with a number that never changes.
 pub(crate) struct DataFiles {
-    location: String,
+    place: Place,
     snapshot: Arc<EagerSnapshot>,
     schema: SchemaRef,
     partitioned_by: Vec<String>,
@@ -47,15 +50,13 @@ impl std::fmt::Debug for DataFiles {
 impl DataFiles {
     /// Reads what the loaded log says; no request is sent.
     pub(crate) fn new(
-        location: &str,
+        place: &Place,
         snapshot: Arc<EagerSnapshot>,
         schema: SchemaRef,
         partitioned_by: &[String],
     ) -> Result<Self, LakeError> {
-        let broken = |source: crate::error::Cause| LakeError::BrokenLog {
-            location: location.to_owned(),
-            source,
-        };
+        let broken =
+            |source: crate::error::Cause| LakeError::BrokenLog { location: place.text(), source };
         let log = snapshot.try_log_data().map_err(|error| broken(Arc::new(error)))?;
         let files: Vec<_> = log.iter().collect();
         let mut partition_values = Vec::with_capacity(partitioned_by.len());
@@ -70,7 +71,7 @@ impl DataFiles {
                 }
                 _ => {
                     return Err(LakeError::Unsupported {
-                        location: location.to_owned(),
+                        location: place.text(),
                         feature: format!("partitioning by '{name}', a column of its type"),
                         access: "change rows of",
                     });
@@ -78,7 +79,7 @@ impl DataFiles {
             });
         }
         Ok(Self {
-            location: location.to_owned(),
+            place: place.clone(),
             files,
             partition_values,
             schema,
@@ -93,14 +94,14 @@ impl DataFiles {
 
     /// Where the file is, in the table's folder; an error for a file that is kept elsewhere.
     pub(crate) fn path(&self, file: usize) -> Result<Path, LakeError> {
-        if !self.is_within(file) {
-            return Err(LakeError::Unsupported {
-                location: self.location.clone(),
+        match Whereabouts::of(&self.place, &self.files[file].path()) {
+            Some(Whereabouts::Within(path)) => Ok(path),
+            Some(Whereabouts::Elsewhere) | None => Err(LakeError::Unsupported {
+                location: self.place.text(),
                 feature: "data files outside of the table's folder (shallow clone)".to_owned(),
                 access: "change rows of",
-            });
+            }),
         }
-        Ok(self.files[file].object_store_path())
     }
 
     pub(crate) fn size(&self, file: usize) -> u64 {
@@ -120,8 +121,8 @@ impl DataFiles {
 
     /// Whether the file is in the table's folder.
     pub(crate) fn is_within(&self, file: usize) -> bool {
-        let path = self.files[file].path();
-        !path.contains("://") && !path.starts_with('/') && path.split('/').all(|part| part != "..")
+        let found = Whereabouts::of(&self.place, &self.files[file].path());
+        matches!(found, Some(Whereabouts::Within(_)))
     }
 
     /// The file's values of the partition columns, in the order of the partitioning.

@@ -13,7 +13,10 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use crate::{data_files::DataFiles, error::LakeError, location::Place};
+use crate::{
+    data_files::DataFiles, elsewhere::Whereabouts, error::LakeError, location::Place,
+    stored_path::decoded,
+};
 
 /// What the bytes of a vector begin with, little-endian.
 const MAGIC: u32 = 1_681_511_377;
@@ -54,6 +57,21 @@ impl DeletionVector {
         let name = format!("deletion_vector_{}.bin", Uuid::from_slice(&uuid).ok()?);
         let folder = (!prefix.is_empty()).then(|| prefix.to_owned());
         Some(folder.into_iter().chain([name]).collect())
+    }
+
+    /// Its file, if it is in the table's folder. [`LakeError::FileUnresolved`] where that cannot be
+    /// told, for those who must not be wrong about it.
+    pub(crate) fn certain_path(&self, place: &Place) -> Result<Option<Path>, LakeError> {
+        let text = &self.path_or_inline_dv;
+        match (self.storage_type.as_str(), self.path()) {
+            ("i", _) => Ok(None),
+            ("u", Some(path)) => Ok(Some(path)),
+            ("p", _) => match Whereabouts::certain(place, &decoded(text))? {
+                Whereabouts::Within(path) => Ok(Some(path)),
+                Whereabouts::Elsewhere => Ok(None),
+            },
+            _ => Err(LakeError::FileUnresolved { location: place.text(), file: text.clone() }),
+        }
     }
 
     /// The path of a vector's file, as the library makes it, unless it surely is in the table's folder.

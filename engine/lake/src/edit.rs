@@ -21,6 +21,8 @@ use crate::{
 pub(crate) struct Edit {
     /// For the history.
     pub(crate) operation: DeltaOperation,
+    /// Its name in the history where that of `operation` is another.
+    pub(crate) named: Option<&'static str>,
     /// Parameters of the operation that the library does not know, for the history.
     pub(crate) parameters: Map<String, Value>,
     /// Files that go.

@@ -9,14 +9,76 @@ use std::sync::Arc;
 use arrow::{array::AsArray, compute::cast, datatypes::DataType};
 use deltalake_core::table::state::DeltaTableState;
 use object_store::path::Path;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use url::Url;
 
 use crate::{
     deletion_vector::DeletionVector,
     error::{Cause, LakeError},
-    location::{Place, Roots, path_of},
+    location::{Place, Roots, canonical, path_of},
     stores::{Stores, store_key},
 };
+
+/// What of a decoded path would mean something else in a URL.
+const ENCODED_IN_URL: AsciiSet = CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#').add(b'\\');
+/// The same of a path without a scheme.
+const ENCODED_IN_PATH: AsciiSet = ENCODED_IN_URL.add(b':');
+
+/// Where a file is that a log names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Whereabouts {
+    /// In the table's folder, with its path there.
+    Within(Path),
+    /// In another folder.
+    Elsewhere,
+}
+
+impl Whereabouts {
+    /// Of a path as the library tells it: decoded. `None` for one of which it cannot be told.
+    ///
+    /// A log may name a file of the table's own folder by an absolute path or a URL as well, and both
+    /// may lead there by symbolic links.
+    pub(crate) fn of(place: &Place, decoded: &str) -> Option<Self> {
+        if stays_in_folder(decoded) {
+            return Some(Self::Within(literal(decoded)));
+        }
+        let encoded = match has_scheme(decoded) {
+            true => utf8_percent_encode(decoded, &ENCODED_IN_URL),
+            false => utf8_percent_encode(decoded, &ENCODED_IN_PATH),
+        };
+        let mut url = resolved(&place.url, &encoded.to_string())?;
+        if url.scheme() == "file" {
+            url = Url::from_file_path(canonical(&url.to_file_path().ok()?).ok()?).ok()?;
+        }
+        let path = path_of(&url).ok()?;
+        let is_same_store =
+            store_key(&place.url) == store_key(&url) && place.url.username() == url.username();
+        Some(match path.prefix_match(&place.path).filter(|_| is_same_store) {
+            Some(within) => Self::Within(within.collect()),
+            None => Self::Elsewhere,
+        })
+    }
+
+    /// As [`Whereabouts::of`], for those who must not be wrong about it.
+    pub(crate) fn certain(place: &Place, decoded: &str) -> Result<Self, LakeError> {
+        Self::of(place, decoded).ok_or_else(|| LakeError::FileUnresolved {
+            location: place.text(),
+            file: decoded.to_owned(),
+        })
+    }
+}
+
+/// The path in a store that is called as this says.
+fn literal(decoded: &str) -> Path {
+    Path::parse(decoded).unwrap_or_else(|_| Path::from(decoded))
+}
+
+fn has_scheme(decoded: &str) -> bool {
+    decoded.split_once(':').is_some_and(|(scheme, rest)| {
+        let is_of_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+        !scheme.is_empty() && scheme.bytes().all(is_of_scheme) && rest.starts_with('/')
+    })
+}
 
 /// Checks that every file and every deletion vector of the version is in the table's folder or in one of
 /// the lake's. Opens the stores of the latter.

@@ -83,10 +83,11 @@ pub(crate) fn entry(
 ) -> Result<bytes::Bytes, LakeError> {
     let location = staged.place.text();
     let now_millis = rt::clock::Clock::now(&rt::clock::SystemClock).as_micros() / 1_000;
-    let Prepared { operation, parameters, mut actions, metrics, blind } = match &staged.effect {
-        Effect::Write(mode) => write(staged, mode, base, now_millis)?,
-        Effect::Edit(edit) => Prepared::of(edit, now_millis),
-    };
+    let Prepared { operation, named, parameters, mut actions, metrics, blind } =
+        match &staged.effect {
+            Effect::Write(mode) => write(staged, mode, base, now_millis)?,
+            Effect::Edit(edit) => Prepared::of(edit, now_millis),
+        };
     actions.extend(staged.adds.iter().cloned().map(Action::Add));
     if let Some(base) = base {
         check_writable(base)?;
@@ -125,7 +126,7 @@ pub(crate) fn entry(
     let bytes = CommitData::new(actions, operation, metadata, txns)
         .get_bytes()
         .map_err(|source| LakeError::internal("write the log entry", &location, source))?;
-    finished(&bytes, &parameters, &spellings)
+    finished(&bytes, (named, &parameters), &spellings)
         .map_err(|source| LakeError::internal("write the log entry", location, source))
 }
 
@@ -133,7 +134,7 @@ pub(crate) fn entry(
 /// not know, and paths as they were spelled before.
 fn finished(
     entry: &[u8],
-    parameters: &Map<String, Value>,
+    (named, parameters): (Option<&str>, &Map<String, Value>),
     spellings: &Spellings,
 ) -> serde_json::Result<bytes::Bytes> {
     let mut finished = Vec::with_capacity(entry.len());
@@ -149,6 +150,7 @@ fn finished(
         let mut action: Value = serde_json::from_slice(line)?;
         if let Some(info) = action.get_mut("commitInfo").and_then(Value::as_object_mut) {
             info.insert("engineInfo".to_owned(), json!(ENGINE));
+            info.extend(named.map(|named| ("operation".to_owned(), json!(named))));
             let known = info.entry("operationParameters").or_insert_with(|| json!({}));
             if let Some(known) = known.as_object_mut() {
                 known.extend(parameters.clone());
@@ -164,6 +166,7 @@ fn finished(
 
 struct Prepared {
     operation: DeltaOperation,
+    named: Option<&'static str>,
     parameters: Map<String, Value>,
     actions: Vec<Action>,
     metrics: Map<String, Value>,
@@ -183,6 +186,7 @@ impl Prepared {
         actions.extend(edit.feed.iter().cloned().map(Action::Cdc));
         Self {
             operation: edit.operation.clone(),
+            named: edit.named,
             parameters: edit.parameters.clone(),
             actions,
             metrics: edit.metrics.clone(),
@@ -248,6 +252,7 @@ fn write(
     let metrics = metrics.into_iter().map(|(key, n)| (key.to_owned(), json!(n.to_string())));
     Ok(Prepared {
         operation,
+        named: None,
         parameters: Map::new(),
         actions,
         metrics: metrics.collect(),

@@ -8,6 +8,9 @@ use parquet::errors::ParquetError;
 /// What an error shows as its source.
 pub(crate) type Cause = Arc<dyn Error + Send + Sync + 'static>;
 
+/// What stands between the names of several features.
+pub(crate) const FEATURES_BETWEEN: &str = "', '";
+
 /// An operation of the lake that did not happen. Every variant names where.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -50,6 +53,17 @@ pub enum LakeError {
         "the log of '{location}' names the file '{file}', which is outside the lake; an operator can allow its folder with the configuration key lake.locations"
     )]
     FileOutsideRoots {
+        /// The table.
+        location: String,
+        /// As the log has it.
+        file: String,
+    },
+    /// A log names a file, and where that is cannot be told.
+    #[error(
+        "the log of '{location}' names the file '{file}', and where that is cannot be told: nothing is deleted, \
+         for it might be one that is needed; look after this table with the engine that wrote the name"
+    )]
+    FileUnresolved {
         /// The table.
         location: String,
         /// As the log has it.
@@ -120,19 +134,21 @@ pub enum LakeError {
     },
     /// The table needs something that this version cannot do.
     #[error(
-        "the Delta table at '{location}' uses the feature '{feature}', which Whimbrel cannot {access} yet"
+        "the Delta table at '{location}' uses the {} '{feature}', which Whimbrel cannot {access} yet",
+        feature_or_features(feature)
     )]
     Unsupported {
         /// The place.
         location: String,
-        /// Name of the Delta feature.
+        /// Name of the Delta feature, or names with [`FEATURES_BETWEEN`].
         feature: String,
         /// `read` or `write`.
         access: &'static str,
     },
     /// The table only takes appends.
     #[error(
-        "the Delta table at '{location}' is append-only (delta.appendOnly): its rows cannot be replaced"
+        "the Delta table at '{location}' is append-only (delta.appendOnly): its rows cannot be changed or \
+         replaced until ALTER TABLE … SET TBLPROPERTIES ('delta.appendOnly' = 'false')"
     )]
     AppendOnly {
         /// The place.
@@ -149,6 +165,34 @@ pub enum LakeError {
         #[source]
         source: Cause,
     },
+    /// A commit without a byte: what it did is lost.
+    #[error(
+        "version {version} of the Delta table at '{location}' is broken: its commit \
+         '_delta_log/{version:020}.json' is an empty file, so it was cut off and what it did is lost; other \
+         tables are not affected; bring the file back from a backup or, where it is the newest and \
+         the rows of its statement can be written again, delete it, and the table is at the version before"
+    )]
+    EmptyCommit {
+        /// The place.
+        location: String,
+        /// The version.
+        version: i64,
+    },
+    /// A checkpoint that is not what was said of it when it was written.
+    #[error(
+        "the checkpoint of version {version} of the Delta table at '{location}' is not what '_last_checkpoint' \
+         says: {why}; other tables are not affected; VALIDATE TABLE compares it with the commits, and while \
+         those are all there, delete the checkpoint and '_last_checkpoint' in '_delta_log', and the table is \
+         read from the commits"
+    )]
+    WrongCheckpoint {
+        /// The place.
+        location: String,
+        /// The version.
+        version: i64,
+        /// In what.
+        why: String,
+    },
     /// The store is out of reach or refuses.
     #[error("{operation} at '{location}'")]
     Store {
@@ -163,9 +207,9 @@ pub enum LakeError {
         code: Code,
     },
     /// A column cannot be stored in a Delta table.
-    #[error("column '{column}' cannot be stored in the Delta table at '{location}': {why}")]
+    #[error("column '{column}' cannot be stored in {}: {why}", table_at(location))]
     Column {
-        /// The place.
+        /// The place; empty where it is not known.
         location: String,
         /// Name, or names joined by dots.
         column: String,
@@ -453,6 +497,7 @@ impl LakeError {
             Self::NoPutIfAbsent { .. }
             | Self::PurgeRoot { .. }
             | Self::AppendOnly { .. }
+            | Self::FileUnresolved { .. }
             | Self::FilesGone { .. } => Code::FailedPrecondition,
             Self::OutsideRoots { .. } | Self::FileOutsideRoots { .. } => Code::PermissionDenied,
             Self::NotFound { .. }
@@ -463,7 +508,9 @@ impl LakeError {
                 Code::AlreadyExists
             }
             Self::Unsupported { .. } => Code::Unimplemented,
-            Self::BrokenLog { .. } => Code::DataLoss,
+            Self::BrokenLog { .. } | Self::EmptyCommit { .. } | Self::WrongCheckpoint { .. } => {
+                Code::DataLoss
+            }
             Self::Store { code, .. } => *code,
             Self::Query { source, .. } => query_code(source.as_ref()),
             Self::Conflict { .. } => Code::Aborted,
@@ -525,12 +572,31 @@ impl LakeError {
     }
 }
 
+fn feature_or_features(names: &str) -> &'static str {
+    if names.contains(FEATURES_BETWEEN) { "features" } else { "feature" }
+}
+
+fn table_at(location: &str) -> String {
+    match location {
+        "" => "a Delta table".to_owned(),
+        location => format!("the Delta table at '{location}'"),
+    }
+}
+
 /// Class of an error that a store has caused, however deep below; `None` for all others. A file that
 /// is not there is data that is lost.
 #[must_use]
 pub fn store_failure(error: &(dyn Error + 'static)) -> Option<Code> {
     let code = store_error(error).map(store_code).or_else(|| footer_failure(error))?;
     Some(if code == Code::NotFound { Code::DataLoss } else { code })
+}
+
+/// The file that was not there, however deep below; `None` for all other errors.
+pub(crate) fn missing_file(error: &(dyn Error + 'static)) -> Option<String> {
+    match store_error(error)? {
+        object_store::Error::NotFound { path, .. } => Some(path.clone()),
+        _ => None,
+    }
 }
 
 /// As [`store_code`], of a footer that could not be read: what happened to it DataFusion hands on as
@@ -540,6 +606,9 @@ fn footer_failure(error: &(dyn Error + 'static)) -> Option<Code> {
     while let Some(error) = at {
         if let Some(ParquetError::General(text)) = error.downcast_ref() {
             let why = text.strip_prefix("Failed to fetch metadata for file ")?;
+            if is_beyond_end(why) {
+                return Some(Code::DataLoss);
+            }
             let is_of_store = ["External: Generic ", "Object Store error: Generic "];
             return is_of_store.iter().any(|of| why.contains(of)).then_some(Code::Unavailable);
         }
@@ -555,8 +624,18 @@ fn store_code(error: &object_store::Error) -> Code {
         | object_store::Error::Unauthenticated { .. } => Code::FailedPrecondition,
         object_store::Error::InvalidPath { .. }
         | object_store::Error::UnknownConfigurationKey { .. } => Code::InvalidArgument,
+        // The file is shorter than it was when its size was written down.
+        object_store::Error::Generic { source, .. } if is_beyond_end(&source.to_string()) => {
+            Code::DataLoss
+        }
         _ => Code::Unavailable,
     }
+}
+
+/// Whether a store says that it was asked for bytes beyond the end of a file; it has no error of its
+/// own for that, so its words have to do: those of local files, then those of HTTP.
+fn is_beyond_end(why: &str) -> bool {
+    ["Requested range was invalid", "Range Not Satisfiable"].iter().any(|words| why.contains(words))
 }
 
 fn store_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a object_store::Error> {

@@ -34,6 +34,7 @@ use url::Url;
 use crate::{
     error::LakeError,
     floats::Doubted,
+    footers::Footers,
     lake::Lake,
     location::{Place, path_of},
 };
@@ -71,12 +72,21 @@ impl Lake {
             source: Arc::new(source),
         };
         let mut listing =
-            ListingOptions::new(Arc::clone(&file_format)).with_file_extension(extension);
+            ListingOptions::new(Arc::clone(&file_format)).with_file_extension(extension.clone());
+        let is_parquet = format == TableFormat::Parquet;
+        let store: Arc<dyn ObjectStore> =
+            if is_parquet { Arc::new(Footers(files.store)) } else { files.store };
+        // A file without a byte has no columns.
+        let mut metas = files.metas;
+        metas.retain(|meta| meta.size > 0 && meta.location.as_ref().ends_with(&extension));
         let read_by = |url| ListingTableUrl::try_new(url, None).map_err(failed);
         let (urls, types) = match files.named {
             Named::File(url) => {
                 let url = read_by(url)?;
-                let types = listing.infer_schema(state, &url).await;
+                let types = match is_parquet {
+                    true => file_format.infer_schema(state, &store, &metas).await,
+                    false => listing.infer_schema(state, &url).await,
+                };
                 (vec![url], types)
             }
             Named::Folder(url) => {
@@ -84,26 +94,23 @@ impl Lake {
                 let columns = listing.infer_partitions(state, &url).await.map_err(failed)?;
                 let columns = columns.into_iter().map(|name| (name, DataType::Utf8)).collect();
                 listing = listing.with_table_partition_cols(columns);
-                let types = match listing.infer_schema(state, &url).await {
-                    Err(_) if format == TableFormat::Parquet => {
-                        merged(&file_format, state, &files.store, &files.metas).await
-                    }
-                    types => types,
+                let types = match is_parquet {
+                    true => file_format.infer_schema(state, &store, &metas).await,
+                    false => listing.infer_schema(state, &url).await,
                 };
                 (vec![url], types)
             }
             Named::Matching(urls) => {
                 let urls = urls.into_iter().map(read_by).collect::<Result<Vec<_>, _>>()?;
-                // A file without a byte has no columns.
-                let metas: Vec<_> = files.metas.into_iter().filter(|meta| meta.size > 0).collect();
-                let types = match file_format.infer_schema(state, &files.store, &metas).await {
-                    Err(_) if format == TableFormat::Parquet => {
-                        merged(&file_format, state, &files.store, &metas).await
-                    }
-                    types => types,
-                };
+                let types = file_format.infer_schema(state, &store, &metas).await;
                 (urls, types)
             }
+        };
+        let types = match types {
+            Err(_) if is_parquet && metas.len() > 1 => {
+                merged(&file_format, state, &store, &metas).await
+            }
+            types => types,
         };
         let types = types.map_err(failed)?;
         let null_value = options.iter().find(|(key, _)| key.eq_ignore_ascii_case("null_value"));

@@ -206,7 +206,7 @@ fn local_url(text: &str, path: &FsPath, folder: bool) -> Result<Url, LakeError> 
 }
 
 /// The path with all symbolic links followed, also when its last parts do not exist yet.
-fn canonical(path: &FsPath) -> io::Result<PathBuf> {
+pub(crate) fn canonical(path: &FsPath) -> io::Result<PathBuf> {
     let mut missing: Vec<OsString> = Vec::new();
     let mut at = path.to_path_buf();
     loop {

@@ -20,6 +20,12 @@ pub(crate) struct CommitFile {
 }
 
 impl CommitFile {
+    /// Whether there is nothing in it. A commit has at least one action, and Spark as well as this
+    /// server always write who made it: without a byte it was cut off.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.size == 0
+    }
+
     /// When it was written, by the store's clock.
     pub(crate) fn modified(&self) -> Timestamp {
         Timestamp::from(self.modified)
@@ -154,7 +160,7 @@ fn folder_entry(location: &Path) -> String {
     }
 }
 
-fn version_of(name: &str) -> Option<i64> {
+pub(crate) fn version_of(name: &str) -> Option<i64> {
     let digits = name.strip_suffix(".json")?;
     let is_version = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
     is_version.then(|| digits.parse().ok()).flatten()

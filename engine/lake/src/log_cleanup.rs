@@ -247,6 +247,13 @@ impl Listing {
         self.checkpoints.range(version..).next().is_some()
     }
 
+    /// The first commit that is not there of those that the newest version needs.
+    pub(crate) fn missing(&self) -> Option<i64> {
+        let newest = self.newest()?;
+        let base = self.checkpoints.range(..=newest).next_back().map_or(0, |base| base + 1);
+        (base..newest).find(|version| !self.commits.contains_key(version))
+    }
+
     /// The oldest version that can be read, and from which on every one can.
     pub(crate) fn first_readable(&self) -> Option<i64> {
         let newest = self.newest()?;

@@ -123,7 +123,7 @@ impl Lake {
         Optimize::check(&base)?;
         let place = self.place(base.location())?;
         let files = base.data_files()?;
-        let target = Target::of(&base);
+        let target = Target::of(&base, &task);
         let target_size = target.file_size(self.target_file_size());
         let chosen = match &partitions {
             Some(predicate) => files.that_may_hold(predicate),
@@ -284,6 +284,7 @@ impl Optimizing {
             ("numAddedBytes", staged.added_bytes),
         ];
         let edit = Edit {
+            named: None,
             operation: DeltaOperation::Optimize {
                 predicate: self.condition.clone(),
                 target_size: i64::try_from(self.target_size).unwrap_or(i64::MAX),

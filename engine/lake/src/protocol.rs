@@ -12,11 +12,14 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
+    change::CHANGE_COLUMN,
     check::CONSTRAINT_PREFIX,
     codec,
-    error::LakeError,
+    error::{FEATURES_BETWEEN, LakeError},
+    feed::{CHANGE_TYPE, COMMIT_TIMESTAMP, COMMIT_VERSION},
     location::Place,
     log,
+    rows::{FILE_COLUMN, ROW_COLUMN},
     schema::{GENERATED, generated, kernel_schema},
     snapshot::Snapshot,
 };
@@ -39,6 +42,9 @@ const DELTA_PROPERTIES: [&str; 12] = [
 /// Whether commits record which rows changed.
 pub(crate) const IN_COMMIT_TIMESTAMPS: &str = "delta.enableInCommitTimestamps";
 pub(crate) const CHANGE_FEED: &str = "delta.enableChangeDataFeed";
+const STATISTICS_COLUMNS: &str = "delta.dataSkippingStatsColumns";
+/// Columns that readers of the changes get beside those of the table.
+const OF_FEED: [&str; 3] = [CHANGE_TYPE, COMMIT_VERSION, COMMIT_TIMESTAMP];
 /// The writer version that lists its features.
 const LISTED_SINCE: i64 = 7;
 
@@ -78,8 +84,21 @@ pub(crate) struct Declaration<'a> {
 }
 
 impl Declaration<'_> {
-    /// Refuses what no table can be.
+    /// Refuses what no table can be, and names that no new column may have.
     pub(crate) fn check(&self) -> Result<(), LakeError> {
+        self.check_definition()?;
+        match reserved(self.schema, self.properties) {
+            Some((column, why)) => Err(LakeError::Column {
+                location: self.location.to_owned(),
+                column: column.to_owned(),
+                why: why.to_owned(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses what no table can be.
+    pub(crate) fn check_definition(&self) -> Result<(), LakeError> {
         let column = |column: &str, why: &str| LakeError::Column {
             location: self.location.to_owned(),
             column: column.to_owned(),
@@ -122,8 +141,25 @@ impl Declaration<'_> {
                 });
             }
             check_value(self.location, key, value)?;
+            let unknown = (key == STATISTICS_COLUMNS).then(|| self.unknown_column(value)).flatten();
+            if let Some(name) = unknown {
+                return Err(LakeError::Property {
+                    location: self.location.to_owned(),
+                    key: key.clone(),
+                    why: format!("names columns of the table, and it has no column '{name}'"),
+                });
+            }
         }
         Ok(())
+    }
+
+    /// The first of these names, with commas between them, that is no column nor in one.
+    fn unknown_column<'b>(&self, names: &'b str) -> Option<&'b str> {
+        let mut names = names.split(',').map(|name| name.trim().trim_matches('`'));
+        names.find(|name| {
+            let outermost = name.split('.').next().unwrap_or(name);
+            ![name, outermost].iter().any(|name| self.schema.field_with_name(name).is_ok())
+        })
     }
 
     /// The metadata action of a new table.
@@ -281,9 +317,29 @@ pub(crate) async fn unreadable_feature(place: &Place) -> Result<Option<String>, 
     }
 }
 
-/// Features in words, as the Delta protocol spells them.
+/// Features in words, as the Delta protocol spells them, in an order that is always the same.
 pub(crate) fn names(features: &[impl ToString]) -> String {
-    features.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    let mut names: Vec<String> = features.iter().map(ToString::to_string).collect();
+    names.sort();
+    names.join(FEATURES_BETWEEN)
+}
+
+/// A column whose name means something else where rows are changed, or where changes are read.
+pub(crate) fn reserved<'a>(
+    schema: &'a Schema,
+    properties: &Properties,
+) -> Option<(&'a str, &'static str)> {
+    let names = || schema.fields().iter().map(|field| field.name().as_str());
+    let of_rows = names().find(|name| [FILE_COLUMN, ROW_COLUMN, CHANGE_COLUMN].contains(name));
+    if let Some(name) = of_rows {
+        return Some((name, "the name stands for the place of a row; give the column another one"));
+    }
+    let of_feed = names().find(|name| is_on(properties, CHANGE_FEED) && OF_FEED.contains(name))?;
+    Some((
+        of_feed,
+        "the change feed (delta.enableChangeDataFeed) has a column of that name; give the column \
+         another one, or leave the feed off",
+    ))
 }
 
 /// Engines do not agree on how such values become the text in the log.

@@ -26,6 +26,7 @@ use deltalake_core::{
 use crate::{
     error::LakeError,
     floats::{may_leave_out, that_may_leave_out},
+    location::Place,
     page_index::with_page_indexes,
     rows::TableRows,
     scan::TableScan,
@@ -36,7 +37,7 @@ use crate::{
 
 /// One version of a Delta table for plans.
 pub(crate) struct DeltaTableProvider {
-    location: String,
+    place: Place,
     stores: Arc<Stores>,
     snapshot: Arc<EagerSnapshot>,
     statistics: Arc<LogStatistics>,
@@ -62,7 +63,7 @@ pub fn with_plain_text(table: &dyn TableProvider) -> Option<Arc<dyn TableProvide
     let table: &DeltaTableProvider = table.downcast_ref()?;
     let scan = scan(&table.snapshot, false, Text::Plain).ok()?;
     Some(Arc::new(DeltaTableProvider {
-        location: table.location.clone(),
+        place: table.place.clone(),
         stores: Arc::clone(&table.stores),
         snapshot: Arc::clone(&table.snapshot),
         statistics: Arc::clone(&table.statistics),
@@ -75,7 +76,7 @@ pub fn with_plain_text(table: &dyn TableProvider) -> Option<Arc<dyn TableProvide
 impl fmt::Debug for DeltaTableProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DeltaTableProvider")
-            .field("location", &self.location)
+            .field("place", &self.place)
             .field("version", &self.snapshot.version())
             .finish_non_exhaustive()
     }
@@ -86,16 +87,16 @@ impl DeltaTableProvider {
         snapshot: Arc<EagerSnapshot>,
         statistics: Arc<LogStatistics>,
         stores: Arc<Stores>,
-        location: &str,
+        place: &Place,
         is_as_stored: bool,
     ) -> Result<Self, LakeError> {
         let text = Text::Views;
         let scan = scan(&snapshot, false, text).map_err(|source| LakeError::BrokenLog {
-            location: location.to_owned(),
+            location: place.text(),
             source: Arc::new(source),
         })?;
-        let location = location.to_owned();
-        Ok(Self { location, stores, snapshot, statistics, text, is_as_stored, scan })
+        let place = place.clone();
+        Ok(Self { place, stores, snapshot, statistics, text, is_as_stored, scan })
     }
 }
 
@@ -180,7 +181,7 @@ impl TableProvider for DeltaTableProvider {
         if !filters.is_empty() {
             plan = with_page_indexes(plan);
         }
-        Ok(Arc::new(TableScan::new(plan, &self.snapshot, &self.statistics)))
+        Ok(Arc::new(TableScan::new(plan, &self.place, &self.snapshot, &self.statistics)))
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, json};
 use crate::{
     commit::{CommitInfo, Committed},
     edit::{Edit, Meanwhile},
+    elsewhere::Whereabouts,
     error::LakeError,
     lake::Lake,
     protocol::{check_writable, is_append_only},
@@ -66,6 +67,7 @@ impl Lake {
         let (restored_files, removed_files) = (coming.len(), removes.len());
         let same_metadata = old.state().metadata() == now.state().metadata();
         let edit = Edit {
+            named: None,
             operation: DeltaOperation::Restore {
                 version: u64::try_from(old.version()).ok(),
                 datetime: None,
@@ -105,10 +107,14 @@ impl Lake {
         let paths: Vec<String> = files.iter().map(|add| add.path.clone()).collect();
         let missing: Vec<Option<String>> = stream::iter(paths)
             .map(|file| async move {
-                // The library has decoded it already.
-                let path = object_store::path::Path::parse(&file).map_err(|error| {
-                    LakeError::BrokenLog { location: place.text(), source: Arc::new(error) }
-                })?;
+                let Whereabouts::Within(path) = Whereabouts::certain(place, &file)? else {
+                    return Err(LakeError::Unsupported {
+                        location: place.text(),
+                        feature: "data files outside of the table's folder (shallow clone)"
+                            .to_owned(),
+                        access: "restore",
+                    });
+                };
                 match place.store.head(&path).await {
                     Ok(_) => Ok(None),
                     Err(object_store::Error::NotFound { .. }) => Ok(Some(file)),

@@ -71,6 +71,11 @@ impl TableRows {
         if mapped.is_some_and(|mode| mode != "none") {
             return Err(unsupported("columnMapping"));
         }
+        for name in [FILE_COLUMN, ROW_COLUMN] {
+            if snapshot.schema().field_with_name(name).is_ok() {
+                return Err(unsupported(&format!("a column named '{name}'")));
+            }
+        }
         let mut fields = nullable(snapshot.schema().fields());
         fields.push(Arc::new(Field::new(FILE_COLUMN, DataType::Int32, true)));
         fields.push(Arc::new(Field::new(ROW_COLUMN, DataType::Int64, true)));

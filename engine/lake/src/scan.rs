@@ -33,13 +33,18 @@ use datafusion::{
             FilterPushdownPropagation,
         },
         statistics::{ChildStats, StatisticsArgs},
+        stream::RecordBatchStreamAdapter,
     },
 };
 use deltalake_core::kernel::{EagerSnapshot, Version};
+use futures::TryStreamExt;
 
 use crate::{
+    error::{LakeError, missing_file},
     floats::{estimated, ranged},
     held::HeldFiles,
+    location::Place,
+    log,
     snapshot::Snapshot,
     statistics::LogStatistics,
 };
@@ -53,6 +58,8 @@ pub(crate) struct TableScan {
     scan: Arc<dyn ExecutionPlan>,
     /// None for files that are of no version.
     version: Option<Version>,
+    /// The table; None for files of which it does not matter.
+    place: Option<Place>,
     columns: Arc<[ColumnStatistics]>,
     /// A vacuum leaves the files of versions that are held alone.
     held: Arc<[Arc<EagerSnapshot>]>,
@@ -131,24 +138,26 @@ pub(crate) fn files_of(scan: &Arc<dyn ExecutionPlan>) -> Option<(&FileScanConfig
 impl TableScan {
     pub(crate) fn new(
         scan: Arc<dyn ExecutionPlan>,
+        place: &Place,
         held: &Arc<EagerSnapshot>,
         statistics: &LogStatistics,
     ) -> Self {
         let schema = scan.schema();
         let columns = schema.fields().iter().map(|field| statistics.column(field.name())).collect();
         let (version, held) = (Some(held.version()), Arc::new([Arc::clone(held)]));
-        Self { scan, version, columns, held, files: None }
+        Self { scan, version, place: Some(place.clone()), columns, held, files: None }
     }
 
     /// Around a plan that reads some files of a version.
     pub(crate) fn of_files(scan: Arc<dyn ExecutionPlan>, snapshot: &Snapshot) -> Self {
-        Self::new(scan, snapshot.held_version(), snapshot.statistics())
+        Self::new(scan, snapshot.place(), snapshot.held_version(), snapshot.statistics())
     }
 
     /// Around a plan that reads files of which no version tells anything.
     pub(crate) fn of_other_files(scan: Arc<dyn ExecutionPlan>) -> Self {
         let columns = Statistics::unknown_column(&scan.schema()).into();
-        Self { scan, version: None, columns, held: Arc::new([]), files: None }
+        let held = Arc::new([]);
+        Self { scan, version: None, place: None, columns, held, files: None }
     }
 
     /// The same for a plan that reads these files.
@@ -228,7 +237,15 @@ impl ExecutionPlan for TableScan {
         partition: usize,
         task: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        self.scan.execute(partition, task)
+        let rows = self.scan.execute(partition, task)?;
+        let version = self.version.and_then(|version| i64::try_from(version).ok());
+        let (Some(version), Some(place)) = (version, self.place.clone()) else { return Ok(rows) };
+        let explained = rows.schema();
+        let rows = rows.or_else(move |error| {
+            let place = place.clone();
+            async move { Err(explanation(&place, version, error).await) }
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(explained, rows)))
     }
 
     fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
@@ -304,6 +321,19 @@ impl ExecutionPlan for TableScan {
     ) -> Result<TreeNodeRecursion> {
         Ok(TreeNodeRecursion::Continue)
     }
+}
+
+/// Why rows cannot be read: of a version that is not the newest, a file that is no longer there was
+/// vacuumed.
+async fn explanation(place: &Place, version: i64, error: DataFusionError) -> DataFusionError {
+    let Some(file) = missing_file(&error) else { return error };
+    if !log::head(place, version + 1).await.is_ok_and(|later| later.is_some()) {
+        return error;
+    }
+    let folder = format!("{}/", place.path);
+    let file = file.find(&folder).map_or(file.as_str(), |at| &file[at + folder.len()..]);
+    let (location, file) = (place.text(), file.to_owned());
+    DataFusionError::External(Box::new(LakeError::FileGone { location, version, file }))
 }
 
 fn fill(known: &mut Precision<ScalarValue>, logged: &Precision<ScalarValue>) {

@@ -48,13 +48,13 @@ const NESTED_MAX: usize = 32;
 /// as are names that occur twice, whatever their case, or that other Delta readers refuse, and types
 /// that are nested too deeply.
 pub fn delta_schema(schema: &Schema) -> Result<SchemaRef, LakeError> {
-    delta_schema_at("a new table", schema)
+    delta_schema_at("", schema)
 }
 
 /// [`delta_schema`] of columns that are declared: one whose field has [`GENERATED`] keeps it. A query
 /// only passes on the metadata of what it reads, so its columns are not generated.
 pub fn declared_schema(schema: &Schema) -> Result<SchemaRef, LakeError> {
-    declared_schema_at("a new table", schema)
+    declared_schema_at("", schema)
 }
 
 /// [`declared_schema`] whose errors name the table.

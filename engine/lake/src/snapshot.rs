@@ -239,7 +239,7 @@ impl Snapshot {
             Arc::clone(&self.files),
             Arc::clone(&self.statistics),
             Arc::clone(&self.stores),
-            self.location(),
+            &self.place,
             self.is_as_stored(),
         )?;
         Ok(Arc::new(provider))
@@ -256,7 +256,7 @@ impl Snapshot {
         self.check_files()?;
         let files = self.data_files.get_or_init(|| {
             let snapshot = Arc::clone(&self.files);
-            DataFiles::new(self.location(), snapshot, self.schema(), self.partitioned_by())
+            DataFiles::new(&self.place, snapshot, self.schema(), self.partitioned_by())
                 .map(Arc::new)
         });
         files.clone()
@@ -304,6 +304,10 @@ impl Snapshot {
 
     pub(crate) fn register_stores(&self, env: &RuntimeEnv) {
         self.stores.register(env);
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 
     pub(crate) fn url(&self) -> &Url {

@@ -21,11 +21,7 @@ use datafusion::{
     physical_expr::{Partitioning, expressions::Column},
     physical_plan::{ExecutionPlan, ExecutionPlanProperties, repartition::RepartitionExec},
 };
-use deltalake_core::{
-    DeltaTableError,
-    datafile::writer::{DeltaWriter, WriterConfig},
-    kernel::Add,
-};
+use deltalake_core::{DeltaTableError, datafile::writer::WriterConfig, kernel::Add};
 use futures::StreamExt;
 use model::object::Properties;
 use object_store::{ObjectStore, path::Path, prefix::PrefixStore};
@@ -46,6 +42,7 @@ use crate::{
     exact::only_exact_bounds,
     lake::Lake,
     location::Place,
+    partitions::{Output, TableWriter},
     protocol::{Declaration, check_writable, is_append_only},
     row_hash::{Hashing, RowsHash},
     schema::{Fit, declared_schema_at, delta_schema_at},
@@ -289,7 +286,7 @@ impl Lake {
     pub async fn stage(&self, stage: Stage) -> Result<Staged, LakeError> {
         let Stage { location, plan, task, mode, base, checks, progress } = stage;
         let place = self.place(&location)?;
-        let target = self.target(&place, &mode, base, &plan.schema()).await?;
+        let target = self.target(&place, &mode, base, (&plan.schema(), &*task)).await?;
         let keeps_definition =
             matches!(mode, WriteMode::Append | WriteMode::Grow | WriteMode::Overwrite);
         if let (Some(base), true) = (&target.base, keeps_definition) {
@@ -317,7 +314,7 @@ impl Lake {
         place: &Place,
         mode: &WriteMode,
         base: Option<Arc<Snapshot>>,
-        plan: &SchemaRef,
+        (plan, task): (&SchemaRef, &TaskContext),
     ) -> Result<Target, LakeError> {
         let base = match base {
             Some(base) => Some(base),
@@ -354,7 +351,8 @@ impl Lake {
         if let Some(declaration) = mode.declaration(&location, &schema) {
             declaration.check()?;
         }
-        Ok(Target { base, schema, partitioned_by, properties })
+        let memory = Arc::clone(task.memory_pool());
+        Ok(Target { base, schema, partitioned_by, properties, memory })
     }
 }
 
@@ -364,12 +362,15 @@ pub(crate) struct Target {
     pub(crate) schema: SchemaRef,
     partitioned_by: Vec<String>,
     properties: Properties,
+    /// What rows that wait to be written are counted in.
+    memory: Arc<dyn MemoryPool>,
 }
 
 impl Target {
-    /// The table as it is.
-    pub(crate) fn of(base: &Arc<Snapshot>) -> Self {
+    /// The table as it is, for rows that this makes.
+    pub(crate) fn of(base: &Arc<Snapshot>, task: &TaskContext) -> Self {
         Self {
+            memory: Arc::clone(task.memory_pool()),
             base: Some(Arc::clone(base)),
             schema: base.schema(),
             partitioned_by: base.partitioned_by().to_vec(),
@@ -384,6 +385,7 @@ impl Target {
             schema,
             partitioned_by: self.partitioned_by.clone(),
             properties: self.properties.clone(),
+            memory: Arc::clone(&self.memory),
         }
     }
 
@@ -405,6 +407,8 @@ pub(crate) struct Writing {
     fit: Fit,
     checks: Vec<Check>,
     config: WriterConfig,
+    partitioned_by: Vec<String>,
+    memory: Arc<dyn MemoryPool>,
     area: Arc<StagingArea>,
     /// Where the files are, when not in the folder of the table.
     folder: Option<&'static str>,
@@ -434,6 +438,8 @@ impl Writing {
             fit,
             checks,
             config: writer_config(target, area.place(), lake.target_file_size())?,
+            partitioned_by: target.partitioned_by.clone(),
+            memory: Arc::clone(&target.memory),
             area,
             folder: None,
             progress,
@@ -456,6 +462,8 @@ impl Writing {
             fit,
             checks: Vec::new(),
             config: writer_config(target, area.place(), lake.target_file_size())?,
+            partitioned_by: target.partitioned_by.clone(),
+            memory: Arc::clone(&target.memory),
             area,
             folder: Some(folder),
             progress: Arc::default(),
@@ -472,6 +480,8 @@ impl Writing {
             fit,
             checks: Vec::new(),
             config: self.config.clone(),
+            partitioned_by: self.partitioned_by.clone(),
+            memory: Arc::clone(&self.memory),
             area: Arc::clone(&self.area),
             folder: self.folder,
             progress: Arc::default(),
@@ -496,7 +506,7 @@ impl Writing {
     }
 
     /// Ends the files of a writer.
-    async fn close(&self, writer: DeltaWriter) -> Result<Vec<Add>, LakeError> {
+    async fn close(&self, writer: TableWriter) -> Result<Vec<Add>, LakeError> {
         let mut adds = writer.close().await.map_err(|error| self.write_error(error))?;
         for add in &mut adds {
             add.path = in_short_folders(&add.path);
@@ -504,13 +514,14 @@ impl Writing {
         Ok(only_exact_bounds(adds, self.fit.target()))
     }
 
-    fn writer(&self) -> DeltaWriter {
+    fn writer(&self) -> TableWriter {
         let store = StagingStore::new(Arc::clone(&self.area));
         let store: Arc<dyn ObjectStore> = match self.folder {
             Some(folder) => Arc::new(PrefixStore::new(store, folder)),
             None => Arc::new(store),
         };
-        DeltaWriter::new(store, self.config.clone())
+        let output = Output { store, config: self.config.clone() };
+        TableWriter::new(output, &self.partitioned_by, &self.memory)
     }
 
     /// Writes one partition of the plan. Returns its files and the rows it held back.
@@ -519,7 +530,7 @@ impl Writing {
         mut rows: SendableRecordBatchStream,
     ) -> Result<(Vec<Add>, Vec<RecordBatch>), LakeError> {
         let mut held: Vec<RecordBatch> = Vec::new();
-        let mut writer: Option<DeltaWriter> = None;
+        let mut writer: Option<TableWriter> = None;
         while let Some(batch) = rows.next().await {
             let batch = batch.map_err(|error| self.query_error(error))?;
             if batch.num_rows() == 0 {
@@ -552,7 +563,7 @@ impl Writing {
         Ok((adds, held))
     }
 
-    async fn write(&self, batches: Vec<RecordBatch>) -> Result<DeltaWriter, LakeError> {
+    async fn write(&self, batches: Vec<RecordBatch>) -> Result<TableWriter, LakeError> {
         let mut writer = self.writer();
         for batch in batches {
             writer.write(&batch).await.map_err(|error| self.write_error(error))?;

@@ -3,11 +3,13 @@
 mod changing;
 mod commits;
 mod converting;
+mod damaged;
 mod deltas;
 mod files;
 mod generated;
 mod optimizing;
 mod outcomes;
+mod partitioning;
 mod places;
 mod planning;
 mod power;

@@ -5,12 +5,12 @@
 //! were taken away within the retention, and those that statements are writing. Everything else may go.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-use deltalake_core::kernel::LogicalFileView;
+use deltalake_core::kernel::EagerSnapshot;
 use futures::{StreamExt, TryStreamExt, stream};
 use model::time::Timestamp;
 use object_store::{ObjectStoreExt, path::Path};
@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::{
     commit::checkpoint_if_missing,
     deletion_vector::DeletionVector,
+    elsewhere::Whereabouts,
     error::LakeError,
     faults::{crash_point, pause_point},
     feed::FEED_FOLDER,
@@ -28,6 +29,7 @@ use crate::{
     log_cleanup::Least,
     protocol::{check_writable, interval},
     snapshot::Snapshot,
+    stored_path::decoded,
 };
 
 const RETENTION: &str = "delta.deletedFileRetentionDuration";
@@ -57,6 +59,8 @@ pub struct Vacuumed {
     pub bytes: u64,
     /// Files of the log that had expired.
     pub log_files: u64,
+    /// Folders in the table's own that are tables themselves; their files were left alone. Sorted.
+    pub tables: Vec<String>,
 }
 
 /// How far a vacuum is.
@@ -97,15 +101,15 @@ impl Lake {
         let newest = self.cache().fresh(&place).await?;
         vacuum.check(&newest)?;
         let cutoff = cutoff(&newest, vacuum)?;
-        let mut kept = paths_of(&newest)?;
+        let mut kept = HashSet::new();
+        needed(&place, newest.held_version(), &mut kept)?;
         self.cache().forget_older(&place);
         for alive in self.cache().alive(&place) {
-            let files = alive.try_log_data().map_err(|error| broken(&place, error))?;
-            kept.extend(files.iter().flat_map(|file| needed(&file)));
+            needed(&place, &alive, &mut kept)?;
         }
         for version in &vacuum.keep {
             match self.cache().version(&place, *version).await {
-                Ok(pinned) => kept.extend(paths_of(&pinned)?),
+                Ok(pinned) => needed(&place, pinned.held_version(), &mut kept)?,
                 // Nobody can read it any more, so nobody misses its files.
                 Err(LakeError::VersionExpired { .. }) => {}
                 Err(error) => return Err(error),
@@ -116,11 +120,12 @@ impl Lake {
         let removed = removed_files(&place).await?;
         let (recent, old): (Vec<_>, Vec<_>) =
             removed.into_iter().partition(|gone| gone.removed_at >= cutoff);
-        kept.extend(recent.into_iter().flat_map(|gone| [Some(gone.path), gone.vector]).flatten());
+        kept.extend(recent.into_iter().flat_map(|gone| [gone.path, gone.vector]).flatten());
+        let mut tables = BTreeSet::new();
         let found = if vacuum.full {
-            all_files(&place, cutoff).await?
+            all_files(&place, cutoff, &mut tables).await?
         } else {
-            old.into_iter().map(|gone| (gone.path, gone.size)).collect()
+            old.into_iter().filter_map(|gone| Some((gone.path?, gone.size))).collect()
         };
         let mut gone: Vec<(Path, u64)> =
             found.into_iter().filter(|(path, _)| !kept.contains(path)).collect();
@@ -143,6 +148,7 @@ impl Lake {
             bytes: gone.iter().map(|(_, size)| size).sum(),
             files: gone.into_iter().map(|(path, _)| path.to_string()).collect(),
             log_files,
+            tables: tables.into_iter().map(String::from).collect(),
         })
     }
 }
@@ -186,26 +192,42 @@ fn broken(place: &Place, error: impl std::error::Error + Send + Sync + 'static) 
     LakeError::BrokenLog { location: place.text(), source: std::sync::Arc::new(error) }
 }
 
-fn paths_of(table: &Snapshot) -> Result<HashSet<Path>, LakeError> {
-    let files = table.state().snapshot().try_log_data();
-    let files = files.map_err(|error| LakeError::BrokenLog {
-        location: table.location().to_owned(),
-        source: std::sync::Arc::new(error),
-    })?;
-    Ok(files.iter().flat_map(|file| needed(&file)).collect())
+/// Notes the files in the table's folder that a version cannot be read without. Fails where one is
+/// named in a way that nobody knows where it is.
+fn needed(
+    place: &Place,
+    version: &EagerSnapshot,
+    kept: &mut HashSet<Path>,
+) -> Result<(), LakeError> {
+    let files = version.try_log_data().map_err(|error| broken(place, error))?;
+    for file in files.iter() {
+        kept.insert(file.object_store_path());
+        if let Whereabouts::Within(path) = Whereabouts::certain(place, &file.path())? {
+            kept.insert(path);
+        }
+        if let Some(vector) = file.deletion_vector_descriptor() {
+            kept.extend(vector_of(place, &json!({ "deletionVector": vector }))?);
+        }
+    }
+    Ok(())
 }
 
-/// The files that a data file cannot be read without.
-fn needed(file: &LogicalFileView) -> impl Iterator<Item = Path> + use<> {
-    let vector = file.deletion_vector_descriptor();
-    let vector = vector
-        .and_then(|vector| DeletionVector::of_action(&json!({ "deletionVector": vector }))?.path());
-    [file.object_store_path()].into_iter().chain(vector)
+/// Where the marked rows of the file of an action are, in the table's folder.
+fn vector_of(place: &Place, action: &Value) -> Result<Option<Path>, LakeError> {
+    let Some(told) = action.get("deletionVector").filter(|told| !told.is_null()) else {
+        return Ok(None);
+    };
+    let vector = DeletionVector::of_action(action).ok_or_else(|| LakeError::FileUnresolved {
+        location: place.text(),
+        file: told.to_string(),
+    })?;
+    vector.certain_path(place)
 }
 
 /// A file that a commit took away.
 struct Removed {
-    path: Path,
+    /// `None` for one that is elsewhere, and belongs to another table.
+    path: Option<Path>,
     /// Where its marked rows are.
     vector: Option<Path>,
     size: u64,
@@ -219,28 +241,30 @@ async fn removed_files(place: &Place) -> Result<Vec<Removed>, LakeError> {
         .map(|(version, committed_at)| async move {
             let actions = log::actions(place, version).await?.unwrap_or_default();
             let removed = actions.iter().filter_map(|action| action.get("remove"));
-            Ok::<_, LakeError>(
-                removed.filter_map(|remove| removed_file(remove, committed_at)).collect(),
-            )
+            let removed = removed.map(|remove| removed_file(place, remove, committed_at));
+            removed.collect::<Result<Vec<_>, _>>()
         })
         .buffered(COMMITS_AT_ONCE)
         .try_collect()
         .await?;
-    Ok(removed.into_iter().flatten().collect())
+    Ok(removed.into_iter().flatten().flatten().collect())
 }
 
-fn removed_file(remove: &Value, committed_at: Timestamp) -> Option<Removed> {
-    let path = remove.get("path").and_then(Value::as_str)?;
-    // A file elsewhere belongs to another table.
-    if path.contains("://") || path.starts_with('/') {
-        return None;
-    }
+fn removed_file(
+    place: &Place,
+    remove: &Value,
+    committed_at: Timestamp,
+) -> Result<Option<Removed>, LakeError> {
+    let Some(path) = remove.get("path").and_then(Value::as_str) else { return Ok(None) };
+    let path = match Whereabouts::certain(place, &decoded(path))? {
+        Whereabouts::Within(path) => Some(path),
+        Whereabouts::Elsewhere => None,
+    };
     let millis = remove.get("deletionTimestamp").and_then(Value::as_i64);
     let removed_at =
         millis.map_or(committed_at, |millis| Timestamp::from_micros(millis.saturating_mul(1000)));
     let size = remove.get("size").and_then(Value::as_u64).unwrap_or(0);
-    let vector = DeletionVector::of_action(remove).and_then(|vector| vector.path());
-    Some(Removed { path: Path::from_url_path(path).ok()?, vector, size, removed_at })
+    Ok(Some(Removed { path, vector: vector_of(place, remove)?, size, removed_at }))
 }
 
 /// Whether the file, or a folder that it is in, has a name that is not that of data: one that begins
@@ -252,18 +276,36 @@ pub(crate) fn is_hidden(path: &Path) -> bool {
     })
 }
 
-/// Every data file in the table's folder that was written before a time.
-async fn all_files(place: &Place, before: Timestamp) -> Result<Vec<(Path, u64)>, LakeError> {
+/// Every data file in the table's folder that was written before a time. Folders that have a log of
+/// their own are other tables: they are noted, and their files left out.
+async fn all_files(
+    place: &Place,
+    before: Timestamp,
+    tables: &mut BTreeSet<Path>,
+) -> Result<Vec<(Path, u64)>, LakeError> {
     let failed = |source| LakeError::store("list the table's files", place.text(), source);
     let mut files = Vec::new();
     let mut listed = place.store.list(None);
     while let Some(meta) = listed.try_next().await.map_err(failed)? {
+        tables.extend(table_within(&meta.location));
         let is_feed = meta.location.prefix_matches(&Path::from(FEED_FOLDER));
         if (is_feed || !is_hidden(&meta.location)) && Timestamp::from(meta.last_modified) < before {
             files.push((meta.location, meta.size));
         }
     }
+    files.retain(|(file, _)| !tables.iter().any(|table| file.prefix_matches(table)));
+    if !tables.is_empty() {
+        let tables = tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        tracing::warn!(location = %place.url, tables, "VACUUM leaves tables within the table alone");
+    }
     Ok(files)
+}
+
+/// The folder below the table's own whose log a file is of.
+fn table_within(file: &Path) -> Option<Path> {
+    let parts: Vec<_> = file.parts().collect();
+    let log = parts.iter().position(|part| part.as_ref() == "_delta_log").filter(|at| *at > 0)?;
+    (log + 1 < parts.len()).then(|| parts.into_iter().take(log).collect())
 }
 
 async fn still_there(

@@ -206,12 +206,13 @@ impl Report {
     }
 }
 
-/// An error with what caused it, in one line.
+/// An error with what caused it, in one line: what follows in others is a backtrace of the library.
 fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
+    let first_line = |text: String| text.lines().next().unwrap_or_default().trim_end().to_owned();
+    let mut text = first_line(error.to_string());
     let mut cause = error.source();
     while let Some(source) = cause {
-        let said = source.to_string();
+        let said = first_line(source.to_string());
         if !text.contains(&said) {
             text.push_str(": ");
             text.push_str(&said);

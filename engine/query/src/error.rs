@@ -397,6 +397,7 @@ impl QueryError {
             Self::Outdated => Some("run the statement again".to_owned()),
             Self::View { source, .. } => source.hint(),
             Self::Engine(error) => engine_hint(error),
+            Self::Lake(LakeError::Query { source, .. }) => engine_hint(source),
             _ => None,
         }
     }
@@ -468,7 +469,8 @@ fn engine_code(error: &DataFusionError) -> Code {
         }
         DataFusionError::NotImplemented(_) => Code::Unimplemented,
         DataFusionError::ResourcesExhausted(_) => Code::ResourceExhausted,
-        DataFusionError::IoError(_) | DataFusionError::ObjectStore(_) => Code::Unavailable,
+        DataFusionError::IoError(_) => Code::Unavailable,
+        root @ DataFusionError::ObjectStore(_) => store_failure(root).unwrap_or(Code::Unavailable),
         // Reading fails as Parquet's error also where the store did not answer.
         root @ DataFusionError::ParquetError(_) => store_failure(root).unwrap_or(Code::DataLoss),
         root @ DataFusionError::External(inner) => match inner.downcast_ref::<LakeError>() {

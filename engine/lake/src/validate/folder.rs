@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::{Finding, Report, counted, replay::Replay};
 use crate::{
     error::LakeError,
-    hive::{NULL_FOLDER, folder_values},
+    hive::{self, NULL_FOLDER, folder_values},
     lake::Lake,
     location::Place,
     vacuum::is_hidden,
@@ -118,11 +118,15 @@ pub(super) fn partitions(replay: &Replay, schema: Option<&SchemaRef>) -> Vec<Fin
         report.notice("", "not looked at: the table maps column names", "other engines can look");
         return report.finish("");
     }
+    let may_be_empty = |column: &str| {
+        let field = schema.and_then(|schema| schema.field_with_name(column).ok());
+        field.is_some_and(|field| hive::may_be_empty(field.data_type()))
+    };
     for ((path, _), file) in &replay.files {
         for column in columns {
             let value = match file.partition_values.get(column) {
                 Some(Value::Null) => None,
-                Some(Value::String(text)) if text.is_empty() => None,
+                Some(Value::String(text)) if text.is_empty() && !may_be_empty(column) => None,
                 Some(Value::String(text)) => Some(text.as_str()),
                 Some(_) | None => {
                     report.error(
