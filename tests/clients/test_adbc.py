@@ -232,6 +232,8 @@ def test_errors_carry_sqlstate_and_position(cursor):
         ("SELECT nothing(1)", "42883"),
         ("SELECT 1 / 0", "22012"),
         ("SELECT 'abc'::int", "22P02"),
+        ("SELECT 9223372036854775807 + 1", "22003"),
+        ("SELECT sum(n) FROM (VALUES (9223372036854775807), (1)) AS t(n)", "22003"),
         ("SELECT 99999999999::int", "22003"),
         ("CREATE SCHEMA main", "42P06"),
     ]:
@@ -506,3 +508,23 @@ def test_an_ingest_whose_source_fails_leaves_nothing(connection, cursor):
     with pytest.raises(Exception, match="the source is gone"):
         cursor.adbc_ingest("t", pa.RecordBatchReader.from_batches(schema, failing()), mode="append")
     assert count(connection, "t") == 10
+
+
+# --- parameters in rows ---------------------------------------------------------------------------
+
+
+def test_a_query_answers_each_row_of_its_parameters_in_their_order(cursor):
+    cursor.execute("CREATE TABLE numbers AS SELECT value AS n FROM generate_series(1, 10)")
+    wanted = pa.RecordBatch.from_pydict({"1": [3, 1, 3, 99], "2": [4, 1, 3, 100]})
+    cursor.execute("SELECT n FROM numbers WHERE n BETWEEN ? AND ? ORDER BY n", wanted)
+    assert cursor.fetch_arrow_table()["n"].to_pylist() == [3, 4, 1, 3]
+    cursor.execute("SELECT count(*) AS c FROM numbers WHERE n BETWEEN ? AND ?", wanted)
+    assert cursor.fetch_arrow_table()["c"].to_pylist() == [2, 1, 1, 0]
+
+
+def test_a_query_takes_no_more_rows_of_parameters_than_it_can_plan(cursor):
+    rows = pa.RecordBatch.from_pydict({"1": list(range(1_001))})
+    with pytest.raises(adbc_driver_manager.Error, match="at most 1000 rows of parameters"):
+        cursor.execute("SELECT ?", rows)
+    with pytest.raises(adbc_driver_manager.Error, match="no row of parameters"):
+        cursor.execute("SELECT ?", rows.slice(0, 0))

@@ -162,6 +162,8 @@ ERRORS = [
     ("SELECT 1 / 0", "22012"),
     ("SELECT 'abc'::int", "22P02"),
     ("SELECT 'x'::boolean", "22P02"),
+    ("SELECT 9223372036854775807 + 1", "22003"),
+    ("SELECT sum(n) FROM (VALUES (9223372036854775807), (1)) AS t(n)", "22003"),
     ("SELECT 99999999999::int", "22003"),
     ("SELECT '99999999999'::int", "22003"),
     ("SELECT 123456.78::decimal(5, 2)", "22003"),

@@ -266,19 +266,31 @@ def test_validate_finds_nothing_broken(copy, kept):
 
 
 @pytest.mark.parametrize("kept", ["v2_checkpoint", "v2_checkpoint_json"])
-def test_validate_says_of_every_check_what_it_does_not_look_into(copy, kept):
+def test_validate_looks_into_v2_checkpoints(copy, kept):
     findings = copy(kept).rows("VALIDATE TABLE {t}")
-    unseen = {row["check"] for row in findings if "second kind (v2)" in (row["problem"] or "")}
-    assert unseen == {"log", "checkpoints", "files", "orphans", "partitions", "statistics"}
-    assert not [row for row in findings if row["severity"] == "ok"]
+    looked_at = {row["check"]: row["object"] for row in findings if row["severity"] == "ok"}
+    assert set(looked_at) == {"log", "checkpoints", "files", "orphans", "partitions", "statistics"}
+    assert looked_at["log"] == "3 commits, versions 4 to 6"
+    assert looked_at["checkpoints"] == "1 checkpoint"
 
 
-@pytest.mark.parametrize("kept", ["v2_checkpoint", "v2_checkpoint_json"])
-def test_validate_says_that_it_does_not_look_into_v2_checkpoints(copy, kept):
-    findings = copy(kept).rows("VALIDATE TABLE {t}")
-    (found,) = [row for row in findings if row["check"] == "checkpoints" and row["severity"] == "notice"]
-    assert found["object"] == "checkpoint of version 4"
-    assert "v2" in found["problem"]
+def test_validate_compares_the_rows_that_marks_leave(copy):
+    findings = copy("marked").rows("VALIDATE TABLE {t}")
+    looked_at = [row["object"] for row in findings if row["check"] == "statistics"]
+    assert looked_at == ["row counts of 3 files, values of 3 of 3 files"]
+
+
+def test_validate_misses_a_sidecar_and_a_deletion_vector(copy):
+    table = copy("v2_checkpoint")
+    for sidecar in (table.location / "_delta_log" / "_sidecars").iterdir():
+        sidecar.unlink()
+    problems = [row["problem"] for row in table.rows("VALIDATE TABLE {t}") if row["check"] == "checkpoints"]
+    assert len(problems) == 2 and all("is not there" in problem for problem in problems)
+    table = copy("marked")
+    for vector in table.location.glob("deletion_vector_*.bin"):
+        vector.unlink()
+    missing = {row["object"] for row in table.rows("VALIDATE TABLE {t}") if row["severity"] == "error"}
+    assert len(missing) == 2 and all(name.startswith("deletion_vector_") for name in missing)
 
 
 # Versions at which a view begins, before Spark adds, marks, renames, drops and brings back.

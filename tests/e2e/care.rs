@@ -167,3 +167,39 @@ async fn an_optimize_is_watched_over_grpc() {
     assert_eq!((last.files, last.files_expected, last.output_version), (2, 2, Some(2)));
     assert!(last.result().contains(r#""commits":1"#), "{}", last.result());
 }
+
+#[tokio::test]
+async fn files_are_put_in_the_order_that_their_table_declares() {
+    let server = Server::start();
+    let mut client = Client::connect(&server).await;
+    client
+        .script(
+            "CREATE TABLE t (a BIGINT, b BIGINT) CLUSTER BY (b);
+             INSERT INTO t VALUES (1, 9), (2, 3);
+             INSERT INTO t VALUES (3, 5)",
+        )
+        .await;
+    assert_eq!(client.query("OPTIMIZE t").await.only("commits"), "1");
+    assert_eq!(client.query("SELECT b FROM t").await.lines(), ["3", "5", "9"]);
+    let said = client.query("DESCRIBE HISTORY t LIMIT 1").await.only("operation_parameters");
+    assert!(said.contains(r#""zOrderBy":"[\"b\"]""#), "{said}");
+    assert_eq!(client.query("OPTIMIZE t").await.only("commits"), "0");
+    // What the statement says goes before.
+    assert_eq!(client.query("OPTIMIZE t ZORDER BY (a)").await.only("commits"), "1");
+    assert_eq!(client.query("SELECT b FROM t").await.lines(), ["9", "3", "5"]);
+    client.update("ALTER TABLE t CLUSTER BY NONE").await;
+    assert_eq!(client.query("OPTIMIZE t").await.only("commits"), "0");
+
+    // A view is ordered as it declares now, and its next refresh needs nothing of it.
+    client
+        .query("CREATE MATERIALIZED VIEW m CLUSTER BY (a) REFRESH POLICY INCREMENTAL AS SELECT a, b FROM t")
+        .await;
+    client.newest_job("main.m").await.expect("SUCCEEDED");
+    client.update("ALTER MATERIALIZED VIEW m CLUSTER BY (b)").await;
+    assert_eq!(client.query("OPTIMIZE m").await.only("commits"), "1");
+    assert_eq!(client.query("SELECT b FROM m").await.lines(), ["3", "5", "9"]);
+    client.update("INSERT INTO t VALUES (4, 1)").await;
+    client.refresh("m").await.expect("SUCCEEDED");
+    let strategies = "SELECT strategy FROM system.runs WHERE object = 'main.m' AND kind = 'REFRESH' ORDER BY run_seq";
+    assert_eq!(client.query(strategies).await.lines(), ["FULL", "APPEND"]);
+}

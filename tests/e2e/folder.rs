@@ -134,6 +134,8 @@ async fn a_removed_file_suspends_and_keeps_the_data() {
     folder.apply(&server);
     let state = client.query("SELECT name, suspended FROM system.transforms ORDER BY name").await;
     assert_eq!(state.lines(), ["main.a|false", "main.b|true"]);
+    let reason = "SELECT suspended_reason FROM system.transforms WHERE suspended";
+    assert_eq!(client.query(reason).await.cell(), "no longer declared by its folder");
     assert_eq!(client.query("SELECT n FROM b").await.cell(), "5");
     // It comes back.
     folder.write("b.sql", B);
@@ -203,6 +205,104 @@ async fn tables_flows_and_what_reads_them_are_declared_apart() {
 
     folder.write("a.sql", "CREATE STREAMING TABLE lone;\nCREATE VIEW v AS SELECT * FROM lone");
     folder.refused(&server, &["a.sql:2", "main.lone", "no flow feeds"]);
+}
+
+#[tokio::test]
+async fn temporary_views_are_a_part_of_what_reads_them() {
+    let (server, mut client, folder) = start().await;
+    // Its name hides that of a table, here and nowhere else.
+    client.script("CREATE TABLE small (a BIGINT); INSERT INTO small VALUES (700)").await;
+    let views =
+        "CREATE TEMPORARY VIEW big (n COMMENT 'more') COMMENT 'c' AS SELECT a + 10 FROM LIVE.small;
+         CREATE TEMPORARY LIVE VIEW small AS SELECT a FROM t WHERE a < 5;
+         CREATE TEMPORARY VIEW fresh AS SELECT a FROM STREAM(t);";
+    folder.write("views.sql", views);
+    folder.write(
+        "a.sql",
+        "CREATE OR REFRESH LIVE TABLE m AS WITH t AS (SELECT 1 AS one) SELECT sum(x.n) AS n FROM LIVE.big AS x, t;
+         CREATE OR REFRESH STREAMING LIVE TABLE s AS SELECT fresh.a FROM STREAM(LIVE.fresh);
+         CREATE STREAMING TABLE f;
+         CREATE FLOW ff AS INSERT INTO f BY NAME SELECT a FROM STREAM fresh;
+         CREATE VIEW v AS SELECT n FROM big;",
+    );
+    folder.plan(&server);
+    folder.apply(&server);
+    for view in ["main.m", "main.s", "main.f"] {
+        client.newest_job(view).await.expect("SUCCEEDED");
+    }
+    assert_eq!(client.query("SELECT n FROM m").await.cell(), "23");
+    assert_eq!(client.query("SELECT n FROM v ORDER BY n").await.lines(), ["11", "12"]);
+    assert_eq!((client.count("s").await, client.count("f").await), (2, 2));
+    assert_eq!(client.query("SELECT a FROM small").await.cell(), "700");
+    client.query_failure("SELECT * FROM big").await.expect(tonic::Code::NotFound, &["main.big"]);
+    let reads = "SELECT name, reads FROM system.transforms ORDER BY name";
+    let expected = ["main.f|main.t", "main.m|main.t", "main.s|main.t"];
+    assert_eq!(client.query(reads).await.lines(), expected);
+    assert!(!folder.plan(&server).replace("UNCHANGED", "").contains("CHANGED"));
+
+    folder.write("views.sql", &views.replace("a < 5", "a < 2"));
+    let plan = folder.plan(&server);
+    let changed: Vec<_> = plan.lines().filter(|line| line.contains(" CHANGED ")).collect();
+    assert!(changed.len() == 2 && changed.iter().any(|line| line.contains("main.m")), "{plan}");
+    folder.apply(&server);
+    client.newest_job("main.m").await.expect("SUCCEEDED");
+    assert_eq!(client.query("SELECT n FROM m").await.cell(), "11");
+}
+
+#[tokio::test]
+async fn temporary_views_that_cannot_be_read_are_refused() {
+    let (server, mut client, folder) = start().await;
+    for (text, told) in [
+        (
+            "CREATE TEMP VIEW x AS SELECT * FROM y;\nCREATE TEMP VIEW y AS SELECT * FROM x;",
+            &["a.sql", "main.x", "read itself"][..],
+        ),
+        (
+            "CREATE TEMP VIEW x AS SELECT a FROM t;\nCREATE MATERIALIZED VIEW x AS SELECT a FROM t",
+            &["main.x", "twice"],
+        ),
+        (
+            "CREATE TEMP VIEW x AS SELECT a FROM t;\nCREATE STREAMING TABLE s AS SELECT a FROM STREAM x",
+            &["a.sql:2", "'x'", "reads no STREAM"],
+        ),
+        (
+            "CREATE TEMP VIEW x AS SELECT a FROM STREAM t;
+             CREATE STREAMING TABLE s FLOW AUTO CDC FROM STREAM x KEYS (a) SEQUENCE BY a",
+            &["a.sql:2", "'x'", "AUTO CDC reads the events of a table"],
+        ),
+        (
+            "CREATE TEMP VIEW x AS SELECT a FROM t;\nCREATE VIEW v AS SELECT a FROM x VERSION AS OF 1",
+            &["a.sql:2", "'x'", "only a table has versions"],
+        ),
+        (
+            "CREATE TEMP VIEW x AS SELECT nope FROM t;\n\nCREATE MATERIALIZED VIEW m AS SELECT 1 AS a\nFROM x",
+            &["a.sql:3", "nope"],
+        ),
+        (
+            "CREATE TEMP VIEW x AS SELECT a FROM STREAM t;\nCREATE MATERIALIZED VIEW m AS SELECT a FROM x",
+            &["a.sql", "STREAM"],
+        ),
+    ] {
+        folder.write("a.sql", text);
+        folder.refused(&server, told);
+    }
+    assert_eq!(client.count("system.transforms").await, 0);
+}
+
+#[tokio::test]
+async fn another_expectation_of_a_streaming_table_is_a_change() {
+    let (server, mut client, folder) = start().await;
+    let text = "CREATE STREAMING TABLE s (CONSTRAINT c EXPECT (a < 5) ON VIOLATION DROP ROW) AS SELECT a FROM STREAM t";
+    folder.write("a.sql", text);
+    folder.apply(&server);
+    client.newest_job("main.s").await.expect("SUCCEEDED");
+    folder.write("a.sql", &text.replace("a < 5", "a < 50"));
+    assert!(folder.plan(&server).contains("expectations"));
+    folder.apply(&server);
+    client.newest_job("main.s").await.expect("SKIPPED_NO_CHANGE");
+    client.update("INSERT INTO t VALUES (7)").await;
+    client.refresh("s").await.expect("SUCCEEDED");
+    assert_eq!(client.query("SELECT a FROM s ORDER BY a").await.lines(), ["1", "2", "7"]);
 }
 
 #[tokio::test]

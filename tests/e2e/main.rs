@@ -28,6 +28,7 @@ mod rights;
 mod session;
 mod stores;
 mod streams;
+mod substrait;
 mod tables;
 mod transactions;
 mod transforms;

@@ -133,13 +133,20 @@ async fn many_rows_are_inserted_as_one_commit() {
 }
 
 #[tokio::test]
-async fn a_query_takes_one_row_of_parameters() {
+async fn a_query_answers_each_row_of_its_parameters_in_their_order() {
     let server = Server::start();
     let mut client = client(&server).await;
-    let mut prepared = client.prepare("SELECT a FROM t WHERE a = ?").await;
-    prepared.set_parameters(row(vec![numbers([Some(1), Some(2)])])).unwrap();
-    let failure: Failure = prepared.execute().await.unwrap_err().into();
-    failure.expect(Code::InvalidArgument, &["row"]);
+    let mut prepared = client.prepare("SELECT a FROM t WHERE a >= ? ORDER BY a DESC").await;
+    let rows = row(vec![numbers([Some(2), Some(9), Some(3), None, Some(2)])]);
+    assert_eq!(fetch(&mut client, &mut prepared, rows).await, ["3", "2", "3", "3", "2"]);
+    // What is bound once more takes the place of all of them.
+    assert_eq!(fetch(&mut client, &mut prepared, row(vec![numbers([Some(3)])])).await, ["3"]);
+    for count in [0, 1_001] {
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![1; count]));
+        prepared.set_parameters(row(vec![column])).unwrap();
+        let failure: Failure = prepared.execute().await.unwrap_err().into();
+        failure.expect(Code::InvalidArgument, &["row"]);
+    }
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod claim;
 mod control;
 mod graph;
 mod keys;
+pub(crate) mod last;
 mod lease;
 mod list;
 mod parent;
@@ -204,7 +205,7 @@ impl<D: Database> Jobs for SqlCatalog<D> {
     }
 
     async fn last_refresh(&self, object: ObjectId) -> Result<Option<LastRun>, CatalogError> {
-        claim::last_run(&self.db, object).await
+        last::last_run(&self.db, object).await
     }
 
     async fn runs(&self, jobs: Option<&[JobId]>, limit: u32) -> Result<Vec<Run>, CatalogError> {

@@ -25,6 +25,8 @@ pub struct Sql {
 /// - `HOLDING`, in the place of `FIRST`: locks the job of the lease that is the parameters 1 to 3, if it
 ///   is still good, as `HELD` for the statements that follow: a table of one row or none, with
 ///   `held_job`, `held_run`, `held_object`, `held_state`, `held_stop` and `held_parent` as they were,
+/// - `NEWEST_REFRESH`, `LAST_REFRESH`: what the last refresh of `jobs.object_id` has left, of its newest
+///   runs or of all: a value that [`crate::jobs::last::read`] takes,
 /// - the name of a macro that gives a literal.
 macro_rules! sql {
     ($($part:tt)*) => {
@@ -99,6 +101,18 @@ macro_rules! word {
     };
     (sqlite HELD) => {
         concat!("(", $crate::sql::held!(), ") AS held")
+    };
+    (sqlite NEWEST_REFRESH) => {
+        $crate::jobs::last::newest_refresh!("json_object", "json_group_array")
+    };
+    (postgres NEWEST_REFRESH) => {
+        $crate::jobs::last::newest_refresh!("json_build_object", "json_agg")
+    };
+    (sqlite LAST_REFRESH) => {
+        $crate::jobs::last::last_refresh!("json_object", "json_group_array", "0")
+    };
+    (postgres LAST_REFRESH) => {
+        $crate::jobs::last::last_refresh!("json_build_object", "json_agg", "0")
     };
     (sqlite [list $n:literal]) => {
         concat!("(SELECT value FROM json_each($", $n, "))")

@@ -21,6 +21,7 @@ use crate::{
     location::{Place, Roots},
     log::{self, CommitFile},
     log_cleanup::Listing,
+    pointer,
     protocol::unreadable_feature,
     snapshot::Snapshot,
     sound::{Listed, empty_commit},
@@ -291,7 +292,18 @@ impl Cache {
             match self.load_error(place, first).await {
                 // The store can be read now: a second failure is the log's, not the network's.
                 LakeError::BrokenLog { .. } => {
-                    table = DeltaTable::new(place.log_store());
+                    let log_store = match pointer::misleads(place).await? {
+                        true => {
+                            let location = place.text();
+                            tracing::warn!(
+                                location,
+                                "no checkpoint is where '_last_checkpoint' says"
+                            );
+                            pointer::log_store_without(place)
+                        }
+                        false => place.log_store(),
+                    };
+                    table = DeltaTable::new(log_store);
                     if let Err(second) = table.update_incremental(to).await {
                         return Err(self.load_error(place, second).await);
                     }

@@ -239,7 +239,8 @@ impl Lake {
                 adds.extend(writing.flush(held).await?);
                 let files = base.data_files()?;
                 let area = Arc::clone(&area);
-                let patch = Patch { place, area, files, columns, values };
+                let codec = target.codec();
+                let patch = Patch { place, area, files, columns, codec, values };
                 let threads = task.session_config().target_partitions();
                 adds.extend(patch_files(patch, removed.clone(), threads).await?);
             }

@@ -289,11 +289,12 @@ pub(crate) async fn put(
     Err(LakeError::OutcomeUnknown { location: place.text(), version, source })
 }
 
-/// Grows from a few milliseconds to a quarter of a second, and differs between writers.
+/// Grows from a millisecond to at most 64, slowly, and differs between writers: who waits for long has
+/// more to catch up with, and loses again to those who come fresh.
 pub(crate) fn pause(rebases: u32) -> Duration {
-    let most = 1_u64 << rebases.min(8);
+    let most = 1_000_u64 << (rebases / 4).min(6);
     let random = u64::from(Uuid::new_v4().as_bytes()[0]);
-    Duration::from_millis(most * (128 + random / 2) / 256)
+    Duration::from_micros(most * random / 255)
 }
 
 /// As [`checkpoint`], unless the version has one. That it fails is logged.

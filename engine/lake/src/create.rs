@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use futures::TryStreamExt;
 use model::object::Properties;
+use object_store::{Error as StoreError, ObjectStore};
 
 use crate::{
     commit::CommitInfo,
     error::LakeError,
     lake::Lake,
+    location::Place,
+    log,
     schema::declared_schema_at,
     snapshot::Snapshot,
     stage::{Effect, StageProgress, Staged, WriteMode},
@@ -32,6 +36,43 @@ pub struct CreateTable {
 }
 
 impl Lake {
+    /// Refuses a place where a new table would share files with others: what a table's folder holds is
+    /// the table's, and VACUUM deletes from it what its log does not name.
+    ///
+    /// [`LakeError::AlreadyExists`] where a table is, [`LakeError::NotEmpty`] where other files are, another
+    /// table's somewhere below among them, and [`LakeError::Location`] inside
+    /// another table, and for a root.
+    pub async fn check_place_for_table(&self, location: &str) -> Result<(), LakeError> {
+        let place = self.place(location)?;
+        if log::exists(&place).await? {
+            return Err(LakeError::AlreadyExists { location: place.text() });
+        }
+        self.outside_of_tables(&place).await?;
+        if self.is_for_several_tables(&place)? {
+            let why = "it is for the folders of several tables: name one in it".to_owned();
+            return Err(LakeError::Location { text: place.text(), why });
+        }
+        match place.store.list(None).try_next().await {
+            Ok(None) | Err(StoreError::NotFound { .. }) => Ok(()),
+            Ok(Some(_)) => Err(LakeError::NotEmpty { location: place.text() }),
+            Err(source) => Err(LakeError::store("list the files", place.text(), source)),
+        }
+    }
+
+    /// Refuses a place inside a Delta table, or in a folder that is for a log.
+    pub async fn check_outside_of_tables(&self, location: &str) -> Result<(), LakeError> {
+        self.outside_of_tables(&self.place(location)?).await
+    }
+
+    async fn outside_of_tables(&self, place: &Place) -> Result<(), LakeError> {
+        // Whoever could write there would tell the server which files to read.
+        if place.path.parts().any(|part| part.as_ref() == "_delta_log") {
+            let why = "a folder of this name holds the log of a Delta table".to_owned();
+            return Err(LakeError::Location { text: place.text(), why });
+        }
+        self.not_inside_a_table(place).await
+    }
+
     /// Creates an empty table in one commit. [`LakeError::AlreadyExists`] when there is one,
     /// whoever made it.
     pub async fn create(&self, new: CreateTable) -> Result<Arc<Snapshot>, LakeError> {

@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::{
     catalog::{Session, TableProvider},
     common::{
-        GetExt,
+        DataFusionError, GetExt,
         config::{CsvOptions, JsonOptions, TableParquetOptions},
     },
     datasource::{
@@ -84,7 +84,7 @@ impl Lake {
             Named::File(url) => {
                 let url = read_by(url)?;
                 let types = match is_parquet {
-                    true => file_format.infer_schema(state, &store, &metas).await,
+                    true => parquet_columns(&file_format, state, &store, &metas).await,
                     false => listing.infer_schema(state, &url).await,
                 };
                 (vec![url], types)
@@ -95,14 +95,17 @@ impl Lake {
                 let columns = columns.into_iter().map(|name| (name, DataType::Utf8)).collect();
                 listing = listing.with_table_partition_cols(columns);
                 let types = match is_parquet {
-                    true => file_format.infer_schema(state, &store, &metas).await,
+                    true => parquet_columns(&file_format, state, &store, &metas).await,
                     false => listing.infer_schema(state, &url).await,
                 };
                 (vec![url], types)
             }
             Named::Matching(urls) => {
                 let urls = urls.into_iter().map(read_by).collect::<Result<Vec<_>, _>>()?;
-                let types = file_format.infer_schema(state, &store, &metas).await;
+                let types = match is_parquet {
+                    true => parquet_columns(&file_format, state, &store, &metas).await,
+                    false => file_format.infer_schema(state, &store, &metas).await,
+                };
                 (urls, types)
             }
         };
@@ -447,6 +450,19 @@ impl Reading<'_> {
     }
 }
 
+/// The options with the compression that a name such as `a.csv.gz` asks for, unless they have one.
+fn compressed_by_ending(location: &str, format: TableFormat, options: &Properties) -> Properties {
+    let mut options = options.clone();
+    let has_one = options.keys().any(|option| option.eq_ignore_ascii_case("compression"));
+    let ending = location.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
+    if let Some(ending) = ending.filter(|_| format != TableFormat::Parquet && !has_one)
+        && matches!(ending.as_str(), "gz" | "zst" | "bz2" | "xz")
+    {
+        options.insert("compression".to_owned(), ending);
+    }
+    options
+}
+
 /// The format of files that are to be written, and the ending of their names.
 pub(crate) fn written_format(
     location: &str,
@@ -454,6 +470,7 @@ pub(crate) fn written_format(
     options: &Properties,
 ) -> Result<(Arc<dyn FileFormat>, String), LakeError> {
     let writing = Reading { location, format };
+    let options = &compressed_by_ending(location, format, options);
     let (file_format, compression) = match format {
         TableFormat::Parquet => {
             (writing.written_parquet(options)?, FileCompressionType::UNCOMPRESSED)
@@ -469,6 +486,8 @@ pub(crate) fn written_format(
 impl Reading<'_> {
     fn written_parquet(&self, options: &Properties) -> Result<Arc<dyn FileFormat>, LakeError> {
         let mut parquet = TableParquetOptions::default();
+        // How texts lie in memory here is nothing that a reader should be told.
+        parquet.global.skip_arrow_metadata = true;
         for (option, value) in options {
             if !option.eq_ignore_ascii_case("compression") {
                 return Err(self.refused(option, "is not known; known is compression"));
@@ -526,6 +545,43 @@ impl Reading<'_> {
         json.compression = compression.get_variant().to_owned();
         Ok((Arc::new(JsonFormat::default().with_options(json)), compression))
     }
+}
+
+/// The columns of Parquet files, all of which have some bytes.
+async fn parquet_columns(
+    format: &Arc<dyn FileFormat>,
+    state: &dyn Session,
+    store: &Arc<dyn ObjectStore>,
+    files: &[ObjectMeta],
+) -> Result<SchemaRef, DataFusionError> {
+    match format.infer_schema(state, store, files).await {
+        Err(_) => merged(format, state, store, files).await,
+        columns => columns,
+    }
+}
+
+/// The columns of files that do not agree about how texts and bytes lie in memory, which each tells of
+/// who wrote it: as plain ones.
+async fn merged(
+    format: &Arc<dyn FileFormat>,
+    state: &dyn Session,
+    store: &Arc<dyn ObjectStore>,
+    files: &[ObjectMeta],
+) -> Result<SchemaRef, DataFusionError> {
+    let mut schemas = Vec::new();
+    for file in files {
+        let schema = format.infer_schema(state, store, std::slice::from_ref(file)).await?;
+        let fields = schema.fields().iter().map(|field| {
+            let plain = match field.data_type() {
+                DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
+                DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
+                other => other.clone(),
+            };
+            field.as_ref().clone().with_data_type(plain)
+        });
+        schemas.push(Schema::new(fields.collect::<Vec<_>>()));
+    }
+    Ok(Arc::new(Schema::try_merge(schemas)?))
 }
 
 /// A regular expression that matches this text and no other.

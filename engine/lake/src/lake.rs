@@ -258,10 +258,8 @@ impl Lake {
         }
     }
 
-    /// Deletes everything under the location. Never deletes a root, nor a folder of several tables.
-    /// Not cancel-safe: what was deleted by then stays deleted.
-    pub async fn purge(&self, location: &str) -> Result<(), LakeError> {
-        let place = self.place(location)?;
+    /// Whether a place is a root, or one of the folders in which the lake's own tables are.
+    pub(crate) fn is_for_several_tables(&self, place: &Place) -> Result<bool, LakeError> {
         let root_depth = self.shared.roots.lake().depth(&place.url, &place.path);
         let mut roots = self.shared.roots.all();
         let is_root = roots.any(|root| root.depth(&place.url, &place.path) == Some(0));
@@ -270,7 +268,14 @@ impl Lake {
         );
         let holds_tables =
             place.path.prefix_matches(&tables) && root_depth.is_some_and(|depth| depth < 3);
-        if is_root || holds_tables {
+        Ok(is_root || holds_tables)
+    }
+
+    /// Deletes everything under the location. Never deletes a root, nor a folder of several tables.
+    /// Not cancel-safe: what was deleted by then stays deleted.
+    pub async fn purge(&self, location: &str) -> Result<(), LakeError> {
+        let place = self.place(location)?;
+        if self.is_for_several_tables(&place)? {
             return Err(LakeError::PurgeRoot { location: place.text() });
         }
         let writers = self.writers(&place);

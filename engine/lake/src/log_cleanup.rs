@@ -249,6 +249,11 @@ impl Listing {
         (base..newest).find(|version| !self.commits.contains_key(version))
     }
 
+    /// Whether there is a checkpoint of this version or a newer one.
+    pub(crate) fn has_checkpoint_since(&self, version: i64) -> bool {
+        self.checkpoints.range(version..).next().is_some()
+    }
+
     /// The oldest version that can be read, and from which on every one can.
     pub(crate) fn first_readable(&self) -> Option<i64> {
         let newest = self.newest()?;

@@ -56,7 +56,8 @@ pub struct Optimize {
     pub condition: Option<String>,
     /// Columns that the rows of each partition are put in order by, along a Z-order curve: columns
     /// of the table that are not nested and that it is not partitioned by, at most
-    /// [`crate::ZORDER_COLUMNS_MAX`]. None: rows stay where they are.
+    /// [`crate::ZORDER_COLUMNS_MAX`]. None: rows stay where they are. Of an automatic one only those rows
+    /// whose files are put together anyway.
     pub zorder_by: Vec<String>,
     /// Only files that are much smaller than the target: what nobody asked for has to stay cheap,
     /// however often it runs.
@@ -132,15 +133,16 @@ impl Lake {
         let chosen = chosen.map_err(failed)?;
         let zorder = ZOrder::new(&base, &zorder_by)?;
         let bins = match &zorder {
-            Some(zorder) => zorder.partitions(&place, &base, &files, &chosen).await?,
-            None => {
+            Some(zorder) if !automatic => zorder.partitions(&place, &base, &files, &chosen).await?,
+            _ => {
                 bins(&files, &chosen, small(target_size, automatic), target_size).map_err(failed)?
             }
         };
-        let mut parameters = zorder.as_ref().map(ZOrder::parameters).unwrap_or_default();
-        if automatic {
-            parameters.insert("auto".to_owned(), json!("true"));
-        }
+        let parameters = match &zorder {
+            // Its partitions are in order only in part, so the log must not say that they are.
+            _ if automatic => Map::from_iter([("auto".to_owned(), json!("true"))]),
+            zorder => zorder.as_ref().map(ZOrder::parameters).unwrap_or_default(),
+        };
         let rows = TableRows::new(Arc::clone(&base))?;
         let commits = VecDeque::from(commits(bins, &files));
         let (staged, done) = (Optimized::default(), Optimized::default());

@@ -26,6 +26,7 @@ use parquet::{
             AsyncFileReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder,
         },
     },
+    basic::Compression,
     column::writer::ColumnCloseResult,
     errors::ParquetError,
     file::{
@@ -103,6 +104,8 @@ pub(crate) struct Patch {
     pub(crate) files: Arc<DataFiles>,
     /// The columns that change, with the types of the table.
     pub(crate) columns: SchemaRef,
+    /// How their new values are compressed.
+    pub(crate) codec: Compression,
     pub(crate) values: NewValues,
 }
 
@@ -138,7 +141,7 @@ impl Patch {
         let mut upload = BufWriter::new(store, new_place);
         let parquet = metadata.metadata();
         let schema = parquet.file_metadata().schema_descr();
-        let properties = writer_properties(schema)
+        let properties = writer_properties(schema, self.codec)
             .into_builder()
             .set_key_value_metadata(parquet.file_metadata().key_value_metadata().cloned())
             .build();

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::{
     change::CHANGE_COLUMN,
     check::CONSTRAINT_PREFIX,
+    codec,
     error::{FEATURES_BETWEEN, LakeError},
     feed::{CHANGE_TYPE, COMMIT_TIMESTAMP, COMMIT_VERSION},
     location::Place,
@@ -24,7 +25,7 @@ use crate::{
 };
 
 /// Properties of Delta that may be set; others would need features that we do not write.
-const DELTA_PROPERTIES: [&str; 11] = [
+const DELTA_PROPERTIES: [&str; 12] = [
     "delta.appendOnly",
     "delta.autoOptimize.autoCompact",
     "delta.checkpointInterval",
@@ -35,6 +36,7 @@ const DELTA_PROPERTIES: [&str; 11] = [
     "delta.enableExpiredLogCleanup",
     "delta.isolationLevel",
     "delta.logRetentionDuration",
+    codec::CODEC,
     "delta.targetFileSize",
 ];
 /// Whether commits record which rows changed.
@@ -428,6 +430,7 @@ fn check_value(location: &str, key: &str, value: &str) -> Result<(), LakeError> 
         {
             "must look like 'interval 30 days'"
         }
+        codec::CODEC if codec::named(value).is_none() => codec::MUST_BE,
         _ => return Ok(()),
     };
     Err(LakeError::Property {

@@ -27,7 +27,7 @@ use model::object::Properties;
 use object_store::{ObjectStore, path::Path, prefix::PrefixStore};
 use parquet::{
     arrow::ArrowSchemaConverter,
-    basic::{Compression, Encoding, Type, ZstdLevel},
+    basic::{Compression, Encoding, Type},
     file::properties::WriterProperties,
     schema::types::SchemaDescriptor,
 };
@@ -35,6 +35,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     check::{Check, all_checked, check_rows},
+    codec,
     distinct::{Distinct, DistinctColumns},
     edit::Edit,
     error::LakeError,
@@ -388,6 +389,11 @@ impl Target {
         }
     }
 
+    /// How new data files are compressed.
+    pub(crate) fn codec(&self) -> Compression {
+        codec::of(&self.properties)
+    }
+
     /// Bytes at which a file is closed and the next one begun.
     pub(crate) fn file_size(&self, otherwise: u64) -> u64 {
         let own = self.properties.get("delta.targetFileSize");
@@ -637,12 +643,15 @@ fn in_short_folders(path: &str) -> String {
     Path::parse(path).map_or_else(|_| path.to_owned(), |path| shortened(&path).into())
 }
 
-/// How data files with these columns are written.
+/// How data files with these columns are written, their pages compressed by `codec`.
 ///
 /// Whole numbers, also those under dates, timestamps and decimals, are written by their differences
 /// where a dictionary of their values would not pay: keys take fewer bytes than plain ones that are
 /// compressed, and far less time to read.
-pub(crate) fn writer_properties(columns: &SchemaDescriptor) -> WriterProperties {
+pub(crate) fn writer_properties(
+    columns: &SchemaDescriptor,
+    codec: Compression,
+) -> WriterProperties {
     let numbers = columns
         .columns()
         .iter()
@@ -651,7 +660,7 @@ pub(crate) fn writer_properties(columns: &SchemaDescriptor) -> WriterProperties 
         properties.set_column_encoding(column.path().clone(), Encoding::DELTA_BINARY_PACKED)
     });
     properties
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
+        .set_compression(codec)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
         .set_created_by(concat!("whimbrel ", env!("CARGO_PKG_VERSION")).to_owned())
         .build()
@@ -672,7 +681,7 @@ fn writer_config(
     Ok(WriterConfig::new(
         Arc::clone(&target.schema),
         target.partitioned_by.clone(),
-        Some(writer_properties(&columns)),
+        Some(writer_properties(&columns, target.codec())),
         NonZeroU64::new(target.file_size(target_file_size)),
         Some(WRITE_BATCH_ROWS),
         indexed.unwrap_or_default(),

@@ -16,9 +16,11 @@ mod power;
 mod reading;
 mod recorder;
 mod refreshing;
+mod second_kind;
 mod unreliable;
 mod uploads;
 mod validating;
+mod vectors;
 mod writing;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};

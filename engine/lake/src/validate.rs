@@ -89,7 +89,12 @@ impl Lake {
         let snapshot = match replay.newest {
             Some(newest) => match self.cache().version(&place, newest).await {
                 Ok(snapshot) => Some(snapshot),
-                Err(error @ LakeError::Store { .. }) => return Err(error),
+                // What the library says of a checkpoint that is cut off looks the same.
+                Err(error @ LakeError::Store { .. })
+                    if log.worst.max(checkpoints.worst) < Severity::Error =>
+                {
+                    return Err(error);
+                }
                 Err(error) => {
                     log.error(
                         format!("version {newest}"),

@@ -5,6 +5,7 @@
 
 pub mod approval;
 pub mod audit;
+pub mod clustering;
 pub mod code;
 pub mod id;
 pub mod job;

@@ -1,5 +1,7 @@
 //! Transforms: queries that are kept, whose results are Delta tables.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{name::ObjectName, profile::Resources, schedule::Schedule, time::Timestamp};
@@ -13,8 +15,11 @@ pub struct Transform {
     /// table, whose queries are those of its flows.
     #[serde(default)]
     pub query: String,
-    /// The whole statement as its author wrote it.
+    /// The whole statement as its author wrote it, or as ALTER has left it.
     pub definition: String,
+    /// The schema of names in the statement that say none; empty where an older version has stored it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub schema: String,
     /// SHA-256 of the query in its normal form, in hexadecimal: same hash, same meaning.
     pub definition_hash: String,
     /// Objects that the query, or one of the flows, names directly.
@@ -59,6 +64,9 @@ pub struct Transform {
     /// True once its file has gone from the folder that declared it, or after SUSPEND: kept, not
     /// refreshed.
     pub suspended: bool,
+    /// Why it is suspended; none where it is not, or an older version did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended_reason: Option<SuspendedReason>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -256,11 +264,54 @@ pub enum Misfire {
     Skip,
 }
 
+impl Misfire {
+    /// The word that SQL uses.
+    #[must_use]
+    pub fn as_sql(self) -> &'static str {
+        match self {
+            Self::Once => "ONCE",
+            Self::Skip => "SKIP",
+        }
+    }
+}
+
+/// Why a transform is not refreshed any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SuspendedReason {
+    /// Somebody has said SUSPEND.
+    Statement,
+    /// The folder that declared it does so no longer.
+    NotDeclared,
+}
+
+impl SuspendedReason {
+    /// The reason for people.
+    #[must_use]
+    pub fn as_text(self) -> &'static str {
+        match self {
+            Self::Statement => "SUSPEND",
+            Self::NotDeclared => "no longer declared by its folder",
+        }
+    }
+}
+
 /// `TRIGGER ON UPDATE [AT MOST EVERY …]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trigger {
     /// The least time between two refreshes that it causes, in seconds.
     pub at_most_every_s: Option<u64>,
+}
+
+impl fmt::Display for Trigger {
+    /// As SQL says it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TRIGGER ON UPDATE")?;
+        match self.at_most_every_s {
+            Some(seconds) => write!(f, " AT MOST EVERY INTERVAL {seconds} SECONDS"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// One source of rows of a streaming table.

@@ -230,7 +230,7 @@ fn needs(statement: &Statement) -> Vec<Need<'_>> {
     use Need::{Admin, All, Be, Create, Definition, Everywhere, On, Own, OwnIn, See};
     match statement {
         // What is read is checked where it is resolved.
-        Statement::Query(_) | Statement::Set { .. } => Vec::new(),
+        Statement::Query(_) | Statement::Substrait { .. } | Statement::Set { .. } => Vec::new(),
         // Whose statement it is, is checked once that is known.
         Statement::CancelQuery { .. } => Vec::new(),
         // Jobs are checked by what they refresh, once that is known.
@@ -306,6 +306,8 @@ fn needs(statement: &Statement) -> Vec<Need<'_>> {
         },
         Statement::CreateTable(create) => needs_of_table(create),
         Statement::CreateView(create) => vec![Create(&create.name)],
+        // Outside of a folder it is refused, and there it is a part of what reads it.
+        Statement::CreateTemporaryView(_) => Vec::new(),
         Statement::CreateMaterializedView(create) => {
             let mut needs = vec![Create(&create.name)];
             if create.location.is_some() {

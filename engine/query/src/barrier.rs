@@ -36,6 +36,11 @@ pub(crate) fn above(plan: LogicalPlan) -> LogicalPlan {
     LogicalPlan::Extension(Extension { node: Arc::new(Barrier(plan)) })
 }
 
+/// Whether a node is such a barrier.
+pub(crate) fn is_one(node: &Extension) -> bool {
+    node.node.as_any().is::<Barrier>()
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Hash)]
 struct Barrier(LogicalPlan);
 

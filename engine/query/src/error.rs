@@ -461,6 +461,7 @@ fn engine_code(error: &DataFusionError) -> Code {
         DataFusionError::Plan(_)
         | DataFusionError::SchemaError(..)
         | DataFusionError::SQL(..)
+        | DataFusionError::Substrait(_)
         | DataFusionError::Configuration(_)
         | DataFusionError::Execution(_) => Code::InvalidArgument,
         root @ DataFusionError::ArrowError(..) => {
@@ -505,16 +506,33 @@ fn engine_hint(error: &DataFusionError) -> Option<String> {
     }
 }
 
+/// How DataFusion's text of a subquery begins that none of its rules has made a join of.
+const NO_PLACE_FOR_A_SUBQUERY: &str = "Physical plan does not support logical expression";
+
 /// DataFusion's text without the type name that it puts in front.
 fn data_fusion_text(error: &DataFusionError) -> String {
     match error.find_root() {
         // The planner says so of a function that does not take what it is given.
         DataFusionError::Plan(text) => text.trim_start_matches("Internal error: ").to_owned(),
+        DataFusionError::NotImplemented(text) if text.starts_with(NO_PLACE_FOR_A_SUBQUERY) => {
+            "a subquery stands where it cannot be planned: EXISTS and IN (SELECT …) can stand in WHERE \
+             and, without EXISTS, in ON, and not in a MERGE's WHEN, in CASE or below a function; let the source \
+             compute it, by a LEFT JOIN with the distinct rows of the subquery, and use its column"
+                .to_owned()
+        }
         DataFusionError::Execution(text)
         | DataFusionError::NotImplemented(text)
         | DataFusionError::Configuration(text)
         | DataFusionError::ResourcesExhausted(text) => text.clone(),
-        DataFusionError::SchemaError(schema, _) => schema.to_string(),
+        DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
+            // Places of rows have names of which no text should know.
+            SchemaError::FieldNotFound { field, valid_fields } => {
+                let known = valid_fields.iter().filter(|field| !field.name.starts_with('@'));
+                let valid_fields = known.cloned().collect();
+                SchemaError::FieldNotFound { field: field.clone(), valid_fields }.to_string()
+            }
+            other => other.to_string(),
+        },
         DataFusionError::External(inner) => chain(inner.as_ref()),
         DataFusionError::ArrowError(inner, _) => inner.to_string(),
         other => other.strip_backtrace(),

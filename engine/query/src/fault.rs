@@ -79,7 +79,8 @@ const BEGINNINGS: [(&str, Fault); 24] = [
 ];
 
 /// Words for a fault that stand further inside.
-const INSIDE: [(&str, Fault); 5] = [
+const INSIDE: [(&str, Fault); 6] = [
+    (" is out of the range of ", Fault::OutOfRange),
     ("No function matches the given name and argument types", Fault::UndefinedFunction),
     ("failed to match any signature", Fault::UndefinedFunction),
     ("Failed to parse regex", Fault::InvalidRegex),

@@ -265,4 +265,4 @@ impl Kept {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

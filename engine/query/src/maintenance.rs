@@ -10,7 +10,7 @@ use catalog::{Catalog, error::CatalogError, jobs::JobFilter};
 use datafusion::common::ToDFSchema;
 use lake::{
     At, Optimize, Optimizing, Pins, Snapshot, StageProgress, Staged, Vacuum, VacuumProgress,
-    Vacuumed, ZORDER_COLUMNS_MAX,
+    Vacuumed,
 };
 use model::{
     id::GraphId,
@@ -20,7 +20,8 @@ use model::{
 };
 
 use crate::{
-    command::show::delta_location_of,
+    clustering,
+    command::{show::delta_location_of, target::physical_of},
     error::QueryError,
     expect::{quarantine_app_id, quarantine_location},
     queries::{Inner, Queries},
@@ -37,11 +38,11 @@ impl Queries {
         progress: Arc<StageProgress>,
     ) -> Result<Optimizing, QueryError> {
         let (inner, work) = (Arc::clone(&self.inner), work.clone());
-        let location = delta_location_of(object)?;
+        let (object, location) = (object.clone(), delta_location_of(object)?);
         let planning = self.inner.options.cpu.spawn(async move {
             let lake = &inner.options.lake;
             let base = lake.snapshot(&location, At::Latest).await?;
-            let optimize = optimize(&inner, base, &work, progress)?;
+            let optimize = optimize(&inner, &object, base, &work, progress)?;
             Ok::<_, QueryError>(lake.plan_optimize(optimize).await?)
         });
         planning.await?
@@ -128,16 +129,21 @@ pub(crate) fn vacuum(work: &VacuumWork) -> Vacuum {
     Vacuum { full: work.full, retain, dry_run: false, keep: Vec::new() }
 }
 
-/// Plans an OPTIMIZE for a version of its table; what it cannot do is refused.
+/// Plans an OPTIMIZE for a version of the object's table; what it cannot do is refused.
 pub(crate) fn optimize(
     inner: &Inner,
+    object: &Object,
     base: Arc<Snapshot>,
     work: &OptimizeWork,
     progress: Arc<StageProgress>,
 ) -> Result<Optimize, QueryError> {
     let OptimizeWork { condition, zorder_by, automatic } = work;
     Optimize::check(&base)?;
-    check_zorder(&base, zorder_by)?;
+    let (clause, order_by) = match zorder_by.as_slice() {
+        [] => ("CLUSTER BY", clustering::columns(object, &base)?),
+        said => ("ZORDER BY", said.to_vec()),
+    };
+    clustering::check_order(clause, &order_by, &base.schema(), base.partitioned_by())?;
     let state = inner.state("main");
     let mut partitions = None;
     if let Some(text) = condition {
@@ -153,49 +159,17 @@ pub(crate) fn optimize(
                 column.name
             )));
         }
-        partitions = Some(state.create_physical_expr(expr, &schema)?);
+        partitions = Some(physical_of(&state, expr, &schema)?);
     }
     Ok(Optimize {
         base,
         partitions,
         condition: condition.clone(),
-        zorder_by: zorder_by.clone(),
+        zorder_by: order_by,
         automatic: *automatic,
         task: state.task_ctx(),
         progress,
     })
-}
-
-/// Rows can be put in order by plain columns of the table that differ within a partition.
-fn check_zorder(base: &Snapshot, columns: &[String]) -> Result<(), QueryError> {
-    if columns.len() > ZORDER_COLUMNS_MAX {
-        return Err(QueryError::Invalid(format!(
-            "ZORDER BY takes at most {ZORDER_COLUMNS_MAX} columns, and few order better than many; \
-             here are {}",
-            columns.len()
-        )));
-    }
-    let schema = base.schema();
-    for column in columns {
-        let refused = |why: &str| Err(QueryError::Invalid(format!("ZORDER BY '{column}': {why}")));
-        let Ok(field) = schema.field_with_name(column) else {
-            let known = schema.fields().iter().map(|field| field.name().as_str());
-            let known = known.collect::<Vec<_>>().join(", ");
-            return refused(&format!("the table has no such column; it has {known}"));
-        };
-        if base.partitioned_by().contains(column) {
-            return refused(
-                "the table is partitioned by it, so all rows of a file have the same value; \
-                 leave it out",
-            );
-        }
-        if field.data_type().is_nested() {
-            return refused(
-                "lists, structs and maps have no order that files could be left out by",
-            );
-        }
-    }
-    Ok(())
 }
 
 /// What the catalog knows of versions that are still needed.

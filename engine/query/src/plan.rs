@@ -1,6 +1,6 @@
 //! Logical and physical plans, and the DataFusion session that makes them.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use arrow::{
     array::Array,
@@ -28,18 +28,20 @@ use dialect::statement::Query;
 use model::name::{CATALOG, DEFAULT_SCHEMA};
 
 use crate::{
+    arithmetic::Arithmetic,
     barrier,
     error::QueryError,
     extremes, growing,
     joins::SpillingJoins,
     like,
     memory::{self, StatementMemory},
-    null_keys,
+    null_keys, numbers,
     options::QueryLimits,
     pause::Pauses,
     planning::{aside, in_turn},
     same_names, size,
     sorts::CompactSorts,
+    sums,
     times::{self, Times},
     truths::Truths,
     unknown_in::UnknownIn,
@@ -49,11 +51,14 @@ use crate::{
 const FOOTER_CACHE_BYTES: usize = 128 << 20;
 
 /// One memory pool, one spill budget and one footer cache for all statements.
-pub(crate) fn runtime_env(limits: &QueryLimits) -> Result<Arc<RuntimeEnv>, QueryError> {
+pub(crate) fn runtime_env(
+    limits: &QueryLimits,
+    spill: &Path,
+) -> Result<Arc<RuntimeEnv>, QueryError> {
     let memory = usize::try_from(limits.memory_max).unwrap_or(usize::MAX);
     let consumers_named = std::num::NonZeroUsize::new(3).expect("three is not zero");
     let spill = DiskManagerBuilder::default()
-        .with_mode(DiskManagerMode::Directories(vec![limits.spill_dir.clone()]))
+        .with_mode(DiskManagerMode::Directories(vec![spill.to_owned()]))
         .with_max_temp_directory_size(limits.spill_max);
     Ok(RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(TrackConsumersPool::new(
@@ -93,6 +98,7 @@ pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionS
         .with_query_planner(Arc::new(barrier::Planner))
         .with_analyzer_rule(Arc::new(UnknownIn))
         .with_analyzer_rule(Arc::new(Truths))
+        .with_analyzer_rule(Arc::new(Arithmetic))
         .with_optimizer_rules(null_keys::logical_rules())
         .with_physical_optimizer_rules(same_names::physical_rules())
         // Last: what these add is part of no pattern that another rule looks for.
@@ -108,6 +114,7 @@ pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionS
     state.scalar_functions().get_or_insert_default().push(uuid);
     state.scalar_functions().get_or_insert_default().push(crate::streaming::unordered());
     state.aggregate_functions().get_or_insert_default().extend(extremes::functions());
+    state.aggregate_functions().get_or_insert_default().push(sums::function());
     state.build()
 }
 
@@ -131,8 +138,9 @@ pub(crate) async fn logical_of(
 /// become too large is refused.
 pub(crate) async fn logical_from(
     state: &SessionState,
-    statement: DataFusionStatement,
+    mut statement: DataFusionStatement,
 ) -> Result<LogicalPlan, QueryError> {
+    numbers::exact(&mut statement);
     size::check(state, &statement).await?;
     Ok(in_turn(state, state.statement_to_plan(statement)).await?)
 }

@@ -3,6 +3,7 @@
 mod again;
 mod checked;
 mod execute;
+mod for_each_row;
 mod kinds;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -19,7 +20,7 @@ use datafusion::{
 };
 use dialect::statement::{JobStatement, RightsStatement, Show, Statement};
 use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
-use kinds::{asks_the_server, is_query, parameter_count, takes_a_turn, validated};
+use kinds::{Runs, asks_the_server, is_planned_by_its_run, is_query, takes_a_turn, validated};
 use lake::{Changed, Stage, StageChange, Staged};
 use model::{id::QueryId, limits::Limit, name::ObjectName, object::Object, rights::Rights};
 use parking_lot::Mutex;
@@ -46,6 +47,7 @@ use crate::{
     reins::Work,
     resolve::{self, Basis, Pins, Purpose, Reads, Resolved, Wanted},
     session::{INCOMING_ROWS, Session},
+    spill::SpillFolder,
     system, untyped,
     upkeep::Watched,
     wire,
@@ -84,6 +86,7 @@ pub(crate) struct Inner {
     pub(crate) memory: Arc<Mutex<Memory>>,
     /// Columns of the tables that describe the server: planned once, they never change.
     pub(crate) system_columns: OnceCell<HashMap<ObjectName, SchemaRef>>,
+    _spill: SpillFolder,
 }
 
 impl std::fmt::Debug for Inner {
@@ -114,6 +117,7 @@ struct NewPlan {
     state: SessionState,
     plan: LogicalPlan,
     bounds: Bounds,
+    parameters: usize,
     guessed: bool,
     seen: Seen,
     basis: Option<Basis>,
@@ -121,9 +125,9 @@ struct NewPlan {
 
 impl From<Checked> for NewPlan {
     fn from(checked: Checked) -> Self {
-        let Checked { resolved, plan, guessed, .. } = checked;
+        let Checked { resolved, plan, parameters, guessed } = checked;
         let Resolved { state, bounds, seen, basis, .. } = resolved;
-        Self { state, plan, bounds, guessed, seen, basis }
+        Self { state, plan, parameters, bounds, guessed, seen, basis }
     }
 }
 
@@ -243,11 +247,8 @@ impl CommandResult {
 impl Queries {
     /// Puts the parts together. The spill folder is made here.
     pub fn new(options: QueriesOptions) -> Result<Self, QueryError> {
-        std::fs::create_dir_all(&options.limits.spill_dir).map_err(|error| {
-            let folder = options.limits.spill_dir.display();
-            QueryError::Invalid(format!("the spill folder {folder} cannot be made: {error}"))
-        })?;
-        let env = plan::runtime_env(&options.limits)?;
+        let spill = SpillFolder::make(&options.limits.spill_dir)?;
+        let env = plan::runtime_env(&options.limits, spill.path())?;
         options.lake.register_stores(&env);
         let catalog = Arc::clone(&options.catalog);
         options.lake.ask_for_pins(Arc::new(CatalogPins { catalog }));
@@ -281,6 +282,7 @@ impl Queries {
             spare,
             memory: Arc::default(),
             system_columns,
+            _spill: spill,
         });
         inner.options.lake.watch_upkeep(Watched::by(&inner));
         Ok(Self { inner })
@@ -289,19 +291,29 @@ impl Queries {
     /// Parses, resolves and plans a statement without any effect, to be run later, any number of
     /// times: each run sees the tables at their newest version then.
     pub async fn prepare(&self, session: &Session, sql: &str) -> Result<Prepared, QueryError> {
-        let mut prepared = self.prepare_now(session, sql).await?;
+        let mut prepared = self.prepare_for(session, sql, Runs::Later).await?;
         *prepared.first_plan.get_mut() = None;
         Ok(prepared)
     }
 
-    /// As [`Queries::prepare`], for a statement that runs at once: the first run uses the versions
-    /// that were found here, so that nothing is planned twice.
+    /// As [`Queries::prepare`], for a statement that runs at once, so that nothing is planned twice: the
+    /// first run of a query uses the versions that were found here, and what is wrong with an INSERT,
+    /// UPDATE, DELETE or MERGE without parameters is told when it runs.
     pub async fn prepare_now(&self, session: &Session, sql: &str) -> Result<Prepared, QueryError> {
+        self.prepare_for(session, sql, Runs::AtOnce).await
+    }
+
+    async fn prepare_for(
+        &self,
+        session: &Session,
+        sql: &str,
+        runs: Runs,
+    ) -> Result<Prepared, QueryError> {
         if let Some(prepared) = self.inner.prepared_before(session, sql).await {
             return Ok(prepared);
         }
         let (inner, caller, text) = (Arc::clone(&self.inner), session.clone(), sql.to_owned());
-        let prepared = self.on_control(async move { inner.prepare(&caller, text).await });
+        let prepared = self.on_control(async move { inner.prepare(&caller, text, runs).await });
         let limits = &self.inner.options.limits;
         let prepared = match limits.statement_timeout {
             Duration::ZERO => prepared.await,
@@ -321,7 +333,8 @@ impl Queries {
         prepared
     }
 
-    /// Pins a query to versions and plans it with its parameters: one row of them, or none.
+    /// Pins a query to versions and plans it with its parameters, if it has some: its answer is that to
+    /// each row of them, one after the other.
     ///
     /// [`QueryError::Invalid`] for what is not a query, and for the wrong number of parameters.
     pub async fn plan(
@@ -596,7 +609,12 @@ impl Inner {
         QueryError::TableNotFound { name, nearest, is_hidden }
     }
 
-    async fn prepare(&self, session: &Session, sql: String) -> Result<Prepared, QueryError> {
+    async fn prepare(
+        &self,
+        session: &Session,
+        sql: String,
+        runs: Runs,
+    ) -> Result<Prepared, QueryError> {
         if sql.len() > self.options.limits.sql_length_max {
             return Err(QueryError::Invalid(format!(
                 "the statement has {} bytes; at most {} are read (query.sql_length_max)",
@@ -608,9 +626,10 @@ impl Inner {
         authorize::check(self, session, &statement).await?;
         let mut session = session.clone();
         if !is_query(&statement) {
+            let mut given = Vec::new();
             session = session.without_postgres();
         } else if session.postgres().is_some() {
-            postgres::rewrite(&mut statement)?;
+            given = postgres::rewrite(&mut statement)?;
         }
         let session = &session;
         if let Some(batch) = self.rows_of_show(session, &statement).await? {
@@ -659,12 +678,16 @@ impl Inner {
                 first_plan: Mutex::new(None),
             });
         }
-        let checked = command::check(self, session, &statement).await?;
+        let checked = match runs {
+            Runs::AtOnce if is_planned_by_its_run(&statement) => None,
+            Runs::AtOnce | Runs::Later => command::check(self, session, &statement).await?,
+        };
         let (first_plan, schema, parameters) = match checked {
             None => (None, Arc::new(Schema::empty()), Arc::new(Schema::empty())),
             Some(checked) => {
                 let parameters = plan::parameters(&checked.plan, checked.parameters)?;
                 let schema = wire::wire_schema(checked.plan.schema().as_arrow());
+                let parameters = postgres::types::with_given(parameters, &given);
                 if is_query(&statement) {
                     let first_plan = FirstPlan::New(Box::new(checked.into()));
                     (Some(first_plan), schema, parameters)
@@ -717,30 +740,28 @@ impl Inner {
                 checked.into()
             }
         };
-        let NewPlan { state, mut plan, bounds, guessed, seen, basis } = first_plan;
-        let row = match parameters {
-            Some(batch) if batch.num_rows() != 1 => {
-                return Err(QueryError::Invalid(format!(
-                    "a query takes one row of parameters and {} were bound",
-                    batch.num_rows()
-                )));
-            }
-            Some(batch) => Some((batch, 0)),
-            None => None,
-        };
-        if let (Statement::Query(query), Some((bound, _))) = (statement, row)
+        let NewPlan { state, mut plan, parameters: wanted, bounds, guessed, seen, basis } =
+            first_plan;
+        let rows = for_each_row::rows(parameters)?;
+        if let (Statement::Query(query), Some(bound)) = (statement, parameters)
             && query.parameters > 0
             && let Some(query) = untyped::as_bound(query, &plan, guessed, bound)?
         {
             plan = plan::logical(&state, &query).await?;
         }
-        let plan = plan::as_it_travels(plan::bind(plan, parameter_count(statement), row)?)?;
         // With less memory than others it runs in a place of its own.
         let may_be_kept = matches!(statement, Statement::Query(query) if query.parameters == 0)
             && KeptPlans::are_for(session)
             && bounds.least(Limit::Memory).is_none();
-        let basis = if may_be_kept && is_settled(&plan)? { basis } else { None };
-        let physical = plan::physical(&state, &plan).await?;
+        let mut is_settled_for_all = true;
+        let mut plans = Vec::with_capacity(rows.len());
+        for row in rows {
+            let bound = plan::as_it_travels(plan::bind(plan.clone(), wanted, row)?)?;
+            is_settled_for_all &= is_settled(&bound)?;
+            plans.push(plan::physical(&state, &bound).await?);
+        }
+        let basis = if may_be_kept && is_settled_for_all { basis } else { None };
+        let physical = for_each_row::one_after_another(plans)?;
         let schema = wire::wire_schema(&physical.schema());
         let runtime =
             if asks_the_server(statement) { &self.control } else { self.runtime_of(&physical) };

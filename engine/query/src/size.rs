@@ -10,6 +10,7 @@ use std::{collections::HashMap, ops::ControlFlow};
 
 use datafusion::{
     common::tree_node::{TreeNode, TreeNodeRecursion},
+    error::Result as DataFusionResult,
     execution::SessionState,
     logical_expr::LogicalPlan,
     sql::{
@@ -23,7 +24,7 @@ use datafusion::{
 use crate::error::QueryError;
 
 /// Tables, operators, columns and expressions that a plan may have beside those that its text has.
-const COPIED_MAX: u64 = 100_000;
+pub(crate) const COPIED_MAX: u64 = 100_000;
 /// Columns of all grouping sets of one GROUP BY together: those of a CUBE of 12.
 const GROUPED_MAX: u64 = 65_536;
 
@@ -58,7 +59,7 @@ pub(crate) async fn check(state: &SessionState, statement: &Statement) -> Result
 }
 
 /// Operators and expressions of a plan; about as many as are allowed when there are more.
-fn size_of(plan: &LogicalPlan) -> Result<u64, QueryError> {
+pub(crate) fn size_of(plan: &LogicalPlan) -> DataFusionResult<u64> {
     let mut size = 0;
     plan.apply_with_subqueries(|node| {
         size += 1;

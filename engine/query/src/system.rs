@@ -12,12 +12,14 @@ use datafusion::{catalog::TableProvider, datasource::MemTable};
 use futures::{StreamExt, stream};
 use lake::{At, Snapshot};
 use model::{
+    clustering,
     code::Code,
     id::{ObjectId, RunId},
     job::{PinnedInput, Ranges, Run},
     name::ObjectName,
     object::{Object, ObjectBody, TableFormat},
     rights::Rights,
+    transform::SuspendedReason,
     work::JobKind,
 };
 
@@ -348,10 +350,15 @@ async fn tables(queries: &Inner, rights: &Rights) -> Result<RecordBatch, QueryEr
         .maybe_text("partitioned_by", known().map(|table| Some(table?.partitioned_by().join(", "))))
         .maybe_text(
             "error",
-            each().map(|(.., opened)| match opened {
-                // A materialized view that was never refreshed has no table yet.
-                Some(Err(error)) if error.code() != Code::NotFound => Some(error.to_string()),
-                _ => None,
+            each().map(|(object, .., opened)| match opened {
+                // A transform that was never refreshed has no table yet.
+                Some(Err(error))
+                    if error.code() == Code::NotFound && object.transform().is_some() =>
+                {
+                    None
+                }
+                Some(Err(error)) => Some(error.to_string()),
+                Some(Ok(_)) | None => None,
             }),
         )
         .finish())
@@ -436,6 +443,26 @@ async fn transforms(queries: &Inner, rights: &Rights) -> Result<RecordBatch, Que
         )
         .text("profile", views.iter().map(|(_, view)| view.resources.profile.as_str()))
         .number("max_bytes", views.iter().map(|(_, view)| view.resources.bytes_max.map(count)))
+        .maybe_text(
+            "trigger",
+            views.iter().map(|(_, view)| view.trigger.as_ref().map(ToString::to_string)),
+        )
+        .maybe_text(
+            "misfire",
+            views.iter().map(|(_, view)| view.schedule.as_ref().map(|_| view.misfire.as_sql())),
+        )
+        .text("refresh_policy", views.iter().map(|(_, view)| view.policy.as_sql()))
+        .text("on_full_refresh", views.iter().map(|(_, view)| view.on_full_refresh.as_sql()))
+        .maybe_text(
+            "suspended_reason",
+            views.iter().map(|(_, view)| view.suspended_reason.map(SuspendedReason::as_text)),
+        )
+        .text(
+            "cluster_by",
+            views.iter().map(|(object, _)| {
+                clustering::columns(&object.properties).unwrap_or_default().join(", ")
+            }),
+        )
         .finish())
 }
 

@@ -10,6 +10,7 @@ pub mod error;
 mod flows;
 mod order;
 mod rewrite;
+mod temporary;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +23,7 @@ use model::{
     job::{Job, JobCause},
     name::ObjectName,
     object::{Object, ObjectBody},
+    transform::SuspendedReason,
 };
 use query::{error::QueryError, queries::Queries, session::Session};
 
@@ -108,6 +110,8 @@ pub struct Applied {
 struct Step {
     at: Place,
     sql: String,
+    /// Its lines are those of the file.
+    as_written: bool,
     target: Target,
     /// Whether everything that it reads is there as it will be, so that it can be checked before
     /// anything is applied.
@@ -213,6 +217,7 @@ fn draft(
             plan.steps.push(Step {
                 at: schema.at.clone(),
                 sql: schema.text.clone(),
+                as_written: true,
                 target: Target::Schema(name.clone()),
                 checkable: true,
             });
@@ -277,7 +282,8 @@ impl FolderPlan {
                 let is_transform = declaration.is_transform();
                 self.steps.push(Step {
                     at: at.clone(),
-                    sql: rewrite::desired_state(text, declaration.head()),
+                    sql: rewrite::desired_state(&text.sql, declaration.head()),
+                    as_written: text.as_written,
                     target: Target::Object { name: name.clone(), is_transform },
                     checkable: schema_exists && !reads_unsettled,
                 });
@@ -336,7 +342,7 @@ impl Step {
     /// Positions within the statement become lines of the file.
     fn error(&self, source: QueryError) -> FolderError {
         let mut at = self.at.clone();
-        if let Some((line, _)) = source.position() {
+        if let Some((line, _)) = source.position().filter(|_| self.as_written) {
             at.line += line.saturating_sub(1);
         }
         FolderError::Statement { at, source }
@@ -421,6 +427,7 @@ async fn suspend(catalog: &dyn Catalog, object: &Object) -> Result<(), FolderErr
         return Ok(());
     };
     view.suspended = true;
+    view.suspended_reason = Some(SuspendedReason::NotDeclared);
     let on = OnConflict::Replace { id: object.id, definition_version: object.definition_version };
     catalog.put_object(&suspended, on).await?;
     Ok(())

@@ -25,6 +25,7 @@ mod session;
 mod sql_info;
 mod statement;
 mod stream;
+mod substrait;
 mod ticket;
 mod transaction;
 mod type_info;

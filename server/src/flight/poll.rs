@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
 use arrow_flight::{
     FlightDescriptor, FlightInfo, PollInfo,
-    sql::{Command, TicketStatementQuery},
+    sql::{Command, CommandStatementQuery, TicketStatementQuery},
 };
 use futures::{StreamExt, stream};
 use model::id::QueryId;
@@ -28,7 +28,7 @@ use super::{
     sealed::{Content, NewSeal},
     statement::{self, Answer, Waiting},
     stream::{self as rows, Messages},
-    ticket,
+    substrait, ticket,
 };
 use crate::{
     error::{handle_status, status},
@@ -120,10 +120,10 @@ impl FlightSql {
                 self.progress(session, &handle).await
             }
             Command::CommandStatementQuery(query) => {
-                let session = self.within(session, query.transaction_id.as_ref()).await?;
-                let prepared = self.inner.queries.prepare_now(&session, &query.query).await;
-                let prepared = Arc::new(prepared.map_err(|error| status(&error))?);
-                self.begin_polled(session, prepared, None, descriptor).await
+                self.poll_statement(session, &query, descriptor).await
+            }
+            Command::CommandStatementSubstraitPlan(plan) => {
+                self.poll_statement(session, &substrait::query(plan)?, descriptor).await
             }
             Command::CommandPreparedStatementQuery(query) => {
                 let handle = &query.prepared_statement_handle;
@@ -138,6 +138,18 @@ impl FlightSql {
                 expiration_time: None,
             }),
         }
+    }
+
+    async fn poll_statement(
+        &self,
+        session: &Session,
+        query: &CommandStatementQuery,
+        descriptor: FlightDescriptor,
+    ) -> Result<PollInfo, Status> {
+        let session = self.within(session, query.transaction_id.as_ref()).await?;
+        let prepared = self.inner.queries.prepare_now(&session, &query.query).await;
+        let prepared = Arc::new(prepared.map_err(|error| status(&error))?);
+        self.begin_polled(session, prepared, None, descriptor).await
     }
 
     async fn begin_polled(

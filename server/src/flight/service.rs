@@ -12,8 +12,9 @@ use arrow_flight::{
     sql::{
         ActionBeginTransactionRequest, ActionCancelQueryRequest,
         ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest,
-        ActionEndTransactionRequest, Command, DoPutPreparedStatementResult, DoPutUpdateResult,
-        ProstMessageExt,
+        ActionCreatePreparedSubstraitPlanRequest, ActionEndTransactionRequest, Command,
+        CommandStatementQuery, CommandStatementUpdate, DoPutPreparedStatementResult,
+        DoPutUpdateResult, ProstMessageExt,
     },
 };
 use futures::{StreamExt, stream, stream::BoxStream};
@@ -26,7 +27,7 @@ use tonic::{
 use super::{
     FlightSql, body, handshake, parameters,
     session::{self, Answered},
-    statement, stream as rows, ticket,
+    statement, stream as rows, substrait, ticket,
 };
 use crate::error::{internal, invalid, unimplemented};
 
@@ -45,8 +46,9 @@ const GET_SESSION_OPTIONS: &str = "GetSessionOptions";
 const CLOSE_SESSION: &str = "CloseSession";
 
 /// What there is, for ListActions.
-const ACTIONS: [(&str, &str); 10] = [
+const ACTIONS: [(&str, &str); 11] = [
     (CREATE_PREPARED_STATEMENT, "Prepares a statement; takes and gives Flight SQL messages."),
+    (CREATE_PREPARED_SUBSTRAIT_PLAN, "As CreatePreparedStatement, for a plan of Substrait."),
     (CLOSE_PREPARED_STATEMENT, "Forgets a prepared statement; takes a Flight SQL message."),
     (BEGIN_TRANSACTION, "Begins a transaction; takes and gives Flight SQL messages."),
     (END_TRANSACTION, "Commits a transaction or rolls it back; takes a Flight SQL message."),
@@ -92,6 +94,10 @@ impl FlightService for FlightSql {
                 let handle = &query.prepared_statement_handle;
                 self.prepared_info(&session, handle, descriptor).await?
             }
+            Command::CommandStatementSubstraitPlan(plan) => {
+                let query = substrait::query(plan.clone())?;
+                self.statement_info(&session, &query, descriptor).await?
+            }
             other => self.metadata_info(other, descriptor)?,
         };
         let mut response = Response::new(info);
@@ -112,6 +118,9 @@ impl FlightService for FlightSql {
             Command::CommandStatementQuery(query) => self.statement_schema(&session, query).await?,
             Command::CommandPreparedStatementQuery(query) => {
                 self.prepared_schema(&session, &query.prepared_statement_handle).await?
+            }
+            Command::CommandStatementSubstraitPlan(plan) => {
+                self.statement_schema(&session, &substrait::query(plan.clone())?).await?
             }
             other => self.metadata_schema(other).ok_or_else(|| unsupported(other))?,
         };
@@ -150,6 +159,11 @@ impl FlightService for FlightSql {
         let messages = stream::iter([Ok(first)]).chain(messages);
         let answer = match ticket::descriptor_command(&descriptor)? {
             Command::CommandStatementUpdate(command) => {
+                updated(self.statement_update(&session, &command).await?)
+            }
+            Command::CommandStatementSubstraitPlan(plan) => {
+                let CommandStatementQuery { query, transaction_id } = substrait::query(plan)?;
+                let command = CommandStatementUpdate { query, transaction_id };
                 updated(self.statement_update(&session, &command).await?)
             }
             Command::CommandStatementIngest(command) => {
@@ -204,7 +218,8 @@ impl FlightService for FlightSql {
                 ));
             }
             CREATE_PREPARED_SUBSTRAIT_PLAN => {
-                return Err(unimplemented("there is no Substrait here: send SQL"));
+                let request: ActionCreatePreparedSubstraitPlanRequest = ticket::action(&body)?;
+                packed(&self.prepare(&session, &substrait::prepared(request)?).await?)
             }
             CANCEL_QUERY => {
                 let request: ActionCancelQueryRequest = ticket::action(&body)?;
@@ -288,12 +303,7 @@ impl FlightSql {
 
 fn unsupported(command: &Command) -> Status {
     let name = command.type_url().rsplit('.').next().unwrap_or_default();
-    match command {
-        Command::CommandStatementSubstraitPlan(_) => {
-            unimplemented("there is no Substrait here: send SQL")
-        }
-        _ => unimplemented(format!("{name} is not supported by this call")),
-    }
+    unimplemented(format!("{name} is not supported by this call"))
 }
 
 fn packed(message: &impl ProstMessageExt) -> Vec<u8> {

@@ -13,6 +13,7 @@ use arrow_flight::{
         metadata::{SqlInfoData, SqlInfoDataBuilder},
     },
 };
+use query::substrait;
 
 /// The Arrow release that the wire library implements.
 const ARROW_VERSION: &str = "59.3.2";
@@ -107,9 +108,9 @@ pub(super) fn sql_info(facts: &Facts<'_>) -> Result<SqlInfoData, FlightError> {
     info.append(SqlInfo::FlightSqlServerArrowVersion, ARROW_VERSION);
     info.append(SqlInfo::FlightSqlServerReadOnly, false);
     info.append(SqlInfo::FlightSqlServerSql, true);
-    info.append(SqlInfo::FlightSqlServerSubstrait, false);
-    info.append(SqlInfo::FlightSqlServerSubstraitMinVersion, "");
-    info.append(SqlInfo::FlightSqlServerSubstraitMaxVersion, "");
+    info.append(SqlInfo::FlightSqlServerSubstrait, true);
+    info.append(SqlInfo::FlightSqlServerSubstraitMinVersion, substrait::VERSION_MIN);
+    info.append(SqlInfo::FlightSqlServerSubstraitMaxVersion, substrait::VERSION_MAX);
     info.append(SqlInfo::FlightSqlServerTransaction, SqlSupportedTransaction::Transaction as i32);
     info.append(SqlInfo::FlightSqlServerCancel, true);
     info.append(SqlInfo::FlightSqlServerBulkIngestion, true);

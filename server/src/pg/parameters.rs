@@ -15,7 +15,7 @@ use arrow::{
 };
 use bytes::{Buf, Bytes};
 use pgwire::messages::extendedquery::Bind;
-use query::postgres::types::{ColumnType, declared};
+use query::postgres::types::{declared, of_parameter};
 
 use super::{
     encode::{Format, POSTGRES_EPOCH_DAYS},
@@ -36,7 +36,7 @@ const INTERVAL: u32 = 1186;
 pub(super) fn oids(declared: &[u32], said: &Schema) -> Vec<u32> {
     let of = |(n, field): (usize, &Arc<Field>)| match declared.get(n) {
         Some(oid) if *oid != 0 => *oid,
-        _ => ColumnType::of(field.data_type()).oid(),
+        _ => of_parameter(field),
     };
     said.fields().iter().enumerate().map(of).collect()
 }

@@ -1,6 +1,7 @@
 //! ALTER TABLE and COMMENT ON.
 
-use sqlparser::{parser::Parser, tokenizer::Token};
+use model::clustering::CLUSTER_BY;
+use sqlparser::tokenizer::Token;
 
 use crate::{
     checks, clauses,
@@ -9,7 +10,10 @@ use crate::{
     error::SyntaxError,
     rights,
     rows::Target,
-    statement::{Alter, AlterAction, Check, Column, DropKind, OwnedObject, Statement},
+    statement::{
+        Alter, AlterAction, AlterTransform, AlterTransformAction, Check, Column, DropKind,
+        OwnedObject, PropertyChange, Statement,
+    },
     transform, users,
 };
 
@@ -19,7 +23,7 @@ const DECLARED: &str = "keys are declared when the table is created: CREATE OR R
 const NONE: &str = "leave it out: there is no such thing here";
 
 /// What ALTER TABLE does elsewhere, and what to do instead.
-const REFUSED: [(&str, &str); 27] = [
+const REFUSED: [(&str, &str); 26] = [
     ("RENAME COLUMN", AGAIN),
     ("RENAME TO", "write CREATE TABLE new AS SELECT * FROM old, then DROP TABLE old"),
     ("RENAME", AGAIN),
@@ -34,7 +38,6 @@ const REFUSED: [(&str, &str); 27] = [
     ("DROP IF EXISTS PARTITION", ITS_ROWS),
     ("PARTITION", ITS_ROWS),
     ("RECOVER PARTITIONS", ITS_ROWS),
-    ("CLUSTER BY", "write CREATE OR REPLACE TABLE t AS SELECT … FROM t ORDER BY …"),
     ("ADD PRIMARY KEY", DECLARED),
     ("DROP PRIMARY KEY", DECLARED),
     ("ADD FOREIGN KEY", NONE),
@@ -48,10 +51,11 @@ const REFUSED: [(&str, &str); 27] = [
     ("SET SERDE", NONE),
     ("SET SERDEPROPERTIES", NONE),
 ];
-const ACTIONS: [&str; 9] = [
+const ACTIONS: [&str; 10] = [
     "ADD COLUMN",
     "ADD CONSTRAINT",
     "ALTER COLUMN",
+    "CLUSTER BY",
     "DROP CONSTRAINT",
     "DROP ROW FILTER",
     "OWNER TO",
@@ -125,17 +129,8 @@ fn action(cursor: &mut Cursor<'_>) -> Result<AlterAction, SyntaxError> {
     if cursor.take("DROP CONSTRAINT") {
         return drop_constraint(cursor);
     }
-    if cursor.take("SET TBLPROPERTIES") {
-        let at = cursor.here();
-        let properties = cursor.properties()?;
-        if properties.is_empty() {
-            return Err(SyntaxError::new(at, "there is no property in the parentheses"));
-        }
-        return Ok(AlterAction::SetProperties(properties));
-    }
-    if cursor.take("UNSET TBLPROPERTIES") {
-        let if_exists = cursor.take("IF EXISTS");
-        return Ok(AlterAction::UnsetProperties { keys: keys(cursor)?, if_exists });
+    if let Some(change) = properties(cursor)? {
+        return Ok(AlterAction::Properties(change));
     }
     for (word, second) in [
         ("ADD", &["COLUMN", "COLUMNS", "CONSTRAINT"][..]),
@@ -149,6 +144,28 @@ fn action(cursor: &mut Cursor<'_>) -> Result<AlterAction, SyntaxError> {
         }
     }
     Err(cursor.expected_one_of(&ACTIONS))
+}
+
+/// `SET TBLPROPERTIES`, `UNSET TBLPROPERTIES` or `CLUSTER BY`, if one of them comes next.
+pub(crate) fn properties(cursor: &mut Cursor<'_>) -> Result<Option<PropertyChange>, SyntaxError> {
+    if cursor.sees("CLUSTER BY") {
+        let set = clauses::cluster_by(cursor)?;
+        let none = || PropertyChange::Unset { keys: vec![CLUSTER_BY.to_owned()], if_exists: true };
+        return Ok(Some(if set.is_empty() { none() } else { PropertyChange::Set(set) }));
+    }
+    if cursor.take("SET TBLPROPERTIES") {
+        let at = cursor.here();
+        let properties = cursor.properties()?;
+        if properties.is_empty() {
+            return Err(SyntaxError::new(at, "there is no property in the parentheses"));
+        }
+        return Ok(Some(PropertyChange::Set(properties)));
+    }
+    if cursor.take("UNSET TBLPROPERTIES") {
+        let if_exists = cursor.take("IF EXISTS");
+        return Ok(Some(PropertyChange::Unset { keys: keys(cursor)?, if_exists }));
+    }
+    Ok(None)
 }
 
 /// `name CHECK (condition)`.
@@ -220,7 +237,7 @@ fn new_column(cursor: &mut Cursor<'_>) -> Result<Column, SyntaxError> {
     if no_type {
         return Err(cursor.expected(&format!("the type of column '{name}'")));
     }
-    let data_type = cursor.run(Parser::parse_data_type)?;
+    let data_type = cursor.data_type()?;
     let mut column = Column { name, data_type, nullable: true, comment: None, generated: None };
     let mut null_said = false;
     while !matches!(cursor.peek(), Token::Comma | Token::RParen | Token::EOF) {
@@ -314,10 +331,17 @@ fn keys(cursor: &mut Cursor<'_>) -> Result<Vec<String>, SyntaxError> {
     if cursor.take_token(&Token::RParen) { Ok(keys) } else { Err(cursor.expected(", or )")) }
 }
 
-/// `COMMENT ON TABLE t IS text` or `COMMENT ON COLUMN t.c IS text`; NULL takes the comment away.
+/// `COMMENT ON TABLE t IS text`, the same of a transform, or `COMMENT ON COLUMN t.c IS text`; NULL takes the comment away.
 pub(crate) fn comment_on(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     cursor.expect("COMMENT ON")?;
-    for what in ["VIEW", "MATERIALIZED VIEW", "SCHEMA", "DATABASE"] {
+    for kind in [DropKind::MaterializedView, DropKind::StreamingTable] {
+        if cursor.take(kind.as_sql()) {
+            let name = cursor.name("the name of a transform")?;
+            let action = AlterTransformAction::Comment(comment(cursor)?);
+            return Ok(Statement::AlterTransform(AlterTransform { kind, name, action }));
+        }
+    }
+    for what in ["VIEW", "SCHEMA", "DATABASE"] {
         if cursor.sees(what) {
             return Err(cursor
                 .unsupported(&format!("COMMENT ON {what}"))

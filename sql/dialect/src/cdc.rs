@@ -12,7 +12,6 @@ use crate::{
     error::SyntaxError,
     rows,
     statement::{FlowBody, Query, TimeTravel},
-    transform::refuse_live,
 };
 
 const CLAUSES: [&str; 8] = [
@@ -132,7 +131,6 @@ fn source(cursor: &mut Cursor<'_>) -> Result<Query, SyntaxError> {
         select.projection = vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())];
     }
     let query = cursor.finish(query)?;
-    refuse_live(cursor, &query)?;
     let streams = query.tables.iter().all(|table| matches!(table.at, Some(TimeTravel::Stream(_))));
     if streams {
         Ok(query)

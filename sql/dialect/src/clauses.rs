@@ -3,6 +3,7 @@
 //! It exists because tables and materialized views share most of them.
 
 use model::{
+    clustering::{self, CLUSTER_BY},
     object::{Properties, TableFormat},
     profile::Resources,
     schedule::{Schedule, ScheduleError},
@@ -24,6 +25,8 @@ pub(crate) enum Of {
     /// CREATE TABLE … LIKE, which takes most of it from another table.
     TableLike,
     View,
+    /// A view of a folder of definitions, of which nothing is kept.
+    TemporaryView,
     MaterializedView,
     StreamingTable,
 }
@@ -34,6 +37,7 @@ impl Of {
             Self::Table => &[
                 "AS",
                 "PARTITIONED BY",
+                "CLUSTER BY",
                 "LOCATION",
                 "TBLPROPERTIES",
                 "OPTIONS",
@@ -43,9 +47,11 @@ impl Of {
             ],
             Self::TableLike => &["LOCATION", "TBLPROPERTIES", "COMMENT"],
             Self::View => &["AS", "COMMENT"],
+            Self::TemporaryView => &["AS", "COMMENT", "TBLPROPERTIES"],
             Self::MaterializedView => &[
                 "AS",
                 "PARTITIONED BY",
+                "CLUSTER BY",
                 "COMMENT",
                 "TBLPROPERTIES",
                 "LOCATION",
@@ -58,6 +64,7 @@ impl Of {
             Self::StreamingTable => &[
                 "AS",
                 "PARTITIONED BY",
+                "CLUSTER BY",
                 "COMMENT",
                 "TBLPROPERTIES",
                 "LOCATION",
@@ -76,6 +83,7 @@ impl Of {
             Self::Table => "table",
             Self::TableLike => "table LIKE another",
             Self::View => "view",
+            Self::TemporaryView => "temporary view",
             Self::MaterializedView => "materialized view",
             Self::StreamingTable => "streaming table",
         }
@@ -98,8 +106,7 @@ pub(crate) struct Clauses {
 }
 
 /// Clauses of the design that no object has yet, or only another kind of object.
-const UNSUPPORTED: [&str; 39] = [
-    "CLUSTER BY",
+const UNSUPPORTED: [&str; 38] = [
     "CLUSTERED BY",
     "TRIGGER",
     "REFRESH POLICY",
@@ -178,9 +185,9 @@ fn refused(cursor: &Cursor<'_>, of: Of, what: &str) -> SyntaxError {
     let error = cursor.unsupported(&format!("{what} of a {}", of.name()));
     match what {
         "WITH HEADER ROW" => error.with_hint("write OPTIONS ('format.has_header' 'true')"),
-        "CLUSTER BY" | "CLUSTERED BY" => error.with_hint(
-            "files are not clustered: leave it out, or write PARTITIONED BY (…) for columns of few values",
-        ),
+        "CLUSTERED BY" => {
+            error.with_hint("there are no buckets: write CLUSTER BY (…), which orders files")
+        }
         "WITH ROW FILTER" if matches!(of, Of::MaterializedView | Of::StreamingTable) => {
             let kind = of.name().to_ascii_uppercase();
             error.with_hint(format!("write ALTER {kind} … SET ROW FILTER (condition) afterwards"))
@@ -188,7 +195,7 @@ fn refused(cursor: &Cursor<'_>, of: Of, what: &str) -> SyntaxError {
         "DEFAULT COLLATION" | "COLLATE" => {
             error.with_hint("leave it out: texts are compared by their bytes, as UTF8_BINARY is")
         }
-        "TRIGGER" if matches!(of, Of::Table | Of::TableLike | Of::View) => {
+        "TRIGGER" if !matches!(of, Of::MaterializedView | Of::StreamingTable) => {
             error.with_hint("only a materialized view or a streaming table refreshes by itself")
         }
         "MISFIRE" => error.with_hint("write it after SCHEDULE …"),
@@ -216,6 +223,7 @@ fn clause(cursor: &Cursor<'_>, of: Of) -> Result<&'static str, SyntaxError> {
     }
     let all = [
         "PARTITIONED BY",
+        "CLUSTER BY",
         "LOCATION",
         "COMMENT",
         "TBLPROPERTIES",
@@ -238,9 +246,10 @@ fn clause(cursor: &Cursor<'_>, of: Of) -> Result<&'static str, SyntaxError> {
     let error = cursor.unsupported(&format!("{clause} of a {}", of.name()));
     Err(match (of, clause) {
         (Of::MaterializedView | Of::StreamingTable, "STORED AS") => error.with_hint(ALWAYS_DELTA),
-        (Of::TableLike, "PARTITIONED BY" | "USING" | "STORED AS") => error.with_hint(
-            "the new table is partitioned and stored as the other; leave the clause out",
-        ),
+        (Of::TableLike, "PARTITIONED BY" | "CLUSTER BY" | "USING" | "STORED AS") => error
+            .with_hint(
+                "the new table is partitioned and stored as the other; leave the clause out",
+            ),
         (_, "SCHEDULE" | "TRIGGER ON UPDATE" | "REFRESH POLICY") => {
             error.with_hint("only a materialized view or a streaming table refreshes by itself")
         }
@@ -270,8 +279,15 @@ fn read_one(
         }
         "COMMENT" => clauses.comment = Some(comment(cursor)?),
         "TBLPROPERTIES" => {
+            let at = cursor.here();
             cursor.skip(1);
-            clauses.properties = cursor.properties()?;
+            let more = cursor.properties()?;
+            add_properties(&mut clauses.properties, more, at)?;
+        }
+        "CLUSTER BY" => {
+            let at = cursor.here();
+            let more = cluster_by(cursor)?;
+            add_properties(&mut clauses.properties, more, at)?;
         }
         "OPTIONS" if matches!(of, Of::MaterializedView | Of::StreamingTable) => {
             cursor.skip(1);
@@ -308,6 +324,33 @@ pub(crate) fn comment(cursor: &mut Cursor<'_>) -> Result<String, SyntaxError> {
     cursor.expect("COMMENT")?;
     cursor.take_token(&Token::Eq);
     cursor.text("a comment in single quotes")
+}
+
+/// `CLUSTER BY (a, b)`, as the property that it is; `AUTO` and `NONE` are no columns.
+pub(crate) fn cluster_by(cursor: &mut Cursor<'_>) -> Result<Properties, SyntaxError> {
+    cursor.expect("CLUSTER BY")?;
+    if cursor.take("AUTO") || cursor.take("NONE") {
+        return Ok(Properties::new());
+    }
+    if !matches!(cursor.peek(), Token::LParen) {
+        return Err(cursor.expected("columns in parentheses, AUTO or NONE"));
+    }
+    let columns: Vec<String> = cursor.columns()?.into_iter().map(|(column, _)| column).collect();
+    Ok(clustering::property(&columns))
+}
+
+/// Both clauses say properties, so they may say the same one.
+fn add_properties(
+    properties: &mut Properties,
+    more: Properties,
+    at: Location,
+) -> Result<(), SyntaxError> {
+    if properties.contains_key(CLUSTER_BY) && more.contains_key(CLUSTER_BY) {
+        let text = format!("CLUSTER BY and the property '{CLUSTER_BY}' are one thing");
+        return Err(SyntaxError::new(at, text).with_hint("write one of them"));
+    }
+    properties.extend(more);
+    Ok(())
 }
 
 fn partitions(cursor: &mut Cursor<'_>) -> Result<Vec<(String, Location)>, SyntaxError> {

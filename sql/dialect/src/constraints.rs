@@ -1,17 +1,14 @@
 //! The list in parentheses after the name of a transform: columns, keys and expectations.
 
 use model::transform::{DeclaredColumn, Expectation, KeyMode, OnViolation};
-use sqlparser::{
-    parser::Parser,
-    tokenizer::{Location, Token},
-};
+use sqlparser::tokenizer::{Location, Token};
 
 use crate::{
     checks, clauses,
     cursor::Cursor,
     define::{column_option_error, constraint_ahead, is_column_option},
     error::{SyntaxError, nearest},
-    statement::{DeclaredKey, DeclaredKeyKind},
+    statement::{AddedConstraint, DeclaredKey, DeclaredKeyKind},
 };
 
 const KINDS: [&str; 4] = ["EXPECT", "PRIMARY KEY", "UNIQUE", "FOREIGN KEY"];
@@ -53,6 +50,16 @@ pub(crate) fn declared(cursor: &mut Cursor<'_>, object: &str) -> Result<Declared
         return Err(cursor.expected(", or )"));
     }
     list.finish(object)
+}
+
+/// `CONSTRAINT name …`, of a transform that is there.
+pub(crate) fn added(cursor: &mut Cursor<'_>, object: &str) -> Result<AddedConstraint, SyntaxError> {
+    let mut list = List::default();
+    list.constraint(cursor)?;
+    let Declared { expectations, keys, .. } = list.finish(object)?;
+    let expectation = expectations.into_iter().next().map(AddedConstraint::Expectation);
+    let key = keys.into_iter().next().map(AddedConstraint::Key);
+    expectation.or(key).ok_or_else(|| cursor.expected_one_of(&KINDS))
 }
 
 #[derive(Default)]
@@ -213,7 +220,7 @@ impl List {
 
 fn data_type_text(cursor: &mut Cursor<'_>) -> Result<String, SyntaxError> {
     let from = cursor.here();
-    cursor.run(Parser::parse_data_type)?;
+    cursor.data_type()?;
     Ok(cursor.text_until_here(from))
 }
 

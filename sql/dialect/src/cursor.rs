@@ -12,6 +12,7 @@ use sqlparser::{
 use crate::{
     bounded::Bounded,
     error::{SyntaxError, nearest},
+    maps,
     query::{self, at_sign},
     scope::ident_name,
     statement::{NameParts, Query, StreamRead, TimeTravel},
@@ -183,6 +184,20 @@ impl<'a> Cursor<'a> {
         read: impl FnOnce(&mut Parser<'a>) -> Result<T, ParserError>,
     ) -> Result<T, SyntaxError> {
         read(&mut self.parser).map_err(|error| self.parser_error(error))
+    }
+
+    /// A type.
+    pub(crate) fn data_type(&mut self) -> Result<ast::DataType, SyntaxError> {
+        let next = self.parser.index();
+        let ahead = (next..).map(|n| &self.parser.token_at(n).token);
+        if maps::begin_with_one(ahead.take_while(|token| **token != Token::EOF)) {
+            let rest = std::mem::replace(&mut self.parser, Parser::new(self.dialect));
+            let rest: Vec<TokenWithSpan> = rest.into_tokens().into_iter().skip(next).collect();
+            self.dialect.rewind();
+            let tokens = maps::spelled_out(&rest);
+            self.parser = Parser::new(self.dialect).with_tokens_with_locations(tokens);
+        }
+        self.run(Parser::parse_data_type)
     }
 
     /// An expression up to where the SQL parser ends it.
@@ -427,15 +442,6 @@ impl<'a> Cursor<'a> {
         last.quote_style = Some('"');
         let clause = last.span.start;
         self.travels.insert(clause, Travel { word, at, clause, used: false });
-    }
-
-    /// Where this word stands for the first time, in any case; the end when it does not.
-    pub(crate) fn find_word(&self, word: &str) -> Location {
-        (0..)
-            .map(|n| self.parser.token_at(n))
-            .take_while(|token| token.token != Token::EOF)
-            .find(|token| is_unquoted(&token.token, word))
-            .map_or(self.end, |token| token.span.start)
     }
 
     fn word_at(&self, at: Location) -> Option<Word> {

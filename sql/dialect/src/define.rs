@@ -1,16 +1,14 @@
 //! CREATE and DROP.
 
 use model::object::Properties;
-use sqlparser::{
-    parser::Parser,
-    tokenizer::{Location, Token},
-};
+use sqlparser::tokenizer::{Location, Token};
 
 use crate::{
     checks::{self, Checks},
     clauses::{self, Clauses, Of, check_declared},
     cursor::Cursor,
     error::SyntaxError,
+    live::{self, Made},
     rights,
     statement::{
         Column, CreateMode, CreateTable, CreateView, Drop, DropKind, NameParts, Statement,
@@ -20,7 +18,7 @@ use crate::{
 };
 
 /// Things that SQL creates or drops, but not this version.
-const UNSUPPORTED_OBJECTS: [&str; 30] = [
+const UNSUPPORTED_OBJECTS: [&str; 28] = [
     "FUNCTION",
     "AGGREGATE",
     "PROCEDURE",
@@ -45,8 +43,6 @@ const UNSUPPORTED_OBJECTS: [&str; 30] = [
     "RECIPIENT",
     "STAGE",
     "SERVER",
-    "TEMPORARY",
-    "TEMP",
     "GLOBAL",
     "LOCAL",
     "VIRTUAL TABLE",
@@ -62,24 +58,6 @@ const CREATE_OBJECTS: [&str; 8] = [
     "SCHEMA",
     "DATABASE",
 ];
-/// What pipelines call these objects elsewhere, and what to write.
-const OF_PIPELINES: [(&str, &str); 11] = [
-    ("STREAMING LIVE TABLE", "write CREATE STREAMING TABLE"),
-    ("LIVE TABLE", "write CREATE MATERIALIZED VIEW"),
-    ("LIVE VIEW", "write CREATE VIEW"),
-    ("STREAMING LIVE VIEW", "write CREATE STREAMING TABLE"),
-    ("STREAMING VIEW", "write CREATE STREAMING TABLE"),
-    ("TEMPORARY STREAMING", "leave TEMPORARY out: what a run has read has to be kept"),
-    ("TEMPORARY LIVE", "leave TEMPORARY LIVE out, or write CREATE VIEW"),
-    ("TEMPORARY MATERIALIZED VIEW", "leave TEMPORARY out, or write CREATE VIEW"),
-    ("TEMPORARY VIEW", NOT_TEMPORARY),
-    ("TEMP VIEW", NOT_TEMPORARY),
-    ("INCREMENTAL LIVE", "write CREATE STREAMING TABLE"),
-];
-
-const NOT_TEMPORARY: &str =
-    "write CREATE VIEW, which everybody who is allowed to can read until it is dropped";
-
 /// What stands between CREATE and the kind of the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Or {
@@ -101,18 +79,23 @@ pub(crate) fn create(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> 
     } else {
         Or::Nothing
     };
-    if let Some((what, instead)) = OF_PIPELINES.into_iter().find(|(what, _)| cursor.sees(what)) {
-        return Err(cursor.unsupported(&format!("CREATE {what}")).with_hint(instead));
-    }
     let private_at = cursor.here();
-    let private = cursor.take("PRIVATE");
-    let of_transform = cursor.sees("MATERIALIZED VIEW") || cursor.sees("STREAMING TABLE");
+    // What is temporary in a pipeline is its own: others cannot read it.
+    let temporary = cursor.take("TEMPORARY") || cursor.take("TEMP");
+    let private = cursor.take("PRIVATE") || temporary;
+    let mut made = live::made(cursor);
+    if temporary && made.is_none() && cursor.take("VIEW") {
+        made = Some(Made::TemporaryView);
+    }
+    let of_transform =
+        made.is_some() || cursor.sees("MATERIALIZED VIEW") || cursor.sees("STREAMING TABLE");
     if private && !of_transform {
+        let what = if temporary { "CREATE TEMPORARY" } else { "CREATE PRIVATE" };
         return Err(SyntaxError::unsupported(
             private_at,
-            "CREATE PRIVATE is not supported in this version",
+            format!("{what} is not supported in this version"),
         )
-        .with_hint("only materialized views and streaming tables are private"));
+        .with_hint("only views, materialized views and streaming tables are that"));
     }
     for what in ["UNBOUNDED", "UNLOGGED", "TRANSIENT", "RECURSIVE", "SECURE"] {
         if cursor.sees(what) {
@@ -137,11 +120,17 @@ pub(crate) fn create(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> 
         Or::Nothing => CreateMode::Create,
     };
     let head = Head { start, mode, private };
-    if cursor.take("MATERIALIZED VIEW") {
+    if made == Some(Made::MaterializedView) || cursor.take("MATERIALIZED VIEW") {
         return transform::create_materialized_view(cursor, head);
     }
-    if cursor.take("STREAMING TABLE") {
+    if made == Some(Made::StreamingTable) || cursor.take("STREAMING TABLE") {
         return transform::create_streaming_table(cursor, head);
+    }
+    if made == Some(Made::TemporaryView) {
+        return match or {
+            Or::Refresh => Err(refresh_misplaced("VIEW")),
+            _ => create_temporary_view(cursor, start, or),
+        };
     }
     if cursor.sees("FLOW") {
         if or != Or::Nothing {
@@ -239,6 +228,61 @@ fn create_view(cursor: &mut Cursor<'_>, start: Location, or: Or) -> Result<State
         query,
         definition,
     }))
+}
+
+/// As a view, with whatever pipelines let be said of one; nothing is kept of that, as there is no object.
+fn create_temporary_view(
+    cursor: &mut Cursor<'_>,
+    start: Location,
+    or: Or,
+) -> Result<Statement, SyntaxError> {
+    cursor.allow_streams();
+    let if_not_exists = if_not_exists(cursor, or)?;
+    let name_at = cursor.here();
+    let name = transform::target(cursor, "the name of a view")?;
+    if name.len() > 1 {
+        return Err(SyntaxError::new(name_at, "a temporary view is in no schema")
+            .with_hint(format!("write {}", name.last().map_or("", String::as_str))));
+    }
+    let columns = if matches!(cursor.peek(), Token::LParen) { described(cursor)? } else { vec![] };
+    let Clauses { comment, .. } = clauses::read(cursor, Of::TemporaryView)?;
+    cursor.expect("AS")?;
+    let query = cursor.stored_query("view")?;
+    Ok(Statement::CreateTemporaryView(Box::new(CreateView {
+        name,
+        if_not_exists,
+        or_replace: or == Or::Replace,
+        columns,
+        comment,
+        query,
+        definition: cursor.text_from(start),
+    })))
+}
+
+/// `(a, b COMMENT 'text', …)`.
+fn described(cursor: &mut Cursor<'_>) -> Result<Vec<String>, SyntaxError> {
+    let mut columns = Vec::new();
+    cursor.expect_token(&Token::LParen)?;
+    loop {
+        if constraint_ahead(cursor).is_some() {
+            return Err(cursor.unsupported("a constraint of a temporary view").with_hint(
+                "its rows are not kept: write the constraint where they are, in what reads the view",
+            ));
+        }
+        let at = cursor.here();
+        let column = cursor.ident("the name of a column")?;
+        if columns.contains(&column) {
+            return Err(SyntaxError::new(at, format!("column '{column}' is named twice")));
+        }
+        columns.push(column);
+        if cursor.sees("COMMENT") {
+            clauses::comment(cursor)?;
+        }
+        if !cursor.take_token(&Token::Comma) {
+            break;
+        }
+    }
+    if cursor.take_token(&Token::RParen) { Ok(columns) } else { Err(cursor.expected(", or )")) }
 }
 
 pub(crate) fn is_column_option(word: &str) -> bool {
@@ -456,7 +500,7 @@ fn table_column(cursor: &mut Cursor<'_>, declared: &mut Declared) -> Result<(), 
     if no_type {
         return Err(cursor.expected(&format!("the type of column '{name}'")));
     }
-    let data_type = cursor.run(Parser::parse_data_type)?;
+    let data_type = cursor.data_type()?;
     let mut column = Column { name, data_type, nullable: true, comment: None, generated: None };
     let (mut null_said, mut key_said) = (false, None);
     while !matches!(cursor.peek(), Token::Comma | Token::RParen | Token::EOF) {
@@ -529,6 +573,13 @@ pub(crate) fn drop(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     cursor.expect("DROP")?;
     if let Some(what) = UNSUPPORTED_OBJECTS.iter().find(|what| cursor.sees(what)) {
         return Err(cursor.unsupported(&format!("DROP {what}")));
+    }
+    for what in ["TEMPORARY", "TEMP"] {
+        if cursor.sees(what) {
+            return Err(cursor
+                .unsupported(&format!("DROP {what}"))
+                .with_hint("a temporary view is no object: take its statement out of the folder"));
+        }
     }
     if let Some(statement) = rights::drop(cursor)? {
         return Ok(statement);

@@ -1,6 +1,6 @@
 //! OPTIMIZE, VACUUM, RESTORE, VALIDATE and CONVERT.
 
-use sqlparser::{parser::Parser, tokenizer::Token};
+use sqlparser::tokenizer::Token;
 
 use crate::{
     cursor::Cursor,
@@ -221,7 +221,7 @@ pub(crate) fn convert(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError>
             if matches!(cursor.peek(), Token::Comma | Token::RParen | Token::EOF) {
                 return Err(cursor.expected(&format!("the type of column '{name}'")));
             }
-            let data_type = cursor.run(Parser::parse_data_type)?;
+            let data_type = cursor.data_type()?;
             partitioned_by.push(Column {
                 name,
                 data_type,

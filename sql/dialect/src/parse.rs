@@ -2,7 +2,6 @@
 
 use sqlparser::{
     ast,
-    parser::Parser,
     tokenizer::{Location, Token, TokenWithSpan},
 };
 
@@ -94,7 +93,7 @@ pub fn parse_data_type(text: &str) -> Result<ast::DataType, SyntaxError> {
     let tokens = settle(tokens)?;
     let dialect = Bounded::new(tokens.tokens.len());
     let mut cursor = Cursor::new(text, tokens, &dialect);
-    let data_type = cursor.run(Parser::parse_data_type)?;
+    let data_type = cursor.data_type()?;
     cursor.end()?;
     Ok(data_type)
 }
@@ -115,6 +114,10 @@ fn statement(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     let head = cursor.word();
     match head.as_str() {
         "SELECT" | "WITH" | "VALUES" | "FROM" | "TABLE" => Ok(Statement::Query(cursor.query()?)),
+        "SUBSTRAIT" => {
+            cursor.expect("SUBSTRAIT")?;
+            Ok(Statement::Substrait { plan: cursor.string("a plan of Substrait in base64")? })
+        }
         "EXPLAIN" => explain(cursor),
         "INSERT" => insert::insert(cursor),
         "DELETE" => change::delete(cursor),

@@ -1,10 +1,10 @@
 //! Queries back to text: with full names, and in a form that only a change of meaning changes.
 
-use std::ops::ControlFlow;
+use std::{collections::BTreeMap, ops::ControlFlow};
 
 use sqlparser::{
     ast::{
-        self, Expr, Ident, ObjectName, ObjectNamePart, SelectItem, TableFactor, Value,
+        self, Expr, Ident, ObjectName, ObjectNamePart, SelectItem, TableAlias, TableFactor, Value,
         ValueWithSpan, VisitMut, VisitorMut,
     },
     keywords::{
@@ -46,6 +46,13 @@ pub fn qualify(query: &Query, default_schema: &str) -> String {
     print(query, Form::Qualified { default_schema })
 }
 
+/// As [`qualify`], with the queries of views in the place of those names: `views` has them by a name
+/// without a schema, themselves with full names.
+#[must_use]
+pub fn inlined(query: &Query, default_schema: &str, views: &BTreeMap<String, String>) -> String {
+    print(query, Form::Inlined { default_schema, views })
+}
+
 /// An expression that was read as the only item of a SELECT, in its normal form.
 pub(crate) fn expression(selected: &Query) -> String {
     let text = normal_form(selected);
@@ -68,6 +75,27 @@ fn print(query: &Query, form: Form<'_>) -> String {
 enum Form<'a> {
     Normal,
     Qualified { default_schema: &'a str },
+    Inlined { default_schema: &'a str, views: &'a BTreeMap<String, String> },
+}
+
+impl<'a> Form<'a> {
+    /// The schema of names that say none, where names are to say one.
+    fn default_schema(self) -> Option<&'a str> {
+        match self {
+            Self::Normal => None,
+            Self::Qualified { default_schema } | Self::Inlined { default_schema, .. } => {
+                Some(default_schema)
+            }
+        }
+    }
+
+    /// The query that stands for a name.
+    fn view(self, parts: &[String]) -> Option<&'a str> {
+        match (self, parts) {
+            (Self::Inlined { views, .. }, [name]) => views.get(name).map(String::as_str),
+            _ => None,
+        }
+    }
 }
 
 struct Print<'a> {
@@ -101,7 +129,7 @@ impl VisitorMut for Print<'_> {
         if matches!(self.form, Form::Normal) {
             lower_alias(table);
         }
-        let TableFactor::Table { name, args: None, .. } = table else {
+        let TableFactor::Table { name, alias, args: None, .. } = table else {
             return ControlFlow::Continue(());
         };
         let Some(parts) = name_parts(name) else { return ControlFlow::Continue(()) };
@@ -120,7 +148,18 @@ impl VisitorMut for Print<'_> {
         let known = self.tables.iter().find(|table| table.planned_name == parts);
         let (mut parts, at) =
             known.map_or((parts, None), |table| (table.name.clone(), table.at.as_ref()));
-        if let (Form::Qualified { default_schema }, 1) = (self.form, parts.len()) {
+        if let Some(query) = self.form.view(&parts) {
+            // As the calls above: printed as it is, and by its own name where it has no other.
+            *name = ObjectName::from(vec![Ident::new(format!("({query})"))]);
+            alias.get_or_insert_with(|| TableAlias {
+                explicit: true,
+                name: Ident::with_quote('"', parts.concat()),
+                columns: Vec::new(),
+                at: None,
+            });
+            return ControlFlow::Continue(());
+        }
+        if let (Some(default_schema), 1) = (self.form.default_schema(), parts.len()) {
             parts.insert(0, default_schema.to_owned());
         }
         *name = printed(&parts, at);
@@ -262,7 +301,8 @@ pub(crate) fn quoted(part: &str) -> String {
             || RESERVED_FOR_IDENTIFIER.contains(keyword)
             || TABLE_FORMS.contains(keyword)
     });
-    if has_meaning {
+    // In what declares, `live.` before a name means nothing.
+    if has_meaning || part == "live" {
         format!("\"{}\"", part.replace('"', "\"\""))
     } else {
         model::name::quote(part)

@@ -16,9 +16,9 @@ pub use rights::{
     Expiry, Granted, OwnedObject, PolicyAction, PrivilegeOf, RightsStatement, SecurableName,
 };
 pub use transform::{
-    Along, AlterTransform, AlterTransformAction, Backfill, CreateFlow, CreateMaterializedView,
-    CreateMode, CreateStreamingTable, DeclaredKey, DeclaredKeyKind, FlowBody, Quarantine,
-    QuarantineAction, Refresh, RefreshOptions, Step, StepUnit, Wakes,
+    AddedConstraint, Along, AlterTransform, AlterTransformAction, Backfill, CreateFlow,
+    CreateMaterializedView, CreateMode, CreateStreamingTable, DeclaredKey, DeclaredKeyKind,
+    FlowBody, Quarantine, QuarantineAction, Refresh, RefreshOptions, Step, StepUnit, Wakes,
 };
 
 /// One parsed statement.
@@ -26,6 +26,11 @@ pub use transform::{
 pub enum Statement {
     /// Something that only reads: SELECT, WITH, VALUES, TABLE, set operations.
     Query(Query),
+    /// SUBSTRAIT 'base64': a query as a plan of Substrait.
+    Substrait {
+        /// The plan, in base64.
+        plan: String,
+    },
     /// EXPLAIN of a statement; nothing takes effect.
     Explain {
         /// EXPLAIN ANALYZE: run the query and show its metrics. Only queries.
@@ -72,6 +77,8 @@ pub enum Statement {
     CreateTable(CreateTable),
     /// CREATE VIEW.
     CreateView(CreateView),
+    /// CREATE TEMPORARY VIEW: for the other statements of a folder, and without an object.
+    CreateTemporaryView(Box<CreateView>),
     /// CREATE MATERIALIZED VIEW.
     CreateMaterializedView(CreateMaterializedView),
     /// CREATE STREAMING TABLE.
@@ -433,15 +440,8 @@ pub enum AlterAction {
         /// The column.
         column: String,
     },
-    /// SET TBLPROPERTIES.
-    SetProperties(Properties),
-    /// UNSET TBLPROPERTIES [IF EXISTS] ('k', …).
-    UnsetProperties {
-        /// Their keys.
-        keys: Vec<String>,
-        /// A key that is not set is no error.
-        if_exists: bool,
-    },
+    /// SET or UNSET TBLPROPERTIES, or CLUSTER BY.
+    Properties(PropertyChange),
     /// ADD CONSTRAINT name CHECK (condition).
     AddCheck(Check),
     /// DROP CONSTRAINT [IF EXISTS] name.
@@ -459,6 +459,20 @@ pub enum AlterAction {
         column: String,
         /// The text.
         comment: Option<String>,
+    },
+}
+
+/// What ALTER changes of the properties of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PropertyChange {
+    /// SET TBLPROPERTIES, or CLUSTER BY (…), which is one of them.
+    Set(Properties),
+    /// UNSET TBLPROPERTIES [IF EXISTS] ('k', …), or CLUSTER BY NONE.
+    Unset {
+        /// Their keys.
+        keys: Vec<String>,
+        /// A key that is not set is no error.
+        if_exists: bool,
     },
 }
 

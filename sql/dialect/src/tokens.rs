@@ -13,6 +13,7 @@ use sqlparser::{
 
 use crate::{
     error::SyntaxError,
+    live,
     statement::{StreamRead, StreamStart, TimeTravel},
     streams::{self, Places},
 };
@@ -219,11 +220,20 @@ fn take_travels(tokens: Vec<TokenWithSpan>) -> Result<(Vec<TokenWithSpan>, Trave
     let mut travels = Travels::new();
     let mut kept: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     let mut places = Places::new();
+    let declares = live::declares(&tokens);
     let mut next = 0;
     while let Some(token) = tokens.get(next) {
+        let prefix = live::prefix(&tokens[next..]);
+        if places.is_place() && declares && prefix > 0 {
+            next += prefix;
+            continue;
+        }
         if places.is_place()
-            && let Some((name, travel, length)) = streams::relation_at(&tokens[next..])?
+            && let Some((mut name, travel, length)) = streams::relation_at(&tokens[next..])?
         {
+            if declares {
+                name.drain(..live::prefix(&name));
+            }
             let at = name.last().map_or(token.span.start, |last| last.span.start);
             travels.insert(at, travel);
             places.pass(&Token::Period);

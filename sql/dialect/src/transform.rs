@@ -3,15 +3,15 @@
 use sqlparser::tokenizer::{Location, Token};
 
 use crate::{
-    cdc,
+    alter, cdc,
     clauses::{self, Clauses, Of},
     constraints::{self, Declared},
     cursor::Cursor,
     error::SyntaxError,
-    rights,
+    live, rights,
     statement::{
         AlterTransform, AlterTransformAction, CreateFlow, CreateMaterializedView, CreateMode,
-        CreateStreamingTable, DropKind, FlowBody, NameParts, OwnedObject, Query, Statement, Wakes,
+        CreateStreamingTable, DropKind, FlowBody, NameParts, OwnedObject, Statement, Wakes,
     },
 };
 
@@ -37,7 +37,6 @@ pub(crate) fn create_materialized_view(
     let Clauses { partitioned_by, location, comment, properties, schedule, .. } = clauses;
     cursor.expect("AS")?;
     let query = cursor.stored_query("materialized view")?;
-    refuse_live(cursor, &query)?;
     let (schedule, misfire) = schedule.map_or((None, Default::default()), |(s, m)| (Some(s), m));
     let (policy, on_full_refresh) = clauses.policy.unwrap_or_default();
     Ok(Statement::CreateMaterializedView(CreateMaterializedView {
@@ -181,7 +180,6 @@ fn by_name(cursor: &mut Cursor<'_>) -> Result<(), SyntaxError> {
 
 fn append(cursor: &mut Cursor<'_>, once: bool) -> Result<FlowBody, SyntaxError> {
     let query = cursor.stored_query("flow")?;
-    refuse_live(cursor, &query)?;
     Ok(FlowBody { once, query, changes: None })
 }
 
@@ -205,44 +203,29 @@ fn last(name: &NameParts) -> &str {
     name.last().map_or("transform", String::as_str)
 }
 
-/// The name of what a statement makes or feeds.
-fn target(cursor: &mut Cursor<'_>, what: &str) -> Result<NameParts, SyntaxError> {
-    let at = cursor.here();
-    let name = cursor.name(what)?;
-    if is_live(&name) { Err(live(at, &name)) } else { Ok(name) }
-}
-
-/// In a pipeline `LIVE.t` is the pipeline's own `t`. Here it would be a schema that is called `live`.
-pub(crate) fn refuse_live(cursor: &Cursor<'_>, query: &Query) -> Result<(), SyntaxError> {
-    match query.tables.iter().find(|table| is_live(&table.name)) {
-        Some(table) => Err(live(cursor.find_word("LIVE"), &table.name)),
-        None => Ok(()),
-    }
-}
-
-fn is_live(name: &NameParts) -> bool {
-    name.len() == 2 && name[0] == "live"
-}
-
-fn live(at: Location, name: &NameParts) -> SyntaxError {
-    let catalog = model::name::CATALOG;
-    SyntaxError::unsupported(at, "the prefix LIVE is not supported in this version").with_hint(
-        format!("write {} without it; a schema of that name is written {catalog}.live", last(name)),
-    )
+/// The name of what a statement makes or feeds; `LIVE.` before it means nothing more.
+pub(crate) fn target(cursor: &mut Cursor<'_>, what: &str) -> Result<NameParts, SyntaxError> {
+    live::skip_prefix(cursor);
+    cursor.name(what)
 }
 
 /// After `ALTER`, at MATERIALIZED VIEW or STREAMING TABLE.
 pub(crate) fn alter(cursor: &mut Cursor<'_>, kind: DropKind) -> Result<Statement, SyntaxError> {
-    const ACTIONS: [&str; 9] = [
+    const ACTIONS: [&str; 14] = [
+        "ADD CONSTRAINT",
         "ADD SCHEDULE",
         "ADD TRIGGER",
         "ALTER SCHEDULE",
         "ALTER TRIGGER",
+        "CLUSTER BY",
+        "DROP CONSTRAINT",
         "DROP SCHEDULE",
         "DROP TRIGGER",
         "OWNER TO",
         "SET ROW FILTER",
         "DROP ROW FILTER",
+        "SET TBLPROPERTIES",
+        "UNSET TBLPROPERTIES",
     ];
     cursor.expect(kind.as_sql())?;
     let name = cursor.name("the name of a transform")?;
@@ -257,8 +240,17 @@ pub(crate) fn alter(cursor: &mut Cursor<'_>, kind: DropKind) -> Result<Statement
         AlterTransformAction::DropSchedule
     } else if cursor.take("DROP TRIGGER") {
         AlterTransformAction::DropTrigger
+    } else if let Some(change) = alter::properties(cursor)? {
+        AlterTransformAction::Properties(change)
+    } else if cursor.sees("ADD CONSTRAINT") {
+        cursor.skip(1);
+        AlterTransformAction::AddConstraint(constraints::added(cursor, last(&name))?)
+    } else if cursor.take("DROP CONSTRAINT") {
+        let if_exists = cursor.take("IF EXISTS");
+        let name = cursor.ident("the name of a constraint")?;
+        AlterTransformAction::DropConstraint { name, if_exists }
     } else {
-        for what in ["SET", "ADD CONSTRAINT", "DROP CONSTRAINT", "ALTER COLUMN", "RENAME"] {
+        for what in ["SET", "ALTER COLUMN", "RENAME"] {
             if cursor.sees(what) {
                 return Err(cursor
                     .unsupported(&format!("ALTER {} … {what}", kind.as_sql()))

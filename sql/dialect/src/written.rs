@@ -4,6 +4,7 @@
 //! What it writes is read back as the same statement. It never writes other statements.
 
 use model::{
+    clustering::{self, CLUSTER_BY},
     object::Properties,
     profile::{DEFAULT_PROFILE, Resources},
     schedule::Schedule,
@@ -17,9 +18,10 @@ use crate::{
     cursor::NO_NAMES,
     print::{literal, normal_form, quoted},
     statement::{
-        Along, AlterTransform, AlterTransformAction, Backfill, CreateFlow, CreateMaterializedView,
-        CreateMode, CreateStreamingTable, DeclaredKey, DeclaredKeyKind, Drop, FlowBody, NameParts,
-        Quarantine, QuarantineAction, Query, Refresh, Statement, TimeTravel, Wait, Wakes,
+        AddedConstraint, Along, AlterTransform, AlterTransformAction, Backfill, CreateFlow,
+        CreateMaterializedView, CreateMode, CreateStreamingTable, CreateView, DeclaredKey,
+        DeclaredKeyKind, Drop, FlowBody, NameParts, PropertyChange, Quarantine, QuarantineAction,
+        Query, Refresh, Statement, TimeTravel, Wait, Wakes,
     },
 };
 
@@ -44,13 +46,15 @@ const OWN_WORDS: [&str; 17] = [
     "FRESH",
 ];
 
-/// The text of a statement that declares, runs or looks after transforms; of others, none.
+/// The text of a statement that declares views and transforms, runs or looks after them; of others, none.
 #[must_use]
 pub fn written(statement: &Statement) -> Option<String> {
     let text = match statement {
         Statement::CreateMaterializedView(create) => materialized_view(create),
         Statement::CreateStreamingTable(create) => streaming_table(create),
         Statement::CreateFlow(create) => flow(create),
+        Statement::CreateView(create) => view("VIEW", create),
+        Statement::CreateTemporaryView(create) => view("TEMPORARY VIEW", create),
         Statement::Drop(Drop { kind, name, if_exists, purge }) => {
             let purge = if *purge { " PURGE" } else { "" };
             format!("DROP {}{} {}{purge}", kind.as_sql(), exists(*if_exists), named(name))
@@ -94,6 +98,22 @@ fn materialized_view(create: &CreateMaterializedView) -> String {
     }
     may_take(&mut text, &create.resources);
     line(&mut text, &format!("AS {}", normal_form(&create.query)));
+    text
+}
+
+fn view(kind: &str, create: &CreateView) -> String {
+    let CreateView { name, if_not_exists, or_replace, columns, comment, query, .. } = create;
+    let mode = match (or_replace, if_not_exists) {
+        (true, _) => CreateMode::OrReplace,
+        (false, true) => CreateMode::IfNotExists,
+        (false, false) => CreateMode::Create,
+    };
+    let mut text = head(kind, mode, false, name);
+    if !columns.is_empty() {
+        text.push_str(&format!(" {}", in_parentheses(columns)));
+    }
+    about(&mut text, comment.as_deref(), &Properties::new());
+    line(&mut text, &format!("AS {}", normal_form(query)));
     text
 }
 
@@ -217,11 +237,21 @@ fn about(text: &mut String, comment: Option<&str>, properties: &Properties) {
     if let Some(comment) = comment {
         line(text, &format!("COMMENT {}", literal(comment)));
     }
-    if !properties.is_empty() {
-        let pairs = properties.iter().map(|(k, v)| format!("{} = {}", literal(k), literal(v)));
-        let pairs: Vec<String> = pairs.collect();
+    // The property is said by its clause, where it is as the clause makes it.
+    let cluster_by = clustering::columns(properties).unwrap_or_default();
+    let is_said = clustering::property(&cluster_by).get(CLUSTER_BY) == properties.get(CLUSTER_BY);
+    if is_said && !cluster_by.is_empty() {
+        line(text, &format!("CLUSTER BY {}", in_parentheses(&cluster_by)));
+    }
+    let others = properties.iter().filter(|(key, _)| *key != CLUSTER_BY || !is_said);
+    let pairs: Vec<String> = others.map(property).collect();
+    if !pairs.is_empty() {
         line(text, &format!("TBLPROPERTIES ({})", pairs.join(", ")));
     }
+}
+
+fn property((key, value): (&String, &String)) -> String {
+    format!("{} = {}", literal(key), literal(value))
 }
 
 fn when(
@@ -234,7 +264,7 @@ fn when(
         line(text, &scheduled(schedule, misfire));
     }
     if let Some(trigger) = trigger {
-        line(text, &triggered(trigger));
+        line(text, &trigger.to_string());
     }
 }
 
@@ -255,13 +285,6 @@ fn scheduled(schedule: &Schedule, misfire: Misfire) -> String {
         Misfire::Skip => " MISFIRE SKIP",
     };
     format!("SCHEDULE {schedule}{misfire}")
-}
-
-fn triggered(trigger: Trigger) -> String {
-    match trigger.at_most_every_s {
-        Some(seconds) => format!("TRIGGER ON UPDATE AT MOST EVERY INTERVAL {seconds} SECONDS"),
-        None => "TRIGGER ON UPDATE".to_owned(),
-    }
 }
 
 /// ` FROM STREAM … KEYS (…) …`.
@@ -316,13 +339,34 @@ fn chosen(columns: &ColumnChoice) -> String {
 fn altered(AlterTransform { kind, name, action }: &AlterTransform) -> String {
     let wakes = |wakes: &Wakes| match wakes {
         Wakes::Schedule(schedule, misfire) => scheduled(schedule, *misfire),
-        Wakes::Trigger(trigger) => triggered(*trigger),
+        Wakes::Trigger(trigger) => trigger.to_string(),
     };
     let action = match action {
+        AlterTransformAction::Comment(comment) => {
+            let comment = comment.as_deref().map_or_else(|| "NULL".to_owned(), literal);
+            return format!("COMMENT ON {} {} IS {comment}", kind.as_sql(), named(name));
+        }
         AlterTransformAction::Add(added) => format!("ADD {}", wakes(added)),
         AlterTransformAction::Alter(altered) => format!("ALTER {}", wakes(altered)),
         AlterTransformAction::DropSchedule => "DROP SCHEDULE".to_owned(),
         AlterTransformAction::DropTrigger => "DROP TRIGGER".to_owned(),
+        AlterTransformAction::Properties(PropertyChange::Set(properties)) => {
+            let pairs: Vec<String> = properties.iter().map(property).collect();
+            format!("SET TBLPROPERTIES ({})", pairs.join(", "))
+        }
+        AlterTransformAction::Properties(PropertyChange::Unset { keys, if_exists: may_lack }) => {
+            let keys: Vec<String> = keys.iter().map(|key| literal(key)).collect();
+            format!("UNSET TBLPROPERTIES{} ({})", exists(*may_lack), keys.join(", "))
+        }
+        AlterTransformAction::AddConstraint(AddedConstraint::Expectation(added)) => {
+            format!("ADD {}", expectation(added))
+        }
+        AlterTransformAction::AddConstraint(AddedConstraint::Key(added)) => {
+            format!("ADD {}", key(added))
+        }
+        AlterTransformAction::DropConstraint { name, if_exists } => {
+            format!("DROP CONSTRAINT{} {}", exists(*if_exists), word(name))
+        }
     };
     format!("ALTER {} {} {action}", kind.as_sql(), named(name))
 }

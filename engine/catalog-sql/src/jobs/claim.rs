@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use catalog::{error::CatalogError, jobs::Takes};
 use model::{
-    id::{JobId, ObjectId, RunId, WorkerId},
-    job::{ClaimedRun, Job, JobState, LastRun, Lease, PinnedInput},
+    id::{JobId, RunId, WorkerId},
+    job::{ClaimedRun, Job, JobState, Lease},
     time::Timestamp,
 };
 
 use super::{
-    Ended, Locked, end,
+    Ended, Locked, end, last,
     list::{self, columns_of_a_new_run},
     locked_columns, moves, parent,
 };
@@ -140,7 +140,7 @@ impl Claimed {
     /// Nobody but the holder of the lease adds to the refreshes of the object.
     async fn with_last(self, db: &impl Database) -> Result<ClaimedRun, CatalogError> {
         let Self { lease, job, run_seq, objects_version } = self;
-        let last = last_run(db, job.object).await?;
+        let last = last::last_run(db, job.object).await?;
         Ok(ClaimedRun { lease, job, run_seq, last, objects_version })
     }
 }
@@ -172,6 +172,7 @@ async fn begin_next(
         .await?;
     let Some(mut begun) = begun.into_iter().next() else { return Ok(None) };
     let run_seq = begun.int("number of a run")?;
+    let newest = last::read(&mut begun)?;
     let waited = begun.truth("whether a job waited")?;
     let objects_version = begun.int("version of the objects")?;
     let some_have_to_end = begun.truth("whether jobs have to end")?;
@@ -188,10 +189,14 @@ async fn begin_next(
         tx.commit().await?;
     }
     let lease = Lease { run, attempt: 1, worker: took.worker };
-    Ok(Some(Claimed { lease, job, run_seq, objects_version }.with_last(db).await?))
+    let last = match newest {
+        None if run_seq > last::NEWEST => last::older(db, job.object).await?,
+        newest => newest,
+    };
+    Ok(Some(ClaimedRun { lease, job, run_seq, last, objects_version }))
 }
 
-/// What a claim of a new run answers beside its number: see [`begin_next`].
+/// What a claim of a new run answers beside its number and the last refresh: see [`begin_next`].
 macro_rules! claimed_columns {
     () => {
         concat!(
@@ -223,7 +228,7 @@ const BEGIN_NEXT: Sql = Sql {
             " WHERE r.id = $4 AND object_runs.object_id = r.object_id;"
             " UPDATE jobs SET state = 'PLANNING', run_id = $4, attempt = 1, worker_id = $7,"
             " lease_until = $6 WHERE id = (SELECT r.job_id FROM runs r WHERE r.id = $4)"
-            " RETURNING (SELECT r.run_seq FROM runs r WHERE r.id = $4), " claimed_columns
+            " RETURNING (SELECT r.run_seq FROM runs r WHERE r.id = $4), " NEWEST_REFRESH ", " claimed_columns
         }
     )
     .sqlite,
@@ -241,7 +246,8 @@ const BEGIN_NEXT: Sql = Sql {
             " counted AS (UPDATE object_runs SET last_run_seq = found_seq FROM plain"
             " WHERE object_id = found_object)"
             " UPDATE jobs SET state = 'PLANNING', run_id = $4, attempt = 1, worker_id = $7,"
-            " lease_until = $6 FROM plain WHERE id = found_job RETURNING found_seq, " claimed_columns
+            " lease_until = $6 FROM plain WHERE id = found_job RETURNING found_seq, "
+            NEWEST_REFRESH ", " claimed_columns
         }
     )
     .postgres,
@@ -394,64 +400,6 @@ async fn continue_run(
     .await?
     .ok_or_else(|| crate::value::corrupt("run", format!("run {run} is missing")))?;
     continued.int("number of a run")
-}
-
-/// The last refresh that succeeded.
-pub(super) async fn last_run(
-    db: &impl Database,
-    object: ObjectId,
-) -> Result<Option<LastRun>, CatalogError> {
-    // Nearly always it is one of the newest runs. Of all that there ever were Postgres may look at each.
-    const NEWEST: i64 = 8;
-    const ALL: i64 = i64::MAX / 2;
-    match last_run_of(db, object, NEWEST).await? {
-        None => last_run_of(db, object, ALL).await,
-        last => Ok(last),
-    }
-}
-
-/// As [`last_run`], of so many runs.
-async fn last_run_of(
-    db: &impl Database,
-    object: ObjectId,
-    newest: i64,
-) -> Result<Option<LastRun>, CatalogError> {
-    let found = db
-        .rows(
-            "read the last refresh",
-            sql!("SELECT l.definition_hash, l.output_version, l.report, i.object_id,"
-                 " i.object_schema, i.object_name, i.delta_table_id, i.version"
-                 " FROM (SELECT r.id, r.definition_hash, r.output_version, r.report FROM runs r"
-                 " WHERE r.object_id = $1 AND r.state = 'SUCCEEDED' AND r.run_seq >"
-                 " (SELECT c.last_run_seq - $2 FROM object_runs c WHERE c.object_id = $1)"
-                 " AND (SELECT j.kind FROM jobs j WHERE j.id = r.job_id) = 'REFRESH'"
-                 " ORDER BY r.run_seq DESC LIMIT 1) l"
-                 " LEFT JOIN run_inputs i ON i.run_id = l.id ORDER BY i.position"),
-            values![object, newest],
-        )
-        .await?;
-    let mut last: Option<LastRun> = None;
-    for mut row in found {
-        let definition_hash = row.text("definition hash")?;
-        let output_version = row.int("output version")?;
-        let part = list::read_report(&mut row)?.part;
-        let is_mixed = part.is_some_and(|part| part.is_mixed);
-        let last = last.get_or_insert_with(|| LastRun {
-            definition_hash,
-            inputs: Vec::new(),
-            output_version,
-            is_mixed,
-        });
-        if let Some(object) = row.parsed_opt("object id")? {
-            last.inputs.push(PinnedInput {
-                object,
-                name: row.name("object name")?,
-                delta_table_id: row.text("id of a Delta table")?,
-                version: row.int("pinned version")?,
-            });
-        }
-    }
-    Ok(last)
 }
 
 /// Ends the jobs whose worker stopped answering and which no other worker is to continue.

@@ -12,6 +12,7 @@ use model::{
     time::Timestamp,
     work::{JobKind, Work},
 };
+use serde_json::json;
 
 use super::{
     approval::{back_into_the_queue, looks_again},
@@ -22,7 +23,7 @@ use crate::{
     body::write_arguments,
     database::{Transaction, row},
     sql::sql,
-    value::{Value, list as json_list, values},
+    value::{list as json_list, values},
 };
 
 /// See [`catalog::jobs::Jobs::submit`]; `key` is that of the request, if it has one.
@@ -34,6 +35,7 @@ pub(super) async fn submit(
 ) -> Result<Vec<Job>, CatalogError> {
     let mut seq = next_queue_seq(tx, jobs.len()).await?;
     let mut known = Known::read(tx, jobs).await?;
+    let mut pending = Pending::default();
     // Which stored job each job of this call became.
     let mut stored_as: HashMap<JobId, JobId> = HashMap::new();
     let mut answered = Vec::new();
@@ -54,7 +56,10 @@ pub(super) async fn submit(
         let name = name.ok_or_else(|| CatalogError::ObjectGone(job.object.to_string()))?;
         let after = rewritten(&job.after, &stored_as);
         let joined = match known.waiting.contains(&job.object) {
-            true => coalescible(tx, job, &after).await?,
+            true => {
+                pending.write(tx).await?;
+                coalescible(tx, job, &after).await?
+            }
             false => None,
         };
         let stored = match joined {
@@ -70,7 +75,7 @@ pub(super) async fn submit(
             }
             None => {
                 let new = New { name, after, key, seq, now };
-                insert(tx, job, &new, &mut known).await?;
+                insert(tx, job, &new, &mut known, &mut pending).await?;
                 graph::join(tx, job.id, job.graph).await?;
                 answered.push(Answered::New(Box::new(new.job(job))));
                 job.id
@@ -85,6 +90,7 @@ pub(super) async fn submit(
         }
         stored_as.insert(job.id, stored);
     }
+    pending.write(tx).await?;
     // As it was queued, unless it is put together with others, or is told of by its ranges.
     let is_as_queued = |answer: &Answered| match answer {
         Answered::New(job) => job.graph.is_none() && job.work.kind() != JobKind::Backfill,
@@ -331,46 +337,77 @@ fn bytes_max(job: &NewJob) -> Option<i64> {
     job.resources.bytes_max.and_then(|bytes| i64::try_from(bytes).ok())
 }
 
+/// Jobs that the database does not have yet, so that they take one way to it.
+#[derive(Default)]
+struct Pending(Vec<serde_json::Value>);
+
+impl Pending {
+    fn push(&mut self, job: &NewJob, new: &New<'_>) -> Result<(), CatalogError> {
+        let New { name, key, seq, now, .. } = new;
+        self.0.push(json!({
+            "id": job.id.to_string(),
+            "seq": seq,
+            "object": job.object.to_string(),
+            "schema": name.schema(),
+            "name": name.name(),
+            "cause": job.cause.as_str(),
+            "by": job.requested_by.as_str(),
+            "forced": i64::from(job.force),
+            "attempts_max": job.attempts_max.max(1),
+            "now": now.as_micros(),
+            "kind": job.work.kind().as_str(),
+            "arguments": write_arguments(&job.work)?,
+            "priority": job.priority,
+            "parent": job.parent.map(|parent| parent.to_string()),
+            "key": key,
+            "profile": job.resources.profile.as_str(),
+            "bytes_max": bytes_max(job),
+        }));
+        Ok(())
+    }
+
+    /// Writes them down; before anything else is asked that may be about them.
+    async fn write(&mut self, tx: &mut impl Transaction) -> Result<(), CatalogError> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let jobs = json_list(std::mem::take(&mut self.0));
+        tx.rows(
+            sql!("INSERT INTO jobs (id, queue_seq, object_id, object_schema, object_name, state,"
+                 " cause, requested_by, forced, attempts_max, queued_at, not_before, kind,"
+                 " arguments, priority, parent_id, idempotency_key, profile, bytes_max)"
+                 " SELECT r ->> 'id', CAST(r ->> 'seq' AS BIGINT), r ->> 'object',"
+                 " r ->> 'schema', r ->> 'name', 'QUEUED', r ->> 'cause', r ->> 'by',"
+                 " CAST(r ->> 'forced' AS BIGINT), CAST(r ->> 'attempts_max' AS BIGINT),"
+                 " CAST(r ->> 'now' AS BIGINT), CAST(r ->> 'now' AS BIGINT), r ->> 'kind',"
+                 " r ->> 'arguments', CAST(r ->> 'priority' AS BIGINT), r ->> 'parent',"
+                 " r ->> 'key', r ->> 'profile', CAST(r ->> 'bytes_max' AS BIGINT)"
+                 " FROM " [objects 1]),
+            vec![jobs],
+        )
+        .await?;
+        Ok(())
+    }
+}
+
+/// Queues a job: at once when others are told of it here, else with those that are pending.
 async fn insert(
     tx: &mut impl Transaction,
     job: &NewJob,
     new: &New<'_>,
     known: &mut Known,
+    pending: &mut Pending,
 ) -> Result<(), CatalogError> {
-    let New { name, after, key, seq, now } = new;
-    for upstream in after.iter().chain(&job.parent) {
+    for upstream in new.after.iter().chain(&job.parent) {
         if !known.jobs.contains(upstream) {
             return Err(CatalogError::JobNotFound(upstream.to_string()));
         }
     }
-    tx.rows(
-        sql!("INSERT INTO jobs (id, queue_seq, object_id, object_schema, object_name, state,"
-             " cause, requested_by, forced, attempts_max, queued_at, not_before, kind, arguments,"
-             " priority, parent_id, idempotency_key, profile, bytes_max)"
-             " VALUES ($1, $2, $3, $4, $5, 'QUEUED', $6, $7, $8, $9, $10, $10, $11, $12, $13,"
-             " $14, $15, $16, $17)"),
-        values![
-            job.id,
-            *seq,
-            job.object,
-            name.schema(),
-            name.name(),
-            job.cause.as_str(),
-            job.requested_by.as_str(),
-            job.force,
-            job.attempts_max.max(1),
-            *now,
-            job.work.kind().as_str(),
-            write_arguments(&job.work)?,
-            i64::from(job.priority),
-            job.parent.map(|parent| parent.to_string()),
-            key.map(str::to_owned),
-            job.resources.profile.as_str(),
-            Value::Int(bytes_max(job)),
-        ],
-    )
-    .await?;
-    for (position, upstream) in (0_i64..).zip(after) {
+    pending.push(job, new)?;
+    if !new.after.is_empty() || job.graph.is_some() || job.due_at.is_some() {
+        pending.write(tx).await?;
+    }
+    for (position, upstream) in (0_i64..).zip(&new.after) {
         tx.rows(
             sql!("INSERT INTO job_after (job_id, position, upstream_id) VALUES ($1, $2, $3)"),
             values![job.id, position, *upstream],

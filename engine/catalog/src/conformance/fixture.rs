@@ -54,6 +54,7 @@ pub(super) fn transform(of: &str) -> Object {
         ObjectBody::MaterializedView(Transform {
             query: "SELECT 1".to_owned(),
             definition: format!("CREATE MATERIALIZED VIEW {of} AS SELECT 1"),
+            schema: "main".to_owned(),
             definition_hash: "hash".to_owned(),
             reads: vec![name("input")],
             location: format!("file:///lake/{of}/"),

@@ -5,14 +5,15 @@ use std::{
 };
 
 use model::code::Code;
+use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory, path::Path};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
     TestLake, create, data_files, labelled, latest, numbers, open, read_numbers,
-    recorder::Requests, replace, stage, write,
+    recorder::Requests, replace, stage, validating::validate, write,
 };
-use crate::{At, CommitInfo, LakeError, Txn, WriteMode};
+use crate::{At, CommitInfo, Finding, LakeError, Severity, Txn, WriteMode, stores::Wrap};
 
 fn txn(version: i64) -> CommitInfo {
     CommitInfo {
@@ -68,27 +69,69 @@ async fn transactions_survive_a_checkpoint() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn concurrent_appends_of_two_processes_lose_nothing() {
-    let test = TestLake::new();
-    let table = test.table("t");
-    write(&test.lake, &table, create(), numbers([])).await.unwrap();
-    let writers = [test.lake.clone(), test.other()].into_iter().enumerate().map(|(w, lake)| {
-        let table = table.clone();
+async fn a_thousand_appends_of_each_of_two_processes_lose_nothing() {
+    const EACH: i64 = 1_000;
+    // The others bring no row: what is counted are commits, and files would make each of them slower.
+    const ROW_EVERY: i64 = 25;
+    let folder = TempDir::new().unwrap();
+    // A disk is no part of this, and takes most of the time.
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let process = || {
+        let store = Arc::clone(&store);
+        let wrap: Wrap = Arc::new(move |_| Arc::clone(&store));
+        open(&folder, Some(wrap))
+    };
+    let lake = process();
+    let table = format!("{}t/", lake.root());
+    let properties = [("delta.checkpointInterval".to_owned(), "250".to_owned())];
+    let mode = WriteMode::Create {
+        partitioned_by: Vec::new(),
+        comment: None,
+        properties: properties.into(),
+        schema: None,
+    };
+    write(&lake, &table, mode, numbers([])).await.unwrap();
+    let writers = [0, EACH].map(|first| {
+        let (table, lake) = (table.clone(), process());
         tokio::spawn(async move {
-            for n in 0..50 {
-                let row = numbers([w as i64 * 1000 + n]);
-                write(&lake, &table, WriteMode::Append, row).await.unwrap();
+            let mut versions = Vec::new();
+            for n in first..first + EACH {
+                let row = numbers((n % ROW_EVERY == 0).then_some(n));
+                let committed = write(&lake, &table, WriteMode::Append, row).await.unwrap();
+                versions.push(committed.version);
             }
+            versions
         })
     });
-    for writer in futures::future::join_all(writers).await {
-        writer.unwrap();
+    let mut versions = Vec::new();
+    for writer in writers {
+        versions.extend(writer.await.unwrap());
     }
-    let snapshot = latest(&test.lake, &table).await;
-    assert_eq!(snapshot.version(), 100);
-    let expected: Vec<i64> = (0..50).chain(1000..1050).collect();
-    assert_eq!(read_numbers(&snapshot).await, expected);
-    assert_eq!(data_files(&test.path("t")).len(), 100);
+    versions.sort_unstable();
+    let expected: Vec<i64> = (1..=2 * EACH).collect();
+    assert_eq!(versions, expected, "each append is a version of its own");
+    let hint = Path::from_url_path(table.strip_prefix("file://").unwrap()).unwrap();
+    let hint = hint.join("_delta_log").join("_last_checkpoint");
+    let named = async || match store.get(&hint).await {
+        Ok(found) => String::from_utf8(found.bytes().await.unwrap().to_vec()).unwrap(),
+        Err(_) => String::new(),
+    };
+    while !named().await.contains(&format!("\"version\":{}", 2 * EACH)) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let rows: Vec<i64> = (0..2 * EACH).filter(|n| n % ROW_EVERY == 0).collect();
+    // By the commits one after the other, and by the checkpoint alone.
+    for lake in [&lake, &process()] {
+        let snapshot = latest(lake, &table).await;
+        assert_eq!(snapshot.version(), 2 * EACH);
+        assert_eq!(read_numbers(&snapshot).await, rows);
+    }
+    let findings = validate(&process(), &table).await;
+    let is_ok = |finding: &Finding| finding.severity == Severity::Ok;
+    assert!(findings.iter().all(is_ok), "{findings:#?}");
+    let looked_at: Vec<_> = findings.iter().map(|finding| finding.object.as_str()).collect();
+    assert_eq!(looked_at[..2], ["2001 commits, versions 0 to 2000", "4 of 8 checkpoints"]);
+    assert_eq!(looked_at[2], format!("{} files", rows.len()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

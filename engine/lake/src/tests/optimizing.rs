@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray},
-    datatypes::{DataType, Field, Schema},
+    array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray},
+    datatypes::{DataType, Field, Int64Type, Schema},
 };
 use datafusion::{
     logical_expr::Operator,
@@ -16,7 +16,11 @@ use super::{TestLake, create_by, labelled, latest, read_sql, write};
 use crate::{Lake, Optimize, Optimized, Snapshot, StageProgress, WriteMode};
 
 async fn zorder(lake: &Lake, base: &Arc<Snapshot>, by: &[&str]) -> Optimized {
-    let optimize = Optimize {
+    lake.optimize(by_columns(base, by)).await.unwrap()
+}
+
+fn by_columns(base: &Arc<Snapshot>, by: &[&str]) -> Optimize {
+    Optimize {
         base: Arc::clone(base),
         partitions: None,
         condition: None,
@@ -24,8 +28,7 @@ async fn zorder(lake: &Lake, base: &Arc<Snapshot>, by: &[&str]) -> Optimized {
         automatic: false,
         task: SessionContext::new().task_ctx(),
         progress: Arc::new(StageProgress::default()),
-    };
-    lake.optimize(optimize).await.unwrap()
+    }
 }
 
 /// A table in small files.
@@ -127,4 +130,25 @@ async fn only_partitions_with_new_rows_are_put_in_order_again() {
     let rows = read_sql(&now, "SELECT label, sum(n) FROM t GROUP BY label ORDER BY label").await;
     assert_eq!(rows.num_rows(), 3);
     assert_eq!(zorder(&test.lake, &now, &["n"]).await, Optimized::default());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_asked_for_orders_only_what_it_puts_together() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    write(&test.lake, &table, create_by("label"), labelled(&[(4, None), (1, None)])).await.unwrap();
+    write(&test.lake, &table, WriteMode::Append, labelled(&[(3, None), (2, None)])).await.unwrap();
+    write(&test.lake, &table, WriteMode::Append, labelled(&[(9, Some("a"))])).await.unwrap();
+    let base = latest(&test.lake, &table).await;
+    let optimize = Optimize { automatic: true, ..by_columns(&base, &["n"]) };
+    let done = test.lake.optimize(optimize).await.unwrap();
+    assert_eq!((done.commits, done.removed_files, done.added_files), (1, 2, 1));
+    let after = latest(&test.other(), &table).await;
+    let rows = read_sql(&after, "SELECT n FROM t WHERE label IS NULL").await;
+    assert_eq!(rows.columns()[0].as_primitive::<Int64Type>().values(), &[1, 2, 3, 4]);
+    // It does not say that the table is in order now: nobody has looked at all of it.
+    let history = test.lake.history(&table, Some(1)).await.unwrap();
+    let parameters = history[0].parameters.clone().unwrap();
+    assert!(parameters.contains("auto") && !parameters.contains("zOrderBy"), "{parameters}");
+    assert_eq!(zorder(&test.lake, &after, &["n"]).await.commits, 1);
 }

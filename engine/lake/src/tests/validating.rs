@@ -4,11 +4,12 @@ use datafusion::prelude::SessionContext;
 use serde_json::Value;
 
 use super::{
-    TestLake, create, create_by, data_files, labelled, latest, numbers, replace, stage, write,
+    TestLake, create, create_by, data_files, labelled, latest, numbers, read_numbers, replace,
+    stage, write,
 };
 use crate::{Finding, Lake, Severity, Validate, WriteMode};
 
-async fn validate(lake: &Lake, table: &str) -> Vec<Finding> {
+pub(super) async fn validate(lake: &Lake, table: &str) -> Vec<Finding> {
     let validate = Validate {
         location: table.to_owned(),
         task: SessionContext::new().task_ctx(),
@@ -18,7 +19,7 @@ async fn validate(lake: &Lake, table: &str) -> Vec<Finding> {
 }
 
 /// What is worse than a notice, as `severity check object: problem`.
-async fn problems(lake: &Lake, table: &str) -> Vec<String> {
+pub(super) async fn problems(lake: &Lake, table: &str) -> Vec<String> {
     let findings = validate(lake, table).await.into_iter();
     let bad = findings.filter(|finding| finding.severity >= Severity::Warning);
     bad.map(|finding| {
@@ -30,18 +31,18 @@ async fn problems(lake: &Lake, table: &str) -> Vec<String> {
 }
 
 /// Exactly one thing is wrong, and it is said so.
-async fn only_problem(lake: &Lake, table: &str, says: &str) {
+pub(super) async fn only_problem(lake: &Lake, table: &str, says: &str) {
     let problems = problems(lake, table).await;
     assert_eq!(problems.len(), 1, "{problems:#?}");
     assert!(problems[0].contains(says), "{problems:#?}");
 }
 
-fn commit_file(test: &TestLake, version: i64) -> std::path::PathBuf {
+pub(super) fn commit_file(test: &TestLake, version: i64) -> std::path::PathBuf {
     test.path(&format!("t/_delta_log/{version:020}.json"))
 }
 
 /// Rewrites the actions of a commit.
-fn edit_commit(path: &Path, mut edit: impl FnMut(&mut Value)) {
+pub(super) fn edit_commit(path: &Path, mut edit: impl FnMut(&mut Value)) {
     let text = fs::read_to_string(path).unwrap();
     let lines = text.lines().map(|line| {
         let mut action: Value = serde_json::from_str(line).unwrap();
@@ -51,7 +52,7 @@ fn edit_commit(path: &Path, mut edit: impl FnMut(&mut Value)) {
     fs::write(path, lines.collect::<Vec<_>>().join("\n")).unwrap();
 }
 
-fn edit_stats(path: &Path, edit: impl Fn(&mut Value)) {
+pub(super) fn edit_stats(path: &Path, edit: impl Fn(&mut Value)) {
     edit_commit(path, |action| {
         let Some(text) = action.pointer("/add/stats").and_then(Value::as_str) else { return };
         let mut stats: Value = serde_json::from_str(text).unwrap();
@@ -71,7 +72,7 @@ async fn three_versions() -> (TestLake, String) {
     (test, table)
 }
 
-async fn with_checkpoint() -> (TestLake, String) {
+pub(super) async fn with_checkpoint() -> (TestLake, String) {
     let test = TestLake::new();
     let table = test.table("t");
     write(&test.lake, &table, create(), numbers([0])).await.unwrap();
@@ -265,6 +266,22 @@ async fn a_checkpoint_that_is_not_so_is_named() {
         found.iter().any(|p| p.contains("checkpoint of version 20, which is not there")),
         "{found:#?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hint_that_leads_nowhere_is_named_and_costs_no_rows() {
+    for (hint, says) in [
+        (r#"{"version":99,"size":1}"#, "it names version 99, but the newest is 21"),
+        (r#"{"version":21,"size":1}"#, "it names the checkpoint of version 21, which is not there"),
+        (r#"{"size":1}"#, "it names no version"),
+        ("{", "it cannot be parsed"),
+    ] {
+        let (test, table) = with_checkpoint().await;
+        fs::write(test.path("t/_delta_log/_last_checkpoint"), hint).unwrap();
+        only_problem(&test.other(), &table, says).await;
+        let now = latest(&test.other(), &table).await;
+        assert_eq!(read_numbers(&now).await, (0..=21).collect::<Vec<_>>());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

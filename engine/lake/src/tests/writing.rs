@@ -10,7 +10,14 @@ use arrow::{
     },
     datatypes::{DataType, Field, Int32Type, Int64Type, Schema, TimeUnit},
 };
+use datafusion::prelude::SessionContext;
 use model::code::Code;
+use parquet::{
+    basic::{Compression, GzipLevel, ZstdLevel},
+    file::{
+        metadata::ColumnChunkMetaData, reader::FileReader, serialized_reader::SerializedFileReader,
+    },
+};
 
 use super::{
     TestLake, create, create_by, data_files, labelled, latest, numbers, plan_of, read,
@@ -426,4 +433,95 @@ async fn wait_for_files(test: &TestLake, table: &str, count: usize) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(data_files(&test.path(table)).len(), count);
+}
+
+/// How the columns of all data files of a table are compressed.
+fn codecs(table: &std::path::Path) -> Vec<Compression> {
+    let mut found = Vec::new();
+    for file in data_files(table) {
+        let reader = SerializedFileReader::new(fs::File::open(file).unwrap()).unwrap();
+        for group in reader.metadata().row_groups() {
+            found.extend(group.columns().iter().map(ColumnChunkMetaData::compression));
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_compressed_as_the_table_says() {
+    let level = ZstdLevel::try_new(1).unwrap();
+    for (name, codec) in [
+        (None, Compression::ZSTD(level)),
+        (Some("zstd"), Compression::ZSTD(level)),
+        (Some("SNAPPY"), Compression::SNAPPY),
+        (Some("lz4_raw"), Compression::LZ4_RAW),
+        (Some("GZIP"), Compression::GZIP(GzipLevel::default())),
+        (Some("uncompressed"), Compression::UNCOMPRESSED),
+    ] {
+        let test = TestLake::new();
+        let table = test.table("t");
+        let properties = name.map(|name| ("delta.parquet.compression.codec", name));
+        let mode = WriteMode::Create {
+            partitioned_by: Vec::new(),
+            comment: None,
+            properties: properties
+                .map(|(key, name)| (key.to_owned(), name.to_owned()))
+                .into_iter()
+                .collect(),
+            schema: None,
+        };
+        write(&test.lake, &table, mode, all_types()).await.unwrap();
+        write(&test.lake, &table, WriteMode::Append, all_types()).await.unwrap();
+        let found = codecs(&test.path("t"));
+        assert!(!found.is_empty());
+        let same =
+            |found: &Compression| std::mem::discriminant(found) == std::mem::discriminant(&codec);
+        assert!(found.iter().all(same), "{name:?}: {found:?}");
+        let back = read_sql(&latest(&test.lake, &table).await, "SELECT * FROM t").await;
+        assert_eq!(back.num_rows(), 6);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_codec_that_is_not_written_is_refused_by_its_name() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    let properties = [("delta.parquet.compression.codec".to_owned(), "LZ4".to_owned())];
+    let mode = WriteMode::Create {
+        partitioned_by: Vec::new(),
+        comment: None,
+        properties: properties.into_iter().collect(),
+        schema: None,
+    };
+    let error = write(&test.lake, &table, mode, numbers([1])).await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("must be UNCOMPRESSED, SNAPPY, GZIP, LZ4_RAW or ZSTD, not 'LZ4'"),
+        "{error}"
+    );
+}
+
+/// Whatever plans a write past the lake fails: it would pass by CHECK, NOT NULL and the log's turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_plans_read_cannot_be_written_through() {
+    let test = TestLake::new();
+    let table = test.table("t");
+    write(&test.lake, &table, create(), numbers([1])).await.unwrap();
+    let now = latest(&test.lake, &table).await;
+    for provider in [now.provider().unwrap(), now.rows_provider().unwrap()] {
+        let context = SessionContext::new();
+        context.register_table("t", provider).unwrap();
+        for sql in
+            ["INSERT INTO t (n) VALUES (2)", "DELETE FROM t", "UPDATE t SET n = 3", "TRUNCATE t"]
+        {
+            let failed = match context.sql(sql).await {
+                Ok(frame) => frame.collect().await.is_err(),
+                Err(_) => true,
+            };
+            assert!(failed, "{sql}");
+        }
+    }
+    let now = latest(&test.other(), &table).await;
+    assert_eq!((now.version(), read_numbers(&now).await), (0, vec![1]));
 }

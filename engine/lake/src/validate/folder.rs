@@ -11,10 +11,7 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use serde_json::Value;
 
-use super::{
-    Finding, Report, counted,
-    replay::{Replay, UNSEEN},
-};
+use super::{Finding, Report, counted, replay::Replay};
 use crate::{
     error::LakeError,
     hive::{self, NULL_FOLDER, folder_values},
@@ -31,15 +28,11 @@ pub(super) async fn files(
     staged: Vec<Path>,
 ) -> Result<Vec<Finding>, LakeError> {
     let (mut files, mut orphans) = (Report::new("files"), Report::new("orphans"));
-    if replay.unseen {
-        for report in [&mut files, &mut orphans] {
-            report.notice("", UNSEEN, "other engines can look it over");
-        }
-        return Ok([files.finish(""), orphans.finish("")].concat());
-    }
     let failed = |source| LakeError::store("list the table's files", place.text(), source);
-    let sizes: BTreeMap<&str, Option<u64>> =
-        replay.files.iter().map(|((path, _), file)| (path.as_str(), file.size)).collect();
+    let vectors =
+        replay.files.values().filter_map(|file| Some((file.vector.as_ref()?.as_ref(), None)));
+    let data = replay.files.iter().map(|((path, _), file)| (path.as_str(), file.size));
+    let sizes: BTreeMap<&str, Option<u64>> = vectors.chain(data).collect();
     let mut there: HashSet<&str> = HashSet::new();
     let (mut count, mut old) = (0_usize, 0_usize);
     let mut unknown: Vec<(Path, u64)> = Vec::new();
@@ -88,11 +81,7 @@ pub(super) async fn files(
     // What was committed or staged while the folder was listed is no orphan.
     let mut spared = replay.later_files(place).await?;
     spared.extend(staged.into_iter().chain(lake.staged_files(place)).map(String::from));
-    let vectors = replay.files.values().any(|file| file.has_vector);
-    unknown.retain(|(path, _)| {
-        let is_vector = path.filename().is_some_and(|name| name.starts_with("deletion_vector"));
-        !(spared.contains(path.as_ref()) || vectors && is_vector)
-    });
+    unknown.retain(|(path, _)| !spared.contains(path.as_ref()));
     if !replay.complete && !unknown.is_empty() {
         let problem = format!(
             "not looked at: the log is broken, and does not name {} that are there",
@@ -122,10 +111,6 @@ pub(super) async fn files(
 pub(super) fn partitions(replay: &Replay, schema: Option<&SchemaRef>) -> Vec<Finding> {
     let mut report = Report::new("partitions");
     let columns = &replay.partitioned_by;
-    if replay.unseen {
-        report.notice("", UNSEEN, "other engines can look it over");
-        return report.finish("");
-    }
     if columns.is_empty() {
         return report.finish("the table is not partitioned");
     }

@@ -9,8 +9,14 @@ use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{ObjectStoreExt, path::Path};
 use serde_json::{Map, Value};
 
-use super::{Report, checkpoint, checkpoint::CheckpointFiles, counted};
-use crate::{error::LakeError, location::Place, log, snapshot::Snapshot};
+use super::{
+    Report, checkpoint,
+    checkpoint::{Checkpoint, CheckpointFiles},
+    counted,
+};
+use crate::{
+    deletion_vector::DeletionVector, error::LakeError, location::Place, log, snapshot::Snapshot,
+};
 
 pub(super) const LOG_ADVICE: &str = "bring the files of '_delta_log' back from a backup; \
                                      without one, save the rows that can still be read and create the table anew";
@@ -27,12 +33,9 @@ pub(super) struct LoggedFile {
     pub(super) size: Option<u64>,
     pub(super) partition_values: Map<String, Value>,
     pub(super) stats: Option<String>,
-    pub(super) has_vector: bool,
+    /// The file that says which of its rows are deleted, unless the log itself does.
+    pub(super) vector: Option<Path>,
 }
-
-/// Said of everything that a log names which is not read.
-pub(super) const UNSEEN: &str =
-    "not looked at: what the log names is in a checkpoint of the second kind (v2)";
 
 /// What the log says, as far as it can be told.
 #[derive(Debug, Default)]
@@ -57,8 +60,6 @@ pub(super) struct Replay {
     has_metadata: bool,
     /// Whether `files` are known to be those of the newest version.
     pub(super) complete: bool,
-    /// Whether the log begins with a checkpoint that is not looked into.
-    pub(super) unseen: bool,
 }
 
 /// What is in the folder of the log.
@@ -83,30 +84,24 @@ pub(super) async fn replay(
     for (version, files) in &folder.checkpoints {
         files.check_parts(*version, checkpoints);
     }
-    let readable: Vec<i64> = folder
-        .checkpoints
-        .iter()
-        .filter(|(_, files)| files.is_complete())
-        .map(|(version, _)| *version)
-        .collect();
+    let complete = |(version, files): (&i64, &CheckpointFiles)| {
+        let complete = files.complete(*version);
+        (!complete.is_empty()).then_some((*version, complete))
+    };
+    let readable: BTreeMap<i64, Vec<Checkpoint>> =
+        folder.checkpoints.iter().filter_map(complete).collect();
     let mut replay = Replay {
         newest: Some(newest),
         oldest: folder.commits.first().copied(),
         commits: folder.commits.len(),
-        checkpoints: readable.len(),
+        checkpoints: readable.values().map(Vec::len).sum(),
         ..Replay::default()
     };
-    let compared: BTreeSet<i64> = readable.iter().rev().take(CHECKPOINTS_MAX).copied().collect();
+    let compared: BTreeSet<i64> = readable.keys().rev().take(CHECKPOINTS_MAX).copied().collect();
     let mut at = match replay.oldest {
         Some(0) => Some(0),
-        _ => replay.start_from(place, &folder, 0, checkpoints).await?,
+        _ => replay.start_from(place, &readable, 0, checkpoints).await,
     };
-    if at.is_none() && folder.checkpoints.values().any(CheckpointFiles::is_second_kind) {
-        replay.unseen = true;
-        let problem = "not looked at: it begins with a checkpoint of the second kind (v2)";
-        log.notice("", problem, "other engines can look it over");
-        return Ok(replay);
-    }
     if at.is_none() {
         log.error(
             "version 0",
@@ -126,15 +121,16 @@ pub(super) async fn replay(
                 Ok(actions) => {
                     replay.apply(version, &actions, log);
                     if compared.contains(&version) {
-                        let files = &folder.checkpoints[&version];
-                        replay.compare_checkpoint(place, version, files, checkpoints).await?;
+                        for checkpoint in &readable[&version] {
+                            replay.compare_checkpoint(place, checkpoint, checkpoints).await;
+                        }
                     }
                     continue;
                 }
                 Err(problem) => problem,
             };
             // Readers of the newest version go by the newest checkpoint, and need nothing older.
-            let covered = readable.last().is_some_and(|checkpoint| *checkpoint >= version);
+            let covered = readable.keys().next_back().is_some_and(|newest| *newest >= version);
             let object = format!("version {version}");
             if covered {
                 let advice = "bring the commit back from a backup; \
@@ -143,7 +139,7 @@ pub(super) async fn replay(
             } else {
                 log.error(object, problem, LOG_ADVICE);
             }
-            at = replay.start_from(place, &folder, version, checkpoints).await?;
+            at = replay.start_from(place, &readable, version, checkpoints).await;
             replay.complete = at.is_some();
             break;
         }
@@ -231,21 +227,29 @@ impl Replay {
     async fn start_from(
         &mut self,
         place: &Place,
-        folder: &LogFolder,
+        readable: &BTreeMap<i64, Vec<Checkpoint>>,
         version: i64,
         report: &mut Report,
-    ) -> Result<Option<i64>, LakeError> {
-        let complete = folder.checkpoints.range(version..).filter(|(_, files)| files.is_complete());
-        for (version, files) in complete {
-            let Some(actions) = files.read(place, *version, report).await? else { continue };
-            self.checkpoints_read += 1;
-            self.files.clear();
-            let mut unused = Report::new("log");
-            self.apply(*version, &actions, &mut unused);
-            self.complete = true;
-            return Ok(Some(version + 1));
+    ) -> Option<i64> {
+        for (version, checkpoints) in readable.range(version..) {
+            let mut begun = false;
+            for checkpoint in checkpoints {
+                if begun {
+                    self.compare_checkpoint(place, checkpoint, report).await;
+                    continue;
+                }
+                let Some(actions) = checkpoint.read(place, report).await else { continue };
+                self.checkpoints_read += 1;
+                self.files.clear();
+                let mut unused = Report::new("log");
+                self.apply(*version, &actions, &mut unused);
+                (self.complete, begun) = (true, true);
+            }
+            if begun {
+                return Some(version + 1);
+            }
         }
-        Ok(None)
+        None
     }
 
     /// Takes note of the actions of a commit or a checkpoint.
@@ -319,7 +323,7 @@ impl Replay {
                 size,
                 partition_values: values.cloned().unwrap_or_default(),
                 stats: stats.filter(|text| !text.is_empty()).map(ToOwned::to_owned),
-                has_vector: key.1.is_some(),
+                vector: DeletionVector::of_action(add).and_then(|vector| vector.path()),
             };
             self.files.insert(key, file);
         }
@@ -353,8 +357,13 @@ impl Replay {
         };
         self.named.insert(path.clone());
         let vector = action.get("deletionVector").filter(|vector| vector.is_object());
+        if let Some(vector) = DeletionVector::of_action(action).and_then(|vector| vector.path()) {
+            self.named.insert(vector.to_string());
+        }
         let vector = vector.map(|vector| {
-            let part = |key: &str| vector.get(key).map(Value::to_string).unwrap_or_default();
+            // What a commit leaves out is NULL in a checkpoint.
+            let part = |key: &str| vector.get(key).filter(|part| !part.is_null());
+            let part = |key: &str| part(key).map(Value::to_string).unwrap_or_default();
             format!("{}{}@{}", part("storageType"), part("pathOrInlineDv"), part("offset"))
         });
         Some((path.clone(), (path, vector)))
@@ -366,11 +375,14 @@ impl Replay {
         let Some(newest) = self.newest else { return Ok(files) };
         for version in newest + 1.. {
             let Some(actions) = log::actions(place, version).await? else { break };
-            let paths = actions
-                .iter()
-                .flat_map(|action| ["/add/path", "/remove/path"].map(|path| action.pointer(path)));
-            let paths = paths.flatten().filter_map(Value::as_str);
-            files.extend(paths.filter_map(|path| Some(Path::from_url_path(path).ok()?.into())));
+            let of_files =
+                actions.iter().flat_map(|action| ["add", "remove"].map(|of| action.get(of)));
+            for file in of_files.flatten() {
+                let path = file.get("path").and_then(Value::as_str);
+                let path = path.and_then(|path| Path::from_url_path(path).ok());
+                let vector = DeletionVector::of_action(file).and_then(|vector| vector.path());
+                files.extend(path.into_iter().chain(vector).map(String::from));
+            }
         }
         Ok(files)
     }
@@ -378,19 +390,18 @@ impl Replay {
     async fn compare_checkpoint(
         &mut self,
         place: &Place,
-        version: i64,
-        files: &CheckpointFiles,
+        checkpoint: &Checkpoint,
         report: &mut Report,
-    ) -> Result<(), LakeError> {
-        let Some(actions) = files.read(place, version, report).await? else { return Ok(()) };
+    ) {
+        let Some(actions) = checkpoint.read(place, report).await else { return };
         self.checkpoints_read += 1;
         if !self.complete {
-            return Ok(());
+            return;
         }
         let mut state = Self::default();
         let mut unused = Report::new("log");
-        state.apply(version, &actions, &mut unused);
-        let object = || format!("checkpoint of version {version}");
+        state.apply(checkpoint.version, &actions, &mut unused);
+        let object = || checkpoint.object.clone();
         let missing = self.files.keys().filter(|key| !state.files.contains_key(*key));
         let surplus = state.files.keys().filter(|key| !self.files.contains_key(*key));
         for (mut keys, verb) in [
@@ -423,7 +434,6 @@ impl Replay {
             let problem = format!("it tells another size of the file '{path}' than the commits");
             report.error(object(), problem, checkpoint::CHECKPOINT_ADVICE);
         }
-        Ok(())
     }
 
     /// Compares what the commits say with what this server reads.
@@ -463,9 +473,6 @@ impl Replay {
     }
 
     pub(super) fn looked_at(&self) -> String {
-        if self.unseen {
-            return String::new();
-        }
         let (Some(oldest), Some(newest)) = (self.oldest, self.newest) else {
             return "no commits, only checkpoints".to_owned();
         };
@@ -473,9 +480,6 @@ impl Replay {
     }
 
     pub(super) fn checkpoints_looked_at(&self) -> String {
-        if self.unseen {
-            return String::new();
-        }
         match (self.checkpoints_read, self.checkpoints) {
             (0, 0) => "there is none".to_owned(),
             (read, all) if read >= all => counted(all, "checkpoint"),

@@ -3,7 +3,7 @@
 //! Engines leave out files by what the log says of them, and answer counts from it alone: statistics
 //! that are not so make rows disappear without an error.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::{cmp::Ordering, collections::HashMap, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, StructArray},
@@ -20,15 +20,12 @@ use datafusion::{
     logical_expr::Accumulator,
 };
 use futures::{StreamExt, TryStreamExt, stream};
+use model::code::Code;
 use object_store::path::Path;
 use parquet::errors::ParquetError;
 use serde_json::Value;
 
-use super::{
-    Report, counted,
-    replay::{Replay, UNSEEN},
-    with_causes,
-};
+use super::{Report, counted, replay::Replay, with_causes};
 use crate::{
     change::parquet_options, error::LakeError, location::Place, parquet_object::ParquetObject,
     rows::TableRows, snapshot::Snapshot,
@@ -65,13 +62,9 @@ impl Comparing {
         replay: &Replay,
         report: &mut Report,
     ) -> Result<String, LakeError> {
-        if replay.unseen {
-            report.notice("", UNSEEN, "other engines can look it over");
-            return Ok(String::new());
-        }
         let mut files = Vec::with_capacity(replay.files.len());
         let mut without = 0;
-        for ((path, _), file) in &replay.files {
+        for ((path, vector), file) in &replay.files {
             let stats = match &file.stats {
                 None => {
                     without += 1;
@@ -83,7 +76,7 @@ impl Comparing {
                 }),
             };
             let size = file.size.unwrap_or(0);
-            files.push(Logged { path, size, stats, has_vector: file.has_vector });
+            files.push(Logged { path, size, stats, has_vector: vector.is_some() });
         }
         if without > 0 {
             report.notice(
@@ -92,21 +85,64 @@ impl Comparing {
                 format!("queries read them whatever they look for; {ADVICE}"),
             );
         }
-        let readable = self.footers(place, &files, report).await?;
-        let read = self.data(&files, &readable, report).await?;
-        Ok(format!(
-            "row counts of {}, values of {read}",
-            counted(readable.iter().filter(|readable| **readable).count(), "file"),
-        ))
+        let mut rows = self.footers(place, &files, report).await?;
+        let counts = counted(rows.iter().flatten().count(), "file");
+        self.vectors(&files, &mut rows, report).await?;
+        let read = self.data(&files, &rows, report).await?;
+        Ok(format!("row counts of {counts}, values of {read}"))
     }
 
-    /// Compares numbers of rows. Returns which files can be read.
+    /// The number of each data file, by its path.
+    fn numbers(&self) -> Result<HashMap<String, usize>, LakeError> {
+        let files = self.snapshot.data_files()?;
+        (0..files.len()).map(|number| Ok((files.path(number)?.to_string(), number))).collect()
+    }
+
+    /// Looks whether what marks rows as deleted can be read, and marks rows that are there. Files of
+    /// which that is not so have no rows that could be read.
+    async fn vectors(
+        &self,
+        files: &[Logged<'_>],
+        rows: &mut [Option<i64>],
+        report: &mut Report,
+    ) -> Result<(), LakeError> {
+        if !files.iter().any(|file| file.has_vector) {
+            return Ok(());
+        }
+        let (numbers, vectors) = (self.numbers()?, self.snapshot.deletion_vectors()?);
+        for (file, rows) in files.iter().zip(rows) {
+            let (true, Some(count)) = (file.has_vector, &rows) else { continue };
+            let Some(number) = numbers.get(file.path) else { continue };
+            let problem = match vectors.of(*number).await {
+                Ok(marked) => {
+                    let last = marked.and_then(|marked| marked.max()).map(i64::from);
+                    let Some(last) = last.filter(|last| last >= count) else { continue };
+                    format!("its deletion vector marks the row {last}, the file has {count} rows")
+                }
+                // That its file is missing is told of the file.
+                Err(error) if error.code() == Code::NotFound => {
+                    *rows = None;
+                    continue;
+                }
+                Err(error) => {
+                    format!("its deletion vector cannot be read: {}", with_causes(&error))
+                }
+            };
+            *rows = None;
+            let advice = "bring the deletion vector back from a backup, or go back with RESTORE to a \
+                          version without it";
+            report.error(file.path, problem, advice);
+        }
+        Ok(())
+    }
+
+    /// Compares numbers of rows. Returns how many each file has, `None` where it cannot be read.
     async fn footers(
         &self,
         place: &Place,
         files: &[Logged<'_>],
         report: &mut Report,
-    ) -> Result<Vec<bool>, LakeError> {
+    ) -> Result<Vec<Option<i64>>, LakeError> {
         let footers: Vec<_> = files.iter().map(|file| (file.path.to_owned(), file.size)).collect();
         let mut footers = stream::iter(footers)
             .map(|(path, size)| async move {
@@ -121,7 +157,7 @@ impl Comparing {
             let footer = match footer {
                 Ok(footer) => footer,
                 Err(error) if is_missing(&error) => {
-                    readable.push(false);
+                    readable.push(None);
                     continue;
                 }
                 Err(error) => {
@@ -130,13 +166,20 @@ impl Comparing {
                         format!("it cannot be read as Parquet: {}", with_causes(&error)),
                         "bring the file back from a backup",
                     );
-                    readable.push(false);
+                    readable.push(None);
                     continue;
                 }
             };
-            readable.push(true);
             let rows = footer.file_metadata().num_rows();
-            let Some(said) = file.stats.get("numRecords") else { continue };
+            readable.push(Some(rows));
+            let Some(said) = file.stats.get("numRecords") else {
+                if file.has_vector {
+                    let problem = "some of its rows are marked as deleted, and the log does not say \
+                                   how many it has";
+                    report.error(file.path, problem, ADVICE);
+                }
+                continue;
+            };
             if said.as_i64() != Some(rows) {
                 let problem = format!("the log says {said} rows, the file has {rows}");
                 report.error(file.path, problem, ADVICE);
@@ -149,7 +192,7 @@ impl Comparing {
     async fn data(
         &self,
         files: &[Logged<'_>],
-        readable: &[bool],
+        rows_of: &[Option<i64>],
         report: &mut Report,
     ) -> Result<String, LakeError> {
         let location = self.snapshot.location().to_owned();
@@ -157,7 +200,7 @@ impl Comparing {
             |source| LakeError::Query { location: location.clone(), source: Arc::new(source) };
         let all = counted(files.len(), "file");
         let rows = TableRows::new(Arc::clone(&self.snapshot));
-        let (rows, numbers) = match rows.and_then(|rows| Ok((rows, self.snapshot.data_files()?))) {
+        let (rows, numbers) = match rows.and_then(|rows| Ok((rows, self.numbers()?))) {
             Ok(found) => found,
             Err(LakeError::Unsupported { feature, .. }) => {
                 let problem = format!("values were not compared: the table uses '{feature}'");
@@ -166,14 +209,10 @@ impl Comparing {
             }
             Err(error) => return Err(error),
         };
-        let mut number_of = std::collections::HashMap::new();
-        for number in 0..numbers.len() {
-            number_of.insert(numbers.path(number)?.to_string(), number);
-        }
         let (mut read, mut bytes) = (0, 0);
-        for (file, readable) in files.iter().zip(readable) {
-            let (true, Some(number)) = (readable, number_of.get(file.path)) else { continue };
-            if !file.stats.is_object() || file.has_vector {
+        for (file, readable) in files.iter().zip(rows_of) {
+            let (Some(_), Some(number)) = (readable, numbers.get(file.path)) else { continue };
+            if !file.stats.is_object() {
                 continue;
             }
             if bytes + file.size > self.data_bytes_max && read > 0 {
@@ -262,6 +301,9 @@ struct Leaf {
     tight: bool,
     lowest: MinAccumulator,
     highest: MaxAccumulator,
+    /// Rows of the whole file as the log has them, those that are marked as deleted among them.
+    said_rows: Option<i64>,
+    rows: i64,
     nulls: i64,
     has_nan: bool,
 }
@@ -307,6 +349,8 @@ fn leaves_of(
             tight: stats.get("tightBounds").and_then(Value::as_bool) != Some(false),
             lowest: min,
             highest: max,
+            said_rows: stats.get("numRecords").and_then(Value::as_i64),
+            rows: 0,
             nulls: 0,
             has_nan: false,
         });
@@ -320,6 +364,7 @@ impl Leaf {
         for index in &self.within {
             values = field_of(values.as_struct(), *index)?;
         }
+        self.rows += i64::try_from(values.len()).unwrap_or(i64::MAX);
         self.nulls += i64::try_from(values.logical_null_count()).unwrap_or(i64::MAX);
         // NaN is in no range: writers leave it out of the bounds.
         let not_nan: Option<BooleanArray> = match values.data_type() {
@@ -345,11 +390,7 @@ impl Leaf {
 
     fn compare(mut self, path: &str, report: &mut Report) -> DataFusionResult<()> {
         let object = format!("{path}: {}", self.name);
-        if let Some(said) = &self.said_nulls
-            && self.tight
-            && said.as_i64() != Some(self.nulls)
-        {
-            let problem = format!("the log says {said} NULLs, the data has {}", self.nulls);
+        if let Some(problem) = self.wrong_nulls() {
             report.error(&object, problem, ADVICE);
         }
         let (lowest, highest) = (self.lowest.evaluate()?, self.highest.evaluate()?);
@@ -395,6 +436,23 @@ impl Leaf {
             }
         }
         Ok(())
+    }
+
+    /// How the number of NULLs is not what the log says. Where it was not counted anew after rows were
+    /// marked as deleted, only none and all of the file's rows say something of those that are left.
+    fn wrong_nulls(&self) -> Option<String> {
+        let said = self.said_nulls.as_ref()?;
+        let (count, nulls) = (said.as_i64(), self.nulls);
+        let other = self.rows - nulls;
+        if self.tight {
+            return (count != Some(nulls))
+                .then(|| format!("the log says {said} NULLs, the data has {nulls}"));
+        }
+        if count == Some(0) {
+            return (nulls > 0).then(|| format!("the log says no NULLs, the data has {nulls}"));
+        }
+        let all = count.is_some() && count == self.said_rows;
+        (all && other > 0).then(|| format!("the log says only NULLs, the data has {other} values"))
     }
 
     /// Whether a bound that holds is wider than it needs to be. Texts are cut off in the log.

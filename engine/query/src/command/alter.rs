@@ -6,7 +6,7 @@ use catalog::objects::OnConflict;
 use datafusion::{
     common::ToDFSchema, datasource::provider_as_source, logical_expr::LogicalPlanBuilder,
 };
-use dialect::statement::{Alter, AlterAction, Check};
+use dialect::statement::{Alter, AlterAction, Check, PropertyChange};
 use lake::{Alteration, At, CONSTRAINT_PREFIX, Snapshot};
 use model::{
     name::ObjectName,
@@ -18,6 +18,7 @@ use super::{
     target::{check_as, target_table, until_undisturbed},
 };
 use crate::{
+    clustering,
     error::QueryError,
     plan,
     queries::{CommandResult, Inner, Queries},
@@ -68,11 +69,12 @@ async fn alteration(
             has_column(name, base, column)?;
             Alteration::DropNotNull(column.clone())
         }
-        AlterAction::SetProperties(properties) => {
+        AlterAction::Properties(PropertyChange::Set(properties)) => {
             no_constraints(properties)?;
+            clustering::check(properties, &base.schema(), base.partitioned_by())?;
             Alteration::Properties { set: properties.clone(), unset: Vec::new() }
         }
-        AlterAction::UnsetProperties { keys, if_exists } => {
+        AlterAction::Properties(PropertyChange::Unset { keys, if_exists }) => {
             no_constraints(&keys.iter().map(|key| (key.clone(), String::new())).collect())?;
             for key in keys {
                 if !if_exists && !base.properties().contains_key(key) {
@@ -155,6 +157,14 @@ async fn holds(queries: &Queries, base: &Arc<Snapshot>, check: &Check) -> Result
     )))
 }
 
+/// What the properties of an object are after a change.
+pub(super) fn changed(properties: &mut Properties, change: &PropertyChange) {
+    match change {
+        PropertyChange::Set(set) => properties.extend(set.clone()),
+        PropertyChange::Unset { keys, .. } => properties.retain(|key, _| !keys.contains(key)),
+    }
+}
+
 /// The catalog shows comment and properties as well.
 async fn remember(
     inner: &Inner,
@@ -163,10 +173,7 @@ async fn remember(
 ) -> Result<(), QueryError> {
     match action {
         AlterAction::Comment(comment) => object.comment.clone_from(comment),
-        AlterAction::SetProperties(properties) => object.properties.extend(properties.clone()),
-        AlterAction::UnsetProperties { keys, .. } => {
-            object.properties.retain(|key, _| !keys.contains(key));
-        }
+        AlterAction::Properties(change) => changed(&mut object.properties, change),
         _ => return Ok(()),
     }
     let on = OnConflict::Replace { id: object.id, definition_version: object.definition_version };

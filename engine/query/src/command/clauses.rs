@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::{
-    common::{Column, DFSchema, ScalarValue, TableReference},
+    common::{Column, DFSchema, ScalarValue, TableReference, tree_node::TreeNode},
     execution::SessionState,
     logical_expr::{
-        Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, expr::Placeholder, ident, lit, when,
+        Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, expr::Placeholder, ident,
+        lit, when,
     },
 };
 use dialect::statement::{Change, ChangeAction, ChangeClause, ChangeKind, When};
@@ -18,7 +19,7 @@ use super::{
     generated::{self, Computed, Rows},
     struct_values,
 };
-use crate::error::QueryError;
+use crate::{barrier, error::QueryError};
 
 /// Says of a joined row that it has a source row. No column of a table holds this character.
 pub(super) const SOURCE_COLUMN: &str = "@source";
@@ -103,6 +104,8 @@ impl Changes<'_> {
                 }
             });
         }
+        self.check_sides()?;
+        let input = if self.may_fail()? { barrier::above(input) } else { input };
         let mut decided: Vec<Expr> =
             input.schema().columns().into_iter().map(Expr::Column).collect();
         decided.push(self.deciding()?.alias(CLAUSE_COLUMN));
@@ -171,24 +174,110 @@ impl Changes<'_> {
         ]
     }
 
-    /// The number of the first clause that fits a row; NULL when none does.
+    /// The number of the first clause that fits a row; NULL when none does. A condition is asked only of
+    /// the rows that its clause is about: of others it may fail.
     fn deciding(&self) -> Result<Expr, QueryError> {
         let target_is = self.places.target(ROW_COLUMN).is_not_null();
         let source_is = self.places.source(SOURCE_COLUMN).is_not_null();
         let mut cases = Vec::new();
-        for (n, clause) in self.change.clauses.iter().enumerate() {
-            let pair = match clause.when {
-                When::Matched => target_is.clone().and(source_is.clone()),
-                When::NotMatchedByTarget => self.places.target(ROW_COLUMN).is_null(),
-                When::NotMatchedBySource => self.places.source(SOURCE_COLUMN).is_null(),
-            };
-            let fits = match clause.condition {
-                Some(condition) => pair.and(self.value(condition)?),
-                None => pair,
-            };
-            cases.push((fits, lit(number(n))));
+        for (kind, pair) in [
+            (When::Matched, target_is.and(source_is)),
+            (When::NotMatchedByTarget, self.places.target(ROW_COLUMN).is_null()),
+            (When::NotMatchedBySource, self.places.source(SOURCE_COLUMN).is_null()),
+        ] {
+            let clauses = self.change.clauses.iter().enumerate();
+            let mut fitting = Vec::new();
+            for (n, clause) in clauses.filter(|(_, clause)| clause.when == kind) {
+                let fits = clause.condition.map_or(Ok(lit(true)), |n| self.value(n))?;
+                fitting.push((fits, lit(number(n))));
+            }
+            if !fitting.is_empty() {
+                cases.push((pair, case(fitting)?));
+            }
         }
         case(cases)
+    }
+
+    /// Whether a condition may fail, so that it must not come to rows before it is known which these are.
+    fn may_fail(&self) -> Result<bool, QueryError> {
+        let conditions = self.change.clauses.iter().filter_map(|clause| clause.condition);
+        for condition in conditions {
+            let fails = self.value(condition)?.exists(|expr| {
+                Ok(match expr {
+                    Expr::BinaryExpr(binary) => !matches!(
+                        binary.op,
+                        Operator::Eq
+                            | Operator::NotEq
+                            | Operator::Lt
+                            | Operator::LtEq
+                            | Operator::Gt
+                            | Operator::GtEq
+                            | Operator::IsDistinctFrom
+                            | Operator::IsNotDistinctFrom
+                            | Operator::And
+                            | Operator::Or
+                    ),
+                    Expr::Column(_)
+                    | Expr::Literal(..)
+                    | Expr::Placeholder(_)
+                    | Expr::Alias(_)
+                    | Expr::Not(_)
+                    | Expr::IsNull(_)
+                    | Expr::IsNotNull(_)
+                    | Expr::IsTrue(_)
+                    | Expr::IsFalse(_)
+                    | Expr::IsUnknown(_)
+                    | Expr::IsNotTrue(_)
+                    | Expr::IsNotFalse(_)
+                    | Expr::IsNotUnknown(_)
+                    | Expr::Between(_)
+                    | Expr::InList(_) => false,
+                    _ => true,
+                })
+            })?;
+            if fails {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Refuses a clause that names a side which its rows do not have: all that it would find is NULL.
+    fn check_sides(&self) -> Result<(), QueryError> {
+        for clause in &self.change.clauses {
+            let has_no = |column: &Column| {
+                let is_of_target = column.relation.as_ref() == Some(&self.places.target);
+                match clause.when {
+                    When::Matched => None,
+                    When::NotMatchedByTarget => is_of_target.then_some("target"),
+                    When::NotMatchedBySource => (!is_of_target).then_some("source"),
+                }
+            };
+            let values: Vec<usize> = match &clause.action {
+                ChangeAction::Update(assignments) => assignments.iter().map(|(_, n)| *n).collect(),
+                ChangeAction::Insert { values, .. } => values.clone(),
+                ChangeAction::Delete | ChangeAction::UpdateAll | ChangeAction::InsertAll => {
+                    Vec::new()
+                }
+            };
+            for n in clause.condition.into_iter().chain(values) {
+                let value = self.value(n)?;
+                let columns = value.column_refs();
+                if let Some((column, side)) =
+                    columns.iter().find_map(|column| Some((column, has_no(column)?)))
+                {
+                    let words = match clause.when {
+                        When::NotMatchedBySource => "NOT MATCHED BY SOURCE",
+                        When::Matched | When::NotMatchedByTarget => "NOT MATCHED",
+                    };
+                    return Err(QueryError::Invalid(format!(
+                        "WHEN {words} is about rows without a {side}, and names its column '{}'",
+                        column.flat_name()
+                    )));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn by_clause(&self, values: Vec<Expr>) -> Result<Expr, QueryError> {

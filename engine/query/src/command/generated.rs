@@ -16,7 +16,7 @@ use datafusion::{
 use lake::{Check, GENERATED, Rule};
 
 use super::target::{changes_with_time, physical_of};
-use crate::error::QueryError;
+use crate::{barrier, error::QueryError};
 
 /// In which rows a column gets the value of its expression.
 pub(super) enum Computed {
@@ -65,15 +65,25 @@ pub(super) fn filled(
         plan.schema().columns().into_iter().take(leading).map(Expr::Column).collect();
     for field in table.fields() {
         let given = ident(field.name());
+        // What is given has no alias: a struct would be there twice when its fields are read beside it.
         let item = match expression_of(field).map(|expression| (expression, computed(field))) {
             None | Some((_, Computed::Nowhere)) => given,
-            Some((expression, Computed::Everywhere)) => value(state, &schema, field, expression)?,
+            Some((expression, Computed::Everywhere)) => {
+                value(state, &schema, field, expression)?.alias(field.name())
+            }
             Some((expression, Computed::Where(rows))) => {
-                when(rows, value(state, &schema, field, expression)?).otherwise(given)?
+                let value = value(state, &schema, field, expression)?;
+                when(rows, value).otherwise(given)?.alias(field.name())
             }
         };
-        items.push(item.alias(field.name()));
+        items.push(item);
     }
+    // The optimizer would take what is read of a struct to where the struct is computed, and has its
+    // column there twice.
+    let any = |of: fn(&Field) -> bool| table.fields().iter().any(|field| of(field));
+    let may_read_structs = any(|field| expression_of(field).is_some())
+        && any(|field| matches!(field.data_type(), DataType::Struct(_)));
+    let plan = if may_read_structs { barrier::above(plan) } else { plan };
     Ok(LogicalPlanBuilder::from(plan).project(items)?.build()?)
 }
 

@@ -84,7 +84,7 @@ async fn optimize(
     let inner = &queries.inner;
     let (object, location) = located(inner, session, target).await?;
     let base = inner.options.lake.snapshot(&location, At::Latest).await?;
-    maintenance::optimize(inner, base, &work, Arc::new(StageProgress::default()))?;
+    maintenance::optimize(inner, &object, base, &work, Arc::new(StageProgress::default()))?;
     Ok(asked(inner, session, &object, Work::Optimize(work)))
 }
 

@@ -6,14 +6,17 @@ pub(crate) mod backfill;
 mod change;
 mod clauses;
 mod copy;
+mod data_types;
 mod generated;
 pub(crate) mod ingest;
 mod insert;
 pub(crate) mod jobs;
 pub(crate) mod maintain;
 mod notify;
+mod place;
 pub(crate) mod quarantine;
 mod ranges;
+mod redeclare;
 mod release;
 mod requests;
 mod resources;
@@ -41,6 +44,7 @@ use crate::{
     error::QueryError,
     queries::{Checked, CommandResult, Explain, Inner, Queries, check_query},
     session::Session,
+    substrait,
 };
 
 /// Checks and plans what can be planned of a statement, without any effect.
@@ -53,6 +57,7 @@ pub(crate) async fn check(
         Statement::Query(query) | Statement::Job(JobStatement::Show(query)) => {
             check_query(inner, session, query, None).await.map(Some)
         }
+        Statement::Substrait { plan } => substrait::check(inner, session, plan).await.map(Some),
         Statement::Explain { verbose, statement, .. }
             if matches!(**statement, Statement::Change(_)) =>
         {
@@ -87,6 +92,7 @@ pub(crate) async fn check(
         Statement::CreateView(create) => {
             views::check(inner, session, &create.name, &create.query).await.map(|_| None)
         }
+        Statement::CreateTemporaryView(_) => Err(no_folder()),
         Statement::CreateMaterializedView(create) => {
             schedules::check(create.schedule.as_ref(), inner.options.clock.now())?;
             let checked = views::check_materialized(inner, session, &create.name, &create.query);
@@ -180,6 +186,7 @@ async fn run(
         }
         Statement::CreateTable(create) => tables::create(queries, session, create).await,
         Statement::CreateView(create) => views::create(queries, session, create).await,
+        Statement::CreateTemporaryView(_) => Err(no_folder()),
         Statement::CreateMaterializedView(create) => {
             views::create_materialized(queries, session, create).await
         }
@@ -209,7 +216,10 @@ async fn run(
         Statement::Suspend { name } => transforms::suspend(queries, session, &name, true).await,
         Statement::Resume { name } => transforms::suspend(queries, session, &name, false).await,
         Statement::Backfill(statement) => backfill::run(queries, session, &statement).await,
-        Statement::Query(_) | Statement::Explain { .. } | Statement::Show(_) => {
+        Statement::Query(_)
+        | Statement::Substrait { .. }
+        | Statement::Explain { .. }
+        | Statement::Show(_) => {
             Err(QueryError::Invalid("the statement is a query: fetch its rows".to_owned()))
         }
     }
@@ -232,6 +242,15 @@ pub(crate) fn query_of(statement: &Statement) -> Option<&Query> {
         Statement::CreateFlow(create) => Some(&create.body.query),
         _ => None,
     }
+}
+
+/// A session keeps nothing that later statements could read.
+fn no_folder() -> QueryError {
+    QueryError::Unsupported(
+        "a temporary view is for the other statements of a folder, see `whimbrel apply`: in a session \
+         write CREATE VIEW, or WITH … inside the query"
+            .to_owned(),
+    )
 }
 
 /// A query that is kept has no caller who could bind its parameters.

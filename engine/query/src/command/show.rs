@@ -4,6 +4,7 @@ use arrow::record_batch::RecordBatch;
 use dialect::statement::{DropKind, Show};
 use lake::At;
 use model::{
+    clustering::{self, CLUSTER_BY},
     name::{ObjectName, quote},
     object::{Object, ObjectBody, ObjectKind, Properties, Table, TableFormat},
     rights::{Columns, Rights},
@@ -210,7 +211,11 @@ async fn create_statement(
         text.push_str(&format!("\nCOMMENT {}", literal(comment)));
     }
     push_map(&mut text, "OPTIONS", &table.options);
-    push_map(&mut text, "TBLPROPERTIES", &object.properties);
+    // Its clause says it, unless there are columns that were not granted; a table that lies somewhere has
+    // it in its log.
+    let mut properties = object.properties.clone();
+    properties.remove(CLUSTER_BY);
+    push_map(&mut text, "TBLPROPERTIES", &properties);
     Ok(text)
 }
 
@@ -256,6 +261,10 @@ async fn managed_table(
     if !partitions.is_empty() {
         text.push_str(&format!("\nPARTITIONED BY ({})", quoted_list(&partitions)));
     }
+    let cluster_by = clustering::columns(&object.properties).unwrap_or_default();
+    if !cluster_by.is_empty() && cluster_by.iter().all(is_known) {
+        text.push_str(&format!("\nCLUSTER BY ({})", quoted_list(&cluster_by)));
+    }
     Ok(text)
 }
 
@@ -285,6 +294,13 @@ pub(crate) fn sql_type(data_type: &arrow::datatypes::DataType) -> String {
                 .map(|field| format!("{} {}", quote(field.name()), sql_type(field.data_type())));
             format!("STRUCT<{}>", fields.collect::<Vec<_>>().join(", "))
         }
+        T::Map(entries, _) => match entries.data_type() {
+            T::Struct(fields) if fields.len() == 2 => {
+                let (key, value) = (fields[0].data_type(), fields[1].data_type());
+                format!("MAP<{}, {}>", sql_type(key), sql_type(value))
+            }
+            _ => data_type.to_string(),
+        },
         other => other.to_string(),
     }
 }

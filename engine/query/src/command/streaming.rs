@@ -20,11 +20,12 @@ use model::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    new_name, resources, schedules, stored,
+    new_name, place, resources, schedules, stored,
     tables::{schema_must_exist, wrong_kind},
     views,
 };
 use crate::{
+    clustering,
     error::QueryError,
     queries::{Checked, CommandResult, Inner, Queries},
     resolve::{parse_stored, stored_schema},
@@ -133,6 +134,9 @@ pub(super) async fn create(
     flows.retain(|flow| flow.name != name);
     let id = existing.as_ref().map_or_else(ObjectId::generate, |object| object.id);
     let mut view = table(inner, session, &create, id, &name, existing.as_ref())?;
+    if create.location.is_some() {
+        place::check(inner, existing.as_ref(), &view.location).await?;
+    }
     let mut query = before.map(|before| before.query.clone());
     if let Some(body) = &create.flow {
         let (checked, of_changes) = check_flow(inner, session, &create.name, body).await?;
@@ -145,6 +149,7 @@ pub(super) async fn create(
                 )));
             }
         }
+        clustering::check(&create.properties, fields.inner(), &view.partitioned_by)?;
         views::check_declared(inner, session, &name, state, &fields, &mut view).await?;
         query = of_changes;
         let mut made = flow(session, name.clone(), body, &checked)?;
@@ -198,24 +203,14 @@ async fn columns_of(
 
 /// What a streaming table cannot have yet.
 fn refuse(create: &CreateStreamingTable) -> Result<(), QueryError> {
-    let refused = [
-        (
-            create.mode == CreateMode::OrReplace,
-            "OR REPLACE of a streaming table",
-            "write CREATE OR REFRESH, and REFRESH … FULL to read everything again",
-        ),
-        (
-            create.private,
-            "PRIVATE",
-            "leave it out: whoever has no right on the table does not see it",
-        ),
-    ];
-    match refused.into_iter().find(|(said, ..)| *said) {
-        None => Ok(()),
-        Some((_, what, instead)) => Err(QueryError::Unsupported(format!(
-            "{what} is not supported in this version; {instead}"
-        ))),
+    if create.mode != CreateMode::OrReplace {
+        return Ok(());
     }
+    Err(QueryError::Unsupported(
+        "OR REPLACE of a streaming table is not supported in this version; write CREATE OR REFRESH, and \
+         REFRESH … FULL to read everything again"
+            .to_owned(),
+    ))
 }
 
 fn table(
@@ -236,6 +231,7 @@ fn table(
     };
     Ok(Transform {
         definition: create.definition.clone(),
+        schema: session.schema().to_owned(),
         location,
         partitioned_by: create.partitioned_by.clone(),
         schedule: create.schedule.clone(),
@@ -294,7 +290,7 @@ fn normal(query: &str) -> Result<String, QueryError> {
 
 /// Gives a table its flows, and what follows from them. `query` is that of AUTO CDC, if one of them
 /// is.
-fn with_flows(
+pub(super) fn with_flows(
     view: &mut Transform,
     flows: Vec<Flow>,
     query: Option<String>,
@@ -358,6 +354,7 @@ pub(super) async fn create_flow(
     {
         let fields = columns_of(&checked, of_changes.is_some(), table).await?;
         let state = &checked.resolved.state;
+        clustering::check(&object.properties, fields.inner(), &table.partitioned_by)?;
         views::check_declared(inner, session, &object.name, state, &fields, table).await?;
     }
     let mut made = flow(session, name.clone(), &create.body, &checked)?;

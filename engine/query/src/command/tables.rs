@@ -8,13 +8,15 @@ use datafusion::physical_plan::{ExecutionPlan, empty::EmptyExec};
 use dialect::statement::{Check, Column, CreateTable, Drop, DropKind};
 use lake::{At, CONSTRAINT_PREFIX, CommitInfo, GENERATED, Stage, StageProgress, WriteMode};
 use model::{
+    clustering::CLUSTER_BY,
     id::ObjectId,
     name::ObjectName,
     object::{Object, ObjectBody, ObjectKind, Table, TableFormat},
 };
 
-use super::{finished, generated, new_name, stored, target::check_as};
+use super::{data_types, finished, generated, new_name, place, stored, target::check_as};
 use crate::{
+    clustering,
     error::QueryError,
     expect::quarantine_location,
     plan,
@@ -72,15 +74,12 @@ async fn create_delta(
         (None, None) => lake.table_location(id, &name),
     };
     super::alter::no_constraints(&create.properties)?;
-    let table_is_there = create.location.is_some() && lake.exists(&location).await?;
     let registers = create.query.is_none() && create.columns.is_empty() && create.like.is_none();
     if registers {
         return register_delta(queries, session, create, name, existing, location).await;
     }
-    if table_is_there && existing.is_none() {
-        return Err(QueryError::Invalid(format!(
-            "there is a Delta table at {location} already: leave the columns and the query out to register it as it is"
-        )));
+    if create.location.is_some() {
+        place::check(inner, existing.as_ref(), &location).await?;
     }
     let external = create.external || create.location.is_some();
     let table = Table {
@@ -97,6 +96,8 @@ async fn create_delta(
     };
     let object = object(inner, session, id, &name, ObjectBody::Table(table), &create);
     let write = TableContent::of(inner, session, &create, columns).await?;
+    let stored = write.schema.clone().unwrap_or_else(|| write.plan.schema());
+    clustering::check(&create.properties, &stored, &create.partitioned_by)?;
     let replaces = existing.is_some();
     let (partitioned_by, comment) = (create.partitioned_by.clone(), create.comment.clone());
     let (mut properties, schema) = (create.properties.clone(), write.schema);
@@ -143,7 +144,7 @@ async fn create_delta(
     .await
 }
 
-/// LIKE: partitioning, constraints and comment of another table, unless the statement has its own.
+/// LIKE: partitioning, clustering, constraints and comment of another table, unless the statement has its own.
 /// Returns its columns.
 async fn take_after(
     inner: &Inner,
@@ -154,6 +155,10 @@ async fn take_after(
     let location = super::show::delta_location(inner, session, like).await?;
     let other = inner.options.lake.snapshot(&location, At::Latest).await?;
     create.partitioned_by = other.partitioned_by().to_vec();
+    let clustering = other.properties().get(CLUSTER_BY).cloned();
+    let clustering = clustering.map(|columns| (CLUSTER_BY.to_owned(), columns));
+    create.properties =
+        clustering.into_iter().chain(std::mem::take(&mut create.properties)).collect();
     create.checks = other
         .constraints()
         .map(|(name, condition)| Check { name: name.to_owned(), condition: condition.to_owned() })
@@ -231,7 +236,15 @@ async fn register_delta(
                 .to_owned(),
         ));
     }
+    if create.properties.contains_key(CLUSTER_BY) {
+        return Err(QueryError::Invalid(
+            "a Delta table that exists has its properties already: leave CLUSTER BY out, and write \
+             ALTER TABLE … CLUSTER BY (…) afterwards"
+                .to_owned(),
+        ));
+    }
     let inner = &queries.inner;
+    inner.options.lake.check_outside_of_tables(&location).await?;
     // Opening it proves that it is there and readable.
     inner.options.lake.snapshot(&location, At::Latest).await?;
     let table = Table {
@@ -258,10 +271,12 @@ async fn register_files(
             "USING {word} needs a LOCATION: the file or folder to read"
         )));
     };
-    if create.query.is_some() || !create.columns.is_empty() || !create.partitioned_by.is_empty() {
+    let is_laid_out =
+        !create.partitioned_by.is_empty() || create.properties.contains_key(CLUSTER_BY);
+    if create.query.is_some() || !create.columns.is_empty() || is_laid_out {
         return Err(QueryError::Unsupported(format!(
             "a table of {word} files takes its columns from the files and is read only: \
-             leave columns, PARTITIONED BY and AS out, or use Delta"
+             leave columns, PARTITIONED BY, CLUSTER BY and AS out, or use Delta"
         )));
     }
     let inner = &queries.inner;
@@ -348,9 +363,7 @@ pub(crate) async fn arrow_type(
     state: &datafusion::execution::SessionState,
     sql_type: &str,
 ) -> Result<arrow::datatypes::DataType, QueryError> {
-    let query = crate::resolve::parse_stored(&format!("SELECT CAST(NULL AS {sql_type})"))?;
-    let plan = plan::logical(state, &query).await?;
-    Ok(plan.schema().field(0).data_type().clone())
+    data_types::arrow_type(state, &dialect::parse_data_type(sql_type)?).await
 }
 
 pub(super) async fn drop(

@@ -19,7 +19,7 @@ use model::{
 };
 
 use super::generated;
-use crate::{error::QueryError, queries::Inner, session::Session};
+use crate::{arithmetic, error::QueryError, queries::Inner, session::Session};
 
 /// How often a statement is computed anew because others changed what it had read.
 const TRIES_MAX: u32 = 10;
@@ -89,6 +89,7 @@ pub(super) fn check_as(
     }
     let planned = logical.and_then(|expr| physical_of(state, expr, &schema));
     let expr = planned.map_err(|error| {
+        let error = QueryError::from(error);
         QueryError::Invalid(format!("CHECK '{name}' ({condition}) cannot be evaluated: {error}"))
     })?;
     let data_type = expr.data_type(schema.as_arrow())?;
@@ -118,7 +119,8 @@ pub(crate) fn physical_of(
     // Some functions only exist until they are simplified.
     let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).build();
     let simplifier = ExprSimplifier::new(context);
-    let expr = simplifier.simplify(simplifier.coerce(expr, schema)?)?;
+    let expr = arithmetic::checked(simplifier.coerce(expr, schema)?, schema)?;
+    let expr = simplifier.simplify(expr)?;
     state.create_physical_expr(expr, schema)
 }
 

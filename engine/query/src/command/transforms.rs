@@ -9,10 +9,11 @@ use model::{
     name::ObjectName,
     object::{Object, ObjectBody},
     principal::Principal,
-    transform::{Misfire, Transform},
+    time::Timestamp,
+    transform::{Misfire, SuspendedReason, Transform},
 };
 
-use super::{schedules, show::kind_of, tables::wrong_kind};
+use super::{redeclare, schedules, show::kind_of, tables::wrong_kind};
 use crate::{
     answer::Answer,
     authorize::may_read_all,
@@ -183,82 +184,107 @@ pub(super) async fn suspend(
     name: &[String],
     suspended: bool,
 ) -> Result<CommandResult, QueryError> {
-    let object = transform_named(&queries.inner, session, name).await?;
-    change(queries, object, |transform| {
+    let mut object = transform_named(&queries.inner, session, name).await?;
+    if let Some(transform) = declared(&mut object) {
         transform.suspended = suspended;
-        Ok(())
-    })
-    .await
+        transform.suspended_reason = suspended.then_some(SuspendedReason::Statement);
+    }
+    store(queries, object).await
 }
 
-/// ALTER MATERIALIZED VIEW or STREAMING TABLE: when it refreshes by itself.
+/// ALTER MATERIALIZED VIEW or STREAMING TABLE: when it refreshes by itself, and what it declares.
 pub(super) async fn alter(
     queries: &Queries,
     session: &Session,
     alter: &AlterTransform,
 ) -> Result<CommandResult, QueryError> {
-    let object = transform_named(&queries.inner, session, &alter.name).await?;
+    let inner = &queries.inner;
+    let mut object = transform_named(inner, session, &alter.name).await?;
     if object.kind() != kind_of(alter.kind) {
         let problem = format!("and is changed with ALTER {}", object.kind().as_sql());
         return Err(wrong_kind(&object, &problem));
     }
-    let name = object.name.clone();
-    let action = alter.action.clone();
-    let now = queries.inner.options.clock.now();
-    change(queries, object, move |transform| {
-        let wakes = transform.schedule.is_some() || transform.trigger.is_some();
-        match action {
-            AlterTransformAction::Add(_) if wakes => {
-                return Err(QueryError::Invalid(format!(
-                    "'{name}' has a schedule or a trigger already: ALTER it, or DROP it first"
-                )));
-            }
-            AlterTransformAction::Alter(_) if !wakes => {
-                return Err(QueryError::Invalid(format!(
-                    "'{name}' has no schedule and no trigger: ADD one"
-                )));
-            }
-            AlterTransformAction::Add(wakes) | AlterTransformAction::Alter(wakes) => match wakes {
-                Wakes::Schedule(schedule, misfire) => {
-                    schedules::check(Some(&schedule), now)?;
-                    transform.schedule_since =
-                        schedules::since(Some(&*transform), Some(&schedule), now);
-                    (transform.schedule, transform.misfire) = (Some(schedule), misfire);
-                    transform.trigger = None;
-                }
-                Wakes::Trigger(trigger) => {
-                    (transform.schedule, transform.misfire) = (None, Misfire::default());
-                    transform.trigger = Some(trigger);
-                }
-            },
-            AlterTransformAction::DropSchedule if transform.schedule.is_none() => {
-                return Err(QueryError::Invalid(format!("'{name}' has no schedule")));
-            }
-            AlterTransformAction::DropSchedule => {
-                (transform.schedule, transform.misfire) = (None, Misfire::default());
-            }
-            AlterTransformAction::DropTrigger if transform.trigger.is_none() => {
-                return Err(QueryError::Invalid(format!("'{name}' has no trigger")));
-            }
-            AlterTransformAction::DropTrigger => transform.trigger = None,
+    match &alter.action {
+        AlterTransformAction::Properties(change) => {
+            redeclare::properties(inner, &mut object, change).await?;
         }
-        Ok(())
-    })
-    .await
+        AlterTransformAction::Comment(comment) => object.comment.clone_from(comment),
+        AlterTransformAction::AddConstraint(added) => {
+            redeclare::add(inner, session, &mut object, added).await?;
+        }
+        AlterTransformAction::DropConstraint { name, if_exists } => {
+            redeclare::drop(inner, session, &mut object, name, *if_exists).await?;
+        }
+        wakes => wake(&mut object, wakes, inner.options.clock.now())?,
+    }
+    let definition = redeclare::restated(&object)?;
+    if let Some(transform) = declared(&mut object) {
+        transform.definition = definition;
+    }
+    store(queries, object).await
 }
 
-async fn change(
-    queries: &Queries,
-    mut object: Object,
-    change: impl FnOnce(&mut Transform) -> Result<(), QueryError>,
-) -> Result<CommandResult, QueryError> {
+/// Changes what makes a transform refresh by itself.
+fn wake(
+    object: &mut Object,
+    action: &AlterTransformAction,
+    now: Timestamp,
+) -> Result<(), QueryError> {
+    let name = object.name.clone();
+    let Some(transform) = declared(object) else { return Ok(()) };
+    let wakes = transform.schedule.is_some() || transform.trigger.is_some();
+    match action {
+        AlterTransformAction::Add(_) if wakes => {
+            return Err(QueryError::Invalid(format!(
+                "'{name}' has a schedule or a trigger already: ALTER it, or DROP it first"
+            )));
+        }
+        AlterTransformAction::Alter(_) if !wakes => {
+            return Err(QueryError::Invalid(format!(
+                "'{name}' has no schedule and no trigger: ADD one"
+            )));
+        }
+        AlterTransformAction::Add(Wakes::Schedule(schedule, misfire))
+        | AlterTransformAction::Alter(Wakes::Schedule(schedule, misfire)) => {
+            schedules::check(Some(schedule), now)?;
+            transform.schedule_since = schedules::since(Some(&*transform), Some(schedule), now);
+            (transform.schedule, transform.misfire) = (Some(schedule.clone()), *misfire);
+            transform.trigger = None;
+        }
+        AlterTransformAction::Add(Wakes::Trigger(trigger))
+        | AlterTransformAction::Alter(Wakes::Trigger(trigger)) => {
+            (transform.schedule, transform.misfire) = (None, Misfire::default());
+            transform.trigger = Some(*trigger);
+        }
+        AlterTransformAction::DropSchedule if transform.schedule.is_none() => {
+            return Err(QueryError::Invalid(format!("'{name}' has no schedule")));
+        }
+        AlterTransformAction::DropSchedule => {
+            (transform.schedule, transform.misfire) = (None, Misfire::default());
+        }
+        AlterTransformAction::DropTrigger if transform.trigger.is_none() => {
+            return Err(QueryError::Invalid(format!("'{name}' has no trigger")));
+        }
+        AlterTransformAction::DropTrigger => transform.trigger = None,
+        AlterTransformAction::Properties(_)
+        | AlterTransformAction::Comment(_)
+        | AlterTransformAction::AddConstraint(_)
+        | AlterTransformAction::DropConstraint { .. } => {}
+    }
+    Ok(())
+}
+
+fn declared(object: &mut Object) -> Option<&mut Transform> {
+    match &mut object.body {
+        ObjectBody::MaterializedView(transform) | ObjectBody::StreamingTable(transform) => {
+            Some(transform)
+        }
+        ObjectBody::Table(_) | ObjectBody::View(_) => None,
+    }
+}
+
+async fn store(queries: &Queries, object: Object) -> Result<CommandResult, QueryError> {
     let on = OnConflict::Replace { id: object.id, definition_version: object.definition_version };
-    let (ObjectBody::MaterializedView(transform) | ObjectBody::StreamingTable(transform)) =
-        &mut object.body
-    else {
-        return Ok(CommandResult::done());
-    };
-    change(transform)?;
     queries.inner.options.catalog.put_object(&object, on).await?;
     queries.inner.options.wake.notify_one();
     Ok(CommandResult::done())

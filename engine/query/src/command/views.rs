@@ -15,10 +15,11 @@ use model::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    new_name, resources, schedules, stored,
+    new_name, place, resources, schedules, stored,
     tables::{schema_must_exist, wrong_kind},
 };
 use crate::{
+    clustering,
     error::QueryError,
     expect,
     incremental::is_of_the_planner,
@@ -135,6 +136,9 @@ pub(super) async fn create_materialized(
     let checked = check_materialized(inner, session, &create.name, &create.query).await?;
     let id = existing.as_ref().map_or_else(ObjectId::generate, |object| object.id);
     let mut view = materialized_view(inner, session, &create, id, &name, existing.as_ref())?;
+    if create.location.is_some() {
+        place::check(inner, existing.as_ref(), &view.location).await?;
+    }
     let shaped = transform::shaped(&checked.resolved.state, checked.plan, &view.columns).await?;
     let schema = stored_schema(shaped.schema().as_arrow())?;
     check_declared(inner, session, &name, &checked.resolved.state, shaped.schema(), &mut view)
@@ -146,6 +150,7 @@ pub(super) async fn create_materialized(
             )));
         }
     }
+    clustering::check(&create.properties, &schema, &view.partitioned_by)?;
     let object = Object {
         id,
         name,
@@ -186,20 +191,12 @@ fn materialized_view(
         (None, Some(location)) => location,
         (None, None) => lake.table_location(id, name),
     };
-    let mut hash = Sha256::new();
-    hash.update(dialect::normal_form(&create.query).as_bytes());
-    let layout = serde_json::json!([create.partitioned_by, create.columns, session.schema()]);
-    hash.update(layout.to_string().as_bytes());
     let keys = keys(session, &create.keys)?;
-    if !(create.expectations.is_empty() && keys.is_empty()) {
-        // What is expected of rows is part of what they mean, and is asked of all of them anew.
-        hash.update(serde_json::json!([create.expectations, keys]).to_string().as_bytes());
-    }
-    let definition_hash = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Transform {
         query: dialect::qualify(&create.query, session.schema()),
         definition: create.definition.clone(),
-        definition_hash,
+        schema: session.schema().to_owned(),
+        definition_hash: definition_hash(create, session.schema(), &keys),
         reads: reads(session, &create.query)?,
         location,
         partitioned_by: create.partitioned_by.clone(),
@@ -221,6 +218,24 @@ fn materialized_view(
         suspended: false,
         ..Transform::default()
     })
+}
+
+/// A hash of what a materialized view means; `keys` are those of the statement with full names.
+pub(super) fn definition_hash(
+    create: &CreateMaterializedView,
+    schema: &str,
+    keys: &[Key],
+) -> String {
+    let CreateMaterializedView { query, partitioned_by, columns, expectations, .. } = create;
+    let mut hash = Sha256::new();
+    hash.update(dialect::normal_form(query).as_bytes());
+    let layout = serde_json::json!([partitioned_by, columns, schema]);
+    hash.update(layout.to_string().as_bytes());
+    if !(expectations.is_empty() && keys.is_empty()) {
+        // What is expected of rows is part of what they mean, and is asked of all of them anew.
+        hash.update(serde_json::json!([expectations, keys]).to_string().as_bytes());
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Keys as they were written, with full names.

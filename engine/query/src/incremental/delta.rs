@@ -30,6 +30,7 @@ use super::{
     keys::{Keyed, keyed, window_below},
     leaves::{Leaves, Of},
 };
+use crate::barrier;
 
 /// Rows that came and rows that went; `None` when there are none.
 #[derive(Debug, Clone, Default)]
@@ -277,9 +278,24 @@ fn limited() -> Why {
 }
 
 fn unknown(plan: &LogicalPlan) -> Why {
-    let name = plan.display().to_string();
-    let name = name.split([':', ' ', '(']).next().unwrap_or_default().to_owned();
-    Why::new("OPERATOR", format!("there is no rule for {name}"))
+    if let LogicalPlan::Extension(node) = plan
+        && barrier::is_one(node)
+    {
+        let why = "a row filter or a mask is between the owner and what the query reads, and what it hides \
+                   may have changed";
+        return Why::new("POLICY", why);
+    }
+    let what = match plan {
+        LogicalPlan::RecursiveQuery(_) => "WITH RECURSIVE".to_owned(),
+        LogicalPlan::Distinct(_) => "DISTINCT ON".to_owned(),
+        LogicalPlan::Subquery(_) => "a subquery in FROM that names columns beside it".to_owned(),
+        other => {
+            let name = other.display().to_string();
+            let name = name.split([':', ' ', '(']).next().unwrap_or_default();
+            format!("the operator {name}")
+        }
+    };
+    Why::new("OPERATOR", format!("what {what} gives cannot be computed from changes alone"))
 }
 
 /// Its node, when the plan is one.

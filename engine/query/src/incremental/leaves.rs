@@ -45,6 +45,18 @@ pub(super) enum Of {
     Went,
 }
 
+/// Why the last run has not read what this one reads.
+fn not_read<'a>(leaf: &Leaf, mut last: impl Iterator<Item = &'a PinnedInput>) -> Why {
+    let name = leaf.name.to_string();
+    match last.any(|before| before.name.to_string() == name) {
+        true => {
+            let why = format!("'{name}' was dropped and created anew");
+            Why::new("INPUT_CREATED_ANEW", why)
+        }
+        false => Why::new("INPUT_IS_NEW", format!("'{name}' was not read by the last run")),
+    }
+}
+
 impl Leaves {
     /// Looks into the logs of the tables that have changed. `Err(Why)` when one of them does not
     /// tell what has.
@@ -66,8 +78,7 @@ impl Leaves {
             if leaf.is_pinned {
                 let (Some(before), Some(after)) = (last.get(&leaf.object), now.get(&leaf.object))
                 else {
-                    let why = format!("'{}' was not read by the last run", leaf.name);
-                    return Ok(Err(Why::new("INPUT_IS_NEW", why)));
+                    return Ok(Err(not_read(leaf, last.values().copied())));
                 };
                 if before.version != after.version {
                     let Some(location) = &leaf.location else {

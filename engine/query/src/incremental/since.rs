@@ -6,6 +6,7 @@ use std::sync::Arc;
 use catalog::objects::Lookup;
 use lake::{At, LakeError, Snapshot};
 use model::{
+    clustering::CLUSTER_BY,
     id::ObjectId,
     job::{LastRun, PinnedInput},
     object::Object,
@@ -108,7 +109,10 @@ impl Queries {
         if table.partitioned_by() != view.partitioned_by.as_slice() {
             return why("LAYOUT_CHANGED", "the table is partitioned in another way");
         }
-        let is_set = |(key, value): (&String, &String)| table.properties().get(key) == Some(value);
+        // By what OPTIMIZE orders files the declaration tells, not the log.
+        let is_set = |(key, value): (&String, &String)| {
+            key == CLUSTER_BY || table.properties().get(key) == Some(value)
+        };
         if table.comment() != object.comment.as_deref() || !object.properties.iter().all(is_set) {
             return why("LAYOUT_CHANGED", "the table has another comment or other properties");
         }

@@ -51,7 +51,7 @@ pub(crate) fn context(folder: &tempfile::TempDir, memory: u64, collects: bool) -
         profiles: model::profile::Profiles::default(),
     };
     std::fs::create_dir_all(&limits.spill_dir).unwrap();
-    let env = plan::runtime_env(&limits).unwrap();
+    let env = plan::runtime_env(&limits, &limits.spill_dir).unwrap();
     let mut state = plan::base_state(&limits, env);
     let options = state.config_mut().options_mut();
     let threshold = if collects { usize::MAX } else { 0 };

@@ -31,8 +31,9 @@ impl Credentials for NoCredentials {
     fn changed(&self) {}
 }
 
-struct World {
-    queries: Queries,
+/// A server's engine over a lake of its own, for other tests too.
+pub(crate) struct World {
+    pub(crate) queries: Queries,
     lake: Arc<Lake>,
     catalog: Arc<dyn Catalog>,
     _folder: tempfile::TempDir,
@@ -51,7 +52,7 @@ enum Planned {
 
 impl World {
     /// With a table `t` of ten rows, each with a number and a text.
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let catalog: Arc<dyn Catalog> = Arc::new(SqliteCatalog::in_memory().await.unwrap());
         let lake = Lake::open(LakeOptions {
@@ -98,13 +99,13 @@ impl World {
         world
     }
 
-    async fn user(&self, name: &str) -> Session {
+    pub(crate) async fn user(&self, name: &str) -> Session {
         let user = User { name: name.to_owned(), password_hash: None, scram_verifier: None };
         self.catalog.add_user(&user).await.unwrap();
         Session::new(Principal::verified(name))
     }
 
-    async fn run(&self, sql: &str) {
+    pub(crate) async fn run(&self, sql: &str) {
         let session = anybody();
         let prepared = self.queries.prepare_now(&session, sql).await.unwrap();
         self.queries.command(&session, &prepared, None).await.unwrap();
@@ -136,7 +137,7 @@ impl World {
     }
 }
 
-fn anybody() -> Session {
+pub(crate) fn anybody() -> Session {
     Session::new(Principal::anonymous())
 }
 

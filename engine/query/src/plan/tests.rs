@@ -26,7 +26,7 @@ fn state(folder: &tempfile::TempDir) -> SessionState {
         attempts_max: 1,
         profiles: model::profile::Profiles::default(),
     };
-    let env = runtime_env(&limits).unwrap();
+    let env = runtime_env(&limits, &limits.spill_dir).unwrap();
     base_state(&limits, env)
 }
 

@@ -418,6 +418,9 @@ fn current_setting(known: &Known, arguments: &[ScalarValue]) -> ScalarValue {
 fn format_type(_: &Known, arguments: &[ScalarValue]) -> ScalarValue {
     let Some(oid) = number(arguments, 0) else { return ScalarValue::Utf8(None) };
     let modifier = number(arguments, 1).unwrap_or(-1);
+    if oid == 0 {
+        return text("-");
+    }
     text(type_rows::by_oid(oid).map_or_else(|| "???".to_owned(), |row| row.shown(modifier)))
 }
 

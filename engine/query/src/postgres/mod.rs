@@ -8,6 +8,7 @@
 mod empty;
 mod functions;
 mod information_schema;
+mod kinds;
 mod known;
 mod privileges;
 mod rewrite;
@@ -42,15 +43,16 @@ pub struct PostgresClient {
     pub settings: Vec<(String, String)>,
 }
 
-/// Turns what only Postgres means into what the planner knows.
-pub(crate) fn rewrite(statement: &mut Statement) -> Result<(), QueryError> {
+/// Turns what only Postgres means into what the planner knows. The parameters that the statement gives
+/// a type of Postgres alone, each with its number and that of the type.
+pub(crate) fn rewrite(statement: &mut Statement) -> Result<Vec<(usize, u32)>, QueryError> {
     let mut statement = statement;
     while let Statement::Explain { statement: inner, .. } = statement {
         statement = inner;
     }
     match statement {
         Statement::Query(query) => rewrite::query(query),
-        _ => Ok(()),
+        _ => Ok(Vec::new()),
     }
 }
 

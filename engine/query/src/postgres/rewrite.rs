@@ -7,17 +7,21 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::{
     ast::{
-        AccessExpr, Array, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg,
-        FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, JoinOperator, ObjectName,
-        ObjectNamePart, Query as Ast, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
-        TableAlias, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
+        AccessExpr, Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function,
+        FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, JoinOperator,
+        ObjectName, ObjectNamePart, Query as Ast, Select, SelectItem,
+        SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableFactor, TableWithJoins,
+        TimezoneInfo, Value, VisitMut, VisitorMut,
     },
     tokenizer::Span,
 };
 use dialect::statement::{Query, TableUse};
 
-use super::{SCHEMA, empty, reads_catalog, tables};
+use super::{SCHEMA, empty, kinds, reads_catalog, tables};
 use crate::error::QueryError;
+
+/// The type `oid[]`.
+const OIDS: u32 = 1028;
 
 /// Functions that need to know the tables.
 const ASK_FOR_TABLES: [&str; 20] = [
@@ -43,7 +47,8 @@ const ASK_FOR_TABLES: [&str; 20] = [
     "pg_relation_size",
 ];
 
-pub(super) fn query(query: &mut Query) -> Result<(), QueryError> {
+/// Rewrites a query. The parameters that it gives a type of Postgres alone, with that type's number.
+pub(super) fn query(query: &mut Query) -> Result<Vec<(usize, u32)>, QueryError> {
     let mut catalog: Vec<String> = Vec::new();
     for table in &mut query.tables {
         if let Some(name) = tables::name_of(&table.name) {
@@ -62,7 +67,7 @@ pub(super) fn query(query: &mut Query) -> Result<(), QueryError> {
     if walk.asks_for_tables {
         reads_catalog(query, "pg_class");
     }
-    Ok(())
+    Ok(walk.parameters)
 }
 
 #[derive(Default)]
@@ -74,6 +79,8 @@ struct Walk {
     /// Those that were written as functions.
     functions: Vec<String>,
     asks_for_tables: bool,
+    /// Parameters of types that only Postgres has.
+    parameters: Vec<(usize, u32)>,
 }
 
 impl VisitorMut for Walk {
@@ -140,6 +147,7 @@ impl VisitorMut for Walk {
                 *expr = truth(*negated);
             }
             Expr::Subquery(query) => one_row(query),
+            Expr::Case { .. } if !self.catalog.is_empty() => kinds::asked(expr),
             _ => {}
         }
         ControlFlow::Continue(())
@@ -267,6 +275,15 @@ impl Walk {
         {
             return self.call(&name, Vec::new());
         }
+        if let Some(kind) = local_time(&name) {
+            return Expr::Cast {
+                kind: CastKind::Cast,
+                expr: Box::new(self.call("now", Vec::new())),
+                data_type: kind,
+                array: false,
+                format: None,
+            };
+        }
         if name.ends_with("_pg_expandarray")
             && let FunctionArguments::List(list) = &function.args
             && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(items))) = list.args.first()
@@ -357,6 +374,15 @@ impl Walk {
                 as_type(DataType::Double(datafusion::sql::sqlparser::ast::ExactNumberInfo::None))
             }
             "bool" => as_type(DataType::Boolean),
+            // There are no types of these names: their values are texts.
+            _ if matches!(data_type, DataType::Uuid | DataType::JSON | DataType::JSONB) => {
+                as_type(DataType::Text)
+            }
+            _ if is_oids(&data_type) && is_placeholder(&expr) => {
+                self.parameters.extend(placeholder(&expr).map(|number| (number, OIDS)));
+                let item = Box::new(DataType::BigInt(None));
+                as_type(DataType::Array(ArrayElemTypeDef::SquareBracket(item, None)))
+            }
             _ if matches!(data_type, DataType::Array(_)) => match literal(&expr).map(items) {
                 Some(Some(items)) => array_of(&items),
                 // What holds lists in the catalog is text already.
@@ -494,6 +520,15 @@ fn rename_repeated(projection: &mut [SelectItem]) {
             *item =
                 SelectItem::ExprWithAlias { expr: Expr::CompoundIdentifier(parts.clone()), alias };
         }
+    }
+}
+
+/// What a clock of this place shows: that of the server is UTC.
+fn local_time(function: &str) -> Option<DataType> {
+    match function {
+        "localtimestamp" => Some(DataType::Timestamp(None, TimezoneInfo::None)),
+        "localtime" => Some(DataType::Time(None, TimezoneInfo::None)),
+        _ => None,
     }
 }
 
@@ -644,9 +679,27 @@ fn literal(expr: &Expr) -> Option<&str> {
 }
 
 fn is_placeholder(expr: &Expr) -> bool {
+    placeholder(expr).is_some()
+}
+
+/// The number of a parameter.
+fn placeholder(expr: &Expr) -> Option<usize> {
     match expr {
-        Expr::Value(value) => matches!(value.value, Value::Placeholder(_)),
-        Expr::Nested(expr) | Expr::Cast { expr, .. } => is_placeholder(expr),
+        Expr::Value(value) => match &value.value {
+            Value::Placeholder(name) => name.strip_prefix('$')?.parse().ok(),
+            _ => None,
+        },
+        Expr::Nested(expr) | Expr::Cast { expr, .. } => placeholder(expr),
+        _ => None,
+    }
+}
+
+/// Whether a type is `oid[]`.
+fn is_oids(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Array(
+            ArrayElemTypeDef::SquareBracket(item, None) | ArrayElemTypeDef::AngleBracket(item),
+        ) => type_name(item) == "oid",
         _ => false,
     }
 }
@@ -670,7 +723,7 @@ fn array_of(items: &[String]) -> Expr {
     Expr::Array(Array { elem: items.iter().map(|item| text(item)).collect(), named: true })
 }
 
-fn value(value: Value) -> Expr {
+pub(super) fn value(value: Value) -> Expr {
     Expr::Value(value.with_span(Span::empty()))
 }
 

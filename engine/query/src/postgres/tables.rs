@@ -328,7 +328,7 @@ fn types() -> RecordBatch {
         .number("typowner", number(OWNER))
         .number("typlen", each().map(|row| row.size))
         .flag("typbyval", each().map(|row| (1..=8).contains(&row.size)))
-        .text("typtype", each().map(|row| if row.oid == 705 { "p" } else { "b" }))
+        .text("typtype", each().map(type_rows::TypeRow::kind))
         .text("typcategory", each().map(|row| row.category))
         .flag("typispreferred", each().map(|row| matches!(row.oid, 16 | 25 | 701 | 1184 | 1186)))
         .flag("typisdefined", each().map(|_| true))

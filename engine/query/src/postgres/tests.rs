@@ -43,9 +43,30 @@ fn what_only_postgres_means_is_put_into_other_words() {
             "SELECT (SELECT c.relname FROM pg_class c WHERE c.oid = i.indexrelid) FROM pg_index i",
             "(SELECT max(c.relname) FROM",
         ),
+        (
+            "SELECT CASE WHEN t.typtype = 'd' THEN (SELECT 1) ELSE 7 END FROM pg_type t",
+            "SELECT 7 FROM",
+        ),
+        ("SELECT CASE WHEN typtype = 'c' THEN 1 END FROM pg_type t", "SELECT NULL FROM"),
+        (
+            "SELECT CASE WHEN typtype = 'b' THEN 1 WHEN typtype = 'd' THEN 2 END FROM pg_type t",
+            "CASE WHEN typtype = 'b' THEN 1 END",
+        ),
     ] {
         let (text, _) = rewritten(sql);
         assert!(text.contains(expected), "{sql}\nbecame {text}");
+    }
+}
+
+#[test]
+fn parameters_of_types_that_only_postgres_has_are_known() {
+    for (sql, expected) in [
+        ("SELECT 1 FROM pg_type WHERE oid = ANY($1::oid[])", &[(1, 1028)][..]),
+        ("SELECT $2::oid[], $1::int[]", &[(2, 1028)]),
+        ("SELECT $1::text[]", &[]),
+    ] {
+        let mut statement = dialect::parse(sql).unwrap();
+        assert_eq!(rewrite(&mut statement).unwrap(), expected, "{sql}");
     }
 }
 

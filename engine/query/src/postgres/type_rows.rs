@@ -51,6 +51,9 @@ const SCALARS: [(i64, &str, i64, &str, i64, &str); 32] = [
     (3802, "jsonb", -1, "U", 3807, "jsonb"),
 ];
 
+/// What kinds of types there are, as `typtype` has them: plain ones and pseudo ones.
+pub(super) const KINDS: [&str; 2] = ["b", "p"];
+
 /// Every type, with its array after all of the others.
 pub(super) fn all() -> Vec<TypeRow> {
     let scalar = |(oid, name, size, category, array, sql)| TypeRow {
@@ -79,6 +82,12 @@ impl TypeRow {
     /// Its name in `pg_type`.
     pub(super) fn typname(&self) -> String {
         if self.item == 0 { self.name.to_owned() } else { format!("_{}", self.name) }
+    }
+
+    /// Its kind.
+    pub(super) fn kind(&self) -> &'static str {
+        let [plain, pseudo] = KINDS;
+        if self.oid == 705 { pseudo } else { plain }
     }
 
     /// The function that reads or writes its values.

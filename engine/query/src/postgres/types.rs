@@ -1,6 +1,8 @@
 //! Types of the wire as types of Postgres: what clients are told, and what the catalog says of columns.
 
-use arrow::datatypes::{DataType, Field, TimeUnit};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 
 /// A type that Postgres clients know, with its object identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,6 +181,33 @@ pub fn modifier(data_type: &DataType) -> i32 {
     }
 }
 
+/// Where a parameter's field holds the type that its statement gives it.
+const GIVEN: &str = "postgres.type";
+
+/// Notes of parameters which types of Postgres their statement gives them.
+pub(crate) fn with_given(parameters: SchemaRef, given: &[(usize, u32)]) -> SchemaRef {
+    if given.is_empty() {
+        return parameters;
+    }
+    let field =
+        |(n, field): (usize, &FieldRef)| match given.iter().find(|(number, _)| *number == n + 1) {
+            Some((_, oid)) => {
+                let noted = [(GIVEN.to_owned(), oid.to_string())].into();
+                Arc::new(field.as_ref().clone().with_metadata(noted))
+            }
+            None => Arc::clone(field),
+        };
+    Arc::new(Schema::new(parameters.fields().iter().enumerate().map(field).collect::<Vec<_>>()))
+}
+
+/// The type of Postgres that a parameter has: the one that its statement gives it, else that of its
+/// values.
+#[must_use]
+pub fn of_parameter(field: &Field) -> u32 {
+    let given = field.metadata().get(GIVEN).and_then(|oid| oid.parse().ok());
+    given.unwrap_or_else(|| ColumnType::of(field.data_type()).oid())
+}
+
 /// The Arrow type of a parameter that a client declared by its identifier; text for what we do not
 /// know, which the statement then casts.
 #[must_use]
@@ -206,8 +235,6 @@ pub fn declared(oid: u32) -> Option<DataType> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     fn list(item: DataType) -> DataType {

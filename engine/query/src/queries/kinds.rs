@@ -1,22 +1,45 @@
 //! What kind of statement it is, as far as running it differs.
 
 use dialect::statement::{
-    JobStatement, Maintain, NameParts, QuarantineAction, Query, Statement, TableUse,
+    JobStatement, Maintain, NameParts, OldRows, QuarantineAction, Query, Statement, TableUse,
 };
 use model::name::RESERVED_SCHEMAS;
 
-use crate::{command, postgres};
+use crate::postgres;
 
 /// Whether it only reads.
 pub(super) fn is_query(statement: &Statement) -> bool {
     matches!(
         statement,
         Statement::Query(_)
+            | Statement::Substrait { .. }
             | Statement::Explain { .. }
             | Statement::Show(_)
             | Statement::Job(JobStatement::Show(_) | JobStatement::Describe { .. })
             | Statement::Maintain(Maintain::Validate { .. })
     )
+}
+
+/// When a statement that is prepared is going to run.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Runs {
+    AtOnce,
+    Later,
+}
+
+/// Whether its run finds and plans all that would be checked before, and no parameters are to be told.
+pub(super) fn is_planned_by_its_run(statement: &Statement) -> bool {
+    match statement {
+        Statement::Insert(insert) => {
+            let replaces = match &insert.old_rows {
+                OldRows::GoWhere(replaced) => replaced.rows.parameters,
+                OldRows::Stay | OldRows::Go => 0,
+            };
+            insert.source.parameters + replaces == 0
+        }
+        Statement::Change(change) => change.rows.parameters == 0,
+        _ => false,
+    }
 }
 
 /// The table that a VALIDATE looks over.
@@ -57,15 +80,5 @@ pub(super) fn asks_the_server(statement: &Statement) -> bool {
             names_tables && query.tables.iter().all(own)
         }
         _ => false,
-    }
-}
-
-pub(super) fn parameter_count(statement: &Statement) -> usize {
-    match statement {
-        Statement::Query(query) | Statement::Job(JobStatement::Show(query)) => query.parameters,
-        Statement::Explain { statement, .. } => {
-            command::query_of(statement).map_or(0, |query| query.parameters)
-        }
-        _ => 0,
     }
 }

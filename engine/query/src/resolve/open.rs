@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use arrow::compute::kernels::cast_utils::string_to_datetime;
+use chrono::Utc;
 use datafusion::{catalog::TableProvider, execution::SessionState};
 use dialect::statement::{FilesUse, TimeTravel};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -235,11 +237,11 @@ pub(crate) fn at(travel: &TimeTravel) -> Result<At, QueryError> {
 
 /// A time as people write it: RFC 3339, or a date with or without a time of day, in UTC.
 fn parse_time(text: &str) -> Result<Timestamp, QueryError> {
-    let nanos = arrow::compute::kernels::cast_utils::string_to_timestamp_nanos(text.trim())
-        .map_err(|_| {
-            QueryError::Invalid(format!(
-                "'{text}' is not a point in time; write for example '2026-01-31 12:00:00'"
-            ))
-        })?;
-    Ok(Timestamp::from_micros(nanos.div_euclid(1_000)))
+    match string_to_datetime(&Utc, text.trim()) {
+        Ok(time) => Ok(Timestamp::from_micros(time.timestamp_micros())),
+        Err(_) => Err(QueryError::Invalid(format!(
+            "'{text}' is not a point in time of the years 0000 to 9999; write for example \
+             '2026-01-31 12:00:00'"
+        ))),
+    }
 }

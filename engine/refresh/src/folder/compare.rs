@@ -100,9 +100,9 @@ fn changed_of_stream(
     existing: &Object,
     default_schema: &str,
 ) -> Vec<&'static str> {
-    let location_before = match dialect::parse(&table.definition) {
-        Ok(Statement::CreateStreamingTable(before)) => before.location,
-        _ => None,
+    let (location_before, keys_before) = match dialect::parse(&table.definition) {
+        Ok(Statement::CreateStreamingTable(before)) => (before.location, before.keys),
+        _ => (None, Vec::new()),
     };
     let moves = declared.location.is_some() && declared.location != location_before;
     let own = table.flows.iter().find(|flow| flow.name == existing.name);
@@ -123,6 +123,8 @@ fn changed_of_stream(
     named([
         (!same_flow, "query"),
         (declared.columns != table.columns, "columns"),
+        (declared.expectations != table.expectations, "expectations"),
+        (declared.keys != keys_before, "keys"),
         (declared.partitioned_by != table.partitioned_by, "partitioning"),
         (moves, "location"),
     ])

@@ -17,7 +17,29 @@ use model::{
 use super::{
     SourceFile,
     error::{FolderError, Place},
+    temporary::{self, TemporaryView},
 };
+
+/// The text of a statement.
+#[derive(Debug, Clone)]
+pub(super) struct StatementText {
+    pub(super) sql: String,
+    /// Its lines are those of the file, so that an error in it has its line there.
+    pub(super) as_written: bool,
+}
+
+impl StatementText {
+    fn of_file(sql: String) -> Self {
+        Self { sql, as_written: true }
+    }
+
+    /// The text of another statement, which nobody wrote.
+    pub(super) fn rewrite(&mut self, statement: &Statement) {
+        if let Some(sql) = dialect::written(statement) {
+            *self = Self { sql, as_written: false };
+        }
+    }
+}
 
 /// What all files together declare, in the order of paths and lines.
 #[derive(Debug, Default)]
@@ -31,7 +53,7 @@ pub(super) struct Declarations {
 #[derive(Debug, Clone)]
 pub(super) struct DeclaredFlow {
     pub(super) at: Place,
-    pub(super) text: String,
+    pub(super) text: StatementText,
     pub(super) name: ObjectName,
     /// The table that it feeds.
     pub(super) target: ObjectName,
@@ -51,7 +73,7 @@ pub(super) struct DeclaredSchema {
 #[derive(Debug, Clone)]
 pub(super) struct Declaration {
     pub(super) at: Place,
-    pub(super) text: String,
+    pub(super) text: StatementText,
     pub(super) name: ObjectName,
     /// What the query names directly, system tables left out.
     pub(super) reads: Vec<ObjectName>,
@@ -112,6 +134,7 @@ pub(super) fn declarations(
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let mut all = Declarations::default();
     let mut places: BTreeMap<ObjectName, Place> = BTreeMap::new();
+    let mut temporary = Vec::new();
     for SourceFile { path, text } in files {
         let script = dialect::parse_script(text)
             .map_err(|source| FolderError::Syntax { path: path.clone(), source })?;
@@ -126,7 +149,11 @@ pub(super) fn declarations(
                 }
                 continue;
             }
-            let (name, at) = if let Statement::CreateFlow(create) = statement {
+            let (name, at) = if let Statement::CreateTemporaryView(create) = statement {
+                let name = named(&at, &create.name, default_schema)?;
+                temporary.push(TemporaryView { at: at.clone(), name: name.clone(), create });
+                (name, at)
+            } else if let Statement::CreateFlow(create) = statement {
                 let flow = flow(at, text, create, default_schema)?;
                 let named = (flow.name.clone(), flow.at.clone());
                 all.flows.push(flow);
@@ -143,7 +170,18 @@ pub(super) fn declarations(
             }
         }
     }
+    temporary::inline(&mut all, &temporary, default_schema)?;
     Ok(all)
+}
+
+/// The object that a statement at a place names.
+pub(super) fn named(
+    at: &Place,
+    parts: &[String],
+    default_schema: &str,
+) -> Result<ObjectName, FolderError> {
+    ObjectName::from_parts(parts, default_schema)
+        .map_err(|source| FolderError::Name { at: at.clone(), source })
 }
 
 /// The objects that foreign keys of a transform reference.
@@ -184,10 +222,7 @@ fn declaration(
             return Err(FolderError::NotADeclaration { at, statement });
         }
     };
-    let named = |parts: &[String]| {
-        ObjectName::from_parts(parts, default_schema)
-            .map_err(|source| FolderError::Name { at: at.clone(), source })
-    };
+    let named = |parts: &[String]| named(&at, parts, default_schema);
     let name = named(&name)?;
     let mut reads = query.map_or(Ok(Vec::new()), |query| reads(&query, named))?;
     // What a foreign key references has to be there first as well.
@@ -197,7 +232,7 @@ fn declaration(
             reads.push(references);
         }
     }
-    Ok(Declaration { at, text, name, reads, body })
+    Ok(Declaration { at, text: StatementText::of_file(text), name, reads, body })
 }
 
 fn flow(
@@ -206,16 +241,14 @@ fn flow(
     create: Box<CreateFlow>,
     default_schema: &str,
 ) -> Result<DeclaredFlow, FolderError> {
-    let named = |parts: &[String]| {
-        ObjectName::from_parts(parts, default_schema)
-            .map_err(|source| FolderError::Name { at: at.clone(), source })
-    };
+    let named = |parts: &[String]| named(&at, parts, default_schema);
     let (name, target) = (named(&create.name)?, named(&create.target)?);
     let reads = reads(&create.body.query, named)?;
-    Ok(DeclaredFlow { at, text, name, target, reads, create })
+    Ok(DeclaredFlow { at, text: StatementText::of_file(text), name, target, reads, create })
 }
 
-fn reads(
+/// What a query names, system tables left out.
+pub(super) fn reads(
     query: &Query,
     named: impl Fn(&[String]) -> Result<ObjectName, FolderError>,
 ) -> Result<Vec<ObjectName>, FolderError> {
@@ -249,6 +282,7 @@ fn first_words(statement: &Statement) -> &'static str {
         Statement::DropSchema { .. } => "DROP SCHEMA",
         Statement::CreateTable(_) => "CREATE TABLE",
         Statement::CreateView(_) => "CREATE VIEW",
+        Statement::CreateTemporaryView(_) => "CREATE TEMPORARY VIEW",
         Statement::CreateMaterializedView(_) => "CREATE MATERIALIZED VIEW",
         Statement::CreateStreamingTable(_) => "CREATE STREAMING TABLE",
         Statement::CreateFlow(_) => "CREATE FLOW",
@@ -271,5 +305,6 @@ fn first_words(statement: &Statement) -> &'static str {
         Statement::Show(_) => "SHOW",
         Statement::CancelQuery { .. } => "CANCEL QUERY",
         Statement::Set { .. } => "SET",
+        Statement::Substrait { .. } => "SUBSTRAIT",
     }
 }

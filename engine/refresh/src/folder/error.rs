@@ -110,6 +110,16 @@ pub enum FolderError {
         /// The table.
         name: ObjectName,
     },
+    /// A temporary view is read in a way in which only a table can be.
+    #[error("{at}: the temporary view '{name}' cannot be read so: {problem}")]
+    TemporaryView {
+        /// The statement that reads it.
+        at: Place,
+        /// The view.
+        name: String,
+        /// What it would have to be.
+        problem: &'static str,
+    },
     /// Declarations that read each other in a circle.
     #[error("{at}: '{}' would read itself: {}", .names[0], cycle(.names))]
     Cycle {
@@ -157,6 +167,7 @@ impl FolderError {
             | Self::Name { .. }
             | Self::DeclaredTwice { .. }
             | Self::NotFed { .. }
+            | Self::TemporaryView { .. }
             | Self::Cycle { .. }
             | Self::WrongKind { .. } => Code::InvalidArgument,
             Self::SchemaMissing { .. } | Self::ReadMissing { .. } | Self::TargetMissing { .. } => {
@@ -175,8 +186,8 @@ impl FolderError {
         match self {
             Self::Syntax { source, .. } => source.hint.clone(),
             Self::NotADeclaration { .. } => Some(
-                "a folder holds CREATE MATERIALIZED VIEW, CREATE STREAMING TABLE, CREATE FLOW, CREATE VIEW and \
-                 CREATE SCHEMA; \
+                "a folder holds CREATE MATERIALIZED VIEW, CREATE STREAMING TABLE, CREATE FLOW, CREATE VIEW, \
+                 CREATE TEMPORARY VIEW and CREATE SCHEMA; \
                  send other statements with `whimbrel sql`"
                     .to_owned(),
             ),
@@ -195,6 +206,9 @@ impl FolderError {
                 Some(nearest) => format!("did you mean '{nearest}'?"),
                 None => "SHOW TABLES lists what there is".to_owned(),
             }),
+            Self::TemporaryView { name, .. } => Some(format!(
+                "write STREAM before a table in the query of '{name}', or make '{name}' a streaming table"
+            )),
             Self::Cycle { .. } => Some("take one of these reads out".to_owned()),
             Self::WrongKind { .. } => {
                 Some("declare it under another name, or drop what is there".to_owned())

@@ -78,7 +78,8 @@ pub(super) fn plan<'a>(
     let reads_unsettled = flow.reads.iter().any(|read| unsettled.contains(read));
     plan.steps.push(Step {
         at: flow.at.clone(),
-        sql: flow.text.clone(),
+        sql: flow.text.sql.clone(),
+        as_written: flow.text.as_written,
         target: Target::Flow { table: flow.target.clone() },
         checkable: table.is_some() && !reads_unsettled,
     });
@@ -114,6 +115,7 @@ pub(super) fn drop_others(plan: &mut FolderPlan, declared: &Declarations, existi
             plan.steps.push(Step {
                 at: declaration.at.clone(),
                 sql: format!("DROP FLOW {}", flow.name.to_sql()),
+                as_written: false,
                 target: Target::Flow { table: object.name.clone() },
                 checkable: false,
             });

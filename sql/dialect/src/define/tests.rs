@@ -144,7 +144,7 @@ fn what_tables_cannot_have_is_refused_by_name() {
         ("CREATE TABLE t (a INT PRIMARY KEY VERIFIED)", "VERIFIED"),
         ("CREATE TABLE t (a INT) PARTITIONED BY (b INT)", "a type in PARTITIONED BY"),
         ("CREATE TABLE t (a INT) PARTITIONED BY (year(a))", "an expression in PARTITIONED BY"),
-        ("CREATE TABLE t (a INT) CLUSTER BY (a)", "CLUSTER BY"),
+        ("CREATE TABLE t (a INT) CLUSTERED BY (a)", "CLUSTERED BY"),
         ("CREATE TABLE t (a INT) SCHEDULE EVERY 1 DAY", "SCHEDULE"),
         ("CREATE TABLE t (a INT) USING ICEBERG", "ICEBERG"),
         ("CREATE TABLE t (a INT) LIKE u", "LIKE of a table"),
@@ -343,7 +343,7 @@ fn schedules_are_read() {
 #[test]
 fn what_materialized_views_cannot_have_is_refused_by_name() {
     for (clause, what) in [
-        ("CLUSTER BY (a)", "CLUSTER BY"),
+        ("CLUSTERED BY (a)", "CLUSTERED BY"),
         ("FROZEN WHERE (a)", "FROZEN WHERE"),
         ("JOIN POLICY STRICT", "JOIN POLICY"),
         ("ON SCHEMA DRIFT FAIL", "ON SCHEMA DRIFT"),

@@ -37,6 +37,13 @@ fn queries_are_read() {
 }
 
 #[test]
+fn a_plan_of_substrait_is_a_statement() {
+    assert_says("substrait 'GiI='", &["Substrait", "GiI="]);
+    error("SUBSTRAIT GiI=");
+    error("SUBSTRAIT 'a' 'b'");
+}
+
+#[test]
 fn table_queries_keep_what_follows() {
     let Ok(Statement::Query(query)) = parse("TABLE a.\"T\" ORDER BY 1 LIMIT 3") else {
         panic!("no query")
@@ -149,7 +156,7 @@ fn statements_of_other_versions_are_refused_by_name() {
         ("CREATE PRIVATE VIEW v AS SELECT 1", "CREATE PRIVATE"),
         ("CREATE FUNCTION f() RETURNS INT RETURN 1", "CREATE FUNCTION"),
         ("CREATE INDEX i ON t (a)", "CREATE INDEX"),
-        ("CREATE TEMPORARY VIEW v AS SELECT 1", "CREATE TEMPORARY"),
+        ("CREATE TEMPORARY SCHEMA v", "CREATE TEMPORARY"),
         ("CREATE TEMP TABLE t (a INT)", "CREATE TEMP"),
         ("CREATE OR REPLACE SCHEMA s", "CREATE OR REPLACE SCHEMA"),
         ("DROP FUNCTION f", "DROP FUNCTION"),
@@ -301,6 +308,19 @@ fn errors_of_scripts_have_positions_of_the_file() {
 #[test]
 fn data_types_are_read_alone() {
     assert_eq!(parse_data_type("decimal(10, 2)").unwrap().to_string(), "DECIMAL(10,2)");
+    for (written, read) in [
+        ("map<string, int>", "Map(STRING, INT)"),
+        ("MAP<STRING,MAP<INT,DATE>>", "Map(STRING, Map(INT, DATE))"),
+        ("array<map<int, array<int>>>", "ARRAY<Map(INT, ARRAY<INT>)>"),
+        ("struct<a map<int, int>, b int>", "STRUCT<a Map(INT, INT), b INT>"),
+        ("map<int, int>[]", "Map(INT, INT)[]"),
+        ("Map(INT, INT)", "Map(INT, INT)"),
+    ] {
+        assert_eq!(parse_data_type(written).unwrap().to_string(), read, "{written}");
+    }
+    for wrong in ["map<int>", "map<int, int", "map<int, int>>", "map", "array<map<int, int>"] {
+        assert!(parse_data_type(wrong).is_err(), "{wrong}");
+    }
     assert!(parse_data_type("INT INT").is_err());
     assert!(parse_data_type("").is_err());
 }

@@ -245,3 +245,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn views_are_written_where_they_are_read() {
+    let views = BTreeMap::from([("v".to_owned(), "SELECT a FROM main.t".to_owned())]);
+    for (sql, expected) in [
+        ("SELECT * FROM v", "SELECT * FROM (SELECT a FROM main.t) AS \"v\""),
+        (
+            "SELECT x.a FROM v x JOIN u ON x.a = u.a",
+            "SELECT x.a FROM (SELECT a FROM main.t) x JOIN s.u ON x.a = u.a",
+        ),
+        ("SELECT * FROM s.v", "SELECT * FROM s.v"),
+        ("WITH v AS (SELECT 1) SELECT * FROM v", "WITH v AS (SELECT 1) SELECT * FROM v"),
+        (
+            "SELECT a FROM u WHERE a IN (SELECT a FROM v)",
+            "SELECT a FROM s.u WHERE a IN (SELECT a FROM (SELECT a FROM main.t) AS \"v\")",
+        ),
+    ] {
+        let Ok(Statement::Query(query)) = parse(sql) else { panic!("{sql}") };
+        let text = inlined(&query, "s", &views);
+        assert_eq!(text, expected);
+        assert!(parse(&text).is_ok(), "{text}");
+    }
+    let query = crate::parse_flow_query("SELECT * FROM STREAM v").expect("a flow");
+    assert_eq!(inlined(&query, "s", &views), "SELECT * FROM (SELECT a FROM main.t) AS v");
+}

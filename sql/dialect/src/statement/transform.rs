@@ -11,7 +11,7 @@ use model::{
     },
 };
 
-use super::{DropKind, NameParts, Query, Wait};
+use super::{DropKind, NameParts, PropertyChange, Query, Wait};
 
 /// What CREATE does when the name is taken by an object of the same kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct CreateMaterializedView {
     pub name: NameParts,
     /// What to do when it exists.
     pub mode: CreateMode,
-    /// PRIVATE: for other transforms only.
+    /// PRIVATE or TEMPORARY: its pipeline's own. Here nobody sees an object without a right on it anyway.
     pub private: bool,
     /// Declared columns, when given.
     pub columns: Vec<DeclaredColumn>,
@@ -74,7 +74,7 @@ pub struct CreateStreamingTable {
     pub name: NameParts,
     /// What to do when it exists.
     pub mode: CreateMode,
-    /// PRIVATE: for other transforms only.
+    /// PRIVATE or TEMPORARY: its pipeline's own. Here nobody sees an object without a right on it anyway.
     pub private: bool,
     /// Declared columns, when given.
     pub columns: Vec<DeclaredColumn>,
@@ -202,6 +202,28 @@ pub enum AlterTransformAction {
     DropSchedule,
     /// DROP TRIGGER.
     DropTrigger,
+    /// SET or UNSET TBLPROPERTIES, or CLUSTER BY.
+    Properties(PropertyChange),
+    /// COMMENT ON … IS text, or NULL.
+    Comment(Option<String>),
+    /// ADD CONSTRAINT.
+    AddConstraint(AddedConstraint),
+    /// DROP CONSTRAINT [IF EXISTS] name.
+    DropConstraint {
+        /// Its name.
+        name: String,
+        /// IF EXISTS.
+        if_exists: bool,
+    },
+}
+
+/// A constraint that a transform gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AddedConstraint {
+    /// EXPECT.
+    Expectation(Expectation),
+    /// A key.
+    Key(DeclaredKey),
 }
 
 /// What makes a transform refresh by itself.

@@ -28,6 +28,14 @@ fn meaning(statement: Statement) -> String {
             create.definition.clear();
             texts.push(bare(&mut create.body.query));
         }
+        Statement::CreateView(create) => {
+            create.definition.clear();
+            texts.push(bare(&mut create.query));
+        }
+        Statement::CreateTemporaryView(create) => {
+            create.definition.clear();
+            texts.push(bare(&mut create.query));
+        }
         _ => {}
     }
     format!("{texts:?} {statement:?}")
@@ -162,6 +170,7 @@ fn a_list() -> BoxedStrategy<String> {
 fn clauses() -> BoxedStrategy<String> {
     let clause = vec![
         "PARTITIONED BY (a, \"B b\")",
+        "CLUSTER BY (c, \"it\"\"s\", \"C c\")",
         "COMMENT 'it''s'",
         "LOCATION 's3://b/p'",
         "TBLPROPERTIES ('k' = 'v''', a.b = 3)",
@@ -172,7 +181,7 @@ fn clauses() -> BoxedStrategy<String> {
         Just("SCHEDULE EVERY 90 MINUTES MISFIRE SKIP"),
         Just("TRIGGER ON UPDATE AT MOST EVERY INTERVAL 5 MINUTES"),
     ];
-    (proptest::sample::subsequence(clause, 0..6), wakes)
+    (proptest::sample::subsequence(clause, 0..7), wakes)
         .prop_map(|(clauses, wakes)| format!("{} {wakes}", clauses.join(" ")))
         .boxed()
 }
@@ -230,6 +239,17 @@ fn a_statement() -> BoxedStrategy<String> {
             format!("CREATE{or} STREAMING TABLE {name} {list} {clauses} {stands} {flow}")
         },
     );
+    let named = prop_oneof![
+        Just("CREATE VIEW".to_owned()),
+        Just("CREATE OR REPLACE VIEW".to_owned()),
+        Just("CREATE VIEW IF NOT EXISTS".to_owned()),
+    ];
+    let named = (named, an_object(), a_query()).prop_map(|(head, name, query)| {
+        format!("{head} {name} (a, \"B b\") COMMENT 'c' AS {query}")
+    });
+    let temporary = (a_name(), a_stream()).prop_map(|(name, from)| {
+        format!("CREATE OR REPLACE TEMP VIEW {name} (a COMMENT 'c') AS SELECT * FROM {from}")
+    });
     let append = (an_object(), an_object(), a_stream()).prop_map(|(flow, target, from)| {
         format!("CREATE FLOW {flow} COMMENT 'c' AS INSERT INTO ONCE {target} BY NAME SELECT * FROM {from}")
     });
@@ -256,9 +276,18 @@ fn a_statement() -> BoxedStrategy<String> {
             format!("BACKFILL {name} FROM DATE '2026-01-01' TO -3 BY 7 DAYS PARALLEL 2 ORDER DESC"),
             format!("ALTER STREAMING TABLE {name} ADD SCHEDULE EVERY 3 DAYS MISFIRE SKIP"),
             format!("ALTER MATERIALIZED VIEW {name} ALTER TRIGGER ON UPDATE"),
+            format!("ALTER MATERIALIZED VIEW {name} SET TBLPROPERTIES ('k' = 'it''s', a.b = 3)"),
+            format!("ALTER STREAMING TABLE {name} UNSET TBLPROPERTIES IF EXISTS ('k', a.b)"),
+            format!("ALTER STREAMING TABLE {name} CLUSTER BY (a, \"B b\")"),
+            format!("ALTER STREAMING TABLE {name} CLUSTER BY NONE"),
+            format!("COMMENT ON STREAMING TABLE {name} IS 'it''s'"),
+            format!("COMMENT ON MATERIALIZED VIEW {name} IS NULL"),
+            format!("ALTER MATERIALIZED VIEW {name} ADD CONSTRAINT \"n n\" EXPECT ({condition}) ON VIOLATION DROP ROW"),
+            format!("ALTER STREAMING TABLE {name} ADD CONSTRAINT k FOREIGN KEY (a) REFERENCES {name} RELY"),
+            format!("ALTER STREAMING TABLE {name} DROP CONSTRAINT IF EXISTS \"select\""),
         ])
     });
-    prop_oneof![3 => view, 3 => table, 1 => append, 2 => changes, 1 => refresh, 3 => others].boxed()
+    prop_oneof![3 => view, 3 => table, 1 => append, 2 => changes, 1 => refresh, 3 => others, 1 => named, 1 => temporary].boxed()
 }
 
 proptest! {
