@@ -593,28 +593,38 @@ pub fn store_failure(error: &(dyn Error + 'static)) -> Option<Code> {
 
 /// The file that was not there, however deep below; `None` for all other errors.
 pub(crate) fn missing_file(error: &(dyn Error + 'static)) -> Option<String> {
-    match store_error(error)? {
-        object_store::Error::NotFound { path, .. } => Some(path.clone()),
-        _ => None,
+    match store_error(error) {
+        Some(object_store::Error::NotFound { path, .. }) => Some(path.clone()),
+        Some(_) => None,
+        None => {
+            let (file, why) = footer_of(error)?.split_once(": ")?;
+            let is_missing = why.contains("Object at location ") && why.contains(" not found");
+            is_missing.then(|| file.to_owned())
+        }
     }
+}
+
+/// The file whose footer could not be read, and why, as text: DataFusion hands on no more.
+fn footer_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a str> {
+    let mut at = Some(error);
+    while let Some(error) = at {
+        if let Some(ParquetError::General(text)) = error.downcast_ref() {
+            return text.strip_prefix("Failed to fetch metadata for file ");
+        }
+        at = error.source();
+    }
+    None
 }
 
 /// As [`store_code`], of a footer that could not be read: what happened to it DataFusion hands on as
 /// text only. Of a store that did not answer, the text has the library's words for that.
 fn footer_failure(error: &(dyn Error + 'static)) -> Option<Code> {
-    let mut at = Some(error);
-    while let Some(error) = at {
-        if let Some(ParquetError::General(text)) = error.downcast_ref() {
-            let why = text.strip_prefix("Failed to fetch metadata for file ")?;
-            if is_beyond_end(why) {
-                return Some(Code::DataLoss);
-            }
-            let is_of_store = ["External: Generic ", "Object Store error: Generic "];
-            return is_of_store.iter().any(|of| why.contains(of)).then_some(Code::Unavailable);
-        }
-        at = error.source();
+    let why = footer_of(error)?;
+    if is_beyond_end(why) {
+        return Some(Code::DataLoss);
     }
-    None
+    let is_of_store = ["External: Generic ", "Object Store error: Generic "];
+    is_of_store.iter().any(|of| why.contains(of)).then_some(Code::Unavailable)
 }
 
 fn store_code(error: &object_store::Error) -> Code {

@@ -84,7 +84,7 @@ impl Lake {
             Named::File(url) => {
                 let url = read_by(url)?;
                 let types = match is_parquet {
-                    true => file_format.infer_schema(state, &store, &metas).await,
+                    true => parquet_columns(&file_format, state, &store, &metas).await,
                     false => listing.infer_schema(state, &url).await,
                 };
                 (vec![url], types)
@@ -95,22 +95,19 @@ impl Lake {
                 let columns = columns.into_iter().map(|name| (name, DataType::Utf8)).collect();
                 listing = listing.with_table_partition_cols(columns);
                 let types = match is_parquet {
-                    true => file_format.infer_schema(state, &store, &metas).await,
+                    true => parquet_columns(&file_format, state, &store, &metas).await,
                     false => listing.infer_schema(state, &url).await,
                 };
                 (vec![url], types)
             }
             Named::Matching(urls) => {
                 let urls = urls.into_iter().map(read_by).collect::<Result<Vec<_>, _>>()?;
-                let types = file_format.infer_schema(state, &store, &metas).await;
+                let types = match is_parquet {
+                    true => parquet_columns(&file_format, state, &store, &metas).await,
+                    false => file_format.infer_schema(state, &store, &metas).await,
+                };
                 (urls, types)
             }
-        };
-        let types = match types {
-            Err(_) if is_parquet && metas.len() > 1 => {
-                merged(&file_format, state, &store, &metas).await
-            }
-            types => types,
         };
         let types = types.map_err(failed)?;
         let null_value = options.iter().find(|(key, _)| key.eq_ignore_ascii_case("null_value"));
@@ -547,6 +544,19 @@ impl Reading<'_> {
         }
         json.compression = compression.get_variant().to_owned();
         Ok((Arc::new(JsonFormat::default().with_options(json)), compression))
+    }
+}
+
+/// The columns of Parquet files, all of which have some bytes.
+async fn parquet_columns(
+    format: &Arc<dyn FileFormat>,
+    state: &dyn Session,
+    store: &Arc<dyn ObjectStore>,
+    files: &[ObjectMeta],
+) -> Result<SchemaRef, DataFusionError> {
+    match format.infer_schema(state, store, files).await {
+        Err(_) => merged(format, state, store, files).await,
+        columns => columns,
     }
 }
 

@@ -3,10 +3,9 @@
 //! The end of a file says how long its footer is. The library goes back as far, without asking
 //! whether there is a file at all by then.
 
-use std::{fmt, future::ready, ops::Range, sync::Arc};
+use std::{fmt, future::ready, sync::Arc};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::{FutureExt, StreamExt, stream::BoxStream};
 use object_store::{
     CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
@@ -56,10 +55,6 @@ impl ObjectStore for Footers {
         check(location, &bytes, meta.size)?;
         let payload = GetResultPayload::Stream(ready(Ok(bytes)).into_stream().boxed());
         Ok(GetResult { payload, meta, range, attributes })
-    }
-
-    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.0.get_ranges(location, ranges).await
     }
 
     async fn put_opts(
