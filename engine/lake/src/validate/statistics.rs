@@ -172,7 +172,8 @@ impl Comparing {
             };
             let rows = footer.file_metadata().num_rows();
             readable.push(Some(rows));
-            let Some(said) = file.stats.get("numRecords") else {
+            let said = file.stats.get("numRecords").filter(|said| !said.is_null());
+            let Some(said) = said else {
                 if file.has_vector {
                     let problem = "some of its rows are marked as deleted, and the log does not say \
                                    how many it has";
