@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::{
-    common::{DFSchema, ToDFSchema},
+    common::{DFSchema, ToDFSchema, tree_node::TreeNode},
     execution::SessionState,
     logical_expr::{
         Expr, LogicalPlan, LogicalPlanBuilder, Operator, binary_expr, cast, ident, when,
@@ -16,7 +16,7 @@ use datafusion::{
 use lake::{Check, GENERATED, Rule};
 
 use super::target::{changes_with_time, physical_of};
-use crate::{barrier, error::QueryError};
+use crate::error::QueryError;
 
 /// In which rows a column gets the value of its expression.
 pub(super) enum Computed {
@@ -69,22 +69,37 @@ pub(super) fn filled(
         let item = match expression_of(field).map(|expression| (expression, computed(field))) {
             None | Some((_, Computed::Nowhere)) => given,
             Some((expression, Computed::Everywhere)) => {
-                value(state, &schema, field, expression)?.alias(field.name())
+                computable(state, &schema, field, expression)?.alias(field.name())
             }
             Some((expression, Computed::Where(rows))) => {
-                let value = value(state, &schema, field, expression)?;
+                let value = computable(state, &schema, field, expression)?;
                 when(rows, value).otherwise(given)?.alias(field.name())
             }
         };
         items.push(item);
     }
-    // The optimizer would take what is read of a struct to where the struct is computed, and has its
-    // column there twice.
-    let any = |of: fn(&Field) -> bool| table.fields().iter().any(|field| of(field));
-    let may_read_structs = any(|field| expression_of(field).is_some())
-        && any(|field| matches!(field.data_type(), DataType::Struct(_)));
-    let plan = if may_read_structs { barrier::above(plan) } else { plan };
     Ok(LogicalPlanBuilder::from(plan).project(items)?.build()?)
+}
+
+/// As [`value`], where rows get it. The optimizer moves what is read of a struct to where the struct comes
+/// from, and has the struct's column there twice: then there is no plan.
+fn computable(
+    state: &SessionState,
+    schema: &DFSchema,
+    field: &Field,
+    expression: &str,
+) -> Result<Expr, QueryError> {
+    let value = value(state, schema, field, expression)?;
+    let reads_a_struct = value.exists(|expr| {
+        Ok(matches!(expr, Expr::ScalarFunction(call) if call.func.name() == "get_field"))
+    })?;
+    if reads_a_struct {
+        return Err(QueryError::Unsupported(format!(
+            "computing generated column '{}' ({expression}), which reads a field of a struct: give its value",
+            field.name()
+        )));
+    }
+    Ok(value)
 }
 
 /// The value of a generated column over the table's columns, of the column's type.

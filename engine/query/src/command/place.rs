@@ -14,7 +14,7 @@ pub(super) async fn check(
 ) -> Result<(), QueryError> {
     if let Some(existing) = existing {
         return match existing.location() {
-            Some(there) if there == location => Ok(()),
+            Some(there) if there.trim_end_matches('/') == location.trim_end_matches('/') => Ok(()),
             there => Err(QueryError::Invalid(format!(
                 "'{}' stays where it is, with its older versions: at {}, not at {location}; leave \
                  LOCATION out, or DROP it first",
