@@ -68,7 +68,7 @@ impl KeptPlan {
 /// A plan whose parts with a state of their own are made anew for each run.
 pub(crate) enum Tree {
     /// Reads files.
-    Scan(KeptScan),
+    Scan(Box<KeptScan>),
     /// An operator over others.
     Operator { node: Arc<dyn ExecutionPlan>, inputs: Vec<Self> },
 }
@@ -79,7 +79,7 @@ impl Tree {
     /// scans below them.
     pub(crate) fn of(plan: &Arc<dyn ExecutionPlan>) -> Option<Self> {
         if let Some(scan) = KeptScan::of(plan.as_ref()) {
-            return Some(Self::Scan(scan));
+            return Some(Self::Scan(Box::new(scan)));
         }
         let begins_anew = plan.is::<FilterExec>()
             || plan.is::<ProjectionExec>()

@@ -84,7 +84,7 @@ async fn a_thousand_appends_of_each_of_two_processes_lose_nothing() {
     let lake = process();
     let table = format!("{}t/", lake.root());
     // The library looks for the folder, and at nothing in it.
-    std::fs::create_dir_all(folder.path().join("lake/t")).unwrap();
+    fs::create_dir_all(folder.path().join("lake/t")).unwrap();
     let properties = [("delta.checkpointInterval".to_owned(), "250".to_owned())];
     let mode = WriteMode::Create {
         partitioned_by: Vec::new(),

@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -310,7 +311,7 @@ async fn a_vacuumed_version_says_that_it_is_one() {
     assert!(!said.contains("VACUUM"), "{said}");
 }
 
-async fn error_of(snapshot: &std::sync::Arc<crate::Snapshot>) -> String {
+async fn error_of(snapshot: &Arc<crate::Snapshot>) -> String {
     let context = datafusion::prelude::SessionContext::new();
     context.register_table("t", snapshot.provider().unwrap()).unwrap();
     let rows = context.sql("SELECT sum(n) FROM t").await.unwrap().collect().await;
@@ -339,7 +340,7 @@ async fn names_that_mean_something_else_are_refused() {
         let field = arrow::datatypes::Field::new(name, arrow::datatypes::DataType::Int64, true);
         CreateTable {
             location: test.table("t"),
-            schema: std::sync::Arc::new(arrow::datatypes::Schema::new(vec![field])),
+            schema: Arc::new(arrow::datatypes::Schema::new(vec![field])),
             partitioned_by: Vec::new(),
             comment: None,
             properties: [("delta.enableChangeDataFeed".to_owned(), feed.to_string())].into(),
@@ -359,10 +360,10 @@ async fn names_that_mean_something_else_are_refused() {
         unset: Vec::new(),
     };
     let with_feed = property("delta.enableChangeDataFeed", "true");
-    let refused = test.lake.alter(table.clone(), with_feed).await.unwrap_err();
+    let refused = test.lake.alter(Arc::clone(&table), with_feed).await.unwrap_err();
     assert!(refused.to_string().contains("_change_type"), "{refused}");
     let of_nothing = property("delta.dataSkippingStatsColumns", "_change_type, nope");
-    let refused = test.lake.alter(table.clone(), of_nothing).await.unwrap_err();
+    let refused = test.lake.alter(Arc::clone(&table), of_nothing).await.unwrap_err();
     assert!(refused.to_string().contains("no column 'nope'"), "{refused}");
 
     // The history tells what was done.

@@ -95,7 +95,8 @@ fn computable(
     })?;
     if reads_a_struct {
         return Err(QueryError::Unsupported(format!(
-            "computing generated column '{}' ({expression}), which reads a field of a struct: give its value",
+            "generated column '{}' ({expression}) reads a field of a struct, and such a one is checked and not \
+             computed: give its value",
             field.name()
         )));
     }
