@@ -191,7 +191,8 @@ impl Total {
             DataType::UInt64 => u64::try_from(sum).is_ok(),
             DataType::Decimal128(precision, scale) => {
                 if !Decimal128Type::is_valid_decimal_precision(sum, precision) {
-                    let shown = Decimal128Type::format_decimal(sum, precision, scale);
+                    // With all of its digits, of which it has too many.
+                    let shown = Decimal128Type::format_decimal(sum, u8::MAX, scale);
                     return Err(out_of_range(&self.name, &self.of, &shown));
                 }
                 true
