@@ -5,7 +5,7 @@
 //! Of a table whose partitions stand for different versions only those are compared that the last
 //! runs have computed from the same ones. Nothing is written.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, error::Error, sync::Arc};
 
 use arrow::{
     array::{AsArray, RecordBatch},
@@ -105,7 +105,7 @@ pub(super) async fn run(
 
 /// The error of a comparison, told as what it mostly is where a file is not there.
 fn files_gone(error: QueryError, object: &Object) -> QueryError {
-    if error.code() != Code::DataLoss {
+    if error.code() != Code::DataLoss && !says_vacuumed(&error) {
         return error;
     }
     let name = object.name.to_sql();
@@ -116,6 +116,18 @@ fn files_gone(error: QueryError, object: &Object) -> QueryError {
         ),
         hint: format!("REFRESH {} {name} FULL, and VERIFY then", object.kind().as_sql()),
     }
+}
+
+/// Whether an error is about a file of an older version that VACUUM has deleted.
+fn says_vacuumed(error: &QueryError) -> bool {
+    let mut below: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = below {
+        if matches!(error.downcast_ref(), Some(LakeError::FileGone { .. })) {
+            return true;
+        }
+        below = error.source();
+    }
+    false
 }
 
 /// What is said of a view that another definition made than it has now: its query and its rows need not
