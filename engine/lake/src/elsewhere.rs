@@ -73,7 +73,8 @@ fn literal(decoded: &str) -> Path {
     Path::parse(decoded).unwrap_or_else(|_| Path::from(decoded))
 }
 
-fn has_scheme(decoded: &str) -> bool {
+/// Whether a path is a URL.
+pub(crate) fn has_scheme(decoded: &str) -> bool {
     decoded.split_once(':').is_some_and(|(scheme, rest)| {
         let is_of_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
         !scheme.is_empty() && scheme.bytes().all(is_of_scheme) && rest.starts_with('/')

@@ -20,7 +20,8 @@ use super::{
     write,
 };
 use crate::{
-    Alteration, At, CreateTable, Lake, LakeError, Vacuum, WriteMode, tests::changing::delete,
+    Alteration, At, CreateTable, Lake, LakeError, Severity, Vacuum, WriteMode,
+    tests::changing::delete, tests::validating::validate,
 };
 
 fn commit(test: &TestLake, version: i64) -> PathBuf {
@@ -90,6 +91,10 @@ async fn files_of_the_own_folder_may_be_named_in_any_way() {
         }
         let lake = test.other();
         assert_eq!(read_numbers(&latest(&lake, &table).await).await, [0, 1, 2, 7], "{how}");
+        let findings = validate(&lake, &table).await;
+        let check = |check| findings.iter().find(|finding| finding.check == check).unwrap();
+        assert_eq!(check("orphans").severity, Severity::Ok, "{how}: {findings:#?}");
+        assert_eq!(check("files").object, "files by other names", "{how}: {findings:#?}");
         let done = lake.vacuum(&table, &full()).await.unwrap();
         assert!(done.files.is_empty(), "{how}: {done:?}");
         // They are changed and restored as all others.

@@ -13,10 +13,12 @@ use serde_json::Value;
 
 use super::{Finding, Report, counted, replay::Replay};
 use crate::{
+    elsewhere::Whereabouts,
     error::LakeError,
     hive::{self, NULL_FOLDER, folder_values},
     lake::Lake,
     location::Place,
+    stored_path::decoded,
     vacuum::is_hidden,
 };
 
@@ -33,6 +35,15 @@ pub(super) async fn files(
         replay.files.values().filter_map(|file| Some((file.vector.as_ref()?.as_ref(), None)));
     let data = replay.files.iter().map(|((path, _), file)| (path.as_str(), file.size));
     let sizes: BTreeMap<&str, Option<u64>> = vectors.chain(data).collect();
+    // Of the own folder all the same.
+    let within: HashSet<String> = replay
+        .elsewhere
+        .iter()
+        .filter_map(|written| match Whereabouts::of(place, &decoded(written)) {
+            Some(Whereabouts::Within(path)) => Some(path.into()),
+            Some(Whereabouts::Elsewhere) | None => None,
+        })
+        .collect();
     let mut there: HashSet<&str> = HashSet::new();
     let (mut count, mut old) = (0_usize, 0_usize);
     let mut unknown: Vec<(Path, u64)> = Vec::new();
@@ -59,7 +70,7 @@ pub(super) async fn files(
             }
         } else if is_hidden(&meta.location) || meta.size == 0 {
             continue;
-        } else if replay.named.contains(path) {
+        } else if replay.named.contains(path) || within.contains(path) {
             old += 1;
         } else {
             unknown.push((meta.location.clone(), meta.size));
@@ -74,9 +85,17 @@ pub(super) async fn files(
             "bring the file back from a backup, or go back with RESTORE to a version without it",
         );
     }
-    if replay.elsewhere > 0 {
-        let problem = format!("not looked at: {}", counted(replay.elsewhere, "file"));
+    let elsewhere = replay.elsewhere.len() - within.len();
+    if elsewhere > 0 {
+        let problem = format!("not looked at: {}", counted(elsewhere, "file"));
         files.notice("files elsewhere", problem, "look over the table that they belong to");
+    }
+    if !within.is_empty() {
+        let problem = format!(
+            "not compared with the log: {} that it names by absolute paths",
+            counted(within.len(), "file")
+        );
+        files.notice("files by other names", problem, "OPTIMIZE or a change gives them plain ones");
     }
     // What was committed or staged while the folder was listed is no orphan.
     let mut spared = replay.later_files(place).await?;

@@ -15,7 +15,8 @@ use super::{
     counted,
 };
 use crate::{
-    deletion_vector::DeletionVector, error::LakeError, location::Place, log, snapshot::Snapshot,
+    deletion_vector::DeletionVector, elsewhere::has_scheme, error::LakeError, location::Place, log,
+    snapshot::Snapshot,
 };
 
 pub(super) const LOG_ADVICE: &str = "bring the files of '_delta_log' back from a backup; \
@@ -50,8 +51,8 @@ pub(super) struct Replay {
     pub(super) files: BTreeMap<Key, LoggedFile>,
     /// All files that any version in the log names.
     pub(super) named: HashSet<String>,
-    /// Files that are kept elsewhere.
-    pub(super) elsewhere: usize,
+    /// Paths, as they are written, that do not begin in the table's folder.
+    pub(super) elsewhere: BTreeSet<String>,
     /// Columns that the table is partitioned by.
     pub(super) partitioned_by: Vec<String>,
     /// Whether column names in the log are not those of the table.
@@ -343,8 +344,8 @@ impl Replay {
             report.error(object, "it has a file without a path", LOG_ADVICE);
             return None;
         };
-        if written.contains("://") || written.starts_with('/') {
-            self.elsewhere += 1;
+        if has_scheme(written) || written.starts_with('/') || written.starts_with("../") {
+            self.elsewhere.insert(written.to_owned());
             return None;
         }
         let path = match Path::from_url_path(written) {
@@ -442,7 +443,7 @@ impl Replay {
         snapshot: &Arc<Snapshot>,
         report: &mut Report,
     ) -> Result<(), LakeError> {
-        if !self.complete || self.elsewhere > 0 {
+        if !self.complete || !self.elsewhere.is_empty() {
             return Ok(());
         }
         let files =
