@@ -1095,6 +1095,34 @@ def test_prepare_and_execute_are_statements(pg, table):
     assert sqlstate(raised) == "26000"
 
 
+def test_parameters_mean_what_they_say(pg, table):
+    pg.execute(f"CREATE TABLE {table} (id INT, d DECIMAL(10, 2), l BIGINT[])")
+    pg.execute(f"INSERT INTO {table} VALUES (1, 2.00, NULL), (2, 99999.99, NULL)")
+    for condition, value, expected in [
+        ("id = %s", 1.5, []),
+        ("id < %s", 2.5, [1, 2]),
+        ("id < %s", 2**40, [1, 2]),
+        ("d = %s", decimal.Decimal("2.004"), []),
+        ("d = %s", decimal.Decimal("99999.99"), [2]),
+        ("d = %s", 99999.99, [2]),
+    ]:
+        rows = pg.execute(f"SELECT id FROM {table} WHERE {condition} ORDER BY id", [value]).fetchall()
+        assert [id for (id,) in rows] == expected, (condition, value)
+    assert pg.execute("SELECT %s * 2", [1.5]).fetchone() == (3.0,)
+    pg.execute(f"INSERT INTO {table} VALUES (3, NULL, %s)", [None])
+    assert pg.execute(f"SELECT l IS NULL FROM {table} WHERE id = 3").fetchone() == (True,)
+    # What PREPARE declares is what a parameter is.
+    for types, body, argument, expected in [
+        ("numeric(10, 2)", "$1 * 2", "1.5", decimal.Decimal("3.00")),
+        ("double precision", "$1 * 2", "1.5", 3.0),
+        ("numeric(10, 2)", "$1", "12.34", decimal.Decimal("12.34")),
+        ("text", "$1", "'x'", "x"),
+    ]:
+        pg.execute(f"PREPARE typed ({types}) AS SELECT {body}")
+        assert pg.execute(f"EXECUTE typed({argument})").fetchone() == (expected,), types
+        pg.execute("DEALLOCATE typed")
+
+
 def test_types_and_clocks_that_only_postgres_names(pg):
     known = uuid.uuid4()
     assert pg.execute("SELECT %s::uuid::text", [known]).fetchone() == (str(known),)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::{
     array::{
         ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64Array, RecordBatch,
-        StringArray, new_null_array,
+        StringArray, TimestampMicrosecondArray, new_null_array,
     },
     datatypes::DataType,
 };
@@ -246,4 +246,58 @@ async fn a_statement_about_jobs_tells_its_columns() {
     let id = client.newest_job("main.m").await.id;
     let prepared = client.prepare(&format!("WAIT FOR JOB '{id}'")).await;
     assert_eq!(prepared.dataset_schema().unwrap().fields(), expected.fields());
+}
+
+#[tokio::test]
+async fn a_value_means_what_it_says_whatever_it_is_compared_with() {
+    let server = Server::start();
+    let mut client = Client::connect(&server).await;
+    client
+        .script(
+            "CREATE TABLE m (id INT, d DECIMAL(10, 2), da DATE); \
+             INSERT INTO m VALUES (1, 2.00, DATE '2026-01-01'), (2, 99999.99, DATE '2026-01-02')",
+        )
+        .await;
+    let decimal = |value: i128, scale: i8| -> ArrayRef {
+        Arc::new(Decimal128Array::from(vec![value]).with_precision_and_scale(20, scale).unwrap())
+    };
+    let double = |value: f64| -> ArrayRef { Arc::new(Float64Array::from(vec![value])) };
+    let noon: ArrayRef =
+        Arc::new(TimestampMicrosecondArray::from(vec![1_767_225_600_000_000 + 36_000_000_000]));
+    let nothing: [&str; 0] = [];
+    for (sql, value, expected) in [
+        ("SELECT id FROM m WHERE id = ?", double(1.5), &nothing[..]),
+        ("SELECT id FROM m WHERE id < ? ORDER BY id", double(2.5), &["1", "2"]),
+        ("SELECT id FROM m WHERE id = ?", double(2.0), &["2"]),
+        ("SELECT id FROM m WHERE id < ? ORDER BY id", numbers([Some(1 << 40)]), &["1", "2"]),
+        ("SELECT id FROM m WHERE d = ?", decimal(2004, 3), &nothing),
+        ("SELECT id FROM m WHERE d = ?", decimal(2000, 3), &["1"]),
+        ("SELECT id FROM m WHERE d = ?", double(99999.99), &["2"]),
+        ("SELECT id FROM m WHERE d > ? AND id = 1", double(1.999), &["1"]),
+        ("SELECT id FROM m WHERE da = ?", Arc::clone(&noon), &nothing),
+        ("SELECT id FROM m WHERE da < ?", noon, &["1"]),
+        ("SELECT ? * 2", double(1.5), &["3.0"]),
+        ("SELECT 10 / ?", double(0.5), &["20.0"]),
+    ] {
+        let mut prepared = client.prepare(sql).await;
+        let shown = format!("{sql}: {value:?}");
+        assert_eq!(fetch(&mut client, &mut prepared, row(vec![value])).await, expected, "{shown}");
+    }
+    let mut delete = client.prepare("DELETE FROM m WHERE id = ?").await;
+    delete.set_parameters(row(vec![double(1.5)])).unwrap();
+    assert_eq!(delete.execute_update().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_null_for_a_list_is_no_list() {
+    let server = Server::start();
+    let mut client = Client::connect(&server).await;
+    client.script("CREATE TABLE l (a BIGINT[])").await;
+    let mut insert = client.prepare("INSERT INTO l VALUES (?)").await;
+    for null in [numbers([None]), texts([None]), new_null_array(&DataType::Null, 1)] {
+        insert.set_parameters(row(vec![null])).unwrap();
+        assert_eq!(insert.execute_update().await.unwrap(), 1);
+    }
+    let answer = client.query("SELECT count(*), count(a) FROM l").await;
+    assert_eq!(answer.lines(), ["3|0"]);
 }

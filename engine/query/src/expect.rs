@@ -48,6 +48,7 @@ use quarantine::{Entrance, Quarantine};
 use crate::{
     command::target::{changes_with_time, physical_of},
     error::QueryError,
+    numbers,
     violation::{Violation, ViolationKind},
 };
 
@@ -88,7 +89,7 @@ fn condition(
         );
     }
     let schema = Arc::clone(columns).to_dfschema()?;
-    let expr = match state.create_logical_expr(condition, &schema) {
+    let expr = match numbers::expression(state, condition, &schema) {
         Ok(expr) => expr,
         Err(error) => {
             return refused(&format!("cannot be evaluated: {}", QueryError::from(error)));

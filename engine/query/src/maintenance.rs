@@ -24,6 +24,7 @@ use crate::{
     command::{show::delta_location_of, target::physical_of},
     error::QueryError,
     expect::{quarantine_app_id, quarantine_location},
+    numbers,
     queries::{Inner, Queries},
 };
 
@@ -148,7 +149,7 @@ pub(crate) fn optimize(
     let mut partitions = None;
     if let Some(text) = condition {
         let schema = base.schema().to_dfschema()?;
-        let expr = state.create_logical_expr(text, &schema)?;
+        let expr = numbers::expression(&state, text, &schema)?;
         let other = expr
             .column_refs()
             .into_iter()

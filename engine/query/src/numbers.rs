@@ -2,14 +2,23 @@
 //!
 //! The planner makes a DOUBLE of a number with a point, and of a whole one that is too large for 64
 //! bits. A DOUBLE keeps fifteen digits: one with more is a DECIMAL here, so that what a statement says
-//! is what is stored, and what it compares with.
+//! is what is stored, and what it compares with. What becomes of both where they meet is told in
+//! [`beside`].
+
+pub(crate) mod beside;
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::{
-    parser::Statement,
-    sqlparser::ast::{
-        CastKind, DataType, ExactNumberInfo, Expr, Value, ValueWithSpan, visit_expressions_mut,
+use datafusion::{
+    common::{DFSchema, Result},
+    execution::SessionState,
+    logical_expr,
+    sql::{
+        parser::Statement,
+        sqlparser::ast::{
+            CastKind, DataType, ExactNumberInfo, Expr, ExprWithAlias, UnaryOperator, Value,
+            ValueWithSpan, visit_expressions_mut,
+        },
     },
 };
 
@@ -23,9 +32,7 @@ pub(crate) fn exact(statement: &mut Statement) {
     match statement {
         Statement::Statement(statement) => {
             let _ = visit_expressions_mut(statement.as_mut(), |expr| {
-                if let Some(decimal) = decimal_of(expr) {
-                    *expr = decimal;
-                }
+                make_exact(expr);
                 ControlFlow::<()>::Continue(())
             });
         }
@@ -34,12 +41,45 @@ pub(crate) fn exact(statement: &mut Statement) {
     }
 }
 
-/// `CAST('digits' AS DECIMAL(precision, scale))` for a number that needs it.
-fn decimal_of(expr: &Expr) -> Option<Expr> {
+/// Plans the text of an expression over these columns, with numbers as statements have them.
+pub(crate) fn expression(
+    state: &SessionState,
+    text: &str,
+    columns: &DFSchema,
+) -> Result<logical_expr::Expr> {
+    let dialect = state.config().options().sql_parser.dialect;
+    let mut expr = state.sql_to_expr(text, &dialect)?;
+    let _ = visit_expressions_mut(&mut expr, |expr| {
+        make_exact(expr);
+        ControlFlow::<()>::Continue(())
+    });
+    let expr = ExprWithAlias { expr, alias: None };
+    beside::in_expression(state.create_logical_expr_from_sql_expr(expr, columns)?, columns)
+}
+
+/// Puts a DECIMAL in the place of a number that needs it.
+fn make_exact(expr: &mut Expr) {
+    if let Expr::UnaryOp { op: UnaryOperator::Minus, expr: number } = expr
+        && let Expr::Value(ValueWithSpan { value: Value::Number(text, _), .. }) = number.as_ref()
+        && text.parse::<u64>().is_ok()
+        && format!("-{text}").parse::<i64>().is_err()
+        && let Some(decimal) = decimal_of(number, (u64::try_from(text.len()).unwrap_or(20), 0))
+    {
+        // Below zero 64 bits reach half as far.
+        **number = decimal;
+        return;
+    }
+    let Expr::Value(ValueWithSpan { value: Value::Number(text, _), .. }) = expr else { return };
+    if let Some(decimal) = size(text).and_then(|size| decimal_of(expr, size)) {
+        *expr = decimal;
+    }
+}
+
+/// `CAST('digits' AS DECIMAL(precision, scale))` for a number.
+fn decimal_of(expr: &Expr, (precision, scale): (u64, usize)) -> Option<Expr> {
     let Expr::Value(ValueWithSpan { value: Value::Number(text, _), span }) = expr else {
         return None;
     };
-    let (precision, scale) = size(text)?;
     let text = ValueWithSpan { value: Value::SingleQuotedString(text.clone()), span: *span };
     Some(Expr::Cast {
         kind: CastKind::Cast,

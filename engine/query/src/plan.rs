@@ -35,7 +35,8 @@ use crate::{
     joins::SpillingJoins,
     like,
     memory::{self, StatementMemory},
-    null_keys, numbers,
+    null_keys,
+    numbers::{self, beside},
     options::QueryLimits,
     pause::Pauses,
     planning::{aside, in_turn},
@@ -142,7 +143,7 @@ pub(crate) async fn logical_from(
 ) -> Result<LogicalPlan, QueryError> {
     numbers::exact(&mut statement);
     size::check(state, &statement).await?;
-    Ok(in_turn(state, state.statement_to_plan(statement)).await?)
+    Ok(beside::in_plan(in_turn(state, state.statement_to_plan(statement)).await?)?)
 }
 
 /// Optimizes and makes it physical. This is where files are chosen.
@@ -150,7 +151,8 @@ pub(crate) async fn physical(
     state: &SessionState,
     plan: &LogicalPlan,
 ) -> Result<Arc<dyn ExecutionPlan>, QueryError> {
-    let plan = in_turn(state, async { state.optimize(plan) }).await?;
+    // What was bound, and what casts values to the types of a table, came later.
+    let plan = in_turn(state, async { state.optimize(&beside::in_plan(plan.clone())?) }).await?;
     // Others may have their turn while it waits for a store.
     Ok(aside(state.query_planner().create_physical_plan(&plan, state)).await?)
 }
@@ -215,6 +217,72 @@ pub(crate) fn untyped(plan: &LogicalPlan) -> Result<BTreeSet<usize>, QueryError>
     Ok(unknown.filter_map(|(id, _)| id.strip_prefix('$')?.parse().ok()).collect())
 }
 
+/// The numbers of the parameters with a value that the type which the plan has for them cannot hold:
+/// 1.5 where it says BIGINT.
+pub(crate) fn inexact(
+    plan: &LogicalPlan,
+    bound: &RecordBatch,
+) -> Result<BTreeSet<usize>, QueryError> {
+    let types = plan.get_parameter_types()?;
+    let mut inexact = BTreeSet::new();
+    for (n, column) in (1..).zip(bound.columns()) {
+        let Some(wanted) = types.get(&format!("${n}")).cloned().flatten() else { continue };
+        if wanted.is_null() || wanted == *column.data_type() {
+            continue;
+        }
+        for row in 0..bound.num_rows() {
+            let value = bound_value(column.as_ref(), row)?;
+            // What is no value of the type at all is told when it is bound.
+            if let Ok(None) = exactly(&value, &wanted) {
+                inexact.insert(n);
+                break;
+            }
+        }
+    }
+    Ok(inexact)
+}
+
+/// The value as one of this type, if it is the same then. Texts are read, and a DOUBLE becomes the
+/// nearest REAL; an error is a text that is none.
+fn exactly(value: &ScalarValue, wanted: &DataType) -> Result<Option<ScalarValue>, QueryError> {
+    if value.is_null() {
+        // One of a list would be a list with a NULL.
+        return Ok(Some(ScalarValue::try_from(wanted)?));
+    }
+    let own = value.data_type();
+    if own.is_string() || (own.is_floating() && wanted.is_floating()) {
+        return Ok(Some(value.cast_to(wanted)?));
+    }
+    let Ok(cast) = value.cast_to(wanted) else { return Ok(None) };
+    let is_same = cast.cast_to(&own).is_ok_and(|back| back == *value);
+    Ok(is_same.then_some(cast))
+}
+
+/// Parameters that go into a column or a cast, by their names: both make of a value what they can.
+fn assigned_parameters(plan: &LogicalPlan) -> Result<BTreeSet<String>, QueryError> {
+    let mut assigned = BTreeSet::new();
+    plan.apply_with_subqueries(|node| {
+        let is_values = matches!(node, LogicalPlan::Values(_));
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                match expr {
+                    Expr::Placeholder(placeholder) if is_values => {
+                        assigned.insert(placeholder.id.clone());
+                    }
+                    Expr::Cast(inner) => {
+                        if let Expr::Placeholder(placeholder) = inner.expr.as_ref() {
+                            assigned.insert(placeholder.id.clone());
+                        }
+                    }
+                    _ => {}
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(assigned)
+}
+
 /// What the statement says of a parameter by a cast: `$1::bigint`.
 fn cast_parameters(plan: &LogicalPlan) -> Result<Vec<(String, DataType)>, QueryError> {
     let mut cast = Vec::new();
@@ -246,12 +314,19 @@ pub(crate) fn bind(
     }
     let Some((batch, row)) = row else { return Ok(plan) };
     let types = plan.get_parameter_types()?;
+    let assigned = assigned_parameters(&plan)?;
     let bound = |(n, column): (usize, &arrow::array::ArrayRef)| {
         let value = bound_value(column.as_ref(), row)?;
+        let id = format!("${}", n + 1);
         // Drivers bind what they have, text for a date for example; the statement says what it is.
-        match types.get(&format!("${}", n + 1)).cloned().flatten() {
+        match types.get(&id).cloned().flatten() {
             Some(wanted) if wanted != value.data_type() && !wanted.is_null() => {
-                Ok(value.cast_to(&wanted)?)
+                match exactly(&value, &wanted)? {
+                    Some(value) => Ok(value),
+                    None if assigned.contains(&id) => Ok(value.cast_to(&wanted)?),
+                    // As if the value had been written there.
+                    None => Ok(value),
+                }
             }
             _ => Ok(value),
         }

@@ -33,7 +33,7 @@ use crate::{
     command::target::changes_with_time,
     error::QueryError,
     expect::{EXPECTATIONS, QUARANTINED_AT, RUN_ID, conditions, has_query},
-    plan,
+    numbers, plan,
     queries::{Inner, Queries},
     transform::PlannedTransform,
 };
@@ -132,7 +132,7 @@ pub(crate) fn check_condition(
         ));
     }
     let schema = quarantine.schema().to_dfschema()?;
-    let expr = state.create_logical_expr(condition, &schema)?;
+    let expr = numbers::expression(state, condition, &schema)?;
     let asked_at = changes_with_time(&expr)?.then_some(now);
     let settled = settled(expr, &schema, asked_at)?;
     let data_type = settled.get_type(&schema)?;
@@ -171,7 +171,7 @@ fn selected(state: &SessionState, wish: &ReleaseWish) -> Result<LogicalPlanBuild
     let mut rows = LogicalPlanBuilder::scan(ROWS, source, None)?;
     if let Some(text) = &work.condition {
         let schema = quarantine.schema().to_dfschema()?;
-        let expr = state.create_logical_expr(text, &schema)?;
+        let expr = numbers::expression(state, text, &schema)?;
         rows = rows.filter(settled(expr, &schema, work.asked_at)?)?;
     }
     let from = |name: &str| Expr::Column(Column::new(Some(ROWS), name));
@@ -213,7 +213,7 @@ fn passes(state: &SessionState, view: &Transform, table: &Snapshot) -> Result<Ex
         if expectation.on_violation == OnViolation::Keep {
             continue;
         }
-        let expr = state.create_logical_expr(&expectation.condition, &schema)?;
+        let expr = numbers::expression(state, &expectation.condition, &schema)?;
         all = all.and(expr.is_true());
     }
     for field in columns.fields().iter().filter(|field| !field.is_nullable()) {

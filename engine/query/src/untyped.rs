@@ -21,14 +21,20 @@ pub(crate) fn as_text(query: &Query) -> Query {
 }
 
 /// The query with the parameters cast to the types of the values in `bound`: those that `plan` knows
-/// no type of, or all of them. `None` where nothing has to be said.
+/// no type of, or one that cannot hold the value, or all of them. `None` where nothing has to be said.
 pub(crate) fn as_bound(
     query: &Query,
     plan: &LogicalPlan,
     all: bool,
     bound: &RecordBatch,
 ) -> Result<Option<Query>, QueryError> {
-    let unknown = if all { (1..=query.parameters).collect() } else { plan::untyped(plan)? };
+    let unknown = if all {
+        (1..=query.parameters).collect()
+    } else {
+        let mut unknown = plan::untyped(plan)?;
+        unknown.extend(plan::inexact(plan, bound)?);
+        unknown
+    };
     if unknown.is_empty() {
         return Ok(None);
     }

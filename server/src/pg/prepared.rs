@@ -24,6 +24,7 @@ impl Session {
         query: String,
     ) -> Result<(), PgError> {
         self.room_for_statement(&name)?;
+        let query = dialect::with_typed_parameters(&query, &types).unwrap_or(query);
         let mut statement = self.prepared(query, &[], &name).await?;
         if !matches!(statement.body, Body::Engine(_)) {
             let text = "PREPARE takes a query, or a statement that writes";

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use arrow::{
+    array::{Array, ArrayRef},
     compute::{CastOptions, cast_with_options},
-    datatypes::{Schema, SchemaRef},
+    datatypes::{Field, Schema, SchemaRef},
     error::ArrowError,
     record_batch::{RecordBatch, RecordBatchOptions},
 };
@@ -31,7 +32,7 @@ pub(super) fn description(schema: &Schema, formats: &[Format]) -> PgWireBackendM
     if schema.fields().is_empty() {
         return PgWireBackendMessage::NoData(NoData::new());
     }
-    let field = |(n, field): (usize, &Arc<arrow::datatypes::Field>)| {
+    let field = |(n, field): (usize, &Arc<Field>)| {
         let column = ColumnType::of(field.data_type());
         let format = formats.get(n).copied().unwrap_or(Format::Text);
         FieldDescription::new(
@@ -141,12 +142,26 @@ fn as_told(batch: RecordBatch, told: &SchemaRef) -> Result<RecordBatch, ArrowErr
         return Ok(batch);
     }
     let options = CastOptions { safe: false, ..CastOptions::default() };
+    let as_field = |(column, field): (&ArrayRef, &Arc<Field>)| {
+        let cast = cast_with_options(column, field.data_type(), &options)?;
+        let back = || cast_with_options(&cast, column.data_type(), &options);
+        if !field.data_type().is_numeric() || back()?.to_data() == column.to_data() {
+            return Ok(cast);
+        }
+        Err(ArrowError::CastError(format!(
+            "the parameters make '{}' {}, which {}, the type that the statement was described with, \
+             does not hold; cast the parameters: $1::double precision",
+            field.name(),
+            column.data_type(),
+            field.data_type()
+        )))
+    };
     let columns = batch
         .columns()
         .iter()
         .zip(told.fields())
-        .map(|(column, field)| cast_with_options(column, field.data_type(), &options))
-        .collect::<Result<Vec<_>, _>>()?;
+        .map(as_field)
+        .collect::<Result<Vec<_>, ArrowError>>()?;
     let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(Arc::clone(told), columns, &rows)
 }

@@ -252,7 +252,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A name of one part as it was written.
-    fn written_ident(&mut self, what: &str) -> Result<ast::Ident, SyntaxError> {
+    pub(crate) fn written_ident(&mut self, what: &str) -> Result<ast::Ident, SyntaxError> {
         let TokenWithSpan { token: Token::Word(word), span } = self.parser.peek_token_ref() else {
             return Err(self.expected(what));
         };

@@ -6,17 +6,18 @@ use crate::{
     cursor::Cursor,
     error::SyntaxError,
     rows::Target,
-    statement::{Insert, OldRows, Replaced, Statement},
+    statement::{Insert, OldRows, Partition, Replaced, Statement},
     tokens::is_unquoted,
 };
 
 /// What other databases write between the table and the query.
-const BEFORE_QUERY: [&str; 4] = ["PARTITION", "DEFAULT VALUES", "REPLACE USING", "REPLACE ON"];
+const BEFORE_QUERY: [&str; 3] = ["DEFAULT VALUES", "REPLACE USING", "REPLACE ON"];
 /// What other databases write after the query.
 const AFTER_QUERY: [&str; 3] = ["ON CONFLICT", "ON DUPLICATE", "RETURNING"];
 
-/// `INSERT INTO [TABLE] t [(columns) | BY NAME] [REPLACE WHERE condition] query`, or `INSERT
-/// OVERWRITE [TABLE] t [(columns) | BY NAME] query`.
+/// `INSERT INTO [TABLE] t [partition] [(columns) | BY NAME] [REPLACE WHERE condition] query`, or `INSERT
+/// OVERWRITE [TABLE] t [partition] [(columns) | BY NAME] query`, where a partition is
+/// `PARTITION (column [= value], …)`.
 pub(crate) fn insert(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     cursor.expect("INSERT")?;
     let overwrite = cursor.take("OVERWRITE");
@@ -29,9 +30,12 @@ pub(crate) fn insert(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> 
     }
     cursor.take("TABLE");
     let target = Target::read(cursor)?;
+    let partition = partition::read(cursor)?;
     let mut columns = Vec::new();
     if lists_columns(cursor) {
-        columns = cursor.columns()?.into_iter().map(|(column, _)| column).collect();
+        let listed = cursor.columns()?;
+        partition.iter().try_for_each(|partition| partition.check_list(&listed))?;
+        columns = listed.into_iter().map(|(column, _)| column).collect();
     }
     let by_name = by_name(cursor, &columns)?;
     for what in BEFORE_QUERY {
@@ -46,12 +50,21 @@ pub(crate) fn insert(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> 
                 .with_hint("write INSERT INTO t REPLACE WHERE …"));
         }
         OldRows::GoWhere(Box::new(replaced(cursor, &target)?))
+    } else if let (true, Some(partition)) = (overwrite, &partition) {
+        let condition = partition.condition()?;
+        let text = condition.to_string();
+        let rows = cursor.finish(target.fulfilling(condition))?;
+        OldRows::GoWhere(Box::new(Replaced { rows, text }))
     } else if overwrite {
         OldRows::Go
     } else {
         OldRows::Stay
     };
-    let source = cursor.query()?;
+    let mut source = cursor.query()?;
+    let partition = partition.map_or_else(Partition::default, |partition| {
+        partition.append_to(&mut source.ast, by_name);
+        partition.named()
+    });
     for what in AFTER_QUERY {
         if cursor.sees(what) {
             let error = cursor.unsupported(&format!("INSERT … {what}"));
@@ -61,7 +74,8 @@ pub(crate) fn insert(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> 
             });
         }
     }
-    Ok(Statement::Insert(Insert { target: target.name, columns, by_name, source, old_rows }))
+    let target = target.name;
+    Ok(Statement::Insert(Insert { target, columns, by_name, partition, source, old_rows }))
 }
 
 /// BY NAME, which leaves nothing to say for a list of columns.
@@ -102,5 +116,6 @@ fn starts_query(token: &Token) -> bool {
     *token == Token::LParen || words.iter().any(|word| is_unquoted(token, word))
 }
 
+mod partition;
 #[cfg(test)]
 mod tests;

@@ -41,5 +41,6 @@ pub use error::{SyntaxError, SyntaxErrorKind};
 pub use like::{LIKE_PATTERN, like_pattern};
 pub use parse::{ScriptStatement, parse, parse_data_type, parse_flow_query, parse_script};
 pub use print::{inlined, normal_form, qualify};
+pub use tokens::with_typed_parameters;
 pub use users::without_secrets;
 pub use written::written;

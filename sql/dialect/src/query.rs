@@ -5,9 +5,9 @@ use std::{collections::HashMap, ops::ControlFlow};
 
 use sqlparser::{
     ast::{
-        self, BinaryOperator, Expr, Fetch, Ident, LimitClause, SelectItem, SetExpr, Spanned,
-        TableAlias, TableFactor, Value, ValueWithSpan, VisitMut, VisitorMut,
-        helpers::attached_token::AttachedToken,
+        self, BinaryOperator, Expr, Fetch, Ident, LimitClause, SelectFlavor, SelectItem, SetExpr,
+        Spanned, TableAlias, TableFactor, Value, ValueWithSpan, VisitMut, VisitorMut,
+        WildcardAdditionalOptions, helpers::attached_token::AttachedToken,
     },
     tokenizer::{Location, Word},
 };
@@ -78,6 +78,10 @@ impl VisitorMut for Walk<'_> {
     }
 
     fn pre_visit_select(&mut self, select: &mut ast::Select) -> Step {
+        if select.projection.is_empty() && select.flavor == SelectFlavor::FromFirstNoSelect {
+            select.projection.push(SelectItem::Wildcard(WildcardAdditionalOptions::default()));
+            select.flavor = SelectFlavor::Standard;
+        }
         name_repeated(&mut select.projection);
         let Some(into) = &select.into else { return ControlFlow::Continue(()) };
         let error = unsupported(into.name.span().start, "SELECT INTO");

@@ -56,6 +56,24 @@ pub(crate) struct Travel {
     pub(crate) used: bool,
 }
 
+/// The statement with its first parameters, `$1` and so on, cast to these types, each as SQL writes it.
+/// `None` for a text that is no SQL.
+#[must_use]
+pub fn with_typed_parameters(sql: &str, types: &[String]) -> Option<String> {
+    let tokens = Tokenizer::new(&DIALECT, sql).tokenize().ok()?;
+    let typed = |token: Token| match &token {
+        Token::Placeholder(id) => {
+            let number = id.strip_prefix('$').and_then(|number| number.parse::<usize>().ok());
+            match number.and_then(|number| types.get(number.checked_sub(1)?)) {
+                Some(given) => format!("CAST({id} AS {given})"),
+                None => token.to_string(),
+            }
+        }
+        _ => token.to_string(),
+    };
+    Some(tokens.into_iter().map(typed).collect())
+}
+
 /// The tokens of each statement of a text; empty statements are left out.
 pub(crate) fn statements(text: &str) -> Result<Vec<Vec<TokenWithSpan>>, SyntaxError> {
     let tokens = Tokenizer::new(&DIALECT, text)

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     clustering,
     error::QueryError,
-    plan,
+    numbers, plan,
     queries::{CommandResult, Inner, Queries},
     session::Session,
 };
@@ -138,7 +138,7 @@ async fn holds(queries: &Queries, base: &Arc<Snapshot>, check: &Check) -> Result
     check_as(&state, &base.schema(), None, &check.name, &check.condition)?;
     let scan = provider_as_source(base.provider()?);
     let schema = base.schema().to_dfschema()?;
-    let condition = state.create_logical_expr(&check.condition, &schema)?;
+    let condition = numbers::expression(&state, &check.condition, &schema)?;
     let violating = LogicalPlanBuilder::scan("t", scan, None)?
         .filter(datafusion::logical_expr::not(condition))?
         .limit(0, Some(1))?

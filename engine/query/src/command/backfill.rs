@@ -32,6 +32,7 @@ use super::{
 };
 use crate::{
     error::QueryError,
+    numbers,
     queries::{CommandResult, Queries},
     session::Session,
     system::jobs_answer,
@@ -128,7 +129,7 @@ fn answer(jobs: &[Job], note: Option<&'static str>) -> RecordBatch {
 /// The value that a literal stands for.
 fn literal(state: &SessionState, text: &str) -> Result<ScalarValue, QueryError> {
     let none = DFSchema::empty();
-    let expr = physical_of(state, state.create_logical_expr(text, &none)?, &none)?;
+    let expr = physical_of(state, numbers::expression(state, text, &none)?, &none)?;
     let one = RecordBatchOptions::new().with_row_count(Some(1));
     let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &one)?;
     match expr.evaluate(&row)? {

@@ -16,7 +16,7 @@ use datafusion::{
 use lake::{Check, GENERATED, Rule};
 
 use super::target::{changes_with_time, physical_of};
-use crate::error::QueryError;
+use crate::{error::QueryError, numbers};
 
 /// In which rows a column gets the value of its expression.
 pub(super) enum Computed {
@@ -116,7 +116,7 @@ fn value(
             field.name()
         )))
     };
-    let expr = match state.create_logical_expr(expression, schema) {
+    let expr = match numbers::expression(state, expression, schema) {
         Ok(expr) => expr,
         Err(error) => return refused(format!("cannot be computed: {error}")),
     };

@@ -25,7 +25,7 @@ use datafusion::{
         sqlparser::ast::{self, Ident, ObjectNamePart, TableObject},
     },
 };
-use dialect::statement::{Insert, OldRows, Replaced, TimeTravel};
+use dialect::statement::{Insert, OldRows, Partition, Replaced, TimeTravel};
 use lake::{
     CHANGE_COLUMN, ChangeOperation, CommitInfo, FILE_COLUMN, ROW_COLUMN, Repeats, RowChange,
     Snapshot, Stage, StageProgress, Staged, Touches, WriteMode,
@@ -85,13 +85,15 @@ async fn planned(
     let tables = with_target(&tables, &name);
     let reads = Reads { tables: &tables, files: &files };
     let resolved = inner.resolve(session, reads, Purpose::Read).await?;
+    let base = snapshot_of(&resolved, &name)?;
+    check_partition(&name, base.partitioned_by(), &insert.partition)?;
     let columns = if insert.by_name {
         columns_by_name(&resolved, &name, insert).await?
     } else {
-        insert.columns.clone()
+        columns_in_order(&base, insert)
     };
     let planned_target = nullable_target(&resolved, &name)?;
-    let table = snapshot_of(&resolved, &name)?.schema();
+    let table = base.schema();
     let mut source = insert.source.clone();
     let given = |column: &String| table.fields().find(column).map(|(_, field)| Arc::clone(field));
     let fields = match columns.is_empty() {
@@ -159,6 +161,42 @@ fn of_type(value: Expr, data_type: &DataType, rows: &LogicalPlan) -> Result<Expr
         nested if nested.is_nested() => value.cast_to(nested, rows.schema())?,
         plain => datafusion::logical_expr::cast(value, plain.clone()),
     })
+}
+
+/// Refuses a PARTITION clause with columns that the table is not partitioned by.
+fn check_partition(
+    name: &ObjectName,
+    partitioned_by: &[String],
+    Partition { fixed, open }: &Partition,
+) -> Result<(), QueryError> {
+    let Some(other) = fixed.iter().chain(open).find(|column| !partitioned_by.contains(column))
+    else {
+        return Ok(());
+    };
+    let by = match partitioned_by.is_empty() {
+        true => "is not partitioned".to_owned(),
+        false => format!("is partitioned by {}", partitioned_by.join(", ")),
+    };
+    Err(QueryError::Invalid(format!(
+        "PARTITION names '{other}', but table '{name}' {by}\n\
+         hint: select the value as one of the columns, or write REPLACE WHERE for what is to go"
+    )))
+}
+
+/// The columns that the source's go to by their place; none when those are all of the table's.
+fn columns_in_order(base: &Snapshot, insert: &Insert) -> Vec<String> {
+    let fixed = &insert.partition.fixed;
+    if fixed.is_empty() {
+        return insert.columns.clone();
+    }
+    let mut columns = insert.columns.clone();
+    if columns.is_empty() {
+        let all = base.schema();
+        let all = all.fields().iter().map(|field| field.name().clone());
+        columns = all.filter(|column| !fixed.contains(column)).collect();
+    }
+    columns.extend(fixed.iter().cloned());
+    columns
 }
 
 /// The names of the source's columns, each of which has to be one of the target's.

@@ -25,7 +25,7 @@ use super::{finished, release};
 use crate::{
     error::QueryError,
     expect::{has_quarantine, has_query, quarantine_app_id, quarantine_location},
-    plan,
+    numbers, plan,
     queries::{CommandResult, Queries},
     session::Session,
 };
@@ -156,7 +156,7 @@ fn going(
             ));
         }
         let columns = quarantine.schema().to_dfschema()?;
-        rows = rows.filter(state.create_logical_expr(text, &columns)?)?;
+        rows = rows.filter(numbers::expression(state, text, &columns)?)?;
     }
     let place = |name: &str| Expr::Column(Column::new(Some(ROWS), name)).alias(name);
     let mut items = vec![

@@ -19,7 +19,7 @@ use model::{
 };
 
 use super::generated;
-use crate::{arithmetic, error::QueryError, queries::Inner, session::Session};
+use crate::{arithmetic, error::QueryError, numbers, queries::Inner, session::Session};
 
 /// How often a statement is computed anew because others changed what it had read.
 const TRIES_MAX: u32 = 10;
@@ -78,7 +78,7 @@ pub(super) fn check_as(
         Some(alias) => DFSchema::try_from_qualified_schema(alias, columns)?,
         None => Arc::clone(columns).to_dfschema()?,
     };
-    let logical = state.create_logical_expr(condition, &schema);
+    let logical = numbers::expression(state, condition, &schema);
     if let Ok(expr) = &logical
         && changes_with_time(expr)?
     {

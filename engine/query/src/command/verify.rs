@@ -43,7 +43,7 @@ use crate::{
     error::QueryError,
     expect::{Gate, Quarantining, watched},
     incremental::{app_id, is_mixed},
-    plan,
+    numbers, plan,
     queries::{CommandResult, Inner, Queries},
     session::Session,
 };
@@ -474,7 +474,7 @@ fn chosen(
     part: Option<&str>,
 ) -> Result<LogicalPlan, QueryError> {
     let Some(part) = part else { return Ok(rows) };
-    let condition = state.create_logical_expr(part, rows.schema())?;
+    let condition = numbers::expression(state, part, rows.schema())?;
     Ok(LogicalPlanBuilder::from(rows).filter(condition)?.build()?)
 }
 

@@ -37,7 +37,7 @@ use crate::{
     error::QueryError,
     expect::{Gate, Quarantining, has_query},
     known::Known,
-    plan,
+    numbers, plan,
     planning::aside,
     queries::{Inner, Queries},
     transform::PlannedTransform,
@@ -146,7 +146,7 @@ impl Inner {
             .filter(as_stored(chosen, &stored, logical.schema())?)?
             .build()?;
         let there = places(&base)?;
-        let goes = state.create_logical_expr(condition, there.schema())?;
+        let goes = numbers::expression(state, condition, there.schema())?;
         let there = LogicalPlanBuilder::from(there).filter(goes)?.build()?;
         let changes =
             both(going(there, &stored)?, coming(state, computed, &stored, gate.as_ref())?)?;
@@ -216,7 +216,7 @@ impl Inner {
         let Some(table) = table else { return Ok(Some(coming)) };
         let source = Arc::new(DefaultTableSource::new(table.provider()?));
         let there = LogicalPlanBuilder::scan("@quarantine", source, None)?.build()?;
-        let chosen = state.create_logical_expr(condition, there.schema())?;
+        let chosen = numbers::expression(state, condition, there.schema())?;
         let mut items = Vec::with_capacity(columns.fields().len());
         for field in columns.fields() {
             let column = Column::new(Some("@quarantine"), field.name());
@@ -255,7 +255,7 @@ fn checked(
         ));
     }
     let schema = Arc::clone(stored).to_dfschema()?;
-    let expr = match state.create_logical_expr(condition, &schema) {
+    let expr = match numbers::expression(state, condition, &schema) {
         Ok(expr) => expr,
         Err(error) => {
             return refused(format!("it cannot be evaluated: {}", QueryError::from(error)));

@@ -37,3 +37,15 @@ fn they_are_found_wherever_they_stand() {
     assert!(printed.contains("c > CAST('9007199254740992.5' AS DECIMAL(17,1))"), "{printed}");
     assert!(printed.contains("SELECT 1.5 FROM"), "{printed}");
 }
+
+#[test]
+fn whole_numbers_below_64_bits_are_decimals() {
+    let text = "SELECT -9223372036854775809, -9223372036854775808, 9223372036854775809";
+    let mut statement = DFParser::parse_sql(text).unwrap().pop_front().unwrap();
+    exact(&mut statement);
+    assert_eq!(
+        statement.to_string(),
+        "SELECT -CAST('9223372036854775809' AS DECIMAL(19,0)), -9223372036854775808, \
+         9223372036854775809"
+    );
+}

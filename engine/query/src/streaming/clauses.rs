@@ -16,7 +16,7 @@ use datafusion::{
 };
 use model::{name::ObjectName, transform::ChangeSpec};
 
-use crate::{command::target::changes_with_time, error::QueryError, expect::has_query};
+use crate::{command::target::changes_with_time, error::QueryError, expect::has_query, numbers};
 
 /// Checks all of them over the columns of the events. Answers the type of the sequence.
 pub(crate) fn check(
@@ -67,7 +67,7 @@ impl Clauses<'_> {
         if has_query(text) {
             return Err(refused("has a subquery: it is asked of each event by itself"));
         }
-        let expr = self.state.create_logical_expr(text, &self.columns).map_err(cannot)?;
+        let expr = numbers::expression(self.state, text, &self.columns).map_err(cannot)?;
         let of_many = expr.exists(|expr| {
             Ok(matches!(expr, Expr::AggregateFunction(_) | Expr::WindowFunction(_)))
         })?;

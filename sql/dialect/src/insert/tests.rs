@@ -62,7 +62,7 @@ fn rows_that_fulfil_a_condition_are_replaced() {
             "INSERT INTO t REPLACE WHERE true FROM u",
             "true",
             "SELECT true FROM t AS t WHERE true",
-            "FROM u",
+            "SELECT * FROM u",
         ),
     ] {
         let insert = insert_of(sql);
@@ -76,8 +76,57 @@ fn rows_that_fulfil_a_condition_are_replaced() {
 }
 
 #[test]
+fn values_of_a_partition_come_last() {
+    for (sql, columns, source, condition) in [
+        (
+            "INSERT INTO t PARTITION (p = 1, q) SELECT a, q FROM u",
+            "",
+            "SELECT a, q, 1 AS \"PARTITION p\" FROM u",
+            None,
+        ),
+        (
+            "INSERT INTO t PARTITION (p = DATE '2026-01-31') (b, a) VALUES (?, 2), (3, 4)",
+            "b, a",
+            "VALUES ($1, 2, DATE '2026-01-31'), (3, 4, DATE '2026-01-31')",
+            None,
+        ),
+        (
+            "INSERT OVERWRITE t PARTITION (p = 'x', \"Q\" = NULL) BY NAME SELECT a FROM u",
+            "",
+            "SELECT a, 'x' AS p, NULL AS \"Q\" FROM u",
+            Some("p = 'x' AND \"Q\" IS NULL"),
+        ),
+        (
+            "INSERT OVERWRITE TABLE t PARTITION (p = -1) SELECT 1 UNION ALL SELECT 2",
+            "",
+            "SELECT *, -1 AS \"PARTITION p\" FROM (SELECT 1 UNION ALL SELECT 2) AS rows_of_partition",
+            Some("p = -1"),
+        ),
+        ("INSERT INTO t PARTITION (p) FROM u", "", "SELECT * FROM u", None),
+    ] {
+        let insert = insert_of(sql);
+        assert_eq!(insert.columns.join(", "), columns, "{sql}");
+        assert_eq!(insert.source.ast.to_string(), source, "{sql}");
+        let replaced = match &insert.old_rows {
+            OldRows::GoWhere(replaced) => Some(replaced.text.as_str()),
+            OldRows::Stay | OldRows::Go => None,
+        };
+        assert_eq!(replaced, condition, "{sql}");
+    }
+    let partition = insert_of("INSERT INTO t PARTITION (p = 1, q) SELECT 1").partition;
+    assert_eq!(partition, Partition { fixed: vec!["p".to_owned()], open: vec!["q".to_owned()] });
+}
+
+#[test]
 fn mistakes_in_inserts_are_found() {
     for (sql, column, what) in [
+        ("INSERT INTO t PARTITION () SELECT 1", 26, "a column"),
+        ("INSERT INTO t PARTITION (p = 1, P = 2) SELECT 1", 33, "'p' twice"),
+        ("INSERT INTO t PARTITION (p = ?) SELECT 1", 30, "a constant"),
+        ("INSERT INTO t PARTITION (p = a + 1) SELECT 1", 30, "a constant"),
+        ("INSERT INTO t PARTITION (p = 1) (a, p) SELECT 1", 37, "its value already"),
+        ("INSERT OVERWRITE t PARTITION (p) SELECT 1", 20, "each of its columns a value"),
+        ("INSERT OVERWRITE t PARTITION (p = 1, q) SELECT 1", 20, "each of its columns a value"),
         ("INSERT INTO t (a) BY NAME SELECT 1", 19, "exclude each other"),
         ("INSERT INTO t BY NAME (a) SELECT 1", 15, "exclude each other"),
         ("INSERT OVERWRITE t REPLACE WHERE a SELECT 1", 20, "exclude each other"),
