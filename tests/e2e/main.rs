@@ -25,6 +25,7 @@ mod profiles;
 mod programs;
 mod replicas;
 mod rights;
+mod samples;
 mod session;
 mod stores;
 mod streams;

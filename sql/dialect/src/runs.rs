@@ -12,13 +12,16 @@ use crate::{
     error::SyntaxError,
     jobs,
     statement::{
-        Backfill, NameParts, Quarantine, QuarantineAction, Statement, Step, StepUnit, Wait,
+        Backfill, NameParts, Percent, Quarantine, QuarantineAction, Statement, Step, StepUnit,
+        Wait,
     },
 };
 
 const TRANSFORM: &str = "the name of a materialized view or streaming table";
 /// Parts of one BACKFILL that may run at a time.
 const PARALLEL_MAX: u64 = 1_000;
+/// Digits of a percentage behind the point.
+const PERCENT_DIGITS: usize = 4;
 
 /// `SUSPEND name`.
 pub(crate) fn suspend(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
@@ -62,26 +65,54 @@ pub(crate) fn explain_refresh(cursor: &mut Cursor<'_>) -> Result<Statement, Synt
     Ok(Statement::ExplainRefresh { name, full })
 }
 
-/// `VERIFY name [ASYNC | SYNC [TIMEOUT interval]]`.
+/// `VERIFY name [SAMPLE n PERCENT OF KEYS] [ASYNC | SYNC [TIMEOUT interval]]`.
 pub(crate) fn verify(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     cursor.expect("VERIFY")?;
     let name = name(cursor)?;
-    for what in ["AT RUN", "SAMPLE"] {
-        if cursor.sees(what) {
-            return Err(cursor
-                .unsupported(&format!("VERIFY … {what}"))
-                .with_hint("leave it out: all of the newest result is compared"));
-        }
+    if cursor.sees("AT RUN") {
+        return Err(cursor
+            .unsupported("VERIFY … AT RUN")
+            .with_hint("leave it out: the newest result is compared"));
     }
-    let wait = wait(cursor)?;
+    let mut sample = None;
+    if cursor.take("SAMPLE") {
+        sample = Some(percent(cursor)?);
+        cursor.expect("PERCENT OF KEYS")?;
+    }
+    let said = jobs::wait_clause(cursor)?;
     if !cursor.at_end() {
-        return Err(cursor.expected_one_of(&["ASYNC", "SYNC"]));
+        return Err(match (sample, said) {
+            (None, None) => cursor.expected_one_of(&["SAMPLE", "ASYNC", "SYNC"]),
+            (Some(_), None) => cursor.expected_one_of(&["ASYNC", "SYNC"]),
+            _ => cursor.expected("end of statement"),
+        });
     }
-    Ok(Statement::Verify { name, wait })
+    let wait = said.unwrap_or(Wait::ForTheEnd { timeout_ms: None });
+    Ok(Statement::Verify { name, sample, wait })
 }
 
-fn wait(cursor: &mut Cursor<'_>) -> Result<Wait, SyntaxError> {
-    Ok(jobs::wait_clause(cursor)?.unwrap_or(Wait::ForTheEnd { timeout_ms: None }))
+/// A number of percent, read digit by digit: no floating point number comes between.
+fn percent(cursor: &mut Cursor<'_>) -> Result<Percent, SyntaxError> {
+    let at = cursor.here();
+    let expected = cursor.expected("a number of percent, such as 5 or 0.1");
+    let Token::Number(digits, _) = cursor.peek() else { return Err(expected) };
+    let (whole, rest) = digits.split_once('.').unwrap_or((digits, ""));
+    let is_number = |part: &str| part.bytes().all(|digit| digit.is_ascii_digit());
+    if !is_number(whole) || !is_number(rest) {
+        return Err(expected);
+    }
+    let rest = rest.trim_end_matches('0');
+    if rest.len() > PERCENT_DIGITS {
+        return Err(SyntaxError::new(at, "the number has more than four digits behind the point")
+            .with_hint("the smallest sample is 0.0001 percent"));
+    }
+    let sample = format!("{whole}{rest:0<PERCENT_DIGITS$}").parse().ok();
+    let sample = sample.and_then(Percent::of_a_million).ok_or_else(|| {
+        SyntaxError::new(at, "the number is above 0 and at most 100")
+            .with_hint("leave SAMPLE out: all rows are compared then")
+    })?;
+    cursor.skip(1);
+    Ok(sample)
 }
 
 /// `BACKFILL name FROM literal TO literal [BY n unit] [PARALLEL n] [ORDER ASC | DESC] [ASYNC | SYNC]`.

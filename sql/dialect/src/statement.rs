@@ -18,7 +18,8 @@ pub use rights::{
 pub use transform::{
     AddedConstraint, Along, AlterTransform, AlterTransformAction, Backfill, CreateFlow,
     CreateMaterializedView, CreateMode, CreateStreamingTable, DeclaredKey, DeclaredKeyKind,
-    FlowBody, Quarantine, QuarantineAction, Refresh, RefreshOptions, Step, StepUnit, Wakes,
+    FlowBody, Percent, Quarantine, QuarantineAction, Refresh, RefreshOptions, Step, StepUnit,
+    Wakes,
 };
 
 /// One parsed statement.
@@ -105,10 +106,13 @@ pub enum Statement {
         /// FULL.
         full: bool,
     },
-    /// VERIFY name [ASYNC | SYNC [TIMEOUT interval]]: is the stored result what its query says.
+    /// VERIFY name [SAMPLE n PERCENT OF KEYS] [ASYNC | SYNC [TIMEOUT interval]]: is the stored result
+    /// what its query says.
     Verify {
         /// The transform.
         name: NameParts,
+        /// SAMPLE: only rows of so many of its keys are compared.
+        sample: Option<Percent>,
         /// When to answer.
         wait: Wait,
     },

@@ -67,7 +67,10 @@ pub fn written(statement: &Statement) -> Option<String> {
         Statement::ExplainRefresh { name, full } => {
             format!("EXPLAIN REFRESH {}{}", named(name), if *full { " FULL" } else { "" })
         }
-        Statement::Verify { name, wait } => format!("VERIFY {}{}", named(name), waiting(*wait)),
+        Statement::Verify { name, sample, wait } => {
+            let sample = sample.map(|percent| format!(" SAMPLE {percent} PERCENT OF KEYS"));
+            format!("VERIFY {}{}{}", named(name), sample.unwrap_or_default(), waiting(*wait))
+        }
         Statement::Backfill(backfill) => backfilled(backfill),
         Statement::Suspend { name } => format!("SUSPEND {}", named(name)),
         Statement::Resume { name } => format!("RESUME {}", named(name)),

@@ -208,7 +208,9 @@ async fn run(
         Statement::Set { key, .. } => Err(QueryError::Unsupported(format!(
             "SET {key} is not supported in this version: settings belong to the server's configuration"
         ))),
-        Statement::Verify { name, wait } => verify::run(queries, session, &name, wait).await,
+        Statement::Verify { name, sample, wait } => {
+            verify::run(queries, session, &name, sample, wait).await
+        }
         Statement::AlterTransform(alter) => transforms::alter(queries, session, &alter).await,
         Statement::ExplainRefresh { name, full } => {
             transforms::explain(queries, session, &name, full).await

@@ -1,5 +1,7 @@
 //! Statements that declare, run and look after transforms.
 
+use std::fmt;
+
 use model::{
     name::{NameError, ObjectName},
     object::Properties,
@@ -345,6 +347,42 @@ impl StepUnit {
             Self::Month => "MONTH",
             Self::Year => "YEAR",
         }
+    }
+}
+
+/// How much of something: a percentage with at most four digits behind the point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Percent {
+    per_million: u32,
+}
+
+impl Percent {
+    /// All of it.
+    pub const ALL: Self = Self { per_million: 1_000_000 };
+
+    /// So many of a million; nothing where that is none, or more than all.
+    #[must_use]
+    pub fn of_a_million(per_million: u32) -> Option<Self> {
+        let is_some = (1..=Self::ALL.per_million).contains(&per_million);
+        is_some.then_some(Self { per_million })
+    }
+
+    /// How many of a million it is: between one and all of them.
+    #[must_use]
+    pub fn per_million(self) -> u32 {
+        self.per_million
+    }
+}
+
+impl fmt::Display for Percent {
+    /// The number of percent, such as `0.5`, with no more digits than it needs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, rest) = (self.per_million / 10_000, self.per_million % 10_000);
+        if rest == 0 {
+            return write!(f, "{whole}");
+        }
+        let digits = format!("{rest:04}");
+        write!(f, "{whole}.{}", digits.trim_end_matches('0'))
     }
 }
 

@@ -267,6 +267,7 @@ fn a_statement() -> BoxedStrategy<String> {
             format!("SUSPEND {name}"),
             format!("RESUME {name}"),
             format!("VERIFY {name} ASYNC"),
+            format!("VERIFY {name} SAMPLE 0.0500 PERCENT OF KEYS"),
             format!("EXPLAIN REFRESH {name} FULL"),
             format!("DROP FLOW IF EXISTS {name}"),
             format!("DROP STREAMING TABLE {name} PURGE"),
