@@ -10,6 +10,7 @@ macro_rules! delegate_catalog {
             fn drop_schema(name: &str) -> ();
             fn put_object(object: &model::object::Object, on: catalog::objects::OnConflict)
                 -> catalog::objects::Put;
+            fn replace_objects(objects: &[model::object::Object]) -> ();
             fn drop_object(id: model::id::ObjectId, definition_version: i64) -> ();
             fn set_owner(id: model::id::ObjectId, definition_version: i64, owner: &str) -> ();
             fn set_policy(

@@ -12,8 +12,8 @@ use crate::{
     error::SyntaxError,
     jobs,
     statement::{
-        Backfill, NameParts, Percent, Quarantine, QuarantineAction, Statement, Step, StepUnit,
-        Wait,
+        Backfill, FolderAction, NameParts, Percent, Quarantine, QuarantineAction, Statement, Step,
+        StepUnit, Wait,
     },
 };
 
@@ -23,24 +23,23 @@ const PARALLEL_MAX: u64 = 1_000;
 /// Digits of a percentage behind the point.
 const PERCENT_DIGITS: usize = 4;
 
-/// `SUSPEND name`.
-pub(crate) fn suspend(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
-    Ok(Statement::Suspend { name: subject(cursor, "SUSPEND")? })
-}
-
-/// `RESUME name`.
-pub(crate) fn resume(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
-    Ok(Statement::Resume { name: subject(cursor, "RESUME")? })
-}
-
-fn subject(cursor: &mut Cursor<'_>, verb: &str) -> Result<NameParts, SyntaxError> {
-    cursor.expect(verb)?;
-    if cursor.sees("FOLDER") && matches!(cursor.peek_at(1), Token::SingleQuotedString(_)) {
-        return Err(cursor
-            .unsupported(&format!("{verb} FOLDER"))
-            .with_hint(format!("write {verb} once for each transform")));
+/// `SUSPEND name`, `RESUME name`, and both of `FOLDER 'path'`.
+pub(crate) fn suspend(
+    cursor: &mut Cursor<'_>,
+    action: FolderAction,
+) -> Result<Statement, SyntaxError> {
+    cursor.expect(action.as_sql())?;
+    // A transform may have this name.
+    let is_name = matches!(cursor.peek_at(1), Token::EOF | Token::Period);
+    if !is_name && cursor.take("FOLDER") {
+        let folder = cursor.text("the path of a folder in single quotes, such as 'silver'")?;
+        return Ok(Statement::Folder { action, folder });
     }
-    name(cursor)
+    let name = name(cursor)?;
+    Ok(match action {
+        FolderAction::Suspend => Statement::Suspend { name },
+        FolderAction::Resume => Statement::Resume { name },
+    })
 }
 
 /// A name, with or without the words for what it is.

@@ -18,8 +18,8 @@ pub use rights::{
 pub use transform::{
     AddedConstraint, Along, AlterTransform, AlterTransformAction, Backfill, CreateFlow,
     CreateMaterializedView, CreateMode, CreateStreamingTable, DeclaredKey, DeclaredKeyKind,
-    FlowBody, Percent, Quarantine, QuarantineAction, Refresh, RefreshOptions, Step, StepUnit,
-    Wakes,
+    FlowBody, FolderAction, Percent, Quarantine, QuarantineAction, Refresh, RefreshOptions, Step,
+    StepUnit, Wakes,
 };
 
 /// One parsed statement.
@@ -127,6 +127,13 @@ pub enum Statement {
     Resume {
         /// The transform.
         name: NameParts,
+    },
+    /// SUSPEND FOLDER and RESUME FOLDER: as SUSPEND and RESUME of each transform that a folder declares.
+    Folder {
+        /// What becomes of them.
+        action: FolderAction,
+        /// The folder, as written.
+        folder: String,
     },
     /// PURGE QUARANTINE and RELEASE QUARANTINE.
     Quarantine(Quarantine),

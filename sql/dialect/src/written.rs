@@ -74,6 +74,9 @@ pub fn written(statement: &Statement) -> Option<String> {
         Statement::Backfill(backfill) => backfilled(backfill),
         Statement::Suspend { name } => format!("SUSPEND {}", named(name)),
         Statement::Resume { name } => format!("RESUME {}", named(name)),
+        Statement::Folder { action, folder } => {
+            format!("{} FOLDER {}", action.as_sql(), literal(folder))
+        }
         Statement::Quarantine(Quarantine { action, name, condition, wait }) => {
             let condition = condition.as_ref().map(|c| format!(" WHERE {c}")).unwrap_or_default();
             let wait = match action {

@@ -7,6 +7,7 @@ mod change;
 mod clauses;
 mod copy;
 mod data_types;
+pub(crate) mod folders;
 mod generated;
 pub(crate) mod ingest;
 mod insert;
@@ -217,6 +218,9 @@ async fn run(
         }
         Statement::Suspend { name } => transforms::suspend(queries, session, &name, true).await,
         Statement::Resume { name } => transforms::suspend(queries, session, &name, false).await,
+        Statement::Folder { action, folder } => {
+            folders::run(queries, session, action, &folder).await
+        }
         Statement::Backfill(statement) => backfill::run(queries, session, &statement).await,
         Statement::Query(_)
         | Statement::Substrait { .. }

@@ -293,6 +293,7 @@ fn first_words(statement: &Statement) -> &'static str {
         Statement::Backfill(_) => "BACKFILL",
         Statement::Suspend { .. } => "SUSPEND",
         Statement::Resume { .. } => "RESUME",
+        Statement::Folder { action, .. } => action.as_sql(),
         Statement::Quarantine(_) => "a statement about a quarantine",
         Statement::Refresh(_) => "REFRESH",
         Statement::Job(JobStatement::Show(_)) => "SHOW JOBS",

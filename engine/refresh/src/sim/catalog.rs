@@ -374,6 +374,10 @@ impl Objects for FlakyCatalog {
         self.inner.put_object(object, on).await
     }
 
+    async fn replace_objects(&self, objects: &[Object]) -> Result<(), CatalogError> {
+        self.inner.replace_objects(objects).await
+    }
+
     async fn set_owner(&self, id: ObjectId, version: i64, owner: &str) -> Result<(), CatalogError> {
         self.inner.set_owner(id, version, owner).await
     }

@@ -47,6 +47,27 @@ fn samples_are_read_digit_by_digit() {
 }
 
 #[test]
+fn folders_are_read() {
+    for (sql, action) in [
+        ("SUSPEND FOLDER 'a/b'", FolderAction::Suspend),
+        ("resume folder \"a/b\";", FolderAction::Resume),
+    ] {
+        let Ok(Statement::Folder { action: read, folder }) = parse(sql) else {
+            panic!("{:?}", parse(sql))
+        };
+        assert_eq!((read, folder.as_str()), (action, "a/b"));
+    }
+    for (sql, expected) in
+        [("SUSPEND folder", &["folder"][..]), ("RESUME folder.v;", &["folder", "v"])]
+    {
+        let Ok(Statement::Suspend { name } | Statement::Resume { name }) = parse(sql) else {
+            panic!("{:?}", parse(sql))
+        };
+        assert_eq!(name, expected, "{sql}");
+    }
+}
+
+#[test]
 fn backfills_are_read() {
     let sql =
         "BACKFILL v FROM '2026-01-01' TO DATE '2026-06-30' BY 7 DAYS PARALLEL 4 ORDER DESC ASYNC";
@@ -67,7 +88,8 @@ fn backfills_are_read() {
 fn mistakes_say_where() {
     for (sql, column, message) in [
         ("SUSPEND", 8, "the name of a materialized view"),
-        ("SUSPEND FOLDER 'x'", 9, "SUSPEND FOLDER"),
+        ("SUSPEND FOLDER x", 16, "the path of a folder"),
+        ("RESUME FOLDER 'x' y", 19, "end of statement"),
         ("VERIFY v SAMPLE", 16, "a number of percent"),
         ("VERIFY v SAMPLE ten PERCENT OF KEYS", 17, "a number of percent"),
         ("VERIFY v SAMPLE 1e1 PERCENT OF KEYS", 17, "a number of percent"),

@@ -386,6 +386,26 @@ impl fmt::Display for Percent {
     }
 }
 
+/// What becomes of the transforms of a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FolderAction {
+    /// SUSPEND: they refresh no more.
+    Suspend,
+    /// RESUME: they do again.
+    Resume,
+}
+
+impl FolderAction {
+    /// The word that SQL uses.
+    #[must_use]
+    pub fn as_sql(self) -> &'static str {
+        match self {
+            Self::Suspend => "SUSPEND",
+            Self::Resume => "RESUME",
+        }
+    }
+}
+
 /// PURGE QUARANTINE or RELEASE QUARANTINE.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quarantine {

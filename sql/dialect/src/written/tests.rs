@@ -268,6 +268,8 @@ fn a_statement() -> BoxedStrategy<String> {
             format!("RESUME {name}"),
             format!("VERIFY {name} ASYNC"),
             format!("VERIFY {name} SAMPLE 0.0500 PERCENT OF KEYS"),
+            "SUSPEND FOLDER 'it''s/here'".to_owned(),
+            "RESUME FOLDER \"silver\"".to_owned(),
             format!("EXPLAIN REFRESH {name} FULL"),
             format!("DROP FLOW IF EXISTS {name}"),
             format!("DROP STREAMING TABLE {name} PURGE"),
