@@ -11,6 +11,7 @@ mod crash;
 mod docs;
 mod errors;
 mod folder;
+mod graphs;
 mod handles;
 mod ingest;
 mod lake;

@@ -240,6 +240,7 @@ fn needs(statement: &Statement) -> Vec<Need<'_>> {
             | JobStatement::Wait { .. }
             | JobStatement::Cancel { .. }
             | JobStatement::Retry { .. }
+            | JobStatement::RetryFailed { .. }
             | JobStatement::Approve { .. },
         )
         | Statement::Refresh(_) => Vec::new(),

@@ -225,12 +225,11 @@ pub(crate) fn approve(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError>
 pub(crate) fn retry(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     cursor.expect("RETRY JOB")?;
     let job = job_id(cursor)?;
-    if cursor.sees("FROM FAILED") {
-        return Err(cursor
-            .unsupported("RETRY JOB … FROM FAILED")
-            .with_hint("leave it out: what has succeeded is not computed again"));
+    if cursor.at_end() {
+        return Ok(Statement::Job(JobStatement::Retry { job }));
     }
-    Ok(Statement::Job(JobStatement::Retry { job }))
+    cursor.expect("FROM FAILED")?;
+    Ok(Statement::Job(JobStatement::RetryFailed { job }))
 }
 
 pub(crate) fn job_id(cursor: &mut Cursor<'_>) -> Result<String, SyntaxError> {

@@ -711,6 +711,11 @@ pub enum JobStatement {
         /// The id.
         job: String,
     },
+    /// RETRY JOB id FROM FAILED: what did not succeed of all that was queued together with it.
+    RetryFailed {
+        /// The id.
+        job: String,
+    },
 }
 
 /// Statements that show what there is.

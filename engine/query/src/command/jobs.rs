@@ -21,7 +21,7 @@ use super::{
     approval, notify, parse_job, requests::Asked, resources, show::kind_of, tables::wrong_kind,
 };
 use crate::{
-    authorize::not_granted,
+    authorize::{denied, not_granted},
     error::QueryError,
     queries::{CommandResult, Inner, Queries},
     session::Session,
@@ -135,6 +135,13 @@ pub(super) async fn run(
             let job = steered(inner, session, &job).await?;
             catalog.retry(job.id, now).await?
         }
+        JobStatement::RetryFailed { job } => {
+            let job = steered(inner, session, &job).await?;
+            may_steer_all_of(inner, session, &job).await?;
+            let jobs = catalog.retry_failed(job.id, now).await?;
+            inner.options.wake.notify_one();
+            return Ok(CommandResult::rows(job_rows(&jobs)));
+        }
         JobStatement::Show(_) | JobStatement::Describe { .. } => {
             return Err(QueryError::Invalid("the statement is a query: fetch its rows".to_owned()));
         }
@@ -215,16 +222,39 @@ pub(super) async fn one(inner: &Inner, session: &Session, text: &str) -> Result<
 async fn steered(inner: &Inner, session: &Session, text: &str) -> Result<Job, QueryError> {
     let job = one(inner, session, text).await?;
     let rights = inner.rights(session.principal()).await?;
+    may_steer(inner, &rights, &job).await?;
+    Ok(job)
+}
+
+async fn may_steer(inner: &Inner, rights: &Rights, job: &Job) -> Result<(), QueryError> {
     if rights.is_admin() || job.requested_by == rights.name() {
-        return Ok(job);
+        return Ok(());
     }
     let object = inner.options.catalog.object(job.object).await?;
     let refreshes = matches!(job.work, Work::Refresh | Work::Part(_) | Work::Backfill(_));
     match object {
-        Some(object) if rights.owns(&object) => Ok(job),
-        Some(object) if refreshes && rights.allows(Privilege::Refresh, &object) => Ok(job),
-        _ => Err(not_granted(&rights, Privilege::Refresh, &job.object_name.to_sql())),
+        Some(object) if rights.owns(&object) => Ok(()),
+        Some(object) if refreshes && rights.allows(Privilege::Refresh, &object) => Ok(()),
+        Some(object) if !rights.sees(&object) => {
+            let what = "repeat all that failed of the graph run: it may not know all of it";
+            Err(denied(rights, what, "whoever asked for it may, and an admin"))
+        }
+        _ => Err(not_granted(rights, Privilege::Refresh, &job.object_name.to_sql())),
     }
+}
+
+/// Refuses somebody who may not repeat each job of a graph run that has not succeeded. The ranges of a
+/// BACKFILL are about one transform, and one person asked for them.
+async fn may_steer_all_of(inner: &Inner, session: &Session, job: &Job) -> Result<(), QueryError> {
+    let Some(graph) = job.graph else { return Ok(()) };
+    let rights = inner.rights(session.principal()).await?;
+    let members = JobFilter { graph: Some(graph), ..JobFilter::default() };
+    for job in inner.options.catalog.jobs(&members).await? {
+        if !job.state.is_success() {
+            may_steer(inner, &rights, &job).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Jobs in the order of `ids` once all of them have ended, or wait for a person. Whoever stops waiting leaves them alone.

@@ -14,6 +14,7 @@ pub(super) fn answered(statement: &Statement) -> Option<SchemaRef> {
             JobStatement::Wait { .. }
             | JobStatement::Cancel { .. }
             | JobStatement::Retry { .. }
+            | JobStatement::RetryFailed { .. }
             | JobStatement::Approve { .. },
         ) => Some(system::job_rows(&[]).schema()),
         Statement::Quarantine(statement) => command::quarantine::answer_schema(statement),

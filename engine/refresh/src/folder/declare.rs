@@ -300,7 +300,9 @@ fn first_words(statement: &Statement) -> &'static str {
         Statement::Job(JobStatement::Describe { .. }) => "DESCRIBE JOB",
         Statement::Job(JobStatement::Wait { .. }) => "WAIT FOR JOB",
         Statement::Job(JobStatement::Cancel { .. }) => "CANCEL JOB",
-        Statement::Job(JobStatement::Retry { .. }) => "RETRY JOB",
+        Statement::Job(JobStatement::Retry { .. } | JobStatement::RetryFailed { .. }) => {
+            "RETRY JOB"
+        }
         Statement::Job(JobStatement::Approve { .. }) => "APPROVE JOB",
         Statement::Show(Show::Columns { .. }) => "DESCRIBE",
         Statement::Show(_) => "SHOW",

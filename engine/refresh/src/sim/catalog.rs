@@ -305,6 +305,10 @@ impl Jobs for FlakyCatalog {
         self.inner.retry(job, now).await
     }
 
+    async fn retry_failed(&self, job: JobId, now: Timestamp) -> Result<Vec<Job>, CatalogError> {
+        self.inner.retry_failed(job, now).await
+    }
+
     async fn last_refresh(&self, object: ObjectId) -> Result<Option<LastRun>, CatalogError> {
         self.inner.last_refresh(object).await
     }

@@ -124,6 +124,7 @@ fn ids_of_jobs_are_taken_as_they_are_written() {
             (format!("CANCEL JOB {id}"), format!("Cancel {{ job: {id:?}, reason: None }}")),
             (format!("approve Job '{id}';"), format!("Approve {{ job: {id:?} }}")),
             (format!("-- ä\n RETRY\n  JOB\n {id};"), format!("Retry {{ job: {id:?} }}")),
+            (format!("retry job {id} from failed;"), format!("RetryFailed {{ job: {id:?} }}")),
         ] {
             let read = format!("{:?}", parse(&sql));
             assert_eq!(read, format!("Ok(Job({expected}))"), "{sql}");
@@ -149,6 +150,9 @@ fn ids_of_jobs_are_taken_as_they_are_written() {
         "RETRY JOB 'a b'",
         "RETRY JOB a b",
         "RETRY JOB a.b",
+        "RETRY JOB a FROM",
+        "RETRY JOB a FROM SUCCEEDED",
+        "RETRY JOB a FROM FAILED b",
         "WAIT JOB a",
         "CANCEL a",
         "CANCEL QUERY",

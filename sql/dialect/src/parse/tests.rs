@@ -162,7 +162,6 @@ fn statements_of_other_versions_are_refused_by_name() {
         ("DROP FUNCTION f", "DROP FUNCTION"),
         ("DROP TABLE a, b", "DROP of several objects"),
         ("DROP TABLE a CASCADE", "DROP … CASCADE"),
-        ("RETRY JOB 'a1' FROM FAILED", "RETRY JOB … FROM FAILED"),
         ("VERIFY v AT RUN 'a1'", "VERIFY … AT RUN"),
         ("WAIT FOR JOB ?", "id of a job"),
         ("EXPLAIN FORMAT TREE SELECT 1", "EXPLAIN FORMAT"),
