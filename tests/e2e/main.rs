@@ -14,6 +14,7 @@ mod folder;
 mod graphs;
 mod handles;
 mod ingest;
+mod inputs;
 mod lake;
 mod log_cleanup;
 mod memory;

@@ -48,20 +48,28 @@ fn name(cursor: &mut Cursor<'_>) -> Result<NameParts, SyntaxError> {
     cursor.name(TRANSFORM)
 }
 
-/// `EXPLAIN REFRESH name [FULL]`, after EXPLAIN.
+/// `EXPLAIN REFRESH name [FULL] [USING INPUTS (…)]`, after EXPLAIN.
 pub(crate) fn explain_refresh(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     cursor.expect("REFRESH")?;
     let name = name(cursor)?;
-    let full = cursor.take("FULL");
-    if !cursor.at_end() {
-        let error = if full {
-            cursor.expected("end of statement")
+    let (mut full, mut inputs) = (false, Vec::new());
+    while !cursor.at_end() {
+        if !full && cursor.take("FULL") {
+            full = true;
+        } else if inputs.is_empty() && cursor.sees("USING") {
+            inputs = jobs::inputs(cursor)?;
         } else {
-            cursor.expected_one_of(&["FULL"])
-        };
-        return Err(error.with_hint("EXPLAIN REFRESH takes one name and FULL"));
+            let left = [(full, "FULL"), (!inputs.is_empty(), "USING INPUTS")];
+            let left: Vec<_> =
+                left.into_iter().filter(|(said, _)| !said).map(|(_, clause)| clause).collect();
+            let error = match left.as_slice() {
+                [] => cursor.expected("end of statement"),
+                left => cursor.expected_one_of(left),
+            };
+            return Err(error.with_hint("EXPLAIN REFRESH takes one name, FULL and USING INPUTS"));
+        }
     }
-    Ok(Statement::ExplainRefresh { name, full })
+    Ok(Statement::ExplainRefresh { name, full, inputs })
 }
 
 /// `VERIFY name [SAMPLE n PERCENT OF KEYS] [ASYNC | SYNC [TIMEOUT interval]]`.

@@ -18,8 +18,8 @@ pub use rights::{
 pub use transform::{
     AddedConstraint, Along, AlterTransform, AlterTransformAction, Backfill, CreateFlow,
     CreateMaterializedView, CreateMode, CreateStreamingTable, DeclaredKey, DeclaredKeyKind,
-    FlowBody, FolderAction, Percent, Quarantine, QuarantineAction, Refresh, RefreshOptions, Step,
-    StepUnit, Wakes,
+    FlowBody, FolderAction, InputVersion, Percent, Quarantine, QuarantineAction, Refresh,
+    RefreshOptions, Step, StepUnit, Wakes,
 };
 
 /// One parsed statement.
@@ -99,12 +99,15 @@ pub enum Statement {
     AlterTransform(AlterTransform),
     /// REFRESH.
     Refresh(Refresh),
-    /// EXPLAIN REFRESH name [FULL]: how a refresh would be done now; nothing takes effect.
+    /// EXPLAIN REFRESH name [FULL] [USING INPUTS (…)]: how a refresh would be done now; nothing takes
+    /// effect.
     ExplainRefresh {
         /// The transform.
         name: NameParts,
         /// FULL.
         full: bool,
+        /// USING INPUTS.
+        inputs: Vec<InputVersion>,
     },
     /// VERIFY name [SAMPLE n PERCENT OF KEYS] [ASYNC | SYNC [TIMEOUT interval]]: is the stored result
     /// what its query says.

@@ -75,7 +75,7 @@ pub(super) async fn refresh(
             return Err(not_granted(&rights, Privilege::Refresh, &object.name.to_sql()));
         }
     }
-    let asked = Asked::by(queries, refresh, &named).await?;
+    let asked = Asked::by(queries, session, refresh, &named).await?;
     let jobs = submit(queries, session, &graph, &wanted, asked).await?;
     if let Some(receiver) = receiver {
         notify::keep(inner, session, &jobs, &receiver).await?;
@@ -231,7 +231,7 @@ async fn may_steer(inner: &Inner, rights: &Rights, job: &Job) -> Result<(), Quer
         return Ok(());
     }
     let object = inner.options.catalog.object(job.object).await?;
-    let refreshes = matches!(job.work, Work::Refresh | Work::Part(_) | Work::Backfill(_));
+    let refreshes = matches!(job.work.kind(), JobKind::Refresh | JobKind::Backfill);
     match object {
         Some(object) if rights.owns(&object) => Ok(()),
         Some(object) if refreshes && rights.allows(Privilege::Refresh, &object) => Ok(()),
@@ -295,7 +295,7 @@ async fn submit(
     wanted: &BTreeSet<ObjectId>,
     asked: Asked,
 ) -> Result<Vec<Job>, QueryError> {
-    let Asked { cause, force, priority, attempts_max, part, key, options } = asked;
+    let Asked { cause, force, priority, attempts_max, part, at, key, options } = asked;
     let inner = &queries.inner;
     let mut jobs: Vec<NewJob> = Vec::with_capacity(wanted.len());
     // One job reads its inputs at one version anyway.
@@ -309,9 +309,10 @@ async fn submit(
                 None => after.extend(first_refresh_under_way(inner, *read).await?),
             }
         }
-        let work = match &part {
-            None => Work::Refresh,
-            Some(part) => {
+        let work = match (&part, &at) {
+            (None, None) => Work::Refresh,
+            (None, Some(at)) => Work::At(at.clone()),
+            (Some(part), _) => {
                 // A part stands beside others, which its first refresh brings.
                 after.extend(first_refresh_under_way(inner, object).await?);
                 Work::Part(part.clone())

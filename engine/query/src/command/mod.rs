@@ -10,6 +10,7 @@ mod data_types;
 pub(crate) mod folders;
 mod generated;
 pub(crate) mod ingest;
+mod inputs;
 mod insert;
 pub(crate) mod jobs;
 pub(crate) mod maintain;
@@ -213,8 +214,8 @@ async fn run(
             verify::run(queries, session, &name, sample, wait).await
         }
         Statement::AlterTransform(alter) => transforms::alter(queries, session, &alter).await,
-        Statement::ExplainRefresh { name, full } => {
-            transforms::explain(queries, session, &name, full).await
+        Statement::ExplainRefresh { name, full, inputs } => {
+            transforms::explain(queries, session, &name, full, &inputs).await
         }
         Statement::Suspend { name } => transforms::suspend(queries, session, &name, true).await,
         Statement::Resume { name } => transforms::suspend(queries, session, &name, false).await,

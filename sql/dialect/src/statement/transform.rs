@@ -259,6 +259,8 @@ pub struct Refresh {
     pub full: bool,
     /// WHERE: only this part of the result is recomputed; SQL over its columns.
     pub condition: Option<String>,
+    /// USING INPUTS: versions of inputs that are read in the place of the newest ones.
+    pub inputs: Vec<InputVersion>,
     /// WITH UPSTREAM or DOWNSTREAM.
     pub along: Along,
     /// SYNC: answer when the jobs have ended.
@@ -269,6 +271,15 @@ pub struct Refresh {
     pub notify: Option<String>,
     /// OPTIONS.
     pub options: RefreshOptions,
+}
+
+/// `name VERSION n` of USING INPUTS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputVersion {
+    /// A table or transform that is read.
+    pub name: NameParts,
+    /// The version that is read of it.
+    pub version: i64,
 }
 
 /// OPTIONS of REFRESH.

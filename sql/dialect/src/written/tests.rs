@@ -271,6 +271,8 @@ fn a_statement() -> BoxedStrategy<String> {
             "SUSPEND FOLDER 'it''s/here'".to_owned(),
             "RESUME FOLDER \"silver\"".to_owned(),
             format!("EXPLAIN REFRESH {name} FULL"),
+            format!("EXPLAIN REFRESH {name} USING INPUTS ({name} VERSION 3)"),
+            format!("REFRESH TABLE {name} USING INPUTS ({name} VERSION 0, t.\"version\" VERSION 12) SYNC"),
             format!("DROP FLOW IF EXISTS {name}"),
             format!("DROP STREAMING TABLE {name} PURGE"),
             format!("PURGE QUARANTINE {name} WHERE {condition}"),
