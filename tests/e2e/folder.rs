@@ -2,11 +2,15 @@
 
 use std::{fs, path::PathBuf, process::Output};
 
+use proto::v1::{ApplyRequest, SourceFile, transforms_client::TransformsClient};
+use tonic::Request;
 use whimbrel_tests::{
     client::Client,
     eventually::eventually,
     process::{Options, Server},
 };
+
+use crate::users::{basic, login, with_users};
 
 struct Folder {
     options: Options,
@@ -142,6 +146,79 @@ async fn a_removed_file_suspends_and_keeps_the_data() {
     folder.apply(&server);
     let suspended = "SELECT count(*) FROM system.transforms WHERE suspended";
     assert_eq!(client.query(suspended).await.cell(), "0");
+}
+
+#[tokio::test]
+async fn a_folder_is_suspended_and_resumed_as_a_whole() {
+    let (server, mut client, folder) = start().await;
+    folder.write("a.sql", A);
+    folder.write("b.sql", B);
+    folder.write("c.sql", "CREATE OR REFRESH MATERIALIZED VIEW c AS SELECT a FROM t");
+    folder.write("s.sql", "CREATE OR REFRESH STREAMING TABLE s AS SELECT a FROM STREAM t");
+    folder.apply(&server);
+    folder.remove("c.sql");
+    folder.apply(&server);
+    client.update("CREATE MATERIALIZED VIEW by_hand AS SELECT a FROM t").await;
+    for view in ["main.b", "main.s", "main.by_hand"] {
+        client.newest_job(view).await.expect("SUCCEEDED");
+    }
+    client.update("SUSPEND b").await;
+    // b is so already, and c is the folder's no longer.
+    let done = client.query("SUSPEND FOLDER '.'").await;
+    assert_eq!(done.text(), ".|3|2");
+    let suspended =
+        "SELECT name, suspended_reason FROM system.transforms WHERE suspended ORDER BY name";
+    let gone = "main.c|no longer declared by its folder";
+    let all = ["main.a|SUSPEND", "main.b|SUSPEND", gone, "main.s|SUSPEND"];
+    assert_eq!(client.query(suspended).await.lines(), all);
+    let refused = client.query_failure("REFRESH a SYNC").await;
+    refused.expect(tonic::Code::FailedPrecondition, &["suspended"]);
+    assert_eq!(client.query("SUSPEND FOLDER './'").await.text(), "./|3|0");
+    assert_eq!(client.query("RESUME FOLDER '.'").await.text(), ".|3|3");
+    assert_eq!(client.query(suspended).await.lines(), [gone]);
+    client.query("REFRESH a, b, s SYNC").await;
+
+    let failure = client.failure("SUSPEND FOLDER 'silver'").await;
+    failure.expect(
+        tonic::Code::FailedPrecondition,
+        &["'silver'", "'.' is the folder that was applied"],
+    );
+    let failure = client.failure("SUSPEND FOLDER 'a.sql'").await;
+    failure.expect(tonic::Code::FailedPrecondition, &["that is a file"]);
+}
+
+#[tokio::test]
+async fn a_folder_is_suspended_by_who_owns_all_of_it() {
+    let options = Options::new();
+    let server = with_users(&options, &[("root", "secret-1"), ("bob", "secret-2")]);
+    let mut root = login(&server, "root", "secret-1").await;
+    let mut bob = login(&server, "bob", "secret-2").await;
+    let files =
+        [("x/a.sql", "a"), ("x/b.sql", "b"), ("y/c.sql", "c")].map(|(path, name)| SourceFile {
+            path: path.to_owned(),
+            text: format!("CREATE OR REFRESH MATERIALIZED VIEW {name} AS SELECT 1 AS n"),
+        });
+    let mut apply = Request::new(ApplyRequest { files: files.into() });
+    let token = basic("root", "secret-1").parse().unwrap();
+    apply.metadata_mut().insert("authorization", token);
+    TransformsClient::new(root.channel()).apply(apply).await.unwrap();
+
+    let sql = "SUSPEND FOLDER 'x'";
+    let suspended = "SELECT count(*) FROM system.transforms WHERE suspended";
+    let failure = bob.failure(sql).await;
+    failure.expect(tonic::Code::FailedPrecondition, &["no file of a folder 'x'"]);
+    assert!(!failure.message.contains("'y'"), "{failure}");
+    root.script("ALTER MATERIALIZED VIEW a OWNER TO bob").await;
+    bob.failure(sql).await.expect(tonic::Code::PermissionDenied, &["may not know all of it"]);
+    root.script("GRANT SELECT ON b TO bob").await;
+    bob.failure(sql).await.expect(tonic::Code::PermissionDenied, &["main.b"]);
+    assert_eq!(root.query(suspended).await.cell(), "0", "none of it");
+    root.script("ALTER MATERIALIZED VIEW b OWNER TO bob").await;
+    assert_eq!(bob.query(sql).await.text(), "x|2|2");
+    assert_eq!(root.query(suspended).await.cell(), "2");
+    let failure = bob.failure("SUSPEND FOLDER 'z'").await;
+    failure.expect(tonic::Code::FailedPrecondition, &["there is 'x'"]);
+    assert_eq!(root.query("SUSPEND FOLDER '.'").await.text(), ".|3|1");
 }
 
 #[tokio::test]

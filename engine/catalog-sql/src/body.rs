@@ -61,6 +61,7 @@ pub(crate) fn read_policy(text: &str) -> Result<Policy, CatalogError> {
 pub(crate) fn write_arguments(work: &Work) -> Result<String, CatalogError> {
     let text = match work {
         Work::Refresh => Ok("{}".to_owned()),
+        Work::At(arguments) => serde_json::to_string(arguments),
         Work::Part(arguments) => serde_json::to_string(arguments),
         Work::Backfill(arguments) => serde_json::to_string(arguments),
         Work::Optimize(arguments) => serde_json::to_string(arguments),
@@ -74,7 +75,10 @@ pub(crate) fn write_arguments(work: &Work) -> Result<String, CatalogError> {
 pub(crate) fn read_work(kind: JobKind, arguments: &str) -> Result<Work, CatalogError> {
     let work = match kind {
         JobKind::Refresh if arguments == "{}" => Ok(Work::Refresh),
-        JobKind::Refresh => serde_json::from_str(arguments).map(Work::Part),
+        JobKind::Refresh => match serde_json::from_str(arguments) {
+            Ok(at) => Ok(Work::At(at)),
+            Err(_) => serde_json::from_str(arguments).map(Work::Part),
+        },
         JobKind::Backfill => serde_json::from_str(arguments).map(Work::Backfill),
         JobKind::Optimize => serde_json::from_str(arguments).map(Work::Optimize),
         JobKind::Vacuum => serde_json::from_str(arguments).map(Work::Vacuum),

@@ -10,6 +10,7 @@ macro_rules! delegate_catalog {
             fn drop_schema(name: &str) -> ();
             fn put_object(object: &model::object::Object, on: catalog::objects::OnConflict)
                 -> catalog::objects::Put;
+            fn replace_objects(objects: &[model::object::Object]) -> ();
             fn drop_object(id: model::id::ObjectId, definition_version: i64) -> ();
             fn set_owner(id: model::id::ObjectId, definition_version: i64, owner: &str) -> ();
             fn set_policy(
@@ -70,6 +71,8 @@ macro_rules! delegate_catalog {
                 now: model::time::Timestamp,
             ) -> model::job::Job;
             fn retry(job: model::id::JobId, now: model::time::Timestamp) -> model::job::Job;
+            fn retry_failed(job: model::id::JobId, now: model::time::Timestamp)
+                -> Vec<model::job::Job>;
             fn runs(jobs: Option<&[model::id::JobId]>, limit: u32) -> Vec<model::job::Run>;
             fn run_inputs(runs: &[model::id::RunId])
                 -> Vec<(model::id::RunId, model::job::PinnedInput)>;

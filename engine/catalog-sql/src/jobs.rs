@@ -204,6 +204,12 @@ impl<D: Database> Jobs for SqlCatalog<D> {
         over(tx, job).await
     }
 
+    async fn retry_failed(&self, job: JobId, now: Timestamp) -> Result<Vec<Job>, CatalogError> {
+        let mut tx = self.db.write("retry what failed with a job").await?;
+        let jobs = control::retry_failed(&mut tx, job, now).await;
+        over(tx, jobs).await
+    }
+
     async fn last_refresh(&self, object: ObjectId) -> Result<Option<LastRun>, CatalogError> {
         last::last_run(&self.db, object).await
     }

@@ -102,6 +102,18 @@ impl<D: Database> Objects for SqlCatalog<D> {
         }
     }
 
+    async fn replace_objects(&self, objects: &[Object]) -> Result<(), CatalogError> {
+        if objects.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.db.write("store objects").await?;
+        next_objects_version(&mut tx).await?;
+        for object in objects {
+            replace(&mut tx, object, object.id, object.definition_version).await?;
+        }
+        tx.commit().await
+    }
+
     async fn set_owner(
         &self,
         id: ObjectId,

@@ -212,6 +212,16 @@ pub trait Jobs: Send + Sync {
     /// [`CatalogError::JobState`].
     async fn retry(&self, job: JobId, now: Timestamp) -> Result<Job, CatalogError>;
 
+    /// Queues again what did not succeed (FAILED, CANCELLED or UPSTREAM_FAILED) of the graph run that a
+    /// job belongs to, of the BACKFILL that it is, or of that whose range it is; each with a new run and
+    /// a fresh count of attempts, together with the unsuccessful jobs that it waits for. Whatever state
+    /// the job itself has. The versions that the graph run has chosen stay, all of them. Answers the jobs
+    /// that are queued again, upstream first.
+    ///
+    /// [`CatalogError::JobState`] for a job of no graph run and no BACKFILL, and where nothing of them
+    /// ended without success.
+    async fn retry_failed(&self, job: JobId, now: Timestamp) -> Result<Vec<Job>, CatalogError>;
+
     /// What the last refresh of an object that succeeded stood on.
     async fn last_refresh(&self, object: ObjectId) -> Result<Option<LastRun>, CatalogError>;
 

@@ -86,6 +86,12 @@ pub trait Objects: Send + Sync {
     /// and its definition version grows by one.
     async fn put_object(&self, object: &Object, on: OnConflict) -> Result<Put, CatalogError>;
 
+    /// Stores objects in the place of those that were read at their ids and definition versions, as
+    /// [`OnConflict::Replace`] does: all of them or none.
+    ///
+    /// [`CatalogError::ObjectChanged`] when one of them is not as it was read.
+    async fn replace_objects(&self, objects: &[Object]) -> Result<(), CatalogError>;
+
     /// Removes the object that was read at this definition version, with the grants on it. Its QUEUED jobs become
     /// CANCELLED (at no known time: this call is told none), those that a worker has are asked to
     /// stop. Its finished jobs stay for the record.

@@ -33,6 +33,7 @@ mod group;
 mod held;
 mod history;
 mod hive;
+mod key_sample;
 mod lake;
 mod live_rows;
 mod local_files;
@@ -81,6 +82,7 @@ pub use crate::{
     distinct::DistinctColumns,
     error::{LakeError, store_failure},
     history::HistoryEntry,
+    key_sample::{KeySample, can_choose},
     lake::{Lake, LakeOptions, Turn},
     log_cleanup::Pins,
     optimize::{AUTOMATIC_EVERY, AUTOMATIC_FILES, Optimize, Optimized, Optimizing},

@@ -101,6 +101,23 @@ impl Lake {
         Ok(Some(Restored { committed, restored_files, removed_files }))
     }
 
+    /// Fails with [`LakeError::FilesGone`] when a file of a version of a table, one that the newest
+    /// version does not have, is no longer there. Files outside of the table's folder are not looked
+    /// for.
+    pub async fn look_for_files(&self, location: &str, version: i64) -> Result<(), LakeError> {
+        let place = self.place(location)?;
+        let now = self.cache().fresh(&place).await?;
+        let old = self.snapshot(location, At::Version(version)).await?;
+        let there: HashSet<String> = adds(&now)?.into_iter().map(|add| add.path).collect();
+        let mut wanted = Vec::new();
+        for add in adds(&old)?.into_iter().filter(|add| !there.contains(&add.path)) {
+            if let Whereabouts::Within(_) = Whereabouts::certain(&place, &add.path)? {
+                wanted.push(add);
+            }
+        }
+        self.all_there(&old, &wanted).await
+    }
+
     async fn all_there(&self, old: &Snapshot, files: &[Add]) -> Result<(), LakeError> {
         let place = self.place(old.location())?;
         let place = &place;

@@ -70,6 +70,8 @@ impl FromStr for JobKind {
 pub enum Work {
     /// Computes a transform's result.
     Refresh,
+    /// Computes a transform's result from versions of inputs that were named: a refresh too.
+    At(AtWork),
     /// Computes some partitions of a transform's result: a refresh too.
     Part(PartWork),
     /// Puts files together.
@@ -87,7 +89,7 @@ impl Work {
     #[must_use]
     pub fn kind(&self) -> JobKind {
         match self {
-            Self::Refresh | Self::Part(_) => JobKind::Refresh,
+            Self::Refresh | Self::At(_) | Self::Part(_) => JobKind::Refresh,
             Self::Backfill(_) => JobKind::Backfill,
             Self::Optimize(_) => JobKind::Optimize,
             Self::Vacuum(_) => JobKind::Vacuum,
@@ -103,9 +105,21 @@ impl Work {
         match self {
             Self::Part(part) => Some(&part.condition),
             Self::Backfill(backfill) => Some(&backfill.condition),
-            Self::Refresh | Self::Optimize(_) | Self::Vacuum(_) | Self::Release(_) => None,
+            Self::Refresh
+            | Self::At(_)
+            | Self::Optimize(_)
+            | Self::Vacuum(_)
+            | Self::Release(_) => None,
         }
     }
+}
+
+/// What a REFRESH … USING INPUTS was asked to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AtWork {
+    /// The versions that it reads of the inputs that were named. Others are read at their newest.
+    pub at: Vec<PinnedInput>,
 }
 
 /// What a REFRESH … WHERE was asked to do.

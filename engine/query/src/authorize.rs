@@ -240,6 +240,7 @@ fn needs(statement: &Statement) -> Vec<Need<'_>> {
             | JobStatement::Wait { .. }
             | JobStatement::Cancel { .. }
             | JobStatement::Retry { .. }
+            | JobStatement::RetryFailed { .. }
             | JobStatement::Approve { .. },
         )
         | Statement::Refresh(_) => Vec::new(),
@@ -325,6 +326,8 @@ fn needs(statement: &Statement) -> Vec<Need<'_>> {
         Statement::CreateFlow(create) => vec![Own(&create.target)],
         // Whose table it feeds is looked up, and checked, when it runs.
         Statement::DropFlow { .. } => Vec::new(),
+        // Whose transforms these are is looked up, and checked, when it runs.
+        Statement::Folder { .. } => Vec::new(),
         Statement::Drop(drop) => vec![Own(&drop.name)],
         Statement::AlterTransform(alter) => vec![Own(&alter.name)],
         Statement::Suspend { name }
@@ -416,7 +419,8 @@ pub(crate) fn not_granted(rights: &Rights, privilege: Privilege, on: &str) -> Qu
     denied(rights, &format!("{privilege} ON {on}"), &hint)
 }
 
-fn not_owned(rights: &Rights, object: &Object) -> QueryError {
+/// The error for an object of somebody else.
+pub(crate) fn not_owned(rights: &Rights, object: &Object) -> QueryError {
     let owner = &object.owner;
     let hint = match is_reserved(owner) {
         true => "an admin may, or can give it another owner: ALTER … OWNER TO".to_owned(),

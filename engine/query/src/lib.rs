@@ -52,6 +52,7 @@ pub mod reins;
 pub mod release;
 mod resolve;
 mod same_names;
+mod sampling;
 pub mod session;
 mod share;
 mod size;

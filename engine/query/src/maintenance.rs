@@ -209,9 +209,10 @@ async fn open_inputs(catalog: &dyn Catalog) -> Result<Vec<PinnedInput>, CatalogE
     if jobs.is_empty() {
         return Ok(Vec::new());
     }
-    // The ranges of a BACKFILL are pinned before they run.
+    // The ranges of a BACKFILL are pinned before they run, and so is what USING INPUTS names.
     let promised = jobs.iter().filter_map(|job| match &job.work {
         Work::Backfill(backfill) => Some(backfill.inputs.clone()),
+        Work::At(asked) => Some(asked.at.clone()),
         _ => None,
     });
     let promised: Vec<_> = promised.flatten().collect();

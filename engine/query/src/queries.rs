@@ -1,6 +1,7 @@
 //! The only way in for a statement: prepare, plan, execute, command.
 
 mod again;
+mod answered;
 mod checked;
 mod execute;
 mod for_each_row;
@@ -9,6 +10,7 @@ mod kinds;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 pub use crate::bounds::SessionBounds;
+use answered::answered;
 use arrow::{
     datatypes::{Schema, SchemaRef},
     record_batch::RecordBatch,
@@ -19,7 +21,7 @@ use datafusion::{
     logical_expr::LogicalPlan,
     physical_plan::ExecutionPlan,
 };
-use dialect::statement::{JobStatement, RightsStatement, Show, Statement};
+use dialect::statement::{RightsStatement, Show, Statement};
 use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
 use kinds::{Runs, asks_the_server, is_planned_by_its_run, is_query, takes_a_turn, validated};
 use lake::{Changed, Stage, StageChange, Staged};
@@ -49,7 +51,7 @@ use crate::{
     resolve::{self, Basis, Pins, Purpose, Reads, Resolved, Wanted},
     session::{INCOMING_ROWS, Session},
     spill::SpillFolder,
-    system, untyped,
+    untyped,
     upkeep::Watched,
     wire,
 };
@@ -652,25 +654,7 @@ impl Inner {
                 first_plan: Mutex::new(None),
             });
         }
-        let answer = match &statement {
-            Statement::Maintain(maintain) => command::maintain::answer_schema(maintain),
-            Statement::Refresh(_)
-            | Statement::Job(
-                JobStatement::Wait { .. }
-                | JobStatement::Cancel { .. }
-                | JobStatement::Retry { .. }
-                | JobStatement::Approve { .. },
-            ) => Some(system::job_rows(&[]).schema()),
-            Statement::Quarantine(statement) => command::quarantine::answer_schema(statement),
-            Statement::Verify { .. } => Some(command::verify::answer_schema()),
-            Statement::ExplainRefresh { .. } => Some(command::transforms::answer_schema()),
-            Statement::Backfill(_) => Some(command::backfill::answer_schema()),
-            Statement::Rights(RightsStatement::CreateToken { .. }) => {
-                Some(command::users::answer_schema())
-            }
-            _ => None,
-        };
-        if let Some(schema) = answer {
+        if let Some(schema) = answered(&statement) {
             return Ok(Prepared {
                 sql,
                 statement: Arc::new(statement),

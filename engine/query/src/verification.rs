@@ -54,7 +54,7 @@ impl Queries {
         if may_differ(&logical)? || !is_of(inner, object, view, run.run_seq).await? {
             return Ok(None);
         }
-        let verified = inner.verified(object, view).await?;
+        let verified = inner.verified(object, view, None).await?;
         let is_equal = verified.differing.is_none();
         // A run that has committed meanwhile is another reason to differ.
         if !is_equal && !is_of(inner, object, view, run.run_seq).await? {

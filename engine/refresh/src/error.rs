@@ -109,6 +109,30 @@ pub enum RefreshError {
         /// What it reads.
         input: ObjectName,
     },
+    /// An input that USING INPUTS names is not what it was.
+    #[error(
+        "'{object}' does not read '{input}' any more, or that was made anew, since versions of it were named"
+    )]
+    InputReplaced {
+        /// The transform.
+        object: ObjectName,
+        /// What it was to read.
+        input: ObjectName,
+    },
+    /// USING INPUTS names a version below what a streaming table has read.
+    #[error(
+        "the streaming table '{object}' has read '{input}' up to version {read} already and takes no row back: version {asked} is before that"
+    )]
+    TakenAlready {
+        /// The streaming table.
+        object: ObjectName,
+        /// What it reads.
+        input: ObjectName,
+        /// The version up to which it has read.
+        read: i64,
+        /// The version that was asked for.
+        asked: i64,
+    },
     /// The Delta log knows a later run than the catalog.
     #[error(
         "the table of '{object}' holds the result of run {committed}, but the catalog says that run {run_seq} is new"
@@ -256,6 +280,8 @@ impl RefreshError {
             | Self::Redefined { .. }
             | Self::Overtaken { .. }
             | Self::SourceReplaced { .. }
+            | Self::InputReplaced { .. }
+            | Self::TakenAlready { .. }
             | Self::StoppedAnswering(_)
             | Self::UnknownProfile { .. }
             | Self::TooManyBytes { .. } => Code::FailedPrecondition,
@@ -315,6 +341,16 @@ impl RefreshError {
             Self::Overtaken { object, .. } | Self::SourceReplaced { object, .. } => Some(format!(
                 "nothing was changed; REFRESH {} WITH UPSTREAM begins a new graph run",
                 object.to_sql()
+            )),
+            Self::InputReplaced { object, .. } => Some(format!(
+                "EXPLAIN REFRESH {} tells what it reads now, and at which versions",
+                object.to_sql()
+            )),
+            Self::TakenAlready { object, input, read, asked } => Some(format!(
+                "name version {read} or a later one, or begin anew: REFRESH STREAMING TABLE {} FULL \
+                 USING INPUTS ({} VERSION {asked})",
+                object.to_sql(),
+                input.to_sql()
             )),
             Self::CatalogBehind { object, .. } => Some(format!(
                 "the catalog is older than the lake, as after restoring a backup: \

@@ -1,6 +1,7 @@
 //! One attempt of a run, whatever its job does: from its lease to its books. What refreshes is in
 //! `run/transform.rs`, what looks after tables in `maintain.rs`.
 
+mod at;
 mod bounds;
 mod check;
 mod graph;
@@ -69,7 +70,7 @@ pub(crate) async fn attempt(
         Run { options, claimed: &claimed, progress: &progress, stop, heartbeat: &heartbeat, known };
     let work = async {
         match &claimed.job.work {
-            Work::Refresh | Work::Part(_) => {
+            Work::Refresh | Work::At(_) | Work::Part(_) => {
                 // See [`catalog::jobs::Jobs::claim`]: such an attempt only looks.
                 let only_looks = claimed.lease.attempt > claimed.job.attempts_max;
                 let executed = if only_looks { run.looked().await } else { run.execute().await };

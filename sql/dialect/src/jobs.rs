@@ -7,7 +7,9 @@ use crate::{
     checks,
     cursor::Cursor,
     error::{SyntaxError, nearest},
-    statement::{Along, DropKind, JobStatement, Refresh, RefreshOptions, Statement, Wait},
+    statement::{
+        Along, DropKind, InputVersion, JobStatement, Refresh, RefreshOptions, Statement, Wait,
+    },
 };
 
 /// The longest time that a TIMEOUT can say: a hundred years.
@@ -25,7 +27,8 @@ const UNITS: [(&[&str], u64); 6] = [
 
 pub(crate) fn refresh(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     const WHAT: &str = "the name of a materialized view or streaming table";
-    const CLAUSES: [&str; 7] = ["FULL", "WHERE", "WITH", "ASYNC", "SYNC", "NOTIFY", "OPTIONS"];
+    const CLAUSES: [&str; 8] =
+        ["FULL", "WHERE", "USING INPUTS", "WITH", "ASYNC", "SYNC", "NOTIFY", "OPTIONS"];
     cursor.expect("REFRESH")?;
     let is_name = matches!(cursor.peek_at(1), Token::EOF | Token::Period | Token::Comma);
     if !is_name && cursor.sees("FOLDER") {
@@ -46,6 +49,7 @@ pub(crate) fn refresh(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError>
         names,
         full: false,
         condition: None,
+        inputs: Vec::new(),
         along: Along::Nothing,
         sync: false,
         timeout_ms: None,
@@ -84,10 +88,18 @@ pub(crate) fn refresh(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError>
                 cursor.skip(1);
                 refresh.options = options(cursor)?;
             }
-            "FOR" | "USING" => {
+            "USING" => {
+                if refresh.names.len() > 1 {
+                    return Err(cursor
+                        .error("USING INPUTS is about one transform")
+                        .with_hint("write one REFRESH for each"));
+                }
+                refresh.inputs = inputs(cursor)?;
+            }
+            "FOR" => {
                 return Err(cursor
-                    .unsupported(&format!("REFRESH … {word}"))
-                    .with_hint("leave it out: a refresh reads the newest versions of its inputs"));
+                    .unsupported("REFRESH … FOR")
+                    .with_hint("leave it out: transforms have no parameters"));
             }
             "TIMEOUT" => {
                 return Err(cursor
@@ -99,6 +111,31 @@ pub(crate) fn refresh(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError>
         said.push(clause);
     }
     Ok(Statement::Refresh(refresh))
+}
+
+/// `USING INPUTS (name VERSION n, …)`.
+pub(crate) fn inputs(cursor: &mut Cursor<'_>) -> Result<Vec<InputVersion>, SyntaxError> {
+    cursor.expect("USING INPUTS")?;
+    cursor.expect_token(&Token::LParen)?;
+    let mut inputs: Vec<InputVersion> = Vec::new();
+    loop {
+        let at = cursor.here();
+        let name = cursor.name("the name of a table that is read")?;
+        if inputs.iter().any(|other| other.name == name) {
+            let name = name.join(".");
+            return Err(SyntaxError::new(at, format!("input '{name}' is named twice")));
+        }
+        cursor.expect("VERSION")?;
+        let at = cursor.here();
+        let number = cursor.whole_number("the number of a version")?;
+        let version = i64::try_from(number)
+            .map_err(|_| SyntaxError::new(at, format!("no table has a version {number}")))?;
+        inputs.push(InputVersion { name, version });
+        if !cursor.take_token(&Token::Comma) {
+            cursor.expect_token(&Token::RParen)?;
+            return Ok(inputs);
+        }
+    }
 }
 
 /// `WITH {UPSTREAM | DOWNSTREAM}`.
@@ -225,12 +262,11 @@ pub(crate) fn approve(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError>
 pub(crate) fn retry(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     cursor.expect("RETRY JOB")?;
     let job = job_id(cursor)?;
-    if cursor.sees("FROM FAILED") {
-        return Err(cursor
-            .unsupported("RETRY JOB … FROM FAILED")
-            .with_hint("leave it out: what has succeeded is not computed again"));
+    if cursor.at_end() {
+        return Ok(Statement::Job(JobStatement::Retry { job }));
     }
-    Ok(Statement::Job(JobStatement::Retry { job }))
+    cursor.expect("FROM FAILED")?;
+    Ok(Statement::Job(JobStatement::RetryFailed { job }))
 }
 
 pub(crate) fn job_id(cursor: &mut Cursor<'_>) -> Result<String, SyntaxError> {

@@ -12,32 +12,34 @@ use crate::{
     error::SyntaxError,
     jobs,
     statement::{
-        Backfill, NameParts, Quarantine, QuarantineAction, Statement, Step, StepUnit, Wait,
+        Backfill, FolderAction, NameParts, Percent, Quarantine, QuarantineAction, Statement, Step,
+        StepUnit, Wait,
     },
 };
 
 const TRANSFORM: &str = "the name of a materialized view or streaming table";
 /// Parts of one BACKFILL that may run at a time.
 const PARALLEL_MAX: u64 = 1_000;
+/// Digits of a percentage behind the point.
+const PERCENT_DIGITS: usize = 4;
 
-/// `SUSPEND name`.
-pub(crate) fn suspend(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
-    Ok(Statement::Suspend { name: subject(cursor, "SUSPEND")? })
-}
-
-/// `RESUME name`.
-pub(crate) fn resume(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
-    Ok(Statement::Resume { name: subject(cursor, "RESUME")? })
-}
-
-fn subject(cursor: &mut Cursor<'_>, verb: &str) -> Result<NameParts, SyntaxError> {
-    cursor.expect(verb)?;
-    if cursor.sees("FOLDER") && matches!(cursor.peek_at(1), Token::SingleQuotedString(_)) {
-        return Err(cursor
-            .unsupported(&format!("{verb} FOLDER"))
-            .with_hint(format!("write {verb} once for each transform")));
+/// `SUSPEND name`, `RESUME name`, and both of `FOLDER 'path'`.
+pub(crate) fn suspend(
+    cursor: &mut Cursor<'_>,
+    action: FolderAction,
+) -> Result<Statement, SyntaxError> {
+    cursor.expect(action.as_sql())?;
+    // A transform may have this name.
+    let is_name = matches!(cursor.peek_at(1), Token::EOF | Token::Period);
+    if !is_name && cursor.take("FOLDER") {
+        let folder = cursor.text("the path of a folder in single quotes, such as 'silver'")?;
+        return Ok(Statement::Folder { action, folder });
     }
-    name(cursor)
+    let name = name(cursor)?;
+    Ok(match action {
+        FolderAction::Suspend => Statement::Suspend { name },
+        FolderAction::Resume => Statement::Resume { name },
+    })
 }
 
 /// A name, with or without the words for what it is.
@@ -46,42 +48,78 @@ fn name(cursor: &mut Cursor<'_>) -> Result<NameParts, SyntaxError> {
     cursor.name(TRANSFORM)
 }
 
-/// `EXPLAIN REFRESH name [FULL]`, after EXPLAIN.
+/// `EXPLAIN REFRESH name [FULL] [USING INPUTS (…)]`, after EXPLAIN.
 pub(crate) fn explain_refresh(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     cursor.expect("REFRESH")?;
     let name = name(cursor)?;
-    let full = cursor.take("FULL");
-    if !cursor.at_end() {
-        let error = if full {
-            cursor.expected("end of statement")
+    let (mut full, mut inputs) = (false, Vec::new());
+    while !cursor.at_end() {
+        if !full && cursor.take("FULL") {
+            full = true;
+        } else if inputs.is_empty() && cursor.sees("USING") {
+            inputs = jobs::inputs(cursor)?;
         } else {
-            cursor.expected_one_of(&["FULL"])
-        };
-        return Err(error.with_hint("EXPLAIN REFRESH takes one name and FULL"));
+            let left = [(full, "FULL"), (!inputs.is_empty(), "USING INPUTS")];
+            let left: Vec<_> =
+                left.into_iter().filter(|(said, _)| !said).map(|(_, clause)| clause).collect();
+            let error = match left.as_slice() {
+                [] => cursor.expected("end of statement"),
+                left => cursor.expected_one_of(left),
+            };
+            return Err(error.with_hint("EXPLAIN REFRESH takes one name, FULL and USING INPUTS"));
+        }
     }
-    Ok(Statement::ExplainRefresh { name, full })
+    Ok(Statement::ExplainRefresh { name, full, inputs })
 }
 
-/// `VERIFY name [ASYNC | SYNC [TIMEOUT interval]]`.
+/// `VERIFY name [SAMPLE n PERCENT OF KEYS] [ASYNC | SYNC [TIMEOUT interval]]`.
 pub(crate) fn verify(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     cursor.expect("VERIFY")?;
     let name = name(cursor)?;
-    for what in ["AT RUN", "SAMPLE"] {
-        if cursor.sees(what) {
-            return Err(cursor
-                .unsupported(&format!("VERIFY … {what}"))
-                .with_hint("leave it out: all of the newest result is compared"));
-        }
+    if cursor.sees("AT RUN") {
+        return Err(cursor
+            .unsupported("VERIFY … AT RUN")
+            .with_hint("leave it out: the newest result is compared"));
     }
-    let wait = wait(cursor)?;
+    let mut sample = None;
+    if cursor.take("SAMPLE") {
+        sample = Some(percent(cursor)?);
+        cursor.expect("PERCENT OF KEYS")?;
+    }
+    let said = jobs::wait_clause(cursor)?;
     if !cursor.at_end() {
-        return Err(cursor.expected_one_of(&["ASYNC", "SYNC"]));
+        return Err(match (sample, said) {
+            (None, None) => cursor.expected_one_of(&["SAMPLE", "ASYNC", "SYNC"]),
+            (Some(_), None) => cursor.expected_one_of(&["ASYNC", "SYNC"]),
+            _ => cursor.expected("end of statement"),
+        });
     }
-    Ok(Statement::Verify { name, wait })
+    let wait = said.unwrap_or(Wait::ForTheEnd { timeout_ms: None });
+    Ok(Statement::Verify { name, sample, wait })
 }
 
-fn wait(cursor: &mut Cursor<'_>) -> Result<Wait, SyntaxError> {
-    Ok(jobs::wait_clause(cursor)?.unwrap_or(Wait::ForTheEnd { timeout_ms: None }))
+/// A number of percent, read digit by digit: no floating point number comes between.
+fn percent(cursor: &mut Cursor<'_>) -> Result<Percent, SyntaxError> {
+    let at = cursor.here();
+    let expected = cursor.expected("a number of percent, such as 5 or 0.1");
+    let Token::Number(digits, _) = cursor.peek() else { return Err(expected) };
+    let (whole, rest) = digits.split_once('.').unwrap_or((digits, ""));
+    let is_number = |part: &str| part.bytes().all(|digit| digit.is_ascii_digit());
+    if !is_number(whole) || !is_number(rest) {
+        return Err(expected);
+    }
+    let rest = rest.trim_end_matches('0');
+    if rest.len() > PERCENT_DIGITS {
+        return Err(SyntaxError::new(at, "the number has more than four digits behind the point")
+            .with_hint("the smallest sample is 0.0001 percent"));
+    }
+    let sample = format!("{whole}{rest:0<PERCENT_DIGITS$}").parse().ok();
+    let sample = sample.and_then(Percent::of_a_million).ok_or_else(|| {
+        SyntaxError::new(at, "the number is above 0 and at most 100")
+            .with_hint("leave SAMPLE out: all rows are compared then")
+    })?;
+    cursor.skip(1);
+    Ok(sample)
 }
 
 /// `BACKFILL name FROM literal TO literal [BY n unit] [PARALLEL n] [ORDER ASC | DESC] [ASYNC | SYNC]`.

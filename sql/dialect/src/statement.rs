@@ -18,7 +18,8 @@ pub use rights::{
 pub use transform::{
     AddedConstraint, Along, AlterTransform, AlterTransformAction, Backfill, CreateFlow,
     CreateMaterializedView, CreateMode, CreateStreamingTable, DeclaredKey, DeclaredKeyKind,
-    FlowBody, Quarantine, QuarantineAction, Refresh, RefreshOptions, Step, StepUnit, Wakes,
+    FlowBody, FolderAction, InputVersion, Percent, Quarantine, QuarantineAction, Refresh,
+    RefreshOptions, Step, StepUnit, Wakes,
 };
 
 /// One parsed statement.
@@ -98,17 +99,23 @@ pub enum Statement {
     AlterTransform(AlterTransform),
     /// REFRESH.
     Refresh(Refresh),
-    /// EXPLAIN REFRESH name [FULL]: how a refresh would be done now; nothing takes effect.
+    /// EXPLAIN REFRESH name [FULL] [USING INPUTS (…)]: how a refresh would be done now; nothing takes
+    /// effect.
     ExplainRefresh {
         /// The transform.
         name: NameParts,
         /// FULL.
         full: bool,
+        /// USING INPUTS.
+        inputs: Vec<InputVersion>,
     },
-    /// VERIFY name [ASYNC | SYNC [TIMEOUT interval]]: is the stored result what its query says.
+    /// VERIFY name [SAMPLE n PERCENT OF KEYS] [ASYNC | SYNC [TIMEOUT interval]]: is the stored result
+    /// what its query says.
     Verify {
         /// The transform.
         name: NameParts,
+        /// SAMPLE: only rows of so many of its keys are compared.
+        sample: Option<Percent>,
         /// When to answer.
         wait: Wait,
     },
@@ -123,6 +130,13 @@ pub enum Statement {
     Resume {
         /// The transform.
         name: NameParts,
+    },
+    /// SUSPEND FOLDER and RESUME FOLDER: as SUSPEND and RESUME of each transform that a folder declares.
+    Folder {
+        /// What becomes of them.
+        action: FolderAction,
+        /// The folder, as written.
+        folder: String,
     },
     /// PURGE QUARANTINE and RELEASE QUARANTINE.
     Quarantine(Quarantine),
@@ -709,6 +723,11 @@ pub enum JobStatement {
     },
     /// RETRY JOB id.
     Retry {
+        /// The id.
+        job: String,
+    },
+    /// RETRY JOB id FROM FAILED: what did not succeed of all that was queued together with it.
+    RetryFailed {
         /// The id.
         job: String,
     },

@@ -20,8 +20,8 @@ use crate::{
     statement::{
         AddedConstraint, Along, AlterTransform, AlterTransformAction, Backfill, CreateFlow,
         CreateMaterializedView, CreateMode, CreateStreamingTable, CreateView, DeclaredKey,
-        DeclaredKeyKind, Drop, FlowBody, NameParts, PropertyChange, Quarantine, QuarantineAction,
-        Query, Refresh, Statement, TimeTravel, Wait, Wakes,
+        DeclaredKeyKind, Drop, FlowBody, InputVersion, NameParts, PropertyChange, Quarantine,
+        QuarantineAction, Query, Refresh, Statement, TimeTravel, Wait, Wakes,
     },
 };
 
@@ -64,13 +64,20 @@ pub fn written(statement: &Statement) -> Option<String> {
         }
         Statement::AlterTransform(alter) => altered(alter),
         Statement::Refresh(refresh) => refreshed(refresh),
-        Statement::ExplainRefresh { name, full } => {
-            format!("EXPLAIN REFRESH {}{}", named(name), if *full { " FULL" } else { "" })
+        Statement::ExplainRefresh { name, full, inputs } => {
+            let full = if *full { " FULL" } else { "" };
+            format!("EXPLAIN REFRESH {}{full}{}", named(name), using_inputs(inputs))
         }
-        Statement::Verify { name, wait } => format!("VERIFY {}{}", named(name), waiting(*wait)),
+        Statement::Verify { name, sample, wait } => {
+            let sample = sample.map(|percent| format!(" SAMPLE {percent} PERCENT OF KEYS"));
+            format!("VERIFY {}{}{}", named(name), sample.unwrap_or_default(), waiting(*wait))
+        }
         Statement::Backfill(backfill) => backfilled(backfill),
         Statement::Suspend { name } => format!("SUSPEND {}", named(name)),
         Statement::Resume { name } => format!("RESUME {}", named(name)),
+        Statement::Folder { action, folder } => {
+            format!("{} FOLDER {}", action.as_sql(), literal(folder))
+        }
         Statement::Quarantine(Quarantine { action, name, condition, wait }) => {
             let condition = condition.as_ref().map(|c| format!(" WHERE {c}")).unwrap_or_default();
             let wait = match action {
@@ -381,6 +388,7 @@ fn refreshed(refresh: &Refresh) -> String {
     if let Some(condition) = &refresh.condition {
         text.push_str(&format!(" WHERE {condition}"));
     }
+    text.push_str(&using_inputs(&refresh.inputs));
     text.push_str(match refresh.along {
         Along::Nothing => "",
         Along::Upstream => " WITH UPSTREAM",
@@ -405,6 +413,17 @@ fn refreshed(refresh: &Refresh) -> String {
         text.push_str(&format!(" OPTIONS ({})", options.join(", ")));
     }
     text
+}
+
+fn using_inputs(inputs: &[InputVersion]) -> String {
+    if inputs.is_empty() {
+        return String::new();
+    }
+    let inputs: Vec<_> = inputs
+        .iter()
+        .map(|InputVersion { name, version }| format!("{} VERSION {version}", named(name)))
+        .collect();
+    format!(" USING INPUTS ({})", inputs.join(", "))
 }
 
 fn backfilled(backfill: &Backfill) -> String {

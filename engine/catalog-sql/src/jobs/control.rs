@@ -4,12 +4,13 @@ use std::collections::HashSet;
 
 use catalog::error::CatalogError;
 use model::{
-    id::JobId,
+    id::{GraphId, JobId},
     job::{Job, JobState},
     time::Timestamp,
+    work::JobKind,
 };
 
-use super::{Ended, Locked, end, graph, list, lock, moves, next_queue_seq, parent};
+use super::{Ended, Locked, end, graph, jobs_of, list, lock, moves, next_queue_seq, parent};
 use crate::{
     database::{Transaction, row},
     notifications::tell_again,
@@ -74,9 +75,68 @@ pub(super) async fn retry(
             "only a FAILED, CANCELLED or UPSTREAM_FAILED job can be queued again; send its statement once more for a new one",
         ));
     }
-    let mut again: Vec<Locked> = Vec::new();
     let missing: Vec<_> = ranges.into_iter().filter(|job| is_unsuccessful(job.state)).collect();
-    for job in if missing.is_empty() { vec![job] } else { missing } {
+    let missing = if missing.is_empty() { vec![job] } else { missing };
+    let ids = queue_again(tx, missing, now).await?;
+    graph::forget_unread(tx, &ids).await?;
+    list::job(tx, id).await
+}
+
+/// See [`catalog::jobs::Jobs::retry_failed`].
+pub(super) async fn retry_failed(
+    tx: &mut impl Transaction,
+    id: JobId,
+    now: Timestamp,
+) -> Result<Vec<Job>, CatalogError> {
+    next_queue_seq(tx, 0).await?;
+    let Some(parts) = parts(tx, id).await? else {
+        let job = lock(tx, id).await?;
+        return Err(refused(
+            &job,
+            "it belongs to no graph run and to no BACKFILL, so it has no parts of which some failed; RETRY JOB without FROM FAILED does it again",
+        ));
+    };
+    let failed: Vec<_> = parts.into_iter().filter(|job| is_unsuccessful(job.state)).collect();
+    if failed.is_empty() {
+        let job = lock(tx, id).await?;
+        return Err(refused(
+            &job,
+            "no part of its graph run or BACKFILL is FAILED, CANCELLED or UPSTREAM_FAILED",
+        ));
+    }
+    let ids = queue_again(tx, failed, now).await?;
+    let mut jobs = jobs_of(tx, ids.clone()).await?;
+    jobs.sort_by_key(|job| ids.iter().position(|id| *id == job.id));
+    Ok(jobs)
+}
+
+/// The jobs of the graph run or of the BACKFILL that a job is about, locked, in the order of the queue;
+/// nothing for a job of neither.
+async fn parts(tx: &mut impl Transaction, id: JobId) -> Result<Option<Vec<Locked>>, CatalogError> {
+    let found =
+        row(tx, sql!("SELECT kind, parent_id, graph_id FROM jobs WHERE id = $1"), values![id])
+            .await?;
+    let mut found = found.ok_or_else(|| CatalogError::JobNotFound(id.to_string()))?;
+    let kind: JobKind = found.parsed("kind of a job")?;
+    let parent: Option<JobId> = found.parsed_opt("job id")?;
+    let graph: Option<GraphId> = found.parsed_opt("graph run of a job")?;
+    let backfill = if kind == JobKind::Backfill { Some(id) } else { parent };
+    match (backfill, graph) {
+        (Some(backfill), _) => parent::children(tx, backfill).await.map(Some),
+        (None, Some(graph)) => graph::members(tx, graph).await.map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+/// Puts unsuccessful jobs, and the unsuccessful ones that they wait for, at the end of the queue.
+/// Answers their ids, upstream first.
+async fn queue_again(
+    tx: &mut impl Transaction,
+    jobs: Vec<Locked>,
+    now: Timestamp,
+) -> Result<Vec<JobId>, CatalogError> {
+    let mut again: Vec<Locked> = Vec::new();
+    for job in jobs {
         for job in with_unsuccessful_upstream(tx, job).await? {
             if !again.iter().any(|other| other.id == job.id) {
                 again.push(job);
@@ -106,8 +166,7 @@ pub(super) async fn retry(
         .await?;
         parent::follows(tx, job.id, Some(now)).await?;
     }
-    graph::forget_unread(tx, &ids).await?;
-    list::job(tx, id).await
+    Ok(ids)
 }
 
 fn is_unsuccessful(state: JobState) -> bool {

@@ -10,8 +10,9 @@ use model::{
 };
 
 use super::{
+    Locked,
     lease::{held, lost},
-    next_queue_seq,
+    locked_columns, next_queue_seq,
 };
 use crate::{
     database::{Transaction, row},
@@ -56,6 +57,28 @@ async fn graph_of(tx: &mut impl Transaction, job: JobId) -> Result<Option<GraphI
     let found = row(tx, sql!("SELECT graph_id FROM jobs WHERE id = $1"), values![job]).await?;
     let Some(mut found) = found else { return Ok(None) };
     found.parsed_opt("graph run of a job")
+}
+
+/// The jobs of a graph run, locked, in the order of the queue.
+///
+/// They are locked in the order of their ids, as the ranges of a BACKFILL are.
+pub(super) async fn members(
+    tx: &mut impl Transaction,
+    graph: GraphId,
+) -> Result<Vec<Locked>, CatalogError> {
+    tx.rows(
+        sql!("SELECT j.id FROM jobs j WHERE j.graph_id = $1 ORDER BY j.id" LOCK_J),
+        values![graph],
+    )
+    .await?;
+    let rows = tx
+        .rows(
+            sql!("SELECT " locked_columns " FROM jobs j WHERE j.graph_id = $1"
+                 " ORDER BY j.queue_seq"),
+            values![graph],
+        )
+        .await?;
+    rows.into_iter().map(Locked::read).collect()
 }
 
 /// See [`catalog::jobs::Jobs::pin_graph`].

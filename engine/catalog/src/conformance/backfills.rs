@@ -26,6 +26,7 @@ suite![
     a_backfill_that_was_cancelled_too_late_has_succeeded,
     retrying_a_backfill_does_only_what_is_missing,
     retrying_one_range_reopens_the_backfill,
+    retrying_what_failed_of_a_backfill_takes_its_ranges_that_failed,
     ranges_behind_a_failure_fail_the_backfill,
     the_range_of_a_worker_that_died_is_taken_over,
     dropping_the_object_ends_the_backfill,
@@ -218,6 +219,26 @@ async fn retrying_one_range_reopens_the_backfill(catalog: C) {
     end(&catalog, &of, 0, &succeeded(5)).await;
     let ended = parent(&catalog, &of).await;
     assert_eq!((ended.state, ended.error), (JobState::Succeeded, None));
+}
+
+async fn retrying_what_failed_of_a_backfill_takes_its_ranges_that_failed(catalog: C) {
+    let of = backfill(&catalog, 3, &[]).await;
+    let error = catalog.retry_failed(of.parent, at(1)).await.unwrap_err();
+    assert!(matches!(error, CatalogError::JobState { .. }), "{error:?}");
+    end(&catalog, &of, 0, &failed(Code::Internal)).await;
+    end(&catalog, &of, 1, &succeeded(4)).await;
+    // While others have still to run; and a range stands for all of them.
+    let again = catalog.retry_failed(of.ranges[2], at(3)).await.unwrap();
+    assert_eq!(again.iter().map(|job| job.id).collect::<Vec<_>>(), [of.ranges[0]]);
+    assert_eq!(parent(&catalog, &of).await.ranges, ranges(3, 1, 0));
+    end(&catalog, &of, 2, &failed(Code::Internal)).await;
+    end(&catalog, &of, 0, &succeeded(5)).await;
+    assert_eq!(state(&catalog, of.parent).await, JobState::Failed);
+    let again = catalog.retry_failed(of.parent, at(4)).await.unwrap();
+    assert_eq!(again.iter().map(|job| job.id).collect::<Vec<_>>(), [of.ranges[2]]);
+    assert_eq!(state(&catalog, of.parent).await, JobState::Running);
+    end(&catalog, &of, 2, &succeeded(6)).await;
+    assert_eq!(state(&catalog, of.parent).await, JobState::Succeeded);
 }
 
 async fn ranges_behind_a_failure_fail_the_backfill(catalog: C) {

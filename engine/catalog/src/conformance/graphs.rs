@@ -33,6 +33,9 @@ suite![
     other_work_on_the_object_does_not_wait_for_a_graph_run,
     a_job_that_is_queued_again_chooses_versions_anew_that_nobody_has_read,
     what_fails_in_a_graph_run_ends_what_is_behind_it,
+    all_that_failed_of_a_graph_run_is_queued_again_at_its_versions,
+    a_graph_run_that_goes_on_has_what_failed_queued_again,
+    what_has_no_parts_or_no_failed_ones_is_not_queued_again,
 ];
 
 fn in_graph(graph: GraphId, object: ObjectId, after: &[JobId]) -> NewJob {
@@ -243,4 +246,63 @@ async fn what_fails_in_a_graph_run_ends_what_is_behind_it(catalog: C) {
     claim(&catalog, at(3)).await;
     assert_eq!(state(&catalog, jobs[0].id).await, JobState::Failed);
     assert_eq!(state(&catalog, jobs[2].id).await, JobState::UpstreamFailed);
+}
+
+async fn all_that_failed_of_a_graph_run_is_queued_again_at_its_versions(catalog: C) {
+    let (graph, jobs) = diamond(&catalog).await;
+    let (s, t) = (input("s", 7), input("t", 3));
+    let a = claim(&catalog, at(1)).await;
+    catalog.pin_graph(&a.lease, &[s.clone(), t.clone()]).await.unwrap();
+    catalog.pin(&a.lease, std::slice::from_ref(&s)).await.unwrap();
+    let output = PinnedInput { object: a.job.object, ..input("a", 4) };
+    catalog.put_graph_output(&a.lease, &output).await.unwrap();
+    catalog.finish(&a.lease, &succeeded(4), at(2)).await.unwrap();
+    let b = claim(&catalog, at(3)).await;
+    catalog.finish(&b.lease, &failed(Code::InvalidArgument), at(4)).await.unwrap();
+    assert!(try_claim(&catalog, at(5)).await.is_none());
+    assert_eq!(state(&catalog, jobs[2].id).await, JobState::UpstreamFailed);
+    // Whichever job of it is named, also one that succeeded.
+    let again = catalog.retry_failed(jobs[0].id, at(6)).await.unwrap();
+    let again: Vec<_> = again.iter().map(|job| (job.id, job.state)).collect();
+    let queued = JobState::Queued;
+    assert_eq!(again, [(jobs[1].id, queued), (jobs[2].id, queued)], "upstream first");
+    assert_eq!(job(&catalog, jobs[0].id).await.state, JobState::Succeeded);
+    let kept: Vec<_> = catalog.graph_inputs(&[graph]).await.unwrap();
+    let kept: Vec<_> = kept.into_iter().map(|(_, input)| input).collect();
+    assert_eq!(versions(&kept), [("a", 4), ("s", 7), ("t", 3)], "also what nobody has read");
+    let b = claim(&catalog, at(7)).await;
+    assert_eq!((b.job.id, b.job.attempt), (jobs[1].id, 1));
+    let newer = PinnedInput { version: 8, ..t };
+    let pinned = catalog.pin_graph(&b.lease, &[newer]).await.unwrap();
+    assert_eq!(versions(&pinned), [("a", 4), ("s", 7), ("t", 3)]);
+    catalog.finish(&b.lease, &succeeded(1), at(8)).await.unwrap();
+    assert_eq!(claim(&catalog, at(9)).await.job.id, jobs[2].id);
+}
+
+async fn a_graph_run_that_goes_on_has_what_failed_queued_again(catalog: C) {
+    let (_, jobs) = diamond(&catalog).await;
+    let (a, b) = (claim(&catalog, at(1)).await, claim(&catalog, at(1)).await);
+    catalog.finish(&a.lease, &failed(Code::InvalidArgument), at(2)).await.unwrap();
+    // Nobody has looked yet what waits for it.
+    assert_eq!(state(&catalog, jobs[2].id).await, JobState::Queued);
+    let again = catalog.retry_failed(jobs[1].id, at(3)).await.unwrap();
+    assert_eq!(again.iter().map(|job| job.id).collect::<Vec<_>>(), [jobs[0].id]);
+    catalog.finish(&b.lease, &succeeded(1), at(4)).await.unwrap();
+    let a = claim(&catalog, at(5)).await;
+    assert_eq!(a.job.id, jobs[0].id);
+    catalog.finish(&a.lease, &succeeded(1), at(6)).await.unwrap();
+    assert_eq!(claim(&catalog, at(7)).await.job.id, jobs[2].id);
+}
+
+async fn what_has_no_parts_or_no_failed_ones_is_not_queued_again(catalog: C) {
+    let (_, jobs) = diamond(&catalog).await;
+    let error = catalog.retry_failed(jobs[0].id, at(1)).await.unwrap_err();
+    assert!(matches!(error, CatalogError::JobState { .. }), "{error:?}");
+    assert_eq!(state(&catalog, jobs[0].id).await, JobState::Queued);
+    let alone = queued(&catalog, "d", &[]).await;
+    catalog.cancel(alone.id, at(2)).await.unwrap();
+    let error = catalog.retry_failed(alone.id, at(3)).await.unwrap_err();
+    assert!(error.to_string().contains("no graph run"), "{error}");
+    let error = catalog.retry_failed(JobId::generate(), at(3)).await.unwrap_err();
+    assert!(matches!(error, CatalogError::JobNotFound(_)), "{error:?}");
 }

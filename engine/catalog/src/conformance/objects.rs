@@ -31,6 +31,7 @@ suite![
     a_taken_name_is_refused_or_kept_as_asked,
     a_replaced_object_keeps_id_owner_and_creation_time,
     an_object_that_was_changed_meanwhile_is_not_replaced,
+    several_objects_are_replaced_all_or_none,
     objects_are_listed_by_schema_and_name_in_byte_order,
     only_named_objects_that_exist_are_answered,
     names_with_quotes_and_dots_are_told_apart,
@@ -157,6 +158,32 @@ async fn an_object_that_was_changed_meanwhile_is_not_replaced(catalog: C) {
         assert!(matches!(error, CatalogError::ObjectChanged(changed) if changed == name("a")));
     }
     assert_eq!(catalog.objects().await.unwrap(), before);
+}
+
+async fn several_objects_are_replaced_all_or_none(catalog: C) {
+    let mut objects = vec![transform("a"), transform("b"), transform("c")];
+    for object in &objects {
+        catalog.put_object(object, OnConflict::Fail).await.unwrap();
+    }
+    let version = catalog.objects_version().await.unwrap();
+    catalog.replace_objects(&[]).await.unwrap();
+    assert_eq!(catalog.objects_version().await.unwrap(), version, "nothing changed");
+    for object in &mut objects {
+        let ObjectBody::MaterializedView(view) = &mut object.body else { unreachable!() };
+        view.suspended = true;
+    }
+    // The last one is not as it was read.
+    catalog.put_object(&transform("c"), replacing(objects[2].id, 1)).await.unwrap();
+    let before = catalog.objects().await.unwrap();
+    let error = catalog.replace_objects(&objects).await.unwrap_err();
+    assert!(matches!(error, CatalogError::ObjectChanged(changed) if changed == name("c")));
+    assert_eq!(catalog.objects().await.unwrap(), before);
+    objects[2].definition_version = 2;
+    catalog.replace_objects(&objects).await.unwrap();
+    let now = catalog.objects().await.unwrap();
+    let versions: Vec<_> = now.iter().map(|object| object.definition_version).collect();
+    assert_eq!(versions, [2, 2, 3]);
+    assert!(now.iter().all(|object| object.transform().is_some_and(|view| view.suspended)));
 }
 
 async fn objects_are_listed_by_schema_and_name_in_byte_order(catalog: C) {

@@ -259,7 +259,7 @@ impl History {
         let Some(index) = self.some_lease() else { return };
         let held = self.leases[index].clone();
         let success = match self.all_jobs().await[&held.job].work {
-            Work::Refresh | Work::Part(_) | Work::Backfill(_) => succeeded(3),
+            Work::Refresh | Work::At(_) | Work::Part(_) | Work::Backfill(_) => succeeded(3),
             Work::Optimize(_) | Work::Vacuum(_) | Work::Release(_) => RunOutcome::Maintained {
                 output_version: None,
                 progress: progress(2),

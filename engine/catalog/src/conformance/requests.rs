@@ -2,9 +2,9 @@
 
 use model::{
     code::Code,
-    job::{JobState, NewJob, RequestKey},
+    job::{JobState, NewJob, PinnedInput, RequestKey},
     report::PartResult,
-    work::{PartWork, Work},
+    work::{AtWork, JobKind, PartWork, Work},
 };
 
 use super::{
@@ -25,6 +25,7 @@ suite![
     joining_a_job_makes_it_go_sooner_never_later,
     a_request_with_other_attempts_is_a_job_of_its_own,
     a_part_is_a_job_of_its_own_and_comes_back_whole,
+    a_refresh_at_named_versions_is_a_job_of_its_own_and_comes_back_whole,
     a_run_of_a_part_is_told_by_the_last_run,
 ];
 
@@ -144,6 +145,27 @@ async fn a_part_is_a_job_of_its_own_and_comes_back_whole(catalog: C) {
         let same = NewJob { work, ..new_job(whole.object) };
         assert_eq!(submit_one(&catalog, same).await.id, got.id);
     }
+}
+
+async fn a_refresh_at_named_versions_is_a_job_of_its_own_and_comes_back_whole(catalog: C) {
+    let newest = queued(&catalog, "a", &[]).await;
+    let mut ids = vec![newest.id];
+    for versions in [vec![("i", 3)], vec![("i", 4)], vec![("i", 3), ("j", 0)]] {
+        let at = versions.into_iter().map(|(name, version)| PinnedInput {
+            object: newest.object,
+            ..super::fixture::input(name, version)
+        });
+        let work = Work::At(AtWork { at: at.collect() });
+        let got = submit_one(&catalog, NewJob { work: work.clone(), ..new_job(newest.object) });
+        let got = got.await;
+        assert_eq!((&got.work, got.work.kind()), (&work, JobKind::Refresh));
+        assert!(!ids.contains(&got.id));
+        ids.push(got.id);
+        let same = NewJob { work, ..new_job(newest.object) };
+        assert_eq!(submit_one(&catalog, same).await.id, got.id);
+    }
+    let joined = submit_one(&catalog, new_job(newest.object)).await;
+    assert_eq!(joined.id, newest.id, "who names no version gets the newest ones");
 }
 
 async fn a_run_of_a_part_is_told_by_the_last_run(catalog: C) {

@@ -21,7 +21,7 @@ use super::{
     approval, notify, parse_job, requests::Asked, resources, show::kind_of, tables::wrong_kind,
 };
 use crate::{
-    authorize::not_granted,
+    authorize::{denied, not_granted},
     error::QueryError,
     queries::{CommandResult, Inner, Queries},
     session::Session,
@@ -75,7 +75,7 @@ pub(super) async fn refresh(
             return Err(not_granted(&rights, Privilege::Refresh, &object.name.to_sql()));
         }
     }
-    let asked = Asked::by(queries, refresh, &named).await?;
+    let asked = Asked::by(queries, session, refresh, &named).await?;
     let jobs = submit(queries, session, &graph, &wanted, asked).await?;
     if let Some(receiver) = receiver {
         notify::keep(inner, session, &jobs, &receiver).await?;
@@ -134,6 +134,13 @@ pub(super) async fn run(
         JobStatement::Retry { job } => {
             let job = steered(inner, session, &job).await?;
             catalog.retry(job.id, now).await?
+        }
+        JobStatement::RetryFailed { job } => {
+            let job = steered(inner, session, &job).await?;
+            may_steer_all_of(inner, session, &job).await?;
+            let jobs = catalog.retry_failed(job.id, now).await?;
+            inner.options.wake.notify_one();
+            return Ok(CommandResult::rows(job_rows(&jobs)));
         }
         JobStatement::Show(_) | JobStatement::Describe { .. } => {
             return Err(QueryError::Invalid("the statement is a query: fetch its rows".to_owned()));
@@ -215,16 +222,39 @@ pub(super) async fn one(inner: &Inner, session: &Session, text: &str) -> Result<
 async fn steered(inner: &Inner, session: &Session, text: &str) -> Result<Job, QueryError> {
     let job = one(inner, session, text).await?;
     let rights = inner.rights(session.principal()).await?;
+    may_steer(inner, &rights, &job).await?;
+    Ok(job)
+}
+
+async fn may_steer(inner: &Inner, rights: &Rights, job: &Job) -> Result<(), QueryError> {
     if rights.is_admin() || job.requested_by == rights.name() {
-        return Ok(job);
+        return Ok(());
     }
     let object = inner.options.catalog.object(job.object).await?;
-    let refreshes = matches!(job.work, Work::Refresh | Work::Part(_) | Work::Backfill(_));
+    let refreshes = matches!(job.work.kind(), JobKind::Refresh | JobKind::Backfill);
     match object {
-        Some(object) if rights.owns(&object) => Ok(job),
-        Some(object) if refreshes && rights.allows(Privilege::Refresh, &object) => Ok(job),
-        _ => Err(not_granted(&rights, Privilege::Refresh, &job.object_name.to_sql())),
+        Some(object) if rights.owns(&object) => Ok(()),
+        Some(object) if refreshes && rights.allows(Privilege::Refresh, &object) => Ok(()),
+        Some(object) if !rights.sees(&object) => {
+            let what = "repeat all that failed of the graph run: it may not know all of it";
+            Err(denied(rights, what, "whoever asked for it may, and an admin"))
+        }
+        _ => Err(not_granted(rights, Privilege::Refresh, &job.object_name.to_sql())),
     }
+}
+
+/// Refuses somebody who may not repeat each job of a graph run that has not succeeded. The ranges of a
+/// BACKFILL are about one transform, and one person asked for them.
+async fn may_steer_all_of(inner: &Inner, session: &Session, job: &Job) -> Result<(), QueryError> {
+    let Some(graph) = job.graph else { return Ok(()) };
+    let rights = inner.rights(session.principal()).await?;
+    let members = JobFilter { graph: Some(graph), ..JobFilter::default() };
+    for job in inner.options.catalog.jobs(&members).await? {
+        if !job.state.is_success() {
+            may_steer(inner, &rights, &job).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Jobs in the order of `ids` once all of them have ended, or wait for a person. Whoever stops waiting leaves them alone.
@@ -265,7 +295,7 @@ async fn submit(
     wanted: &BTreeSet<ObjectId>,
     asked: Asked,
 ) -> Result<Vec<Job>, QueryError> {
-    let Asked { cause, force, priority, attempts_max, part, key, options } = asked;
+    let Asked { cause, force, priority, attempts_max, part, at, key, options } = asked;
     let inner = &queries.inner;
     let mut jobs: Vec<NewJob> = Vec::with_capacity(wanted.len());
     // One job reads its inputs at one version anyway.
@@ -279,9 +309,10 @@ async fn submit(
                 None => after.extend(first_refresh_under_way(inner, *read).await?),
             }
         }
-        let work = match &part {
-            None => Work::Refresh,
-            Some(part) => {
+        let work = match (&part, &at) {
+            (None, None) => Work::Refresh,
+            (None, Some(at)) => Work::At(at.clone()),
+            (Some(part), _) => {
                 // A part stands beside others, which its first refresh brings.
                 after.extend(first_refresh_under_way(inner, object).await?);
                 Work::Part(part.clone())

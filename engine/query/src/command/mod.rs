@@ -7,8 +7,10 @@ mod change;
 mod clauses;
 mod copy;
 mod data_types;
+pub(crate) mod folders;
 mod generated;
 pub(crate) mod ingest;
+mod inputs;
 mod insert;
 pub(crate) mod jobs;
 pub(crate) mod maintain;
@@ -208,13 +210,18 @@ async fn run(
         Statement::Set { key, .. } => Err(QueryError::Unsupported(format!(
             "SET {key} is not supported in this version: settings belong to the server's configuration"
         ))),
-        Statement::Verify { name, wait } => verify::run(queries, session, &name, wait).await,
+        Statement::Verify { name, sample, wait } => {
+            verify::run(queries, session, &name, sample, wait).await
+        }
         Statement::AlterTransform(alter) => transforms::alter(queries, session, &alter).await,
-        Statement::ExplainRefresh { name, full } => {
-            transforms::explain(queries, session, &name, full).await
+        Statement::ExplainRefresh { name, full, inputs } => {
+            transforms::explain(queries, session, &name, full, &inputs).await
         }
         Statement::Suspend { name } => transforms::suspend(queries, session, &name, true).await,
         Statement::Resume { name } => transforms::suspend(queries, session, &name, false).await,
+        Statement::Folder { action, folder } => {
+            folders::run(queries, session, action, &folder).await
+        }
         Statement::Backfill(statement) => backfill::run(queries, session, &statement).await,
         Statement::Query(_)
         | Statement::Substrait { .. }

@@ -5,15 +5,19 @@ use std::fmt::Write as _;
 
 use dialect::statement::{Along, Refresh, RefreshOptions};
 use model::{
-    job::{JobCause, PRIORITIES, RequestKey},
+    job::{JobCause, PRIORITIES, PinnedInput, RequestKey},
     object::{Object, ObjectBody},
-    work::PartWork,
+    work::{AtWork, PartWork},
 };
 
-use super::tables::wrong_kind;
+use super::{
+    inputs::{Named, versions},
+    tables::wrong_kind,
+};
 use crate::{
     error::QueryError,
     queries::{Inner, Queries},
+    session::Session,
 };
 
 /// The longest key that a request may have, in bytes.
@@ -28,6 +32,8 @@ pub(super) struct Asked {
     pub(super) attempts_max: u32,
     /// Only these partitions, of the one transform that is named.
     pub(super) part: Option<PartWork>,
+    /// These versions of inputs of the one transform that is named.
+    pub(super) at: Option<AtWork>,
     pub(super) key: Option<RequestKey>,
     /// What it says of what runs may take.
     pub(super) options: RefreshOptions,
@@ -38,12 +44,14 @@ impl Asked {
     pub(super) fn plainly(inner: &Inner, cause: JobCause) -> Self {
         let attempts_max = inner.options.limits.attempts_max;
         let options = RefreshOptions::default();
-        Self { cause, force: false, priority: 0, attempts_max, part: None, key: None, options }
+        let (part, at, key) = (None, None, None);
+        Self { cause, force: false, priority: 0, attempts_max, part, at, key, options }
     }
 
     /// As a statement says it; what it cannot mean is refused. `objects` are those that it names.
     pub(super) async fn by(
         queries: &Queries,
+        session: &Session,
         refresh: &Refresh,
         objects: &[&Object],
     ) -> Result<Self, QueryError> {
@@ -57,17 +65,26 @@ impl Asked {
                 PRIORITIES.end()
             )));
         };
+        let at = match objects {
+            [object] if !refresh.inputs.is_empty() => {
+                Some(at(queries, session, refresh, object).await?)
+            }
+            _ => None,
+        };
         let part = match (&refresh.condition, objects) {
             (Some(condition), [object]) => Some(part(queries, refresh, object, condition).await?),
             _ => None,
         };
-        let key = options.idempotency_key.as_ref().map(|key| key_of(key, refresh, objects));
+        let asked_at = at.as_ref().map(|at| at.at.as_slice()).unwrap_or_default();
+        let key = options.idempotency_key.as_ref();
+        let key = key.map(|key| key_of(key, refresh, objects, asked_at));
         Ok(Self {
             force: refresh.full,
             priority,
             attempts_max: options.max_attempts.unwrap_or(plainly.attempts_max),
             part,
             key: key.transpose()?,
+            at,
             options: options.clone(),
             ..plainly
         })
@@ -99,6 +116,37 @@ async fn part(
     Ok(PartWork { condition: condition.to_owned(), inputs: None })
 }
 
+/// REFRESH … USING INPUTS, if the object can be computed from these versions.
+async fn at(
+    queries: &Queries,
+    session: &Session,
+    refresh: &Refresh,
+    object: &Object,
+) -> Result<AtWork, QueryError> {
+    if refresh.condition.is_some() {
+        return Err(QueryError::Invalid(
+            "WHERE computes a part from the newest versions, beside other parts, and USING INPUTS names \
+             other versions: leave one of them out"
+                .to_owned(),
+        ));
+    }
+    if refresh.along != Along::Nothing {
+        return Err(QueryError::Invalid(
+            "USING INPUTS names what one transform reads, and a graph run chooses one version of each \
+             table for all of its transforms: leave WITH UPSTREAM and WITH DOWNSTREAM out"
+                .to_owned(),
+        ));
+    }
+    let Some(view) = object.transform() else {
+        return Err(wrong_kind(object, "and has no inputs"));
+    };
+    let named = Named { object, view, inputs: &refresh.inputs, full: refresh.full };
+    let mut at = versions(queries, session, &named).await?;
+    // However they are written, the same versions are the same request.
+    at.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(AtWork { at })
+}
+
 /// The definition of something whose partitions can be computed one by one.
 pub(super) fn view_with_parts<'a>(
     object: &'a Object,
@@ -118,7 +166,12 @@ pub(super) fn view_with_parts<'a>(
 }
 
 /// The key of a statement. When it answers is no part of what it asks for.
-fn key_of(key: &str, refresh: &Refresh, objects: &[&Object]) -> Result<RequestKey, QueryError> {
+fn key_of(
+    key: &str,
+    refresh: &Refresh,
+    objects: &[&Object],
+    at: &[PinnedInput],
+) -> Result<RequestKey, QueryError> {
     if key.len() > KEY_BYTES_MAX {
         return Err(QueryError::Invalid(format!(
             "an idempotency_key has at most {KEY_BYTES_MAX} bytes, and this one has {}",
@@ -133,6 +186,11 @@ fn key_of(key: &str, refresh: &Refresh, objects: &[&Object]) -> Result<RequestKe
     if let Some(condition) = &refresh.condition {
         // Writing to a text cannot fail.
         let _ = write!(request, " WHERE {condition}");
+    }
+    let at = at.iter().map(|input| format!("{} VERSION {}", input.name.to_sql(), input.version));
+    let at: Vec<_> = at.collect();
+    if !at.is_empty() {
+        let _ = write!(request, " USING INPUTS ({})", at.join(", "));
     }
     request.push_str(match refresh.along {
         Along::Nothing => "",

@@ -3,7 +3,7 @@
 use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
 use catalog::{jobs::Jobs, objects::OnConflict};
 use datafusion::physical_plan::displayable;
-use dialect::statement::{AlterTransform, AlterTransformAction, Wakes};
+use dialect::statement::{AlterTransform, AlterTransformAction, InputVersion, Wakes};
 use model::{
     job::PinnedInput,
     name::ObjectName,
@@ -13,7 +13,12 @@ use model::{
     transform::{Misfire, SuspendedReason, Transform},
 };
 
-use super::{redeclare, schedules, show::kind_of, tables::wrong_kind};
+use super::{
+    inputs::{Named, versions, with_versions},
+    redeclare, schedules,
+    show::kind_of,
+    tables::wrong_kind,
+};
 use crate::{
     answer::Answer,
     authorize::may_read_all,
@@ -34,6 +39,7 @@ pub(super) async fn explain(
     session: &Session,
     name: &[String],
     full: bool,
+    at: &[InputVersion],
 ) -> Result<CommandResult, QueryError> {
     let inner = &queries.inner;
     let object = transform_named(inner, session, name).await?;
@@ -46,6 +52,8 @@ pub(super) async fn explain(
     };
     let owner = Principal::verified(&object.owner);
     let inputs = queries.transform_inputs(&owner, view, None).await?;
+    let at = Named { object: &object, view, inputs: at, full };
+    let inputs = with_versions(inputs, &versions(queries, session, &at).await?);
     let rights = inner.rights(session.principal()).await?;
     let shows_plan = may_read_all(&rights, &object).is_ok()
         && inner.may_show_plan(&owner, view, &inputs, &rights).await?;
@@ -167,6 +175,9 @@ fn inputs_of(now: &[PinnedInput], last: &[PinnedInput]) -> Vec<(&'static str, St
             None => format!("{}: version {}, whole", input.name, input.version),
             Some(before) if before.version == input.version => {
                 format!("{}: version {}, unchanged", input.name, input.version)
+            }
+            Some(before) if before.version > input.version => {
+                format!("{}: version {} back to {}", input.name, before.version, input.version)
             }
             Some(before) => {
                 format!("{}: version {} to {}", input.name, before.version, input.version)

@@ -16,11 +16,11 @@ use datafusion::{
     catalog::default_table_source::DefaultTableSource,
     common::Column,
     execution::SessionState,
-    functions_aggregate::expr_fn::sum,
+    functions_aggregate::{count::count_all, expr_fn::sum},
     logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit},
     physical_plan::{execute_stream, execution_plan::collect},
 };
-use dialect::statement::Wait;
+use dialect::statement::{Percent, Wait};
 use futures::StreamExt;
 use lake::{At, LakeError, RowHasher, RowsHash, Snapshot};
 use model::{
@@ -45,6 +45,7 @@ use crate::{
     incremental::{app_id, is_mixed},
     numbers, plan,
     queries::{CommandResult, Inner, Queries},
+    sampling::Sample,
     session::Session,
 };
 
@@ -60,6 +61,7 @@ pub(super) async fn run(
     queries: &Queries,
     session: &Session,
     name: &[String],
+    sample: Option<Percent>,
     wait: Wait,
 ) -> Result<CommandResult, QueryError> {
     if !matches!(wait, Wait::ForTheEnd { timeout_ms: None }) {
@@ -93,7 +95,7 @@ pub(super) async fn run(
         return Ok(CommandResult::rows(answer(Some(&unknown))));
     }
     let verified =
-        inner.verified(&object, view).await.map_err(|error| files_gone(error, &object))?;
+        inner.verified(&object, view, sample).await.map_err(|error| files_gone(error, &object))?;
     if verified.differing.is_some() && committed_meanwhile(inner, &object, view, &verified).await? {
         let note = "a refresh of it has committed just now: VERIFY again once its job has ended";
         let unknown = Told::unknown(&object, verified.version, note.to_owned());
@@ -333,10 +335,12 @@ fn answer(told: Option<&Told>) -> RecordBatch {
 }
 
 impl Inner {
+    /// Compares what a transform has stored, or a sample of it, with what its query gives.
     pub(crate) async fn verified(
         &self,
         object: &Object,
         view: &Transform,
+        sample: Option<Percent>,
     ) -> Result<Verified, QueryError> {
         let lake = &self.options.lake;
         let table = match lake.snapshot(&view.location, At::Latest).await {
@@ -365,8 +369,18 @@ impl Inner {
         let quarantining = Quarantining { run: run.id, at: self.options.clock.now() };
         let columns = Arc::clone(logical.schema().inner());
         let gate = Gate::new(state, &columns, &kept_out, quarantining)?;
-        let computed = with_types(watched(state, logical, gate.as_ref())?, &stored_schema)?;
-        let stored = chosen(state, stored(&table)?, part.as_deref())?;
+        let mut stored = chosen(state, stored(&table)?, part.as_deref())?;
+        let mut computed = logical;
+        let mut notes: Vec<String> = part.as_deref().map(only_a_part).into_iter().collect();
+        if let Some(percent) = sample {
+            let sample = Sample::of(percent, view, &computed, &stored_schema)
+                .ok_or_else(|| no_sample(object))?;
+            stored = sample.within(stored, &stored_schema)?;
+            computed = sample.within(computed, &stored_schema)?;
+            let keys = self.keys(state, &stored, &sample).await?;
+            notes.push(sample.note(&stored_schema, keys));
+        }
+        let computed = with_types(watched(state, computed, gate.as_ref())?, &stored_schema)?;
         let computed = chosen(state, computed, part.as_deref())?;
         let hash_of_stored = self.hashed(state, &stored).await?;
         let hash_of_computed = self.hashed(state, &computed).await?;
@@ -376,7 +390,7 @@ impl Inner {
             stored: hash_of_stored,
             computed: hash_of_computed,
             differing: None,
-            note: part.as_deref().map(only_a_part),
+            note: None,
         };
         if hash_of_stored != hash_of_computed {
             let keys = primary_key(view);
@@ -385,14 +399,35 @@ impl Inner {
                     let since = since_run(&table, &run);
                     verified.differing = Some(format!("{since}{rows}"));
                 }
-                None => {
-                    let digits = "up to the last digits of floating point numbers".to_owned();
-                    let notes: Vec<_> = verified.note.take().into_iter().chain([digits]).collect();
-                    verified.note = Some(notes.join("; "));
-                }
+                None => notes.push("up to the last digits of floating point numbers".to_owned()),
             }
         }
+        verified.note = (!notes.is_empty()).then(|| notes.join("; "));
         Ok(verified)
+    }
+
+    /// How many keys the rows of a sample have; nothing where they were not chosen by a key.
+    async fn keys(
+        &self,
+        state: &SessionState,
+        rows: &LogicalPlan,
+        sample: &Sample,
+    ) -> Result<Option<i64>, QueryError> {
+        let Some(key) = sample.key() else { return Ok(None) };
+        let columns = rows.schema().columns();
+        let key = key.iter().filter_map(|n| columns.get(*n).cloned()).map(Expr::Column);
+        let counted = LogicalPlanBuilder::from(rows.clone())
+            .project(key)?
+            .distinct()?
+            .aggregate(Vec::<Expr>::new(), vec![count_all()])?
+            .build()?;
+        let plan = plan::physical(state, &counted).await?;
+        let work = collect(Arc::clone(&plan), state.task_ctx());
+        let batches = self.runtime_of(&plan).spawn(work).await??;
+        let of_batch = |batch: &RecordBatch| {
+            batch.column(0).as_primitive::<Int64Type>().values().iter().sum::<i64>()
+        };
+        Ok(Some(batches.iter().map(of_batch).sum()))
     }
 
     /// The hash of all rows of a plan.
@@ -455,6 +490,18 @@ fn since_run(table: &Snapshot, run: &Run) -> String {
             format!("the last run made version {made}, others have committed since\n")
         }
         _ => String::new(),
+    }
+}
+
+/// The error for a result without a column that can choose a sample.
+fn no_sample(object: &Object) -> QueryError {
+    let name = object.name.to_sql();
+    QueryError::Refused {
+        problem: format!(
+            "VERIFY {name} SAMPLE: rows are chosen by the hash of their key, and all columns are floating \
+             point numbers or maps, of which equal ones need not be the same to the last bit"
+        ),
+        hint: format!("VERIFY {name} compares all rows"),
     }
 }
 

@@ -89,6 +89,11 @@ impl Leaves {
                         let why = format!("'{}' is another table than before", leaf.name);
                         return Ok(Err(Why::new("INPUT_CREATED_ANEW", why)));
                     }
+                    if after.version < before.version {
+                        let (from, to) = (before.version, after.version);
+                        let why = format!("'{}' from version {from} to {to}", leaf.name);
+                        return Ok(Err(Why::new("INPUT_WENT_BACK", why)));
+                    }
                     let lake = &inner.options.lake;
                     let delta = match deltas.get(&leaf.object) {
                         Some(delta) => Arc::clone(delta),

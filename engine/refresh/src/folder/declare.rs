@@ -293,13 +293,16 @@ fn first_words(statement: &Statement) -> &'static str {
         Statement::Backfill(_) => "BACKFILL",
         Statement::Suspend { .. } => "SUSPEND",
         Statement::Resume { .. } => "RESUME",
+        Statement::Folder { action, .. } => action.as_sql(),
         Statement::Quarantine(_) => "a statement about a quarantine",
         Statement::Refresh(_) => "REFRESH",
         Statement::Job(JobStatement::Show(_)) => "SHOW JOBS",
         Statement::Job(JobStatement::Describe { .. }) => "DESCRIBE JOB",
         Statement::Job(JobStatement::Wait { .. }) => "WAIT FOR JOB",
         Statement::Job(JobStatement::Cancel { .. }) => "CANCEL JOB",
-        Statement::Job(JobStatement::Retry { .. }) => "RETRY JOB",
+        Statement::Job(JobStatement::Retry { .. } | JobStatement::RetryFailed { .. }) => {
+            "RETRY JOB"
+        }
         Statement::Job(JobStatement::Approve { .. }) => "APPROVE JOB",
         Statement::Show(Show::Columns { .. }) => "DESCRIBE",
         Statement::Show(_) => "SHOW",

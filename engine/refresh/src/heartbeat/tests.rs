@@ -167,6 +167,10 @@ impl Jobs for Beats {
         unreachable!()
     }
 
+    async fn retry_failed(&self, _: JobId, _: Timestamp) -> Result<Vec<Job>, CatalogError> {
+        unreachable!()
+    }
+
     async fn last_refresh(&self, _: ObjectId) -> Result<Option<LastRun>, CatalogError> {
         unreachable!()
     }

@@ -326,6 +326,7 @@ async fn one(seed: u64, cpu: CpuRuntime, strategies: &mut BTreeMap<String, usize
         if world.random.one_in(3) {
             let verified = world.verified("kept").await;
             assert_eq!(verified["verdict"], "EQUAL", "{about}\n{verified:?}");
+            assert_eq!(world.verified_in_part("kept").await, "EQUAL", "{about}");
         }
         if let Some(strategy) = run.strategy {
             *strategies.entry(strategy).or_default() += 1;

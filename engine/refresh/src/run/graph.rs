@@ -78,7 +78,11 @@ impl Run<'_> {
     }
 
     /// Whether an input has the same rows at a later version.
-    async fn moved_only(&self, input: &PinnedInput, later: i64) -> Result<bool, RefreshError> {
+    pub(super) async fn moved_only(
+        &self,
+        input: &PinnedInput,
+        later: i64,
+    ) -> Result<bool, RefreshError> {
         let object = self.options.catalog.object(input.object).await;
         let object = object.map_err(|source| self.catalog("read an input of", source))?;
         let Some(location) = object.as_ref().and_then(Object::location) else { return Ok(false) };

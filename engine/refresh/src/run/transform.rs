@@ -198,9 +198,12 @@ impl Run<'_> {
             Work::Part(part) => Some(part),
             _ => None,
         };
-        let newest = self.inputs_of(object, part, newest)?;
-        let streams = matches!(object.body, ObjectBody::StreamingTable(_)) && view.query.is_empty();
         let reading = self.reading(&definition_hash);
+        let newest = match &self.claimed.job.work {
+            Work::At(asked) => self.inputs_at(object, asked, newest, reading).await?,
+            _ => self.inputs_of(object, part, newest)?,
+        };
+        let streams = matches!(object.body, ObjectBody::StreamingTable(_)) && view.query.is_empty();
         if streams {
             let renewed = self.renew_description(object, view, reading).await;
             self.or_ask(view, renewed).await?;

@@ -305,6 +305,10 @@ impl Jobs for FlakyCatalog {
         self.inner.retry(job, now).await
     }
 
+    async fn retry_failed(&self, job: JobId, now: Timestamp) -> Result<Vec<Job>, CatalogError> {
+        self.inner.retry_failed(job, now).await
+    }
+
     async fn last_refresh(&self, object: ObjectId) -> Result<Option<LastRun>, CatalogError> {
         self.inner.last_refresh(object).await
     }
@@ -372,6 +376,10 @@ impl Objects for FlakyCatalog {
 
     async fn put_object(&self, object: &Object, on: OnConflict) -> Result<Put, CatalogError> {
         self.inner.put_object(object, on).await
+    }
+
+    async fn replace_objects(&self, objects: &[Object]) -> Result<(), CatalogError> {
+        self.inner.replace_objects(objects).await
     }
 
     async fn set_owner(&self, id: ObjectId, version: i64, owner: &str) -> Result<(), CatalogError> {

@@ -54,6 +54,43 @@ fn refreshes_are_read() {
 }
 
 #[test]
+fn versions_of_inputs_are_read() {
+    let version = |name: &[&str], version| InputVersion {
+        name: name.iter().map(|&part| part.to_owned()).collect(),
+        version,
+    };
+    let sql = "REFRESH s.v USING INPUTS (s.a VERSION 3, \"B b\" version 0) SYNC";
+    let Ok(Statement::Refresh(refresh)) = parse(sql) else { panic!("{:?}", parse(sql)) };
+    assert_eq!(refresh.inputs, [version(&["s", "a"], 3), version(&["B b"], 0)]);
+    assert!(refresh.sync);
+    let sql = "EXPLAIN REFRESH v USING INPUTS (a VERSION 3) FULL";
+    let Ok(Statement::ExplainRefresh { full: true, inputs, .. }) = parse(sql) else {
+        panic!("{:?}", parse(sql))
+    };
+    assert_eq!(inputs, [version(&["a"], 3)]);
+    for (sql, column, message) in [
+        ("REFRESH v USING", 16, "USING INPUTS"),
+        ("REFRESH v USING INPUTS", 23, "("),
+        ("REFRESH v USING INPUTS ()", 25, "the name of a table"),
+        ("REFRESH v USING INPUTS (a)", 26, "VERSION"),
+        ("REFRESH v USING INPUTS (a VERSION b)", 35, "the number of a version"),
+        ("REFRESH v USING INPUTS (a VERSION -1)", 35, "the number of a version"),
+        ("REFRESH v USING INPUTS (a VERSION 99999999999999999999)", 35, "version"),
+        ("REFRESH v USING INPUTS (a VERSION 9999999999999999999)", 35, "no table has a version"),
+        ("REFRESH v USING INPUTS (a VERSION 1, a VERSION 2)", 38, "named twice"),
+        ("REFRESH v USING INPUTS (a VERSION 1", 36, ")"),
+        ("REFRESH v USING INPUTS (a VERSION 1) USING INPUTS (b VERSION 1)", 38, "USING"),
+        ("REFRESH v, w USING INPUTS (a VERSION 1)", 14, "about one transform"),
+        ("REFRESH v FOR (a => 1)", 11, "REFRESH … FOR"),
+        ("EXPLAIN REFRESH v FULL SYNC", 24, "USING INPUTS"),
+    ] {
+        let error = error(sql);
+        assert_eq!((error.line, error.column), (1, column), "{sql}: {error}");
+        assert!(error.message.contains(message), "{sql}: {error}");
+    }
+}
+
+#[test]
 fn lengths_of_time_are_read() {
     for (text, ms) in [
         ("30 SECONDS", 30_000),
@@ -124,6 +161,7 @@ fn ids_of_jobs_are_taken_as_they_are_written() {
             (format!("CANCEL JOB {id}"), format!("Cancel {{ job: {id:?}, reason: None }}")),
             (format!("approve Job '{id}';"), format!("Approve {{ job: {id:?} }}")),
             (format!("-- ä\n RETRY\n  JOB\n {id};"), format!("Retry {{ job: {id:?} }}")),
+            (format!("retry job {id} from failed;"), format!("RetryFailed {{ job: {id:?} }}")),
         ] {
             let read = format!("{:?}", parse(&sql));
             assert_eq!(read, format!("Ok(Job({expected}))"), "{sql}");
@@ -149,6 +187,9 @@ fn ids_of_jobs_are_taken_as_they_are_written() {
         "RETRY JOB 'a b'",
         "RETRY JOB a b",
         "RETRY JOB a.b",
+        "RETRY JOB a FROM",
+        "RETRY JOB a FROM SUCCEEDED",
+        "RETRY JOB a FROM FAILED b",
         "WAIT JOB a",
         "CANCEL a",
         "CANCEL QUERY",

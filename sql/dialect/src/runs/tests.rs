@@ -7,8 +7,8 @@ fn statements_about_transforms_are_read() {
     assert_eq!(name, ["a", "v"]);
     let Ok(Statement::Resume { name }) = parse("RESUME MATERIALIZED VIEW v") else { panic!() };
     assert_eq!(name, ["v"]);
-    let Ok(Statement::Verify { wait, .. }) = parse("VERIFY v ASYNC") else { panic!() };
-    assert_eq!(wait, Wait::Not);
+    let Ok(Statement::Verify { wait, sample, .. }) = parse("VERIFY v ASYNC") else { panic!() };
+    assert_eq!((wait, sample), (Wait::Not, None));
     let Ok(Statement::ExplainRefresh { full, .. }) = parse("EXPLAIN REFRESH v FULL") else {
         panic!()
     };
@@ -24,6 +24,47 @@ fn statements_about_transforms_are_read() {
     let Ok(Statement::Quarantine(quarantine)) = parse(sql) else { panic!("{:?}", parse(sql)) };
     assert_eq!(quarantine.condition.as_deref(), Some("a > 1"));
     assert_eq!(quarantine.wait, Wait::ForTheEnd { timeout_ms: Some(3000) });
+}
+
+#[test]
+fn samples_are_read_digit_by_digit() {
+    for (percent, per_million, written) in [
+        ("5", 50_000, "5"),
+        ("100", 1_000_000, "100"),
+        ("100.0000", 1_000_000, "100"),
+        ("0.0001", 1, "0.0001"),
+        ("12.50", 125_000, "12.5"),
+        ("007", 70_000, "7"),
+    ] {
+        let sql = format!("VERIFY s.v SAMPLE {percent} PERCENT OF KEYS SYNC");
+        let Ok(Statement::Verify { sample: Some(sample), .. }) = parse(&sql) else {
+            panic!("{:?}", parse(&sql))
+        };
+        assert_eq!((sample.per_million(), sample.to_string().as_str()), (per_million, written));
+    }
+    let Ok(Statement::Verify { name, sample: None, .. }) = parse("VERIFY sample") else { panic!() };
+    assert_eq!(name, ["sample"]);
+}
+
+#[test]
+fn folders_are_read() {
+    for (sql, action) in [
+        ("SUSPEND FOLDER 'a/b'", FolderAction::Suspend),
+        ("resume folder \"a/b\";", FolderAction::Resume),
+    ] {
+        let Ok(Statement::Folder { action: read, folder }) = parse(sql) else {
+            panic!("{:?}", parse(sql))
+        };
+        assert_eq!((read, folder.as_str()), (action, "a/b"));
+    }
+    for (sql, expected) in
+        [("SUSPEND folder", &["folder"][..]), ("RESUME folder.v;", &["folder", "v"])]
+    {
+        let Ok(Statement::Suspend { name } | Statement::Resume { name }) = parse(sql) else {
+            panic!("{:?}", parse(sql))
+        };
+        assert_eq!(name, expected, "{sql}");
+    }
 }
 
 #[test]
@@ -47,9 +88,21 @@ fn backfills_are_read() {
 fn mistakes_say_where() {
     for (sql, column, message) in [
         ("SUSPEND", 8, "the name of a materialized view"),
-        ("SUSPEND FOLDER 'x'", 9, "SUSPEND FOLDER"),
-        ("VERIFY v SAMPLE 3 PERCENT", 10, "VERIFY … SAMPLE"),
-        ("VERIFY v SNYC", 10, "ASYNC or SYNC"),
+        ("SUSPEND FOLDER x", 16, "the path of a folder"),
+        ("RESUME FOLDER 'x' y", 19, "end of statement"),
+        ("VERIFY v SAMPLE", 16, "a number of percent"),
+        ("VERIFY v SAMPLE ten PERCENT OF KEYS", 17, "a number of percent"),
+        ("VERIFY v SAMPLE 1e1 PERCENT OF KEYS", 17, "a number of percent"),
+        ("VERIFY v SAMPLE -1 PERCENT OF KEYS", 17, "a number of percent"),
+        ("VERIFY v SAMPLE 0 PERCENT OF KEYS", 17, "above 0 and at most 100"),
+        ("VERIFY v SAMPLE 100.1 PERCENT OF KEYS", 17, "above 0 and at most 100"),
+        ("VERIFY v SAMPLE 99999999999 PERCENT OF KEYS", 17, "above 0 and at most 100"),
+        ("VERIFY v SAMPLE 0.00001 PERCENT OF KEYS", 17, "four digits"),
+        ("VERIFY v SAMPLE 3 PERCENT", 26, "OF KEYS"),
+        ("VERIFY v SAMPLE 3 PERCENT OF KEYS SNYC", 35, "ASYNC or SYNC"),
+        ("VERIFY v SYNC SAMPLE 3 PERCENT OF KEYS", 15, "end of statement"),
+        ("VERIFY v AT RUN 'x'", 10, "VERIFY … AT RUN"),
+        ("VERIFY v SNYC", 10, "SAMPLE, ASYNC or SYNC"),
         ("BACKFILL v FROM now() TO 3", 17, "a number, a text or a time"),
         ("BACKFILL v FROM 1 TO 3 BY 0", 27, "between 1 and"),
         ("BACKFILL v FROM 1 TO 3 BY 1 FORTNIGHT", 29, "MINUTE"),

@@ -1,5 +1,7 @@
 //! Statements that declare, run and look after transforms.
 
+use std::fmt;
+
 use model::{
     name::{NameError, ObjectName},
     object::Properties,
@@ -257,6 +259,8 @@ pub struct Refresh {
     pub full: bool,
     /// WHERE: only this part of the result is recomputed; SQL over its columns.
     pub condition: Option<String>,
+    /// USING INPUTS: versions of inputs that are read in the place of the newest ones.
+    pub inputs: Vec<InputVersion>,
     /// WITH UPSTREAM or DOWNSTREAM.
     pub along: Along,
     /// SYNC: answer when the jobs have ended.
@@ -267,6 +271,15 @@ pub struct Refresh {
     pub notify: Option<String>,
     /// OPTIONS.
     pub options: RefreshOptions,
+}
+
+/// `name VERSION n` of USING INPUTS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputVersion {
+    /// A table or transform that is read.
+    pub name: NameParts,
+    /// The version that is read of it.
+    pub version: i64,
 }
 
 /// OPTIONS of REFRESH.
@@ -344,6 +357,62 @@ impl StepUnit {
             Self::Week => "WEEK",
             Self::Month => "MONTH",
             Self::Year => "YEAR",
+        }
+    }
+}
+
+/// How much of something: a percentage with at most four digits behind the point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Percent {
+    per_million: u32,
+}
+
+impl Percent {
+    /// All of it.
+    pub const ALL: Self = Self { per_million: 1_000_000 };
+
+    /// So many of a million; nothing where that is none, or more than all.
+    #[must_use]
+    pub fn of_a_million(per_million: u32) -> Option<Self> {
+        let is_some = (1..=Self::ALL.per_million).contains(&per_million);
+        is_some.then_some(Self { per_million })
+    }
+
+    /// How many of a million it is: between one and all of them.
+    #[must_use]
+    pub fn per_million(self) -> u32 {
+        self.per_million
+    }
+}
+
+impl fmt::Display for Percent {
+    /// The number of percent, such as `0.5`, with no more digits than it needs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, rest) = (self.per_million / 10_000, self.per_million % 10_000);
+        if rest == 0 {
+            return write!(f, "{whole}");
+        }
+        let digits = format!("{rest:04}");
+        write!(f, "{whole}.{}", digits.trim_end_matches('0'))
+    }
+}
+
+/// What becomes of the transforms of a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FolderAction {
+    /// SUSPEND: they refresh no more.
+    Suspend,
+    /// RESUME: they do again.
+    Resume,
+}
+
+impl FolderAction {
+    /// The word that SQL uses.
+    #[must_use]
+    pub fn as_sql(self) -> &'static str {
+        match self {
+            Self::Suspend => "SUSPEND",
+            Self::Resume => "RESUME",
         }
     }
 }
