@@ -64,6 +64,7 @@ mod stats;
 mod stored_path;
 mod stored_rows;
 mod stores;
+mod taken_files;
 mod upkeep;
 mod vacuum;
 mod validate;
@@ -80,6 +81,10 @@ pub use crate::{
     delta::{Amount, Delta, OtherCommit},
     distinct::DistinctColumns,
     error::{LakeError, store_failure},
+    files::{
+        FileColumn, FilesReading, FilesScan, FilesTable, ListedFile, ListedFiles, NewColumns,
+        metadata_type,
+    },
     history::HistoryEntry,
     lake::{Lake, LakeOptions, Turn},
     log_cleanup::Pins,
@@ -92,6 +97,7 @@ pub use crate::{
     schema::{GENERATED, declared_schema, delta_schema},
     snapshot::{At, Snapshot},
     stage::{Stage, StageProgress, Staged, WriteMode},
+    taken_files::{TakenFile, TakenFiles, TakenParts},
     upkeep::Upkeep,
     vacuum::{Vacuum, VacuumProgress, Vacuumed},
     validate::{Finding, Severity, Validate},

@@ -10,6 +10,7 @@ use sqlparser::ast;
 use model::{
     name::ObjectName,
     object::{Properties, TableFormat},
+    transform::FoundFiles,
 };
 
 pub use rights::{
@@ -195,15 +196,30 @@ pub struct TableUse {
     pub planned_name: NameParts,
 }
 
+/// The function that reads files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FilesFunction {
+    /// `read_parquet`, `read_csv` and `read_json`; never Delta.
+    Of(TableFormat),
+    /// `read_files`, whose options say what the files are.
+    Any,
+}
+
 /// `read_parquet('place')` and its like in the place of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FilesUse {
-    /// What the files are; never Delta.
-    pub format: TableFormat,
+    /// Which function it is.
+    pub function: FilesFunction,
     /// A file, a folder or a pattern, as it was written.
     pub place: String,
     /// Options by their names in lower case.
     pub options: Properties,
+    /// STREAM: each file once. Only queries of flows have it, and only of `read_files`.
+    pub is_stream: bool,
+    /// The query names `_metadata`, so there is that column too.
+    pub has_metadata: bool,
+    /// What somebody has found out about the files before. Not a part of the text.
+    pub found: Option<FoundFiles>,
 }
 
 impl FilesUse {
@@ -216,8 +232,11 @@ impl FilesUse {
 
     /// The function's name.
     #[must_use]
-    pub fn function(&self) -> String {
-        format!("read_{}", self.format.as_sql().to_lowercase())
+    pub fn name(&self) -> String {
+        match self.function {
+            FilesFunction::Of(format) => format!("read_{}", format.as_sql().to_lowercase()),
+            FilesFunction::Any => "read_files".to_owned(),
+        }
     }
 }
 
@@ -225,7 +244,10 @@ impl fmt::Display for FilesUse {
     /// The call as SQL.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
-        write!(f, "{}({}", self.function(), quoted(&self.place))?;
+        if self.is_stream {
+            f.write_str("STREAM ")?;
+        }
+        write!(f, "{}({}", self.name(), quoted(&self.place))?;
         for (option, value) in &self.options {
             write!(f, ", {} => {}", model::name::quote(option), quoted(value))?;
         }
