@@ -10,6 +10,7 @@ mod configuration;
 mod crash;
 mod docs;
 mod errors;
+mod files;
 mod folder;
 mod graphs;
 mod handles;

@@ -34,10 +34,11 @@ use whimbrel_tests::{
 };
 
 /// Files that are run on S3 as well: whatever writes, and so goes about the store in a way of its own.
-const ON_S3_TOO: [&str; 12] = [
+const ON_S3_TOO: [&str; 13] = [
     "change.slt",
     "ddl.slt",
     "external.slt",
+    "files.slt",
     "generated.slt",
     "insert.slt",
     "maintain.slt",

@@ -402,6 +402,46 @@ pub enum LakeError {
         #[source]
         source: Cause,
     },
+    /// What says which files the flows of a table have taken is not there.
+    #[error(
+        "what says which files were taken for the table at '{location}' is gone: only reading them all again is left"
+    )]
+    TakenFilesGone {
+        /// The table.
+        location: String,
+    },
+    /// Files of which nothing tells what they are.
+    #[error(
+        "what the files at '{location}' are is told neither by an option nor by their names: {why}; \
+         write format => 'csv', 'json' or 'parquet'"
+    )]
+    FilesUntold {
+        /// The place.
+        location: String,
+        /// Which file does not tell.
+        why: String,
+    },
+    /// One file that cannot be read as what it is said to be.
+    #[error("read the {} file '{file}'", format.as_sql())]
+    File {
+        /// The file.
+        file: String,
+        /// The format.
+        format: TableFormat,
+        /// Why not.
+        #[source]
+        source: Cause,
+    },
+    /// A file does not have the columns that are wanted of it.
+    #[error("the column '{column}' of the file '{file}' {why}")]
+    FileColumn {
+        /// The file.
+        file: String,
+        /// The column.
+        column: String,
+        /// What is wrong with it there.
+        why: String,
+    },
     /// The query that makes the rows failed. The cause is its own error, unchanged.
     #[error("compute the rows for '{location}'")]
     Query {
@@ -493,6 +533,8 @@ impl LakeError {
             | Self::Property { .. }
             | Self::FileOption { .. }
             | Self::Files { .. }
+            | Self::FilesUntold { .. }
+            | Self::FileColumn { .. }
             | Self::TimestampTooEarly { .. } => Code::InvalidArgument,
             Self::NoPutIfAbsent { .. }
             | Self::PurgeRoot { .. }
@@ -508,9 +550,11 @@ impl LakeError {
                 Code::AlreadyExists
             }
             Self::Unsupported { .. } => Code::Unimplemented,
-            Self::BrokenLog { .. } | Self::EmptyCommit { .. } | Self::WrongCheckpoint { .. } => {
-                Code::DataLoss
-            }
+            Self::BrokenLog { .. }
+            | Self::EmptyCommit { .. }
+            | Self::WrongCheckpoint { .. }
+            | Self::TakenFilesGone { .. } => Code::DataLoss,
+            Self::File { source, .. } => file_code(source.as_ref()),
             Self::Store { code, .. } => *code,
             Self::Query { source, .. } => query_code(source.as_ref()),
             Self::Conflict { .. } => Code::Aborted,
@@ -665,6 +709,15 @@ fn store_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a object_store:
         };
     }
     None
+}
+
+/// Class of a file that could not be read. One that went after it was listed is in no later listing.
+fn file_code(source: &(dyn Error + 'static)) -> Code {
+    if missing_file(source).is_some() {
+        return Code::Unavailable;
+    }
+    let of_query = source.downcast_ref::<datafusion::error::DataFusionError>().map(query_code);
+    of_query.or_else(|| store_failure(source)).unwrap_or(Code::InvalidArgument)
 }
 
 /// Class of a failed query, for callers that do not look at the cause.

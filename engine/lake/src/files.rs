@@ -1,5 +1,9 @@
 //! Plain Parquet, CSV and JSON files as tables that can be read.
 
+mod columns;
+mod listed;
+mod one_by_one;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -31,6 +35,11 @@ use object_store::{
 };
 use url::Url;
 
+pub use self::{
+    columns::{FileColumn, FilesReading, NewColumns},
+    listed::{ListedFile, ListedFiles},
+    one_by_one::{FilesScan, FilesTable, metadata_type},
+};
 use crate::{
     error::LakeError,
     floats::Doubted,

@@ -65,6 +65,7 @@ mod stats;
 mod stored_path;
 mod stored_rows;
 mod stores;
+mod taken_files;
 mod upkeep;
 mod vacuum;
 mod validate;
@@ -81,6 +82,10 @@ pub use crate::{
     delta::{Amount, Delta, OtherCommit},
     distinct::DistinctColumns,
     error::{LakeError, store_failure},
+    files::{
+        FileColumn, FilesReading, FilesScan, FilesTable, ListedFile, ListedFiles, NewColumns,
+        metadata_type,
+    },
     history::HistoryEntry,
     key_sample::{KeySample, can_choose},
     lake::{Lake, LakeOptions, Turn},
@@ -94,6 +99,7 @@ pub use crate::{
     schema::{GENERATED, declared_schema, delta_schema},
     snapshot::{At, Snapshot},
     stage::{Stage, StageProgress, Staged, WriteMode},
+    taken_files::{TakenFile, TakenFiles, TakenParts},
     upkeep::Upkeep,
     vacuum::{Vacuum, VacuumProgress, Vacuumed},
     validate::{Finding, Severity, Validate},

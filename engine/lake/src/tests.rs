@@ -7,6 +7,7 @@ mod damaged;
 mod deltas;
 mod files;
 mod generated;
+mod one_by_one;
 mod optimizing;
 mod outcomes;
 mod partitioning;
@@ -42,13 +43,13 @@ use crate::{
 };
 
 /// A lake in a folder that is deleted at the end of the test.
-struct TestLake {
-    lake: Lake,
+pub(crate) struct TestLake {
+    pub(crate) lake: Lake,
     folder: TempDir,
 }
 
 impl TestLake {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let lake = open(&folder, None);
         Self { lake, folder }
@@ -63,7 +64,7 @@ impl TestLake {
         format!("{}{name}/", self.lake.root())
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().canonicalize().unwrap().join("lake").join(name)
     }
 }

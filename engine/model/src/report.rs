@@ -44,9 +44,40 @@ pub struct RunReport {
     /// The hash of all rows of the result, where it was computed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hash: Option<String>,
+    /// The files that it has read as a STREAM, where a flow reads some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files: Option<FilesReport>,
     /// The partitions that it computed, where it was asked for some only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub part: Option<PartResult>,
+}
+
+/// What became of the files that the flows of a run read as a STREAM.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FilesReport {
+    /// Files that it took.
+    pub taken: u64,
+    /// Files that it left for the next run.
+    pub waiting: u64,
+    /// Files that an earlier run has taken and that changed since: they are not taken again.
+    pub changed: u64,
+    /// The first of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_changed: Option<String>,
+}
+
+impl FilesReport {
+    /// The report of both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            taken: self.taken + other.taken,
+            waiting: self.waiting + other.waiting,
+            changed: self.changed + other.changed,
+            first_changed: self.first_changed.or(other.first_changed),
+        }
+    }
 }
 
 /// What a run of some partitions has left.

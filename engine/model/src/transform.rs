@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{name::ObjectName, profile::Resources, schedule::Schedule, time::Timestamp};
+use crate::{
+    name::ObjectName, object::TableFormat, profile::Resources, schedule::Schedule, time::Timestamp,
+};
 
 /// A materialized view or a streaming table: what is declared, and where the result lies.
 ///
@@ -336,6 +338,19 @@ pub struct Flow {
     /// flows that older versions have stored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<String>,
+    /// What was found out about the files that its query reads as a STREAM, where that does not say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<FoundFiles>,
+}
+
+/// What somebody has found out about files by looking at them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FoundFiles {
+    /// What they are.
+    pub format: TableFormat,
+    /// Their columns as an SQL list, `id BIGINT, name STRING`; nothing where they are declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<String>,
 }
 
 impl Flow {

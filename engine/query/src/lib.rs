@@ -47,6 +47,7 @@ mod plan;
 mod planning;
 pub mod postgres;
 pub mod queries;
+mod read_files;
 pub mod recipe;
 pub mod reins;
 pub mod release;

@@ -304,7 +304,7 @@ async fn scope_state(
     caller::register(&mut state, &wanted.rights)?;
     let catalog = OneQueryCatalog::register(&mut state);
     for files in &scope.files {
-        let provider = open::open_files(queries, files, &state).await;
+        let provider = open::open_files(queries, files, &state, wanted).await;
         let provider = provider.map_err(|error| scope.blame(error))?;
         catalog.add(wanted.default_schema, &files.planned_name(), provider)?;
     }

@@ -10,6 +10,7 @@ use datafusion::{
     execution::{SessionState, SessionStateBuilder},
     physical_plan::ExecutionPlan,
 };
+use lake::FilesScan;
 use model::{profile::Profile, quantity::format_size};
 
 use crate::{bounds, resolve::Resolved};
@@ -57,7 +58,9 @@ pub(crate) fn bytes_to_read(plan: &dyn ExecutionPlan) -> u64 {
             })
             .sum()
     });
-    own + plan.children().into_iter().map(|child| bytes_to_read(child.as_ref())).sum::<u64>()
+    let one_by_one = plan.downcast_ref::<FilesScan>().map_or(0, FilesScan::bytes);
+    own + one_by_one
+        + plan.children().into_iter().map(|child| bytes_to_read(child.as_ref())).sum::<u64>()
 }
 
 #[cfg(test)]

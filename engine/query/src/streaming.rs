@@ -18,7 +18,8 @@ use datafusion::{
     catalog::TableProvider,
     logical_expr::{LogicalPlan, LogicalPlanBuilder},
 };
-use dialect::statement::{Query, StreamRead, TimeTravel};
+use dialect::statement::{FilesUse, Query, StreamRead, TimeTravel};
+use lake::{TakenFile, TakenFiles};
 use model::{
     id::ObjectId,
     job::PinnedInput,
@@ -26,7 +27,7 @@ use model::{
     object::ObjectBody,
     principal::Principal,
     profile::Profile,
-    report::SkippedRows,
+    report::{FilesReport, SkippedRows},
     transform::{Flow, FlowKind, Transform},
 };
 
@@ -36,6 +37,7 @@ use crate::{
     known::Known,
     plan,
     queries::{Inner, Queries},
+    read_files::{self, TakenNow},
     resolve::{self, Pins, Purpose, Reads, Resolved, Wanted},
     transform::{PlannedTransform, has_versions},
 };
@@ -45,7 +47,13 @@ use window::Window;
 pub(crate) use window::{check_starts, with_changes};
 
 /// The rows of each STREAM of one query.
-pub(crate) type Streams = HashMap<(ObjectId, StreamRead), Arc<dyn TableProvider>>;
+#[derive(Default)]
+pub(crate) struct Streams {
+    /// Those of tables.
+    pub(crate) tables: HashMap<(ObjectId, StreamRead), Arc<dyn TableProvider>>,
+    /// Those of files.
+    pub(crate) files: HashMap<FilesUse, Arc<dyn TableProvider>>,
+}
 
 /// A flow that is to run.
 #[derive(Debug, Clone)]
@@ -54,6 +62,13 @@ pub struct FlowToRun {
     pub flow: Flow,
     /// Up to which version it has read each of its sources, by the id of the Delta table.
     pub read_until: HashMap<String, i64>,
+    /// The files that flows of its table have taken.
+    pub taken: Arc<TakenFiles>,
+}
+
+/// Whether a flow reads a STREAM of files.
+pub fn reads_files(flow: &Flow) -> Result<bool, QueryError> {
+    Ok(read_files::stream_of(&dialect::parse_flow_query(&flow.query)?).is_some())
 }
 
 impl FlowToRun {
@@ -64,7 +79,8 @@ impl FlowToRun {
         let flow = view.flows.iter().find(|flow| matches!(flow.kind, FlowKind::Changes(_)))?;
         let read_until = last.iter().filter(|input| !input.delta_table_id.is_empty());
         let read_until = read_until.map(|input| (input.delta_table_id.clone(), input.version));
-        Some(Self { flow: flow.clone(), read_until: read_until.collect() })
+        let taken = Arc::default();
+        Some(Self { flow: flow.clone(), read_until: read_until.collect(), taken })
     }
 }
 
@@ -90,6 +106,10 @@ pub struct NewRows {
     pub summary: String,
     /// What was left out: each source once for each stream that skips some of its commits.
     pub skipped: Vec<SkippedRows>,
+    /// Files that will have been taken.
+    pub taken: Vec<TakenFile>,
+    /// What became of files, where a flow reads some.
+    pub files: Option<FilesReport>,
 }
 
 impl std::fmt::Debug for NewRows {
@@ -139,16 +159,18 @@ impl Queries {
     /// Looks at what came to the sources of flows, up to the versions that inputs are pinned to.
     ///
     /// [`QueryError::SourceChanged`] when a commit did more than add rows and the flow does not say
-    /// what that means. Reads logs, no rows.
+    /// what that means. Reads logs, no rows. Files are listed with the rights of `owner`, once for
+    /// each flow that reads some.
     pub async fn new_rows(
         &self,
+        owner: &Principal,
         flows: Vec<FlowToRun>,
         inputs: &[PinnedInput],
         known: Option<&Known>,
     ) -> Result<NewRows, QueryError> {
         let inner = Arc::clone(&self.inner);
-        let (inputs, known) = (inputs.to_vec(), known.cloned());
-        let work = async move { inner.new_rows(flows, &inputs, known.as_ref()).await };
+        let (owner, inputs, known) = (owner.clone(), inputs.to_vec(), known.cloned());
+        let work = async move { inner.new_rows(&owner, flows, &inputs, known.as_ref()).await };
         self.inner.control().spawn(work).await?
     }
 
@@ -163,15 +185,29 @@ impl Queries {
 impl Inner {
     async fn new_rows(
         &self,
+        owner: &Principal,
         flows: Vec<FlowToRun>,
         inputs: &[PinnedInput],
         known: Option<&Known>,
     ) -> Result<NewRows, QueryError> {
         let (mut open, mut read, mut told) = (Vec::new(), Vec::new(), Vec::new());
         let (mut is_news, mut skipped) = (false, Vec::new());
-        for FlowToRun { flow, read_until } in flows {
-            let query = dialect::parse_flow_query(&flow.query)?;
-            let mut streams = Streams::new();
+        let (mut files_taken, mut files_report) = (Vec::new(), None::<FilesReport>);
+        for FlowToRun { flow, read_until, taken } in flows {
+            let mut query = dialect::parse_flow_query(&flow.query)?;
+            read_files::settle(&mut query, flow.files.as_ref());
+            let mut streams = Streams::default();
+            if let Some(files) = read_files::stream_of(&query) {
+                let blame =
+                    |source| QueryError::Flow { flow: flow.name.clone(), source: Box::new(source) };
+                let new = self.new_files(owner, &flow, files, &taken).await.map_err(blame)?;
+                is_news |= !new.files.is_empty();
+                told.extend(new.told);
+                files_taken.extend(new.files);
+                let all = files_report.take().unwrap_or_default();
+                files_report = Some(all.and(new.report));
+                streams.files.insert(files.clone(), new.rows);
+            }
             // A flow that reads no stream runs once, and has not yet.
             is_news |= !reads_a_stream(&query);
             for used in &query.tables {
@@ -183,7 +219,7 @@ impl Inner {
                 is_news |= window.is_news;
                 told.extend(window.told);
                 skipped.extend(window.skipped);
-                streams.insert((input.object, stream.clone()), window.rows);
+                streams.tables.insert((input.object, stream.clone()), window.rows);
                 let now = FlowRead {
                     flow: flow.name.clone(),
                     delta_table_id: input.delta_table_id,
@@ -195,7 +231,22 @@ impl Inner {
             }
             open.push(OpenFlow { flow, query, streams });
         }
-        Ok(NewRows { flows: open, is_news, read, summary: told.join("; "), skipped })
+        let (summary, taken, files) = (told.join("; "), files_taken, files_report);
+        Ok(NewRows { flows: open, is_news, read, summary, skipped, taken, files })
+    }
+
+    /// The files that came to the STREAM of a flow.
+    async fn new_files(
+        &self,
+        owner: &Principal,
+        flow: &Flow,
+        files: &FilesUse,
+        taken: &TakenFiles,
+    ) -> Result<TakenNow, QueryError> {
+        let rights = self.rights(owner).await?;
+        read_files::may_read_files(&rights)?;
+        let state = self.state(DEFAULT_SCHEMA);
+        read_files::take(self, &state, &flow.name, files, taken).await
     }
 
     /// The pinned version of a source, and where it lies.
@@ -289,7 +340,8 @@ pub(crate) async fn first_columns(
 
 /// Whether a query reads any STREAM.
 pub(crate) fn reads_a_stream(query: &Query) -> bool {
-    query.tables.iter().any(|used| matches!(used.at, Some(TimeTravel::Stream(_))))
+    read_files::stream_of(query).is_some()
+        || query.tables.iter().any(|used| matches!(used.at, Some(TimeTravel::Stream(_))))
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use model::{
     job::{PinnedInput, Ranges, Run},
     name::ObjectName,
     object::{Object, ObjectBody, TableFormat},
+    report::FilesReport,
     rights::Rights,
     transform::SuspendedReason,
     work::JobKind,
@@ -188,7 +189,15 @@ async fn runs(queries: &Inner, rights: &Rights) -> Result<RecordBatch, QueryErro
             runs.iter().map(|run| run.report.part.as_ref().map(|part| part.condition.as_str())),
         )
         .number("bytes_estimated", runs.iter().map(|run| run.report.bytes_estimated.map(count)))
+        .number("files_read", files(&runs, |files| files.taken))
+        .number("files_waiting", files(&runs, |files| files.waiting))
+        .number("files_changed", files(&runs, |files| files.changed))
         .finish())
+}
+
+/// What became of the files that runs have read as a STREAM.
+fn files(runs: &[Run], of: impl Fn(&FilesReport) -> u64) -> impl Iterator<Item = Option<i64>> {
+    runs.iter().map(move |run| run.report.files.as_ref().map(|files| count(of(files))))
 }
 
 /// The strategies that a run did not take, each with why.

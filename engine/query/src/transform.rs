@@ -158,7 +158,8 @@ impl Inner {
 
 /// Refuses what no run could pin to one version.
 pub(crate) fn has_versions(resolved: &Resolved) -> Result<(), QueryError> {
-    if let Some(files) = resolved.files.first() {
+    // Of a STREAM the table's own log says which were read.
+    if let Some(files) = resolved.files.iter().find(|files| !files.is_stream) {
         // No run could say which of them it had read, so nobody could tell whether they are others now.
         return Err(QueryError::Unsupported(format!(
             "neither a materialized view nor a flow can read {files}, not through a view either: files \

@@ -55,6 +55,11 @@ pub(crate) fn once_app_id(object: ObjectId, flow: &ObjectName) -> String {
     format!("{}:flow:{flow}:once", app_id(object))
 }
 
+/// Which files the flows of a streaming table have taken: the number of what says so.
+pub(crate) fn files_app_id(object: ObjectId) -> String {
+    format!("{}:files", app_id(object))
+}
+
 /// A definition's hash as the number of a transaction: its first 63 bits.
 fn definition_number(definition_hash: &str) -> i64 {
     let digits = definition_hash.get(..16).unwrap_or(definition_hash);

@@ -116,6 +116,12 @@ fn source(cursor: &mut Cursor<'_>) -> Result<Query, SyntaxError> {
     }
     let at = cursor.here();
     let name = cursor.run_in_query(|parser| parser.parse_object_name(false))?;
+    if matches!(cursor.peek(), Token::LParen) {
+        let text = "AUTO CDC from a function is not supported in this version";
+        return Err(SyntaxError::unsupported(at, text).with_hint(
+            "bring files into a streaming table with STREAM read_files(…), and read that as a STREAM",
+        ));
+    }
     let mut relation = rows::named(name);
     let TableFactor::Table { name, .. } = &mut relation else {
         return Err(SyntaxError::new(at, "Expected: the name of a table"));

@@ -1,4 +1,5 @@
-//! Functions that read files in the place of a table: `read_csv('place', header => true)`.
+//! Functions that read files in the place of a table: `read_csv('place', header => true)`, and
+//! `read_files`, which is Databricks' word for them and can be a STREAM.
 //!
 //! They exist in the dialect and not as functions of the planner, which asks its functions for their
 //! columns without waiting, and columns of files are read from the files.
@@ -12,7 +13,15 @@ use sqlparser::{
     tokenizer::Location,
 };
 
-use crate::{error::SyntaxError, query::unsupported, scope::ident_name, statement::FilesUse};
+use crate::{
+    error::SyntaxError,
+    query::unsupported,
+    scope::ident_name,
+    statement::{FilesFunction, FilesUse},
+};
+
+/// The one function that a STREAM can be read from.
+pub(crate) const READ_FILES: &str = "read_files";
 
 /// The files that a call in FROM reads; `None` for any other function. `at` is where the call stands.
 pub(crate) fn read(
@@ -20,8 +29,8 @@ pub(crate) fn read(
     arguments: &TableFunctionArgs,
     at: Location,
 ) -> Result<Option<FilesUse>, SyntaxError> {
-    let Some(format) = format(name) else { return Ok(None) };
-    let function = &name[0];
+    let [function] = name else { return Ok(None) };
+    let Some(which) = which(function) else { return Ok(None) };
     if arguments.settings.is_some() {
         return Err(unsupported(at, "SETTINGS of a function"));
     }
@@ -49,14 +58,22 @@ pub(crate) fn read(
         let error = SyntaxError::new(at, format!("{function} needs the place of the files"));
         return Err(error.with_hint(format!("write {function}('folder/file')")));
     };
-    Ok(Some(FilesUse { format, place, options }))
+    Ok(Some(FilesUse {
+        function: which,
+        place,
+        options,
+        is_stream: false,
+        has_metadata: false,
+        found: None,
+    }))
 }
 
-fn format(name: &[String]) -> Option<TableFormat> {
-    match name {
-        [name] if name == "read_parquet" => Some(TableFormat::Parquet),
-        [name] if name == "read_csv" => Some(TableFormat::Csv),
-        [name] if name == "read_json" => Some(TableFormat::Json),
+fn which(function: &str) -> Option<FilesFunction> {
+    match function {
+        "read_parquet" => Some(FilesFunction::Of(TableFormat::Parquet)),
+        "read_csv" => Some(FilesFunction::Of(TableFormat::Csv)),
+        "read_json" => Some(FilesFunction::Of(TableFormat::Json)),
+        READ_FILES => Some(FilesFunction::Any),
         _ => None,
     }
 }

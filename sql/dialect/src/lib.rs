@@ -21,6 +21,7 @@ mod like;
 mod live;
 mod maintain;
 mod maps;
+mod metadata;
 mod parse;
 mod print;
 mod query;
@@ -39,7 +40,11 @@ mod written;
 
 pub use error::{SyntaxError, SyntaxErrorKind};
 pub use like::{LIKE_PATTERN, like_pattern};
-pub use parse::{ScriptStatement, parse, parse_data_type, parse_flow_query, parse_script};
+pub use metadata::METADATA;
+pub use parse::{
+    ScriptStatement, WrittenColumn, parse, parse_columns, parse_data_type, parse_flow_query,
+    parse_script,
+};
 pub use print::{inlined, normal_form, qualify};
 pub use tokens::with_typed_parameters;
 pub use users::without_secrets;

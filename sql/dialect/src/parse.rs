@@ -8,7 +8,7 @@ use sqlparser::{
 use crate::{
     alter,
     bounded::Bounded,
-    change, copy,
+    change, clauses, copy,
     cursor::{Cursor, slice},
     define,
     error::{SyntaxError, SyntaxErrorKind, nearest},
@@ -27,6 +27,17 @@ pub struct ScriptStatement {
     pub line: u64,
     /// What it says.
     pub statement: Statement,
+}
+
+/// A column of a list that says what files have.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WrittenColumn {
+    /// Its name: in lower case unless it was quoted.
+    pub name: String,
+    /// Its name as it was written.
+    pub written: String,
+    /// Its type.
+    pub data_type: ast::DataType,
 }
 
 /// Words that begin a statement.
@@ -96,6 +107,41 @@ pub fn parse_data_type(text: &str) -> Result<ast::DataType, SyntaxError> {
     let data_type = cursor.data_type()?;
     cursor.end()?;
     Ok(data_type)
+}
+
+/// Reads a list of columns as `schema` of `read_files` has it, `id BIGINT, name STRING`. A comment of a column says nothing about the files and is passed over.
+pub fn parse_columns(text: &str) -> Result<Vec<WrittenColumn>, SyntaxError> {
+    let tokens = statements(text)?.into_iter().next().unwrap_or_default();
+    let tokens = settle(tokens)?;
+    let dialect = Bounded::new(tokens.tokens.len());
+    let mut cursor = Cursor::new(text, tokens, &dialect);
+    let mut columns: Vec<WrittenColumn> = Vec::new();
+    loop {
+        let at = cursor.here();
+        let written = match cursor.peek() {
+            Token::Word(word) => word.value.clone(),
+            _ => String::new(),
+        };
+        let name = cursor.ident("the name of a column")?;
+        if columns.iter().any(|known| known.name == name) {
+            return Err(SyntaxError::new(at, format!("column '{name}' is declared twice")));
+        }
+        cursor.take_token(&Token::Colon);
+        columns.push(WrittenColumn { name, written, data_type: cursor.data_type()? });
+        if cursor.word() == "NOT" {
+            return Err(cursor.unsupported("NOT NULL of a column of files").with_hint(
+                "declare it where the rows go: in the column list of the table, or as an expectation",
+            ));
+        }
+        if cursor.word() == "COMMENT" {
+            clauses::comment(&mut cursor)?;
+        }
+        if !cursor.take_token(&Token::Comma) {
+            break;
+        }
+    }
+    cursor.end()?;
+    Ok(columns)
 }
 
 fn whole(text: &str, tokens: Vec<TokenWithSpan>) -> Result<Statement, SyntaxError> {

@@ -14,7 +14,7 @@ use sqlparser::{
 
 use crate::{
     error::SyntaxError,
-    files, like,
+    files, like, metadata,
     scope::{Scope, name_parts},
     statement::{FilesUse, Query, TableUse, TimeTravel},
     tokens::{Travels, misplaced, normal},
@@ -33,7 +33,8 @@ pub(crate) fn finish(
     match ast.visit(&mut walk) {
         ControlFlow::Break(error) => Err(*error),
         ControlFlow::Continue(()) => {
-            let Walk { tables, files, .. } = walk;
+            let Walk { tables, mut files, .. } = walk;
+            metadata::settle(&mut ast, &mut files);
             Ok(Query { ast, tables, files, parameters })
         }
     }
@@ -123,11 +124,20 @@ impl VisitorMut for Walk<'_> {
         };
         let travel = self.travels.get_mut(&last.span.start);
         if let Some(arguments) = args {
-            if let Some(travel) = travel {
-                return stop(misplaced(travel));
-            }
+            let of_files = [files::READ_FILES] == *planned_name;
+            let is_stream = match travel {
+                None => false,
+                Some(travel) if of_files && matches!(travel.at, TimeTravel::Stream(_)) => {
+                    travel.used = true;
+                    if !self.streams {
+                        return stop(no_stream(travel.clause));
+                    }
+                    true
+                }
+                Some(travel) => return stop(misplaced(travel)),
+            };
             let files = match files::read(&planned_name, arguments, at) {
-                Ok(Some(files)) => files,
+                Ok(Some(files)) => FilesUse { is_stream, ..files },
                 Ok(None) => {
                     // The planner finds them by their exact names, which are small.
                     if let [ast::ObjectNamePart::Identifier(name)] = name.0.as_mut_slice()
@@ -141,7 +151,7 @@ impl VisitorMut for Walk<'_> {
             };
             if alias.is_none() {
                 // Columns are named by the function, as those of any other one are.
-                let name = Ident::with_quote('"', files.function());
+                let name = Ident::with_quote('"', files.name());
                 *alias = Some(TableAlias { explicit: true, name, columns: Vec::new(), at: None });
             }
             *name = ast::ObjectName::from(vec![Ident::with_quote('"', files.planned_name())]);
@@ -165,10 +175,7 @@ impl VisitorMut for Walk<'_> {
         }
         travel.used = true;
         if matches!(travel.at, TimeTravel::Stream(_)) && !self.streams {
-            let text = "STREAM reads what came since the last run, which only a flow has";
-            return stop(SyntaxError::new(travel.clause, text).with_hint(
-                "leave STREAM out to read the table as it is, or write CREATE STREAMING TABLE",
-            ));
+            return stop(no_stream(travel.clause));
         }
         let mut written = planned_name.clone();
         if let Some(last) = written.last_mut() {
@@ -447,6 +454,13 @@ fn inside(at: Location, what: &str) -> SyntaxError {
 
 pub(crate) fn unsupported(at: Location, what: &str) -> SyntaxError {
     SyntaxError::unsupported(at, format!("{what} is not supported in this version"))
+}
+
+/// The error for a STREAM outside of the query of a flow.
+fn no_stream(at: Location) -> SyntaxError {
+    let text = "STREAM reads what came since the last run, which only a flow has";
+    SyntaxError::new(at, text)
+        .with_hint("leave STREAM out to read the table as it is, or write CREATE STREAMING TABLE")
 }
 
 fn stop(error: SyntaxError) -> Step {

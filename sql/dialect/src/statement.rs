@@ -1,5 +1,6 @@
 //! What a client can say, as types.
 
+mod insert;
 mod rights;
 mod transform;
 
@@ -10,8 +11,10 @@ use sqlparser::ast;
 use model::{
     name::ObjectName,
     object::{Properties, TableFormat},
+    transform::FoundFiles,
 };
 
+pub use insert::{Insert, OldRows, Partition, Replaced};
 pub use rights::{
     Expiry, Granted, OwnedObject, PolicyAction, PrivilegeOf, RightsStatement, SecurableName,
 };
@@ -209,15 +212,30 @@ pub struct TableUse {
     pub planned_name: NameParts,
 }
 
+/// The function that reads files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FilesFunction {
+    /// `read_parquet`, `read_csv` and `read_json`; never Delta.
+    Of(TableFormat),
+    /// `read_files`, whose options say what the files are.
+    Any,
+}
+
 /// `read_parquet('place')` and its like in the place of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FilesUse {
-    /// What the files are; never Delta.
-    pub format: TableFormat,
+    /// Which function it is.
+    pub function: FilesFunction,
     /// A file, a folder or a pattern, as it was written.
     pub place: String,
     /// Options by their names in lower case.
     pub options: Properties,
+    /// STREAM: each file once. Only queries of flows have it, and only of `read_files`.
+    pub is_stream: bool,
+    /// The query names `_metadata`, so there is that column too.
+    pub has_metadata: bool,
+    /// What somebody has found out about the files before. Not a part of the text.
+    pub found: Option<FoundFiles>,
 }
 
 impl FilesUse {
@@ -230,8 +248,11 @@ impl FilesUse {
 
     /// The function's name.
     #[must_use]
-    pub fn function(&self) -> String {
-        format!("read_{}", self.format.as_sql().to_lowercase())
+    pub fn name(&self) -> String {
+        match self.function {
+            FilesFunction::Of(format) => format!("read_{}", format.as_sql().to_lowercase()),
+            FilesFunction::Any => "read_files".to_owned(),
+        }
     }
 }
 
@@ -239,7 +260,10 @@ impl fmt::Display for FilesUse {
     /// The call as SQL.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
-        write!(f, "{}({}", self.function(), quoted(&self.place))?;
+        if self.is_stream {
+            f.write_str("STREAM ")?;
+        }
+        write!(f, "{}({}", self.name(), quoted(&self.place))?;
         for (option, value) in &self.options {
             write!(f, ", {} => {}", model::name::quote(option), quoted(value))?;
         }
@@ -323,53 +347,6 @@ impl OnChange {
             Self::Changes => "changes",
         }
     }
-}
-
-/// INSERT INTO or INSERT OVERWRITE.
-#[derive(Debug, Clone)]
-pub struct Insert {
-    /// Where to.
-    pub target: NameParts,
-    /// The column list, when one was given.
-    pub columns: Vec<String>,
-    /// BY NAME: columns of the source go to the columns with their names.
-    pub by_name: bool,
-    /// What its PARTITION clause names; nothing without one.
-    pub partition: Partition,
-    /// The source: VALUES or any query.
-    pub source: Query,
-    /// What happens to the rows that are there.
-    pub old_rows: OldRows,
-}
-
-/// The PARTITION clause of INSERT. All of its columns have to be some that the table is partitioned by.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Partition {
-    /// Columns with one value for all rows. The last columns of the source are their values, in this
-    /// order, and with BY NAME have their names.
-    pub fixed: Vec<String>,
-    /// Columns that have no value there: the query gives them.
-    pub open: Vec<String>,
-}
-
-/// What INSERT does with the rows that are there.
-#[derive(Debug, Clone)]
-pub enum OldRows {
-    /// INTO: they stay.
-    Stay,
-    /// OVERWRITE: all of them go.
-    Go,
-    /// INTO … REPLACE WHERE condition: those that fulfil it go, and new rows must fulfil it.
-    GoWhere(Box<Replaced>),
-}
-
-/// The condition of INSERT INTO … REPLACE WHERE.
-#[derive(Debug, Clone)]
-pub struct Replaced {
-    /// `SELECT condition FROM target WHERE condition`: the first item of the FROM clause is the target.
-    pub rows: Query,
-    /// The condition as written.
-    pub text: String,
 }
 
 /// DELETE, UPDATE or MERGE: which rows of a table it is about, and what becomes of them.

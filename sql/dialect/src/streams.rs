@@ -10,6 +10,7 @@ use sqlparser::{
 
 use crate::{
     error::{SyntaxError, nearest},
+    files::READ_FILES,
     statement::{OnChange, StreamRead, StreamStart, TimeTravel},
     tokens::{Travel, is_word, normal, planned_name},
 };
@@ -123,7 +124,8 @@ pub(crate) fn relation_at(rest: &[TokenWithSpan]) -> Result<Option<Relation>, Sy
     let name = name_at(rest, 1)?;
     let length = 1 + name.len();
     if rest.get(length).is_some_and(|token| token.token == Token::LParen) {
-        return Err(of_function(rest));
+        // Its arguments follow as those of any function do.
+        return of_files(rest, name, 2).map(Some);
     }
     let mut read = StreamRead::default();
     let length = length + options_after(&rest[length..], &mut read, None)?;
@@ -161,7 +163,13 @@ fn in_call(rest: &[TokenWithSpan]) -> Result<Relation, SyntaxError> {
     let mut next = 2 + name.len();
     let token = |index: usize| rest.get(index).map(|token| &token.token);
     if token(next) == Some(&Token::LParen) {
-        return Err(of_function(rest));
+        let end = call_end(rest, next);
+        if token(end) != Some(&Token::RParen) {
+            return Err(call(rest, end));
+        }
+        let mut call = name;
+        call.extend_from_slice(&rest[next..end]);
+        return of_files(rest, call, end + 1);
     }
     let mut read = StreamRead::default();
     let (mut start_said, mut on_change_said) = (false, false);
@@ -290,12 +298,49 @@ fn relation(
     (name, Travel { word, at, clause, used: false }, length)
 }
 
-fn of_function(rest: &[TokenWithSpan]) -> SyntaxError {
-    SyntaxError::unsupported(
-        place(rest, 0),
-        "STREAM of a function is not supported in this version",
-    )
-    .with_hint("STREAM reads a Delta table by its name; write files into one first")
+/// `STREAM read_files(…)`: the function stays in its place, and is told that it is a STREAM. `call` is
+/// its name, with or without its arguments.
+fn of_files(
+    rest: &[TokenWithSpan],
+    call: Vec<TokenWithSpan>,
+    length: usize,
+) -> Result<Relation, SyntaxError> {
+    let is_name = is_word(&call, 0, READ_FILES);
+    let is_alone = call.get(1).is_none_or(|token| token.token == Token::LParen);
+    let (true, true, Some(Token::Word(word))) =
+        (is_name, is_alone, call.first().map(|token| &token.token))
+    else {
+        let error = SyntaxError::unsupported(
+            place(rest, 0),
+            "STREAM of a function other than read_files is not supported in this version",
+        );
+        return Err(error.with_hint(
+            "STREAM reads a Delta table by its name, or files: STREAM read_files('folder', format => 'csv')",
+        ));
+    };
+    let travel = Travel {
+        word: word.clone(),
+        at: TimeTravel::Stream(StreamRead::default()),
+        clause: rest[0].span.start,
+        used: false,
+    };
+    Ok((call, travel, length))
+}
+
+/// Where the parenthesis that opens at `open` has been closed; behind it.
+fn call_end(rest: &[TokenWithSpan], open: usize) -> usize {
+    let mut depth = 0_usize;
+    for (at, token) in rest.iter().enumerate().skip(open) {
+        match token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 {
+            return at + 1;
+        }
+    }
+    rest.len()
 }
 
 fn call(rest: &[TokenWithSpan], index: usize) -> SyntaxError {

@@ -252,7 +252,10 @@ fn take_travels(tokens: Vec<TokenWithSpan>) -> Result<(Vec<TokenWithSpan>, Trave
             if declares {
                 name.drain(..live::prefix(&name));
             }
-            let at = name.last().map_or(token.span.start, |last| last.span.start);
+            // Of a name the last part, of a call its name.
+            let is_call = name.get(1).is_some_and(|second| second.token == Token::LParen);
+            let last = if is_call { name.first() } else { name.last() };
+            let at = last.map_or(token.span.start, |last| last.span.start);
             travels.insert(at, travel);
             places.pass(&Token::Period);
             kept.extend(name);

@@ -230,9 +230,9 @@ fn what_cannot_mean_the_same_is_refused_with_what_to_write() {
         ),
         ("DROP TEMPORARY VIEW v", (1, 6), "out of the folder"),
         (
-            "CREATE STREAMING TABLE t AS SELECT * FROM STREAM read_files('/v', format => 'json')",
+            "CREATE STREAMING TABLE t AS SELECT * FROM STREAM cloud_files('/v', 'json')",
             (1, 43),
-            "write files into one first",
+            "STREAM read_files(",
         ),
         ("CREATE MATERIALIZED VIEW m AS SELECT * FROM STREAM t", (1, 45), "leave STREAM out"),
         ("SELECT * FROM STREAM(t)", (1, 15), "leave STREAM out"),

@@ -17,6 +17,12 @@ fn full() -> RunReport {
         skipped: vec![SkippedRows { input: ObjectId::generate(), commits: 2, rows: None }],
         alternatives: vec!["APPEND: a row went".to_owned()],
         hash: Some("ab".to_owned()),
+        files: Some(FilesReport {
+            taken: 3,
+            waiting: 1,
+            changed: 1,
+            first_changed: Some("file:///a.csv".to_owned()),
+        }),
         part: Some(PartResult { condition: "day = 1".to_owned(), is_mixed: true }),
     }
 }

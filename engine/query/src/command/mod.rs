@@ -36,7 +36,7 @@ pub(crate) mod verify;
 mod views;
 
 use arrow::record_batch::RecordBatch;
-use dialect::statement::{JobStatement, Query, Show, Statement};
+use dialect::statement::{CreateFlow, JobStatement, Query, Show, Statement};
 use model::{
     id::{JobId, ParseIdError, QueryId},
     name::{ObjectName, RESERVED_SCHEMAS},
@@ -103,10 +103,12 @@ pub(crate) async fn check(
         Statement::CreateStreamingTable(create) => {
             schedules::check(create.schedule.as_ref(), inner.options.clock.now())?;
             let Some(flow) = &create.flow else { return Ok(None) };
-            streaming::check(inner, session, &create.name, flow).await.map(|_| None)
+            let name = &create.name;
+            streaming::check(inner, session, name, name, flow).await.map(|_| None)
         }
         Statement::CreateFlow(create) => {
-            streaming::check(inner, session, &create.target, &create.body).await.map(|_| None)
+            let CreateFlow { name, target, body, .. } = create.as_ref();
+            streaming::check(inner, session, target, name, body).await.map(|_| None)
         }
         Statement::Job(JobStatement::Describe { job }) => {
             let job = jobs::one(inner, session, job).await?;
@@ -233,7 +235,7 @@ async fn run(
 }
 
 pub(crate) use show::sql_type;
-pub(crate) use tables::arrow_type;
+pub(crate) use tables::{arrow_type, arrow_type_of};
 pub(crate) use views::named_once;
 
 /// The query inside a statement.

@@ -15,7 +15,7 @@ use model::{
     job::JobCause,
     name::ObjectName,
     object::{Object, ObjectBody, ObjectKind},
-    transform::{ChangeSpec, Flow, FlowKind, RefreshPolicy, Transform},
+    transform::{ChangeSpec, Flow, FlowKind, FoundFiles, RefreshPolicy, Transform},
 };
 use sha2::{Digest, Sha256};
 
@@ -28,33 +28,48 @@ use crate::{
     clustering,
     error::QueryError,
     queries::{Checked, CommandResult, Inner, Queries},
+    read_files,
     resolve::{parse_stored, stored_schema},
     session::Session,
-    streaming::{check_linear, check_starts, clauses, first_columns, kept, reads_a_stream},
+    streaming::{
+        check_linear, check_starts, clauses, first_columns, kept, reads_a_stream, reads_files,
+    },
     system, transform,
 };
 
-/// Plans the query of a flow of the table `name`, without any effect.
+/// Plans the query of the flow `flow_name` of the table `name`, without any effect.
 pub(super) async fn check(
     inner: &Inner,
     session: &Session,
     name: &[String],
+    flow_name: &[String],
     flow: &FlowBody,
 ) -> Result<Checked, QueryError> {
-    Ok(check_flow(inner, session, name, flow).await?.0)
+    let flow_name = new_name(session, flow_name)?;
+    Ok(check_flow(inner, session, name, &flow_name, flow).await?.checked)
 }
 
-/// As [`check`]; of AUTO CDC with the query that gives the rows which the events have made.
+/// What was found out about a flow when it was declared.
+struct CheckedFlow {
+    checked: Checked,
+    /// Of AUTO CDC: the query that gives the rows which the events have made.
+    of_changes: Option<String>,
+    /// What its STREAM of files is, where it does not say so itself.
+    files: Option<FoundFiles>,
+}
+
+/// As [`check`].
 async fn check_flow(
     inner: &Inner,
     session: &Session,
     name: &[String],
+    flow_name: &ObjectName,
     flow: &FlowBody,
-) -> Result<(Checked, Option<String>), QueryError> {
+) -> Result<CheckedFlow, QueryError> {
     stored(&flow.query)?;
     if let Some(spec) = &flow.changes {
         let (checked, query) = check_changes(inner, session, name, flow, spec).await?;
-        return Ok((checked, Some(query)));
+        return Ok(CheckedFlow { checked, of_changes: Some(query), files: None });
     }
     if !flow.once && !reads_a_stream(&flow.query) {
         return Err(QueryError::Invalid(
@@ -63,11 +78,67 @@ async fn check_flow(
                 .to_owned(),
         ));
     }
-    let checked = views::check(inner, session, name, &flow.query).await?;
+    read_files::check_one_stream(&flow.query)?;
+    let mut query = flow.query.clone();
+    let files = found_files(inner, session, flow_name, flow).await?;
+    read_files::settle(&mut query, files.as_ref());
+    let checked = views::check(inner, session, name, &query).await?;
     transform::has_versions(&checked.resolved)?;
-    check_linear(&checked.plan, &flow.query)?;
-    check_starts(inner, session, &flow.query).await?;
-    Ok((checked, None))
+    check_linear(&checked.plan, &query)?;
+    check_starts(inner, session, &query).await?;
+    Ok(CheckedFlow { checked, of_changes: None, files })
+}
+
+/// What is found out about the STREAM of files of a flow. Said again it is what it was.
+async fn found_files(
+    inner: &Inner,
+    session: &Session,
+    name: &ObjectName,
+    flow: &FlowBody,
+) -> Result<Option<FoundFiles>, QueryError> {
+    if read_files::stream_of(&flow.query).is_none() {
+        return Ok(None);
+    }
+    let rights = inner.rights(session.principal()).await?;
+    read_files::may_read_files(&rights)?;
+    if let Some(object) = owner_of(inner, name).await? {
+        let meaning = meaning(session, flow)?;
+        let flows = object.transform().map(|table| table.flows.as_slice()).unwrap_or_default();
+        let known = flows.iter().find(|known| known.name == *name);
+        if let Some(known) = known.filter(|known| known.definition_hash == meaning) {
+            return Ok(known.files.clone());
+        }
+    }
+    read_files::find_out(inner, &inner.state(session.schema()), &flow.query).await
+}
+
+/// The hash of what a flow means.
+fn meaning(session: &Session, body: &FlowBody) -> Result<String, QueryError> {
+    let query = dialect::qualify(&body.query, session.schema());
+    let kind = match &body.changes {
+        None => FlowKind::Append,
+        Some(spec) => FlowKind::Changes(Box::new(spec.clone())),
+    };
+    let meaning = serde_json::json!([normal(&query)?, body.once, kind]);
+    Ok(hash([meaning.to_string().as_str()]))
+}
+
+/// Refuses to wait for changes of tables where a table reads files alone, which tell nobody that they
+/// have come.
+pub(super) fn check_trigger(view: &Transform) -> Result<(), QueryError> {
+    if view.trigger.is_none() || !view.reads.is_empty() {
+        return Ok(());
+    }
+    for flow in &view.flows {
+        if reads_files(flow)? {
+            return Err(QueryError::Unsupported(
+                "TRIGGER ON UPDATE follows tables, and files tell nobody when they come: write \
+                 SCHEDULE EVERY 10 MINUTES, or REFRESH the table when they have come"
+                    .to_owned(),
+            ));
+        }
+    }
+    Ok(())
 }
 
 async fn check_changes(
@@ -139,7 +210,8 @@ pub(super) async fn create(
     }
     let mut query = before.map(|before| before.query.clone());
     if let Some(body) = &create.flow {
-        let (checked, of_changes) = check_flow(inner, session, &create.name, body).await?;
+        let checked_flow = check_flow(inner, session, &create.name, &name, body).await?;
+        let CheckedFlow { checked, of_changes, files } = checked_flow;
         let state = &checked.resolved.state;
         let fields = columns_of(&checked, of_changes.is_some(), &view).await?;
         for partition in &view.partitioned_by {
@@ -153,6 +225,7 @@ pub(super) async fn create(
         views::check_declared(inner, session, &name, state, &fields, &mut view).await?;
         query = of_changes;
         let mut made = flow(session, name.clone(), body, &checked)?;
+        made.files = files;
         let mut known = before.iter().flat_map(|before| &before.flows);
         // Said again it means what it meant.
         if let Some(same) = known.find(|known| known.means(&made)) {
@@ -270,16 +343,16 @@ fn flow(
         None => (FlowKind::Append, fields.iter().map(|field| field.name().clone()).collect()),
         Some(spec) => (FlowKind::Changes(Box::new(spec.clone())), Vec::new()),
     };
-    let meaning = serde_json::json!([normal(&query)?, body.once, kind]);
     Ok(Flow {
         name,
-        definition_hash: hash([meaning.to_string().as_str()]),
+        definition_hash: meaning(session, body)?,
         reads: views::reads(session, &body.query)?,
         query,
         once: body.once,
         kind,
         columns,
         comment: None,
+        files: None,
     })
 }
 
@@ -315,7 +388,7 @@ pub(super) fn with_flows(
     let parts: Vec<String> = [layout, declared].into_iter().chain(parts).collect();
     view.definition_hash = hash(parts.iter().map(String::as_str));
     view.flows = flows;
-    Ok(())
+    check_trigger(view)
 }
 
 fn hash<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
@@ -348,7 +421,8 @@ pub(super) async fn create_flow(
         return Err(CatalogError::ObjectExists(name).into());
     }
     let target = vec![object.name.schema().to_owned(), object.name.name().to_owned()];
-    let (checked, of_changes) = check_flow(inner, session, &target, &create.body).await?;
+    let checked_flow = check_flow(inner, session, &target, &name, &create.body).await?;
+    let CheckedFlow { checked, of_changes, files } = checked_flow;
     if let ObjectBody::StreamingTable(table) = &mut object.body
         && table.flows.is_empty()
     {
@@ -358,7 +432,7 @@ pub(super) async fn create_flow(
         views::check_declared(inner, session, &object.name, state, &fields, table).await?;
     }
     let mut made = flow(session, name.clone(), &create.body, &checked)?;
-    made.comment = create.comment;
+    (made.comment, made.files) = (create.comment, files);
     let mut flows = object.transform().map(|table| table.flows.clone()).unwrap_or_default();
     match flows.iter_mut().find(|flow| flow.name == name) {
         Some(known) if known.means(&made) => {

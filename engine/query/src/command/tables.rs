@@ -363,7 +363,15 @@ pub(crate) async fn arrow_type(
     state: &datafusion::execution::SessionState,
     sql_type: &str,
 ) -> Result<arrow::datatypes::DataType, QueryError> {
-    data_types::arrow_type(state, &dialect::parse_data_type(sql_type)?).await
+    arrow_type_of(state, &dialect::parse_data_type(sql_type)?).await
+}
+
+/// The same of a type that was read.
+pub(crate) async fn arrow_type_of(
+    state: &datafusion::execution::SessionState,
+    sql_type: &datafusion::sql::sqlparser::ast::DataType,
+) -> Result<arrow::datatypes::DataType, QueryError> {
+    data_types::arrow_type(state, sql_type).await
 }
 
 pub(super) async fn drop(

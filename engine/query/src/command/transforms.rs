@@ -17,6 +17,7 @@ use super::{
     inputs::{Named, versions, with_versions},
     redeclare, schedules,
     show::kind_of,
+    streaming,
     tables::wrong_kind,
 };
 use crate::{
@@ -46,8 +47,8 @@ pub(super) async fn explain(
     let Some(view) = object.computed() else {
         return Err(wrong_kind(
             &object,
-            "whose refreshes always append what is new: EXPLAIN REFRESH is for materialized views, and \
-             for tables with AUTO CDC",
+            "whose refreshes always append what is new, new files among it: EXPLAIN REFRESH is for materialized \
+             views, and for tables with AUTO CDC",
         ));
     };
     let owner = Principal::verified(&object.owner);
@@ -76,7 +77,7 @@ pub(super) async fn explain(
         return Ok(CommandResult::rows(answer(&lines)));
     }
     if let (Some(last), false) = (&last, full)
-        && let Some(why) = changed_events(queries, view, &last.inputs, &inputs).await?
+        && let Some(why) = changed_events(queries, &owner, view, &last.inputs, &inputs).await?
     {
         let refused = "its events were changed: REFRESH … FULL takes them as they are now";
         lines.extend([("refused", refused.to_owned()), ("reason", why.to_string())]);
@@ -153,12 +154,13 @@ fn answer(lines: &[(&'static str, String)]) -> RecordBatch {
 /// Why AUTO CDC cannot go on from what it has read last: its events have to stay what they were.
 async fn changed_events(
     queries: &Queries,
+    owner: &Principal,
     view: &Transform,
     last: &[PinnedInput],
     now: &[PinnedInput],
 ) -> Result<Option<Why>, QueryError> {
     let Some(flow) = FlowToRun::of_changes(view, last) else { return Ok(None) };
-    match queries.new_rows(vec![flow], now, None).await {
+    match queries.new_rows(owner, vec![flow], now, None).await {
         Ok(_) => Ok(None),
         Err(error) => error.begins_anew().map(Some).ok_or(error),
     }
@@ -227,6 +229,9 @@ pub(super) async fn alter(
             redeclare::drop(inner, session, &mut object, name, *if_exists).await?;
         }
         wakes => wake(&mut object, wakes, inner.options.clock.now())?,
+    }
+    if let Some(transform) = object.transform() {
+        streaming::check_trigger(transform)?;
     }
     let definition = redeclare::restated(&object)?;
     if let Some(transform) = declared(&mut object) {

@@ -19,7 +19,7 @@ use crate::{
     error::QueryError,
     expect::has_quarantine,
     queries::Inner,
-    system,
+    read_files, system,
 };
 
 const VIEW_DEPTH_MAX: usize = 32;
@@ -278,8 +278,8 @@ impl Find<'_> {
     async fn scope(&mut self, number: usize) -> Result<(), QueryError> {
         let scope = &mut self.found.scopes[number];
         let (tables, rights) = (std::mem::take(&mut scope.tables), Arc::clone(&scope.rights));
-        if !scope.files.is_empty() && !rights.allows_everywhere(Privilege::ReadFiles) {
-            return Err(not_granted(&rights, Privilege::ReadFiles, "CATALOG"));
+        if !scope.files.is_empty() {
+            read_files::may_read_files(&rights)?;
         }
         for used in tables {
             let name = ObjectName::from_parts(&used.name, self.wanted.default_schema)?;
@@ -372,7 +372,12 @@ impl Find<'_> {
         }
         let (of, text) = (object.name.clone(), query.clone());
         let query = match &object.body {
-            ObjectBody::StreamingTable(_) => dialect::parse_flow_query(query)?,
+            ObjectBody::StreamingTable(view) => {
+                let mut query = dialect::parse_flow_query(query)?;
+                let found = view.flows.first().and_then(|flow| flow.files.as_ref());
+                read_files::settle(&mut query, found);
+                query
+            }
             _ => parse_stored(query)?,
         };
         let stored = StoredQuery { of, query, kind };

@@ -23,6 +23,7 @@ use crate::{
     error::QueryError,
     expect::{quarantine_app_id, quarantine_location},
     queries::Inner,
+    read_files,
     streaming::with_changes,
 };
 
@@ -153,7 +154,7 @@ async fn stream_of(
             "'{name}' is no Delta table: only those can be read as a STREAM"
         )));
     };
-    let found = wanted.streams.and_then(|streams| streams.get(&(object.id, stream.clone())));
+    let found = wanted.streams.and_then(|streams| streams.tables.get(&(object.id, stream.clone())));
     if let Some(rows) = found {
         return Ok(OpenTable::Changes(Arc::clone(rows)));
     }
@@ -167,15 +168,26 @@ async fn stream_of(
     Ok(OpenTable::Changes(Arc::new(Described::new(columns, None))))
 }
 
-/// Files that a query names, by the rules of a LOCATION.
+/// Files that a query names, by the rules of a LOCATION; of a STREAM of them those that the run of a
+/// flow has found, and where only columns are wanted, these.
 pub(super) async fn open_files(
     queries: &Inner,
     files: &FilesUse,
     state: &SessionState,
+    wanted: &Wanted<'_>,
 ) -> Result<Arc<dyn TableProvider>, QueryError> {
-    let lake = &queries.options.lake;
-    let location = lake.parse_location(&files.place)?;
-    Ok(lake.files(&location, files.format, &files.options, state).await?)
+    if files.is_stream {
+        let found = wanted.streams.and_then(|streams| streams.files.get(files));
+        if let Some(rows) = found {
+            return Ok(Arc::clone(rows));
+        }
+        if wanted.purpose == Purpose::Read {
+            return Err(QueryError::Invalid(format!(
+                "{files} is read as a STREAM, which only the flow of a streaming table can"
+            )));
+        }
+    }
+    read_files::open(queries, files, state).await
 }
 
 pub(super) fn refuse_time_travel(

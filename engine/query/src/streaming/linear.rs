@@ -26,8 +26,18 @@ fn table_of<'a>(node: &LogicalPlan, query: &'a Query) -> Option<&'a TableUse> {
     query.tables.iter().find(|used| used.planned_name.last().is_some_and(|known| known == name))
 }
 
+/// Whether a node reads the STREAM of files of the query.
+fn is_stream_of_files(node: &LogicalPlan, query: &Query) -> bool {
+    let LogicalPlan::TableScan(scan) = node else { return false };
+    let mut streams = query.files.iter().filter(|files| files.is_stream);
+    streams.any(|files| files.planned_name() == scan.table_name.table())
+}
+
 /// Whether rows of a stream come out of a plan.
 fn has_stream(plan: &LogicalPlan, query: &Query) -> Result<bool, QueryError> {
+    if is_stream_of_files(plan, query) {
+        return Ok(true);
+    }
     let table = table_of(plan, query);
     if table.is_some_and(|used| matches!(used.at, Some(TimeTravel::Stream(_)))) {
         return Ok(true);

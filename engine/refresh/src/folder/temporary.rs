@@ -149,7 +149,10 @@ impl<'a> Inlining<'a> {
                 Some(TimeTravel::Stream(stream)) if *stream != plain => {
                     "options of a STREAM belong to the table that is read"
                 }
-                Some(TimeTravel::Stream(_)) if view.create.query.tables.iter().any(is_stream) => {
+                Some(TimeTravel::Stream(_))
+                    if view.create.query.tables.iter().any(is_stream)
+                        || view.create.query.files.iter().any(|files| files.is_stream) =>
+                {
                     continue;
                 }
                 Some(TimeTravel::Stream(_)) => "the view itself reads no STREAM",

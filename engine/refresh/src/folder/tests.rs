@@ -446,6 +446,7 @@ fn stream(name: &str, query: &str, more: &[(&str, &str)]) -> Object {
             kind: model::transform::FlowKind::Append,
             columns: Vec::new(),
             comment: None,
+            files: None,
         };
         table.flows.push(flow(named(name), query));
         table.flows.extend(more.iter().map(|(name, query)| flow(named(name), query)));

@@ -217,7 +217,8 @@ impl Run<'_> {
             notes: is_mixed.then_some(mixed).into_iter().collect(),
             report,
         };
-        Ok(StagedRun { location: view.location.clone(), staged, quarantine, computation })
+        let location = view.location.clone();
+        Ok(StagedRun { location, staged, quarantine, computation, files: None })
     }
 
     /// Writes the partitions and, beside them, the quarantine; answers how many rows come.

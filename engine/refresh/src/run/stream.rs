@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use lake::{Alteration, At, LakeError, Snapshot, Txn};
+use lake::{Alteration, At, LakeError, Snapshot, TakenFiles, TakenParts, Txn};
 use model::{
     job::PinnedInput,
     object::{Object, Properties},
@@ -15,7 +15,7 @@ use model::{
 };
 use query::{
     incremental::{RefreshWork, Strategy},
-    streaming::{FlowToRun, FlowsWish, NewRows, PlannedFlows},
+    streaming::{self, FlowToRun, FlowsWish, NewRows, PlannedFlows},
 };
 
 use super::{
@@ -47,6 +47,8 @@ pub(super) struct Found {
     new_rows: NewRows,
     /// Flows that run once, in this run.
     once: Vec<Flow>,
+    /// The files that earlier runs have taken, where a flow reads some.
+    taken: Option<Arc<TakenFiles>>,
 }
 
 impl Found {
@@ -55,12 +57,18 @@ impl Found {
         let table = self.table.as_ref()?;
         (!self.new_rows.is_news).then(|| table.version())
     }
+
+    /// Whether it was found up to these versions.
+    pub(super) fn is_up_to(&self, inputs: &[PinnedInput]) -> bool {
+        self.inputs == inputs
+    }
 }
 
 impl Run<'_> {
     /// Looks at the table and at what came to the sources of its flows, up to `inputs`.
     pub(super) async fn find_new_rows(
         &self,
+        owner: &Principal,
         view: &Transform,
         inputs: &[PinnedInput],
         reading: Reading,
@@ -69,6 +77,7 @@ impl Run<'_> {
             return Err(RefreshError::NoFlow(self.name()));
         }
         let table = self.table_of_flows(view, reading).await?;
+        let taken = self.taken_files(view, table.is_some()).await?;
         let (mut flows, mut once) = (Vec::new(), Vec::new());
         for flow in &view.flows {
             let mut read_until = HashMap::new();
@@ -81,11 +90,61 @@ impl Run<'_> {
             if flow.once {
                 once.push(flow.clone());
             }
-            flows.push(FlowToRun { flow: flow.clone(), read_until });
+            let taken = taken.clone().unwrap_or_default();
+            flows.push(FlowToRun { flow: flow.clone(), read_until, taken });
         }
-        let new_rows = self.options.queries.new_rows(flows, inputs, Some(&self.known));
+        let new_rows = self.options.queries.new_rows(owner, flows, inputs, Some(&self.known));
         let new_rows = new_rows.await.map_err(|source| self.query("read what came to", source))?;
-        Ok(Found { table, inputs: inputs.to_vec(), new_rows, once })
+        Ok(Found { table, inputs: inputs.to_vec(), new_rows, once, taken })
+    }
+
+    /// The files that flows have taken, by the log of the table; `None` when no flow reads files.
+    async fn taken_files(
+        &self,
+        view: &Transform,
+        has_table: bool,
+    ) -> Result<Option<Arc<TakenFiles>>, RefreshError> {
+        let mut reads = false;
+        for flow in &view.flows {
+            let of_flow = streaming::reads_files(flow);
+            reads |= of_flow.map_err(|source| self.query("read the flows of", source))?;
+        }
+        if !reads {
+            return Ok(None);
+        }
+        if !has_table {
+            return Ok(Some(Arc::default()));
+        }
+        let object = self.claimed.job.object;
+        let Some(id) = self.noted(view, &commit::files_app_id(object)).await? else {
+            return Ok(Some(Arc::default()));
+        };
+        match self.options.lake.taken_files(&view.location, object, id).await {
+            Ok(taken) => Ok(Some(Arc::new(taken))),
+            Err(gone @ LakeError::TakenFilesGone { .. }) => Err(RefreshError::NeedsFull {
+                object: self.name(),
+                code: "OFFSETS_UNKNOWN",
+                why: gone.to_string(),
+            }),
+            Err(source) => Err(self.lake("read which files were taken for", source)),
+        }
+    }
+
+    /// Writes down which files are taken; the commit of the run will say that it holds.
+    async fn note_files(
+        &self,
+        view: &Transform,
+        found: &mut Found,
+    ) -> Result<Option<TakenParts>, RefreshError> {
+        let Some(before) = &found.taken else { return Ok(None) };
+        let new = std::mem::take(&mut found.new_rows.taken);
+        // A table that begins anew has to forget what the one before it had.
+        if new.is_empty() && found.table.is_some() {
+            return Ok(None);
+        }
+        let (lake, object) = (&self.options.lake, self.claimed.job.object);
+        let noted = lake.note_taken(&view.location, object, before, new).await;
+        noted.map(Some).map_err(|source| self.lake("write down which files were taken for", source))
     }
 
     /// Gives the table comment and properties that its declaration has got since: a run that only adds
@@ -125,13 +184,15 @@ impl Run<'_> {
     /// run. Reading everything again takes them as they are now.
     pub(super) async fn refuse_changed_events(
         &self,
+        owner: &Principal,
         view: &Transform,
         inputs: &[PinnedInput],
         reading: Reading,
     ) -> Result<(), RefreshError> {
         let (Some(last), Reading::New) = (&self.claimed.last, reading) else { return Ok(()) };
         let Some(flow) = FlowToRun::of_changes(view, &last.inputs) else { return Ok(()) };
-        let new_rows = self.options.queries.new_rows(vec![flow], inputs, Some(&self.known)).await;
+        let new_rows = self.options.queries.new_rows(owner, vec![flow], inputs, Some(&self.known));
+        let new_rows = new_rows.await;
         new_rows.map_err(|source| self.query("read what came to", source))?;
         Ok(())
     }
@@ -213,10 +274,12 @@ impl Run<'_> {
         owner: &Principal,
         view: &Transform,
         definition_hash: String,
-        found: Found,
+        mut found: Found,
     ) -> Result<StagedRun, RefreshError> {
-        let Found { table, inputs, mut new_rows, once } = found;
+        let files = self.note_files(view, &mut found).await?;
+        let Found { table, inputs, mut new_rows, once, .. } = found;
         let skipped = std::mem::take(&mut new_rows.skipped);
+        let files_report = new_rows.files.take();
         let id = self.claimed.job.object;
         let read = new_rows.read.iter().map(|read| Txn {
             app_id: commit::flow_app_id(id, &read.flow, &read.delta_table_id),
@@ -226,7 +289,9 @@ impl Run<'_> {
             app_id: commit::once_app_id(id, &flow.name),
             version: self.claimed.run_seq,
         });
-        let notes = read.chain(once).collect();
+        let taken =
+            files.iter().map(|parts| Txn { app_id: commit::files_app_id(id), version: parts.id });
+        let notes = read.chain(once).chain(taken).collect();
         let job = &self.claimed.job;
         let code = match (&table, job.force, &job.approval) {
             (Some(_), ..) => "NEW_ROWS",
@@ -268,8 +333,9 @@ impl Run<'_> {
             gate: gate.as_deref(),
             staged: &staged,
         };
-        let report = RunReport { skipped, ..self.checked(checking).await? };
+        let report = RunReport { skipped, files: files_report, ..self.checked(checking).await? };
         let computation = Computation { definition_hash, strategy, reason, inputs, notes, report };
-        Ok(StagedRun { location: view.location.clone(), staged, quarantine, computation })
+        let location = view.location.clone();
+        Ok(StagedRun { location, staged, quarantine, computation, files })
     }
 }

@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use catalog::{error::CatalogError, objects::Lookup};
-use lake::{At, LakeError, Staged};
+use lake::{At, LakeError, Staged, TakenParts};
 use model::{
     job::{ClaimedRun, PinnedInput, RunOutcome, RunProgress},
     name::ObjectName,
@@ -50,6 +50,8 @@ pub(super) struct StagedRun {
     /// Rows that were kept out, for a table of their own.
     pub(super) quarantine: Option<StagedQuarantine>,
     pub(super) computation: Computation,
+    /// What says which files were taken, where some were.
+    pub(super) files: Option<TakenParts>,
 }
 
 /// One attempt of a run of a transform.
@@ -78,7 +80,7 @@ impl Run<'_> {
             computed = self.compute() => computed?,
         };
         let computed = self.wrote_few_enough(computed).await?;
-        let StagedRun { location, staged, quarantine, mut computation } = match computed {
+        let StagedRun { location, staged, quarantine, mut computation, files } = match computed {
             Computed::Done(outcome) => return Ok(*outcome),
             Computed::Staged(work) => *work,
         };
@@ -101,7 +103,11 @@ impl Run<'_> {
             }
         }
         let info = commit::info(self.claimed, &computation, Written::of(&staged));
-        match lake.commit(staged, info).await {
+        let committed = lake.commit(staged, info).await;
+        if let (Ok(_), Some(files)) = (&committed, &files) {
+            self.forget_files(&location, files).await;
+        }
+        match committed {
             Ok(committed) => Ok(RunOutcome::Succeeded {
                 output_version: committed.version,
                 progress: RunProgress {
@@ -130,6 +136,14 @@ impl Run<'_> {
                 booked.ok_or(Ended::Stopped(Stop::Lost))
             }
             Err(source) => Err(self.lake("commit", source).into()),
+        }
+    }
+
+    /// Deletes what said which files were taken and says it no longer. The run is done without it.
+    async fn forget_files(&self, location: &str, files: &TakenParts) {
+        let (object, now) = (self.claimed.job.object, self.options.clock.now());
+        if let Err(error) = self.options.lake.forget_taken(location, object, files, now).await {
+            tracing::warn!(object = %self.name(), %error, "older lists of files taken stay");
         }
     }
 
@@ -208,6 +222,7 @@ impl Run<'_> {
             let renewed = self.renew_description(object, view, reading).await;
             self.or_ask(view, renewed).await?;
         }
+        let mut found = None;
         let inputs = match pinned {
             Some(pinned) if same_tables(&pinned, &newest) => pinned,
             Some(_) => {
@@ -225,8 +240,11 @@ impl Run<'_> {
                 let unchanged = match part {
                     Some(part) => self.done_before(object, view, &definition_hash, part).await?,
                     None if streams => {
-                        let found = self.find_new_rows(view, &inputs, reading).await;
-                        self.or_ask(view, found).await?.unchanged()
+                        let new = self.find_new_rows(&owner, view, &inputs, reading).await;
+                        let new = self.or_ask(view, new).await?;
+                        let unchanged = new.unchanged();
+                        found = Some(new);
+                        unchanged
                     }
                     None => self.unchanged(view, &definition_hash, &inputs).await?,
                 };
@@ -238,14 +256,20 @@ impl Run<'_> {
                 self.pin(&inputs).await?
             }
         };
-        let appended = self.refuse_changed_events(view, &inputs, reading).await;
+        let appended = self.refuse_changed_events(&owner, view, &inputs, reading).await;
         self.or_ask(view, appended).await?;
         let staged = if let Some(part) = part {
             let computing = PartRun { object, owner, view, definition_hash, inputs };
             self.stage_part(computing, part).await?
         } else if streams {
-            let found = self.find_new_rows(view, &inputs, reading).await;
-            let found = self.or_ask(view, found).await?;
+            // What was found is still right: files are listed once.
+            let found = match found.filter(|found| found.is_up_to(&inputs)) {
+                Some(found) => found,
+                None => {
+                    let found = self.find_new_rows(&owner, view, &inputs, reading).await;
+                    self.or_ask(view, found).await?
+                }
+            };
             self.stage_flows(object, &owner, view, definition_hash, found).await?
         } else {
             self.stage_view(object, owner, view, definition_hash, inputs).await?

@@ -126,7 +126,8 @@ impl Run<'_> {
         report.alternatives = alternatives;
         let notes = Vec::new();
         let computation = Computation { definition_hash, strategy, reason, inputs, notes, report };
-        Ok(StagedRun { location: view.location.clone(), staged, quarantine, computation })
+        let location = view.location.clone();
+        Ok(StagedRun { location, staged, quarantine, computation, files: None })
     }
 
     /// What is noted with rows that this run keeps out.

@@ -1,8 +1,8 @@
 use model::object::TableFormat;
 
 use crate::{
-    normal_form, parse, qualify,
-    statement::{FilesUse, Query, Statement},
+    normal_form, parse, parse_columns, parse_flow_query, qualify,
+    statement::{FilesFunction, FilesUse, Query, Statement},
 };
 
 fn query(sql: &str) -> Query {
@@ -14,7 +14,14 @@ fn query(sql: &str) -> Query {
 
 fn files(format: TableFormat, place: &str, options: &[(&str, &str)]) -> FilesUse {
     let options = options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    FilesUse { format, place: place.to_owned(), options }
+    FilesUse {
+        function: FilesFunction::Of(format),
+        place: place.to_owned(),
+        options,
+        is_stream: false,
+        has_metadata: false,
+        found: None,
+    }
 }
 
 #[test]
@@ -105,5 +112,66 @@ fn calls_that_make_no_sense_are_refused_where_they_stand() {
         assert!(error.to_string().contains(text), "{sql}: {error}");
         assert_eq!(error.line, 1, "{sql}");
         assert!(error.column > 14, "{sql}: {error:?}");
+    }
+}
+
+#[test]
+fn a_stream_of_files_is_one_call_in_whatever_way_it_is_written() {
+    let forms = [
+        "SELECT * FROM STREAM read_files('/in', format => 'csv', header => true)",
+        "SELECT * FROM stream READ_FILES('/in', HEADER => 'true', format => 'csv')",
+        "SELECT * FROM STREAM(read_files('/in', format => 'csv', header => true))",
+    ];
+    for sql in forms {
+        let query = parse_flow_query(sql).expect(sql);
+        assert!(query.tables.is_empty(), "{sql}: {:?}", query.tables);
+        let [files] = query.files.as_slice() else { panic!("{sql}: {:?}", query.files) };
+        assert!(files.is_stream && !files.has_metadata, "{sql}");
+        assert_eq!(
+            qualify(&query, "main"),
+            "SELECT * FROM STREAM read_files('/in', format => 'csv', header => 'true') AS \"read_files\""
+        );
+        let again = parse_flow_query(&qualify(&query, "main")).expect(sql);
+        assert_eq!(again.files, query.files, "{sql}");
+    }
+    let both = "SELECT a FROM STREAM read_files('x') JOIN read_files('x') AS y ON true";
+    let names: Vec<_> =
+        parse_flow_query(both).expect(both).files.iter().map(FilesUse::planned_name).collect();
+    assert_eq!(names, ["STREAM read_files('x')@", "read_files('x')@"]);
+    let error = parse(forms[0]).expect_err("a STREAM outside of a flow");
+    assert!(error.message.contains("which only a flow has"), "{error}");
+    for (sql, message) in [
+        ("SELECT * FROM STREAM read_csv('x')", "other than read_files"),
+        ("SELECT * FROM STREAM(read_files('x'), START => 1)", "takes the name of a table"),
+        ("SELECT * FROM STREAM a.read_files('x')", "other than read_files"),
+        ("SELECT * FROM STREAM read_files()", "needs the place"),
+        ("SELECT * FROM STREAM(read_files('x'", "takes the name of a table"),
+    ] {
+        let error = parse_flow_query(sql).expect_err(sql);
+        assert!(error.message.contains(message), "{sql}: {error}");
+    }
+}
+
+#[test]
+fn columns_are_read_as_a_schema_has_them() {
+    let columns = parse_columns("Id BIGINT, `At It` TIMESTAMP COMMENT 'when', a: DECIMAL(10,2)");
+    let columns = columns.expect("a list");
+    let columns: Vec<_> = columns
+        .iter()
+        .map(|column| format!("{}|{} {}", column.name, column.written, column.data_type))
+        .collect();
+    assert_eq!(columns, ["id|Id BIGINT", "At It|At It TIMESTAMP", "a|a DECIMAL(10,2)"]);
+    for (text, message) in [
+        ("", "the name of a column"),
+        ("id", "type"),
+        ("id BIGINT,", "the name of a column"),
+        ("id BIGINT, ID INT", "declared twice"),
+        ("id BIGINT NOT NULL", "NOT NULL of a column of files"),
+        ("id BIGINT; SELECT 1", ""),
+    ] {
+        match parse_columns(text) {
+            Ok(columns) => assert!(message.is_empty(), "{text}: {columns:?}"),
+            Err(error) => assert!(error.message.contains(message), "{text}: {error}"),
+        }
     }
 }
