@@ -75,6 +75,7 @@ async fn the_best_key_that_is_known_chooses() {
         kind: FlowKind::Changes(Box::new(spec)),
         comment: None,
         columns: Vec::new(),
+        files: None,
     };
     let events = Transform { flows: vec![flow], ..Transform::default() };
     assert_eq!(chosen(all, &events).await, Some(By::Key(vec![2])));
