@@ -327,6 +327,22 @@ async fn temporary_views_are_a_part_of_what_reads_them() {
 }
 
 #[tokio::test]
+async fn a_temporary_view_of_files_is_read_as_a_stream() {
+    let (server, mut client, folder) = start().await;
+    client.script("COPY (SELECT 1 AS a) TO 'in/1.csv'").await;
+    folder.write(
+        "a.sql",
+        "CREATE TEMPORARY VIEW landed AS SELECT *, _metadata.file_name FROM STREAM read_files(\"in/*.csv\");
+         CREATE OR REFRESH STREAMING TABLE r AS SELECT a, file_name FROM STREAM(LIVE.landed);",
+    );
+    folder.plan(&server);
+    folder.apply(&server);
+    client.newest_job("main.r").await.expect("SUCCEEDED");
+    assert_eq!(client.query("SELECT a, file_name FROM r").await.lines(), ["1|1.csv"]);
+    assert!(folder.plan(&server).contains("UNCHANGED"));
+}
+
+#[tokio::test]
 async fn temporary_views_that_cannot_be_read_are_refused() {
     let (server, mut client, folder) = start().await;
     for (text, told) in [

@@ -112,12 +112,8 @@ impl TakenFiles {
         let mut places: HashMap<String, HashMap<String, (usize, usize)>> = HashMap::new();
         for (number, part) in parts.iter().enumerate() {
             for (place, file) in part.files.iter().enumerate() {
-                if !places.contains_key(&file.flow) {
-                    places.insert(file.flow.clone(), HashMap::new());
-                }
-                if let Some(of_flow) = places.get_mut(&file.flow) {
-                    of_flow.insert(file.path.clone(), (number, place));
-                }
+                let of_flow = places.entry(file.flow.clone()).or_default();
+                of_flow.insert(file.path.clone(), (number, place));
             }
         }
         Self { parts, places }

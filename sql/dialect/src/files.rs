@@ -38,7 +38,7 @@ pub(crate) fn read(
     let mut options = Properties::new();
     for argument in &arguments.args {
         let Some((option, value)) = named(argument) else {
-            let text = text_of(argument);
+            let text = text_of(argument, which);
             let (Some(text), None) = (text, &place) else {
                 return Err(call(function, argument, at));
             };
@@ -46,7 +46,7 @@ pub(crate) fn read(
             continue;
         };
         let option = ident_name(option).to_ascii_lowercase();
-        let Some(value) = value.and_then(value_of) else {
+        let Some(value) = value.and_then(|value| value_of(value, which)) else {
             return Err(call(function, argument, at));
         };
         if options.insert(option.clone(), value).is_some() {
@@ -110,11 +110,22 @@ fn value_in(argument: &FunctionArgExpr) -> Option<&Expr> {
     }
 }
 
-fn text_of(argument: &FunctionArg) -> Option<String> {
-    let FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value))) = argument else {
-        return None;
-    };
-    text(&value.value)
+fn text_of(argument: &FunctionArg, of: FilesFunction) -> Option<String> {
+    let FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) = argument else { return None };
+    match value {
+        Expr::Value(value) => text(&value.value),
+        other => in_double_quotes(other, of),
+    }
+}
+
+/// A text as Databricks has it too. No name can stand in a call of `read_files`.
+fn in_double_quotes(value: &Expr, of: FilesFunction) -> Option<String> {
+    match value {
+        Expr::Identifier(ident) if of == FilesFunction::Any && ident.quote_style == Some('"') => {
+            Some(ident.value.clone())
+        }
+        _ => None,
+    }
 }
 
 fn text(value: &Value) -> Option<String> {
@@ -125,14 +136,14 @@ fn text(value: &Value) -> Option<String> {
 }
 
 /// A value as OPTIONS would have it: a text.
-fn value_of(value: &Expr) -> Option<String> {
+fn value_of(value: &Expr, of: FilesFunction) -> Option<String> {
     match value {
         Expr::Value(value) => match &value.value {
             Value::Number(number, _) => Some(number.to_string()),
             Value::Boolean(flag) => Some(flag.to_string()),
             other => text(other),
         },
-        _ => None,
+        other => in_double_quotes(other, of),
     }
 }
 

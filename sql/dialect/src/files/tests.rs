@@ -121,6 +121,7 @@ fn a_stream_of_files_is_one_call_in_whatever_way_it_is_written() {
         "SELECT * FROM STREAM read_files('/in', format => 'csv', header => true)",
         "SELECT * FROM stream READ_FILES('/in', HEADER => 'true', format => 'csv')",
         "SELECT * FROM STREAM(read_files('/in', format => 'csv', header => true))",
+        "SELECT * FROM STREAM read_files(\"/in\", format => \"csv\", header => \"true\")",
     ];
     for sql in forms {
         let query = parse_flow_query(sql).expect(sql);
@@ -145,6 +146,9 @@ fn a_stream_of_files_is_one_call_in_whatever_way_it_is_written() {
         ("SELECT * FROM STREAM(read_files('x'), START => 1)", "takes the name of a table"),
         ("SELECT * FROM STREAM a.read_files('x')", "other than read_files"),
         ("SELECT * FROM STREAM read_files()", "needs the place"),
+        ("SELECT * FROM STREAM read_files(place)", "'place' is no argument"),
+        ("SELECT * FROM STREAM read_files('x', format => csv)", "is no argument"),
+        ("SELECT * FROM read_csv(\"x\")", "is no argument"),
         ("SELECT * FROM STREAM(read_files('x'", "takes the name of a table"),
     ] {
         let error = parse_flow_query(sql).expect_err(sql);
