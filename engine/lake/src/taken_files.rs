@@ -81,6 +81,9 @@ pub struct TakenParts {
     leaves_some: bool,
 }
 
+/// The files of a part, and the earlier ones that belong to it.
+type PartContent = (Vec<TakenFile>, Vec<Earlier>);
+
 /// An earlier part, as a later one names it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Earlier {
@@ -271,11 +274,7 @@ async fn part(place: &Place, object: ObjectId, earlier: &Earlier) -> Result<Part
     Ok(Part { id: earlier.id, files: Arc::new(files) })
 }
 
-async fn read(
-    place: &Place,
-    object: ObjectId,
-    id: i64,
-) -> Result<(Vec<TakenFile>, Vec<Earlier>), LakeError> {
+async fn read(place: &Place, object: ObjectId, id: i64) -> Result<PartContent, LakeError> {
     let failed = |source| LakeError::store("read the files taken", place.text(), source);
     let bytes = match place.store.get(&path(object, id)).await {
         Ok(found) => found.bytes().await.map_err(failed)?,
@@ -287,7 +286,7 @@ async fn read(
 }
 
 /// `None` for a file that is no part.
-fn parsed(bytes: Bytes) -> Result<Option<(Vec<TakenFile>, Vec<Earlier>)>, ParquetError> {
+fn parsed(bytes: Bytes) -> Result<Option<PartContent>, ParquetError> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
     let said = reader.metadata().file_metadata().key_value_metadata();
     let earlier = said.and_then(|said| said.iter().find(|said| said.key == EARLIER));
