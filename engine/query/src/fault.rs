@@ -79,8 +79,13 @@ const BEGINNINGS: [(&str, Fault); 24] = [
 ];
 
 /// Words for a fault that stand further inside.
-const INSIDE: [(&str, Fault); 6] = [
+const INSIDE: [(&str, Fault); 11] = [
     (" is out of the range of ", Fault::OutOfRange),
+    ("Array overflow on ", Fault::OutOfRange),
+    ("Arithmetic Overflow in ", Fault::OutOfRange),
+    ("Decimal overflow while applying ", Fault::OutOfRange),
+    ("Overflow happened on ", Fault::OutOfRange),
+    ("Date arithmetic overflow", Fault::TimeOutOfRange),
     ("No function matches the given name and argument types", Fault::UndefinedFunction),
     ("failed to match any signature", Fault::UndefinedFunction),
     ("Failed to parse regex", Fault::InvalidRegex),

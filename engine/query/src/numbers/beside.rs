@@ -11,7 +11,7 @@ use arrow::datatypes::DataType;
 use datafusion::{
     common::{
         Column, DFSchema, Result, ScalarValue,
-        tree_node::{Transformed, TreeNode},
+        tree_node::{Transformed, TreeNode, TreeNodeRecursion},
     },
     logical_expr::{
         Expr, ExprSchemable, LogicalPlan, Operator, Projection, Union, cast,
@@ -63,6 +63,9 @@ pub(crate) fn in_expression(expr: Expr, columns: &DFSchema) -> Result<Expr> {
 }
 
 fn of_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    if !has_meetings(&node)? {
+        return Ok(Transformed::no(node));
+    }
     let mut columns = merge_schema(&node.inputs());
     if let LogicalPlan::TableScan(scan) = &node {
         let name = scan.table_name.clone();
@@ -95,6 +98,33 @@ fn of_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         }
         node => Ok(Transformed::no(node)),
     })
+}
+
+/// Whether a node has an expression in which numbers could meet at all.
+fn has_meetings(node: &LogicalPlan) -> Result<bool> {
+    let mut found = matches!(node, LogicalPlan::Join(join) if !join.on.is_empty());
+    node.apply_expressions(|expr| {
+        found |= expr.exists(|expr| {
+            Ok(match expr {
+                Expr::BinaryExpr(binary) => compares(binary.op),
+                Expr::Between(_)
+                | Expr::InList(_)
+                | Expr::Case(_)
+                | Expr::InSubquery(_)
+                | Expr::Cast(_)
+                | Expr::TryCast(_) => true,
+                Expr::ScalarFunction(function) => takes_one_type(function.func.name()).is_some(),
+                _ => false,
+            })
+        })?;
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
+}
+
+/// From which of its arguments on a function takes one type.
+fn takes_one_type(function: &str) -> Option<usize> {
+    OF_ONE_TYPE.iter().find(|(known, _)| *known == function).map(|(_, from)| *from)
 }
 
 /// Columns of a node's input that are numbers which the statement has written: an INSERT casts them to
@@ -213,11 +243,10 @@ fn together(
             transformed(Expr::Case(case), changed)
         }
         Expr::ScalarFunction(mut function) => {
-            let name = function.func.name();
-            let Some((_, from)) = OF_ONE_TYPE.iter().find(|(known, _)| *known == name) else {
+            let Some(from) = takes_one_type(function.func.name()) else {
                 return Ok(Transformed::no(Expr::ScalarFunction(function)));
             };
-            let rest = function.args.split_off((*from).min(function.args.len()));
+            let rest = function.args.split_off(from.min(function.args.len()));
             let (rest, changed) = one_kind_or_same(rest, columns);
             function.args.extend(rest);
             transformed(Expr::ScalarFunction(function), changed)
