@@ -12,7 +12,7 @@ fn a_star_does_not_mean_the_column_that_a_query_names() {
         (
             "SELECT f.*, t.*, f._metadata.file_name AS n FROM read_files('x') f JOIN t ON true",
             "SELECT f.* EXCLUDE (_metadata), t.*, f._metadata.file_name AS n \
-             FROM read_files('x') AS f JOIN main.t ON true",
+             FROM read_files('x') f JOIN main.t ON true",
         ),
         (
             "SELECT * EXCEPT (a), upper(_METADATA.file_name) FROM read_files('x')",
