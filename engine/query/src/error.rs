@@ -337,6 +337,28 @@ impl QueryError {
         }
     }
 
+    /// Whether a value was at fault, of a row that was computed: another way to compute the same result may
+    /// never meet it.
+    #[must_use]
+    pub fn is_of_a_value(&self) -> bool {
+        let computed = matches!(self, Self::Engine(_) | Self::Lake(LakeError::Query { .. }));
+        let fault = self.fault();
+        computed
+            && matches!(
+                fault,
+                Some(
+                    Fault::DivisionByZero
+                        | Fault::InvalidArgument
+                        | Fault::InvalidRegex
+                        | Fault::InvalidText
+                        | Fault::InvalidTime
+                        | Fault::ManyRows
+                        | Fault::OutOfRange
+                        | Fault::TimeOutOfRange
+                )
+            )
+    }
+
     /// Why a flow can only go on by reading everything again, if that is what it says.
     #[must_use]
     pub fn begins_anew(&self) -> Option<Why> {
@@ -515,9 +537,9 @@ fn data_fusion_text(error: &DataFusionError) -> String {
         // The planner says so of a function that does not take what it is given.
         DataFusionError::Plan(text) => text.trim_start_matches("Internal error: ").to_owned(),
         DataFusionError::NotImplemented(text) if text.starts_with(NO_PLACE_FOR_A_SUBQUERY) => {
-            "a subquery stands where it cannot be planned: EXISTS and IN (SELECT …) can stand in WHERE \
-             and, without EXISTS, in ON, and not in a MERGE's WHEN, in CASE or below a function; let the source \
-             compute it, by a LEFT JOIN with the distinct rows of the subquery, and use its column"
+            "a subquery stands where it cannot be planned: what looks at the row outside has to compare columns \
+             with it in a WHERE, a value by equality, and not below UNION, LIMIT or in the ON of an outer \
+             join that names both sides; compute it in WITH or FROM, with the columns to compare by, and join that"
                 .to_owned()
         }
         DataFusionError::Execution(text)

@@ -20,6 +20,10 @@ use datafusion::{
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
     logical_expr::{Expr, LogicalPlan, TableScanBuilder},
+    optimizer::{
+        OptimizerRule, decorrelate_predicate_subquery::DecorrelatePredicateSubquery,
+        push_down_filter::PushDownFilter,
+    },
     physical_plan::ExecutionPlan,
     prelude::SessionConfig,
     sql::{parser::Statement as DataFusionStatement, sqlparser::ast},
@@ -40,12 +44,14 @@ use crate::{
     options::QueryLimits,
     pause::Pauses,
     planning::{aside, in_turn},
-    same_names, size,
+    same_names,
+    sides::Sides,
+    size,
     sorts::CompactSorts,
+    subqueries::{Marks, Subqueries},
     sums,
     times::{self, Times},
     truths::Truths,
-    unknown_in::UnknownIn,
     windows::Windows,
 };
 
@@ -73,6 +79,17 @@ pub(crate) fn runtime_env(
         .build_arc()?)
 }
 
+/// DataFusion's rules in their order, with ours among them.
+fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = null_keys::logical_rules();
+    let filters = DecorrelatePredicateSubquery::new();
+    let at = rules.iter().position(|rule| rule.name() == filters.name()).unwrap_or(0);
+    rules.insert(at, Arc::new(Marks));
+    let at = rules.iter().position(|rule| rule.name() == PushDownFilter::new().name()).unwrap_or(0);
+    rules.insert(at, Arc::new(Sides));
+    rules
+}
+
 /// What every statement starts from.
 pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionState {
     let mut config = SessionConfig::new()
@@ -97,10 +114,10 @@ pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionS
         .with_default_features()
         .with_type_planner(Arc::new(Times))
         .with_query_planner(Arc::new(barrier::Planner))
-        .with_analyzer_rule(Arc::new(UnknownIn))
+        .with_analyzer_rule(Arc::new(Subqueries))
         .with_analyzer_rule(Arc::new(Truths))
         .with_analyzer_rule(Arc::new(Arithmetic))
-        .with_optimizer_rules(null_keys::logical_rules())
+        .with_optimizer_rules(logical_rules())
         .with_physical_optimizer_rules(same_names::physical_rules())
         // Last: what these add is part of no pattern that another rule looks for.
         .with_physical_optimizer_rule(Arc::new(SpillingJoins))

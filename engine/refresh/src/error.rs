@@ -299,6 +299,12 @@ impl RefreshError {
         }
     }
 
+    /// See [`QueryError::is_of_a_value`].
+    #[must_use]
+    pub(crate) fn is_of_a_value(&self) -> bool {
+        matches!(self, Self::Query { source, .. } if source.is_of_a_value())
+    }
+
     /// Why the flows of a streaming table can only go on by reading everything again, if that is what it
     /// says.
     #[must_use]

@@ -98,7 +98,7 @@ pub(crate) async fn attempt(
         })),
     };
     let held_until = heartbeat.end().await.unwrap_or(leased_at);
-    let outcome = outcome(options, &claimed, progress.decided(), ended)?;
+    let outcome = outcome(options, &claimed, progress.decided().as_ref(), ended)?;
     crash_point("before_finish");
     finish(options, &claimed, &outcome, held_until).await;
     match outcome {

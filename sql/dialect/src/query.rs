@@ -330,7 +330,7 @@ fn name_repeated(projection: &mut [SelectItem]) {
             texts.push(None);
             continue;
         };
-        let text = without_casts(expr).to_lowercase();
+        let text = as_named(expr).to_lowercase();
         let is_column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
         let keeper = keepers.entry(text.clone()).or_insert((n, is_column));
         // A column keeps its name rather than a cast of it.
@@ -359,27 +359,39 @@ fn name_repeated(projection: &mut [SelectItem]) {
     }
 }
 
-/// The text of an expression as the planner names its column: casts are not a part of the name.
-fn without_casts(expr: &Expr) -> String {
+/// The text of an expression as the planner names its column: casts are not a part of the name, nor is
+/// what a subquery asks that only tells yes or no.
+fn as_named(expr: &Expr) -> String {
     /// Longer ones are compared as they are: walking them again could take the stack that is left.
     const LENGTH_MAX: usize = 1_000;
-    struct Casts;
-    impl VisitorMut for Casts {
+    struct Bare;
+    impl VisitorMut for Bare {
         type Break = ();
         fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-            if let Expr::Cast { expr: inner, .. } = expr {
-                *expr = taken(inner);
+            match expr {
+                Expr::Cast { expr: inner, .. } => *expr = taken(inner),
+                Expr::Exists { negated, .. } => {
+                    *expr = Expr::Identifier(Ident::new(format!("exists {negated}")));
+                }
+                Expr::InSubquery { expr: inner, negated, .. } => {
+                    let (inner, negated) = (Box::new(taken(inner)), *negated);
+                    *expr = Expr::InList { expr: inner, list: Vec::new(), negated };
+                }
+                Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } => {
+                    **right = Expr::Wildcard(AttachedToken::empty());
+                }
+                _ => {}
             }
             ControlFlow::Continue(())
         }
     }
     let text = expr.to_string();
-    let casts = ["CAST(", "::"].iter().any(|cast| text.contains(cast));
-    if !casts || text.len() > LENGTH_MAX {
+    let is_named_otherwise = ["CAST(", "::", "SELECT"].iter().any(|word| text.contains(word));
+    if !is_named_otherwise || text.len() > LENGTH_MAX {
         return text;
     }
     let mut bare = expr.clone();
-    let _ = bare.visit(&mut Casts);
+    let _ = bare.visit(&mut Bare);
     bare.to_string()
 }
 

@@ -1,6 +1,6 @@
 //! Which strategy a run takes: the cheapest of those that are proved, as its policy allows.
 
-use std::sync::Arc;
+use std::{error::Error, sync::Arc};
 
 use arrow::datatypes::DataType;
 use datafusion::{
@@ -136,6 +136,7 @@ impl Inner {
                 tracing::warn!(error, "an incremental refresh could not be planned");
                 Why::new("NOT_PLANNED", error)
             }
+            Err(error) if error.is_of_a_value() => changes_failed(&error),
             Err(error) => return Err(error),
         };
         allows_full(wish, &resolved, &reason, &alternatives)?;
@@ -224,6 +225,20 @@ impl Inner {
     }
 }
 
+/// Why a result is computed in full after all: rows on the way to what changed are not all in the result, so
+/// something may fail for them that the query never meets.
+#[must_use]
+pub fn changes_failed(error: &dyn Error) -> Why {
+    Why::new("CHANGES_FAILED", format!("computing only what changed has failed: {error}"))
+}
+
+/// Whether a join works row by row over a side that only got rows: then so does the result.
+fn only_adds(deltas: &Deltas<'_>, operator: &LogicalPlan) -> Result<bool, DataFusionError> {
+    let LogicalPlan::Join(join) = operator else { return Ok(false) };
+    let changes = deltas.of_kept_side(join)?;
+    Ok(changes.is_ok_and(|changes| changes.is_some_and(|changes| changes.went.is_none())))
+}
+
 fn allows_full(
     wish: &RefreshWish,
     resolved: &Resolved,
@@ -288,7 +303,9 @@ impl Choosing<'_> {
         let top = Top::of(self.plan);
         let changed = || Why::new("INPUT_CHANGED", "");
         let by_key = match keyed(top.operator) {
-            Ok(keyed) if !is_inner(top.operator) => Some(keyed),
+            Ok(keyed) if !is_inner(top.operator) && !only_adds(&deltas, top.operator)? => {
+                Some(keyed)
+            }
             _ => None,
         };
         if let Some(keyed) = &by_key {

@@ -7,6 +7,8 @@
 //! - Filter, projection, UNION ALL and unnest work row by row, so they are applied to both.
 //! - `L JOIN R`: `came(L) JOIN R now`, and `L before JOIN came(R)`; the same for rows that went. That
 //!   one side is read as it was is what counts changes of both sides once.
+//! - An outer, semi or anti join works row by row over the side whose rows it keeps, as long as nothing
+//!   happened to the other side.
 //! - An operator that commutes with a filter on its key (GROUP BY, PARTITION BY, outer, semi and anti
 //!   joins by equality): with K the keys of all rows that came to its inputs or went, its result
 //!   outside K is what it was, and inside K what it gives over the inputs' rows of K, now and before.
@@ -31,6 +33,15 @@ use super::{
     leaves::{Leaves, Of},
 };
 use crate::barrier;
+
+/// Nodes of a plan that finds keys. Each join whose sides both have changes needs what is below it four
+/// times, so that planning would take minutes where there are many of them below each other.
+const NODES_MAX: usize = 1_000;
+
+/// How many more nodes a plan might have, if it has not too many.
+fn nodes_left(plan: &LogicalPlan, max: usize) -> Option<usize> {
+    plan.inputs().into_iter().try_fold(max.checked_sub(1)?, |left, input| nodes_left(input, left))
+}
 
 /// Rows that came and rows that went; `None` when there are none.
 #[derive(Debug, Clone, Default)]
@@ -117,6 +128,11 @@ impl<'a> Deltas<'a> {
             LogicalPlan::Union(union) => self.of_union(union),
             LogicalPlan::Join(join) if join.join_type == JoinType::Inner => self.of_inner(join),
             LogicalPlan::Join(_) | LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) => {
+                if let LogicalPlan::Join(join) = plan
+                    && let Some(changes) = proved!(self.of_kept_side(join))
+                {
+                    return Ok(Ok(changes));
+                }
                 let below = proved!(self.below(plan));
                 if let Some(why) = below.inexact {
                     return Ok(Err(why));
@@ -153,7 +169,34 @@ impl<'a> Deltas<'a> {
         }
         let keys =
             keys.map(|keys| LogicalPlanBuilder::from(keys).distinct()?.build()).transpose()?;
+        if keys.as_ref().is_some_and(|keys| nodes_left(keys, NODES_MAX).is_none()) {
+            let why = "too many joins below each other have changes on both sides: what changed would take \
+                       longer to find out than the result";
+            return Ok(Err(Why::new("TOO_MANY_JOINS", why)));
+        }
         Ok(Ok(Below { keyed, keys, inexact }))
+    }
+
+    /// What happened to the rows of a join that works row by row; `None` when it does not.
+    pub(super) fn of_kept_side(&self, join: &Join) -> Proved<Option<Changes>> {
+        let is_left = match join.join_type {
+            JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => true,
+            JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => {
+                false
+            }
+            JoinType::Inner | JoinType::Full => return Ok(Ok(None)),
+        };
+        let (kept, other) =
+            if is_left { (&join.left, &join.right) } else { (&join.right, &join.left) };
+        if !proved!(self.of(other)).is_empty() {
+            return Ok(Ok(None));
+        }
+        let changes = proved!(self.of(kept)).map(|rows| {
+            let (rows, other) = (Arc::new(rows), Arc::clone(other));
+            let (left, right) = if is_left { (rows, other) } else { (other, rows) };
+            Ok(LogicalPlan::Join(Join { left, right, ..join.clone() }))
+        })?;
+        Ok(Ok(Some(changes)))
     }
 
     /// A list of keys under a name of its own.

@@ -26,7 +26,7 @@ use datafusion::{execution::TaskContext, logical_expr::LogicalPlan, physical_pla
 use lake::Snapshot;
 
 use crate::{error::QueryError, expect::Gate, transform::PlannedTransform};
-pub use choose::{ApprovalNeeded, RefreshWish};
+pub use choose::{ApprovalNeeded, RefreshWish, changes_failed};
 pub(crate) use choose::{is_of_the_planner, nothing_for};
 pub use part::{PartWish, PlannedPart};
 pub use since::{Since, app_id, is_mixed, mixed_app_id, source_app_id};

@@ -1,6 +1,6 @@
 //! What a run of a materialized view stages: all rows anew, or what changed.
 
-use std::sync::Arc;
+use std::{error::Error, sync::Arc};
 
 use lake::{
     At, ChangeOperation, LakeError, Repeats, Snapshot, Stage, StageChange, Staged, Touches,
@@ -11,7 +11,9 @@ use query::{
     Schema, SchemaRef,
     error::QueryError,
     expect::{Gate, Quarantining},
-    incremental::{Choice, PlannedRefresh, RefreshWish, RefreshWork, is_mixed},
+    incremental::{
+        Choice, PlannedRefresh, RefreshWish, RefreshWork, Strategy, changes_failed, is_mixed,
+    },
     keys::distinct_columns,
     transform::{PlannedTransform, declared_fields},
 };
@@ -92,25 +94,36 @@ impl Run<'_> {
     ) -> Result<StagedRun, RefreshError> {
         let (last, force) = (self.claimed.last.as_ref(), self.claimed.job.force);
         let since = self.options.queries.since(object, view, &definition_hash, last, force).await;
-        let since = since.map_err(|source| self.query("look at the table of", source))?;
+        let mut since = since.map_err(|source| self.query("look at the table of", source))?;
         let full_is_meant = force || last.is_none() || self.is_approved(&definition_hash);
-        let wish = RefreshWish {
-            owner: owner.clone(),
-            view: view.clone(),
-            inputs: inputs.clone(),
-            since,
-            full_is_meant,
-            quarantining: self.quarantining(),
-            profile: self.profile()?,
-            known: Some(self.known.clone()),
+        let (choice, gate, (staged, quarantine)) = loop {
+            let wish = RefreshWish {
+                owner: owner.clone(),
+                view: view.clone(),
+                inputs: inputs.clone(),
+                since,
+                full_is_meant,
+                quarantining: self.quarantining(),
+                profile: self.profile()?,
+                known: Some(self.known.clone()),
+            };
+            let planned = self.options.queries.plan_refresh(wish).await;
+            let PlannedRefresh { choice, work, gate } =
+                planned.map_err(|source| self.query("plan the refresh of", source))?;
+            let Choice { strategy, reason, .. } = &choice;
+            tracing::debug!(object = %object.name, %strategy, %reason, "refresh planned");
+            self.decide(work.planned(), choice.clone().into())?;
+            match self.stage(object, view, work, gate.clone()).await {
+                // Once: a full refresh has no other way left.
+                Err(error) if choice.strategy != Strategy::Full && error.is_of_a_value() => {
+                    let error = &error as &dyn Error;
+                    tracing::info!(object = %object.name, error, "computing only what changed failed");
+                    since = Err(changes_failed(error.source().unwrap_or(error)));
+                    self.progress.begin_anew();
+                }
+                staged => break (choice, gate, staged?),
+            }
         };
-        let planned = self.options.queries.plan_refresh(wish).await;
-        let PlannedRefresh { choice, work, gate } =
-            planned.map_err(|source| self.query("plan the refresh of", source))?;
-        let Choice { strategy, reason, .. } = &choice;
-        tracing::debug!(object = %object.name, %strategy, %reason, "refresh planned");
-        self.decide(work.planned(), choice.clone().into())?;
-        let (staged, quarantine) = self.stage(object, view, work, gate.clone()).await?;
         let (owner, inputs_of, gate) = (&owner, &inputs, gate.as_deref());
         let checking = Checking {
             object,
