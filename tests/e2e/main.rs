@@ -12,6 +12,7 @@ mod docs;
 mod errors;
 mod files;
 mod folder;
+mod folders;
 mod graphs;
 mod handles;
 mod ingest;

@@ -10,7 +10,7 @@ use sqlparser::ast;
 
 use model::{
     name::ObjectName,
-    object::{Properties, TableFormat},
+    object::{PathColumn, Properties, TableFormat},
     transform::FoundFiles,
 };
 
@@ -586,6 +586,10 @@ pub struct CreateTable {
     pub format: Option<TableFormat>,
     /// LOCATION as written.
     pub location: Option<String>,
+    /// PATH COLUMNS: one for each placeholder of the location.
+    pub path_columns: Vec<PathColumn>,
+    /// COMPLETE WHEN: the object that a folder has to hold before it counts.
+    pub complete_when: Option<String>,
     /// OPTIONS or WITH, for readers of files.
     pub options: Properties,
     /// TBLPROPERTIES.
