@@ -3,6 +3,7 @@
 
 mod approvals;
 mod arrow_types;
+mod at_run;
 mod cancel;
 mod care;
 mod changes;

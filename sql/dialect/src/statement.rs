@@ -112,11 +112,13 @@ pub enum Statement {
         /// USING INPUTS.
         inputs: Vec<InputVersion>,
     },
-    /// VERIFY name [SAMPLE n PERCENT OF KEYS] [ASYNC | SYNC [TIMEOUT interval]]: is the stored result
-    /// what its query says.
+    /// VERIFY name [AT RUN id] [SAMPLE n PERCENT OF KEYS] [ASYNC | SYNC [TIMEOUT interval]]: is the
+    /// stored result what its query says.
     Verify {
         /// The transform.
         name: NameParts,
+        /// AT RUN: what this run has made is compared, not the newest result. As written.
+        run: Option<String>,
         /// SAMPLE: only rows of so many of its keys are compared.
         sample: Option<Percent>,
         /// When to answer.
