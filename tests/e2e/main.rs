@@ -3,6 +3,7 @@
 
 mod approvals;
 mod arrow_types;
+mod at_run;
 mod cancel;
 mod care;
 mod changes;
@@ -12,6 +13,7 @@ mod docs;
 mod errors;
 mod files;
 mod folder;
+mod folders;
 mod graphs;
 mod handles;
 mod ingest;

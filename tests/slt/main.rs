@@ -34,11 +34,12 @@ use whimbrel_tests::{
 };
 
 /// Files that are run on S3 as well: whatever writes, and so goes about the store in a way of its own.
-const ON_S3_TOO: [&str; 13] = [
+const ON_S3_TOO: [&str; 14] = [
     "change.slt",
     "ddl.slt",
     "external.slt",
     "files.slt",
+    "folders.slt",
     "generated.slt",
     "insert.slt",
     "maintain.slt",

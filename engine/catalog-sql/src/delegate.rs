@@ -74,6 +74,7 @@ macro_rules! delegate_catalog {
             fn retry_failed(job: model::id::JobId, now: model::time::Timestamp)
                 -> Vec<model::job::Job>;
             fn runs(jobs: Option<&[model::id::JobId]>, limit: u32) -> Vec<model::job::Run>;
+            fn run(run: model::id::RunId) -> Option<model::job::Run>;
             fn run_inputs(runs: &[model::id::RunId])
                 -> Vec<(model::id::RunId, model::job::PinnedInput)>;
         }

@@ -220,6 +220,12 @@ impl<D: Database> Jobs for SqlCatalog<D> {
         over(tx, runs).await
     }
 
+    async fn run(&self, run: RunId) -> Result<Option<Run>, CatalogError> {
+        let mut tx = self.db.read("read a run").await?;
+        let run = list::run(&mut tx, run).await;
+        over(tx, run).await
+    }
+
     async fn run_inputs(&self, runs: &[RunId]) -> Result<Vec<(RunId, PinnedInput)>, CatalogError> {
         let mut tx = self.db.read("list the inputs of runs").await?;
         let inputs = list::run_inputs(&mut tx, runs).await;

@@ -228,6 +228,10 @@ pub trait Jobs: Send + Sync {
     /// Runs of the given jobs, or the newest of all, newest first.
     async fn runs(&self, jobs: Option<&[JobId]>, limit: u32) -> Result<Vec<Run>, CatalogError>;
 
+    /// One run, whatever it does and whatever became of it; `None` for one that never was, or is
+    /// forgotten with its object.
+    async fn run(&self, run: RunId) -> Result<Option<Run>, CatalogError>;
+
     /// Pinned inputs of the given runs, in the order of the runs.
     async fn run_inputs(&self, runs: &[RunId]) -> Result<Vec<(RunId, PinnedInput)>, CatalogError>;
 }

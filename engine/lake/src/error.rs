@@ -442,6 +442,27 @@ pub enum LakeError {
         /// What is wrong with it there.
         why: String,
     },
+    /// The name of a folder does not do for the column that it says a value of.
+    #[error("path column '{column}' of the files at '{location}': {why}")]
+    PathColumn {
+        /// The place.
+        location: String,
+        /// The column.
+        column: String,
+        /// What is wrong and what to do.
+        why: String,
+    },
+    /// There are files, and no folder of them is complete.
+    #[error(
+        "the files at '{location}' are not complete yet: a folder counts when it holds the object '{marker}' \
+         (COMPLETE WHEN), and none of those with files does; try again when whoever writes the files is through"
+    )]
+    NotComplete {
+        /// The place.
+        location: String,
+        /// The object.
+        marker: String,
+    },
     /// The query that makes the rows failed. The cause is its own error, unchanged.
     #[error("compute the rows for '{location}'")]
     Query {
@@ -535,6 +556,7 @@ impl LakeError {
             | Self::Files { .. }
             | Self::FilesUntold { .. }
             | Self::FileColumn { .. }
+            | Self::PathColumn { .. }
             | Self::TimestampTooEarly { .. } => Code::InvalidArgument,
             Self::NoPutIfAbsent { .. }
             | Self::PurgeRoot { .. }
@@ -544,6 +566,7 @@ impl LakeError {
             Self::OutsideRoots { .. } | Self::FileOutsideRoots { .. } => Code::PermissionDenied,
             Self::NotFound { .. }
             | Self::FilesNotFound { .. }
+            | Self::NotComplete { .. }
             | Self::VersionNotFound { .. }
             | Self::VersionExpired { .. } => Code::NotFound,
             Self::AlreadyExists { .. } | Self::AlreadyApplied { .. } | Self::NotEmpty { .. } => {

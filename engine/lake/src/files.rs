@@ -1,6 +1,7 @@
 //! Plain Parquet, CSV and JSON files as tables that can be read.
 
 mod columns;
+mod folders;
 mod listed;
 mod one_by_one;
 
@@ -139,16 +140,7 @@ impl Lake {
     /// A number that changes when a file is added, removed or written again. Never negative, the
     /// same in every process. Lists the folder each time.
     pub async fn files_fingerprint(&self, location: &str) -> Result<i64, LakeError> {
-        let mut metas = self.list_files(location).await?.metas;
-        metas.sort_by(|a, b| a.location.cmp(&b.location));
-        let mut hash = Fnv::new();
-        for meta in metas {
-            hash.add(meta.location.as_ref().as_bytes());
-            hash.add(&meta.size.to_le_bytes());
-            hash.add(&meta.last_modified.timestamp_micros().to_le_bytes());
-            hash.add(meta.e_tag.unwrap_or_default().as_bytes());
-        }
-        Ok(hash.positive())
+        Ok(hashed(self.list_files(location).await?.metas, &[]))
     }
 
     /// All data files at a location; none when there is nothing.
@@ -608,6 +600,20 @@ fn exactly(text: &str) -> String {
     }
     pattern.push('$');
     pattern
+}
+
+/// The fingerprint of files, and of texts that say how they are read.
+fn hashed(mut metas: Vec<ObjectMeta>, texts: &[&str]) -> i64 {
+    metas.sort_by(|a, b| a.location.cmp(&b.location));
+    let mut hash = Fnv::new();
+    for meta in metas {
+        hash.add(meta.location.as_ref().as_bytes());
+        hash.add(&meta.size.to_le_bytes());
+        hash.add(&meta.last_modified.timestamp_micros().to_le_bytes());
+        hash.add(meta.e_tag.unwrap_or_default().as_bytes());
+    }
+    texts.iter().for_each(|text| hash.add(text.as_bytes()));
+    hash.positive()
 }
 
 /// FNV-1a, written out because a stored fingerprint must mean the same in every later version.

@@ -238,6 +238,11 @@ impl Lake {
         }
     }
 
+    /// Refuses a place outside the folders that the lake may use.
+    pub(crate) fn check_within(&self, url: &Url) -> Result<(), LakeError> {
+        self.shared.roots.check(url)
+    }
+
     /// Whether there is a Delta table, readable or not.
     pub async fn exists(&self, location: &str) -> Result<bool, LakeError> {
         log::exists(&self.place(location)?).await

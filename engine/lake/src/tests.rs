@@ -6,6 +6,7 @@ mod converting;
 mod damaged;
 mod deltas;
 mod files;
+mod folders;
 mod generated;
 mod one_by_one;
 mod optimizing;

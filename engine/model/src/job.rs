@@ -348,6 +348,8 @@ pub struct Run {
     pub report: RunReport,
     /// The graph run that its job belongs to.
     pub graph: Option<GraphId>,
+    /// The definition that a refresh ran with, once it has a result.
+    pub definition_hash: Option<String>,
 }
 
 /// The right of one worker to work on one attempt of a run until a point in time.

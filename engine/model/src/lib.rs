@@ -7,6 +7,7 @@ pub mod approval;
 pub mod audit;
 pub mod clustering;
 pub mod code;
+pub mod folders;
 pub mod id;
 pub mod job;
 pub mod limits;

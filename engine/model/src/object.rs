@@ -80,6 +80,31 @@ pub struct Table {
     pub options: Properties,
     /// Declared primary key, for drivers that ask; not enforced.
     pub primary_key: Vec<String>,
+    /// Columns whose values are in the names of folders (`PATH COLUMNS`), where the location has
+    /// placeholders: it holds them as they were written, `{name}`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub path_columns: Vec<PathColumn>,
+    /// The object that a folder has to hold before it counts (`COMPLETE WHEN`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complete_when: Option<String>,
+}
+
+impl Table {
+    /// Whether its files are those of folders that are looked at first: for values in their names, or
+    /// for what says that they are complete.
+    #[must_use]
+    pub fn has_folders(&self) -> bool {
+        !self.path_columns.is_empty() || self.complete_when.is_some()
+    }
+}
+
+/// A column whose values are in the names of folders.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathColumn {
+    /// Its name, and that of its placeholder.
+    pub name: String,
+    /// Its type as SQL.
+    pub data_type: String,
 }
 
 /// How the data of a table is stored.

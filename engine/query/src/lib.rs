@@ -23,6 +23,7 @@ pub mod error;
 pub mod expect;
 mod extremes;
 pub mod fault;
+mod folders;
 mod graph;
 mod growing;
 pub mod handles;

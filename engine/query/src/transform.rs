@@ -313,7 +313,7 @@ pub(crate) async fn pin(inner: &Inner, object: &Object) -> Result<PinnedInput, Q
     let lake = &inner.options.lake;
     let (delta_table_id, version) = match &object.body {
         ObjectBody::Table(table) if table.format != TableFormat::Delta => {
-            (String::new(), lake.files_fingerprint(&table.location).await?)
+            (String::new(), lake.table_fingerprint(table).await?)
         }
         ObjectBody::Table(table) => {
             let snapshot = lake.snapshot(&table.location, At::Latest).await?;

@@ -8,7 +8,7 @@ use lake::{At, LakeError};
 use model::{object::Object, principal::Principal, transform::Transform};
 
 use crate::{
-    command::verify::{Stands, stands},
+    command::verify::{Stands, other_files, stands},
     definition,
     error::QueryError,
     incremental::app_id,
@@ -49,6 +49,10 @@ impl Queries {
             Err(QueryError::NotRefreshed(_) | QueryError::Invalid(_)) => return Ok(None),
             found => found?,
         };
+        // Plain files that are others now cannot be read as they were.
+        if other_files(inner, &inputs).await?.is_some() {
+            return Ok(None);
+        }
         let owner = Principal::verified(&object.owner);
         let (_, logical) = inner.resolve_transform(&owner, view, &inputs, None).await?;
         if may_differ(&logical)? || !is_of(inner, object, view, run.run_seq).await? {

@@ -14,6 +14,7 @@ use sqlparser::tokenizer::{Location, Token};
 use crate::{
     cursor::Cursor,
     error::{SyntaxError, nearest},
+    folders,
     jobs::{interval_ms, no_unit, resources, unit_ms},
     statement::Column,
 };
@@ -44,6 +45,8 @@ impl Of {
                 "COMMENT",
                 "USING",
                 "STORED AS",
+                "PATH COLUMNS",
+                "COMPLETE WHEN",
             ],
             Self::TableLike => &["LOCATION", "TBLPROPERTIES", "COMMENT"],
             Self::View => &["AS", "COMMENT"],
@@ -96,6 +99,10 @@ pub(crate) struct Clauses {
     pub(crate) partitioned_by: Vec<(String, Location)>,
     pub(crate) format: Option<TableFormat>,
     pub(crate) location: Option<String>,
+    pub(crate) location_at: Option<Location>,
+    pub(crate) path_columns: Vec<folders::Declared>,
+    pub(crate) path_columns_at: Option<Location>,
+    pub(crate) complete_when: Option<(String, Location)>,
     pub(crate) options: Properties,
     pub(crate) properties: Properties,
     pub(crate) comment: Option<String>,
@@ -233,6 +240,8 @@ fn clause(cursor: &Cursor<'_>, of: Of) -> Result<&'static str, SyntaxError> {
         "SCHEDULE",
         "TRIGGER ON UPDATE",
         "REFRESH POLICY",
+        "PATH COLUMNS",
+        "COMPLETE WHEN",
     ];
     let Some(clause) =
         all.into_iter().find(|clause| clause.split(' ').next() == Some(word.as_str()))
@@ -275,7 +284,7 @@ fn read_one(
             if location.trim().is_empty() {
                 return Err(SyntaxError::new(at, "the location is empty"));
             }
-            clauses.location = Some(location);
+            (clauses.location, clauses.location_at) = (Some(location), Some(at));
         }
         "COMMENT" => clauses.comment = Some(comment(cursor)?),
         "TBLPROPERTIES" => {
@@ -305,6 +314,14 @@ fn read_one(
             }
         }
         "USING" => clauses.format = Some(format(cursor)?),
+        "PATH COLUMNS" => {
+            clauses.path_columns_at = Some(cursor.here());
+            clauses.path_columns = folders::path_columns(cursor)?;
+        }
+        "COMPLETE WHEN" => {
+            let at = cursor.here();
+            clauses.complete_when = Some((folders::complete_when(cursor)?, at));
+        }
         "TRIGGER ON UPDATE" => clauses.trigger = Some(trigger(cursor)?),
         "REFRESH POLICY" => {
             let at = cursor.here();

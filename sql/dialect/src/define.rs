@@ -8,6 +8,7 @@ use crate::{
     clauses::{self, Clauses, Of, check_declared},
     cursor::Cursor,
     error::SyntaxError,
+    folders,
     live::{self, Made},
     rights,
     statement::{
@@ -365,8 +366,19 @@ fn create_table(cursor: &mut Cursor<'_>, or: Or, external: bool) -> Result<State
     } else if cursor.take_token(&Token::LParen) {
         return Err(cursor.expected("the name of a column"));
     }
-    let Clauses { partitioned_by, format, location, options, properties, comment, .. } =
-        clauses::read(cursor, Of::Table)?;
+    let clauses = clauses::read(cursor, Of::Table)?;
+    folders::check(&clauses)?;
+    let Clauses {
+        partitioned_by,
+        format,
+        location,
+        path_columns,
+        complete_when,
+        options,
+        properties,
+        comment,
+        ..
+    } = clauses;
     let as_at = cursor.here();
     let query = if cursor.take("AS") { Some(cursor.query()?) } else { None };
     let Declared { mut columns, primary_key, checks } = declared;
@@ -415,6 +427,8 @@ fn create_table(cursor: &mut Cursor<'_>, or: Or, external: bool) -> Result<State
         partitioned_by: partitioned_by.into_iter().map(|(column, _)| column).collect(),
         format,
         location,
+        path_columns: path_columns.into_iter().map(|(column, _)| column).collect(),
+        complete_when: complete_when.map(|(marker, _)| marker),
         options,
         properties,
         comment,
@@ -449,6 +463,8 @@ fn create_table_like(
         partitioned_by: Vec::new(),
         format: None,
         location,
+        path_columns: Vec::new(),
+        complete_when: None,
         options: Properties::new(),
         properties,
         comment,

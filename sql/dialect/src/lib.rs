@@ -15,6 +15,7 @@ mod cursor;
 mod define;
 pub mod error;
 mod files;
+mod folders;
 mod insert;
 mod jobs;
 mod like;

@@ -72,14 +72,14 @@ pub(crate) fn explain_refresh(cursor: &mut Cursor<'_>) -> Result<Statement, Synt
     Ok(Statement::ExplainRefresh { name, full, inputs })
 }
 
-/// `VERIFY name [SAMPLE n PERCENT OF KEYS] [ASYNC | SYNC [TIMEOUT interval]]`.
+/// `VERIFY name [AT RUN 'id'] [SAMPLE n PERCENT OF KEYS] [ASYNC | SYNC [TIMEOUT interval]]`.
 pub(crate) fn verify(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     cursor.expect("VERIFY")?;
     let name = name(cursor)?;
-    if cursor.sees("AT RUN") {
-        return Err(cursor
-            .unsupported("VERIFY … AT RUN")
-            .with_hint("leave it out: the newest result is compared"));
+    let mut run = None;
+    if cursor.take("AT") {
+        cursor.expect("RUN")?;
+        run = Some(cursor.text("the id of a run in single quotes, as system.runs has it")?);
     }
     let mut sample = None;
     if cursor.take("SAMPLE") {
@@ -89,13 +89,16 @@ pub(crate) fn verify(cursor: &mut Cursor<'_>) -> Result<Statement, SyntaxError> 
     let said = jobs::wait_clause(cursor)?;
     if !cursor.at_end() {
         return Err(match (sample, said) {
+            (None, None) if run.is_none() => {
+                cursor.expected_one_of(&["AT RUN", "SAMPLE", "ASYNC", "SYNC"])
+            }
             (None, None) => cursor.expected_one_of(&["SAMPLE", "ASYNC", "SYNC"]),
             (Some(_), None) => cursor.expected_one_of(&["ASYNC", "SYNC"]),
             _ => cursor.expected("end of statement"),
         });
     }
     let wait = said.unwrap_or(Wait::ForTheEnd { timeout_ms: None });
-    Ok(Statement::Verify { name, sample, wait })
+    Ok(Statement::Verify { name, run, sample, wait })
 }
 
 /// A number of percent, read digit by digit: no floating point number comes between.

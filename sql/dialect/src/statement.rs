@@ -10,7 +10,7 @@ use sqlparser::ast;
 
 use model::{
     name::ObjectName,
-    object::{Properties, TableFormat},
+    object::{PathColumn, Properties, TableFormat},
     transform::FoundFiles,
 };
 
@@ -112,11 +112,13 @@ pub enum Statement {
         /// USING INPUTS.
         inputs: Vec<InputVersion>,
     },
-    /// VERIFY name [SAMPLE n PERCENT OF KEYS] [ASYNC | SYNC [TIMEOUT interval]]: is the stored result
-    /// what its query says.
+    /// VERIFY name [AT RUN id] [SAMPLE n PERCENT OF KEYS] [ASYNC | SYNC [TIMEOUT interval]]: is the
+    /// stored result what its query says.
     Verify {
         /// The transform.
         name: NameParts,
+        /// AT RUN: what this run has made is compared, not the newest result. As written.
+        run: Option<String>,
         /// SAMPLE: only rows of so many of its keys are compared.
         sample: Option<Percent>,
         /// When to answer.
@@ -586,6 +588,10 @@ pub struct CreateTable {
     pub format: Option<TableFormat>,
     /// LOCATION as written.
     pub location: Option<String>,
+    /// PATH COLUMNS: one for each placeholder of the location.
+    pub path_columns: Vec<PathColumn>,
+    /// COMPLETE WHEN: the object that a folder has to hold before it counts.
+    pub complete_when: Option<String>,
     /// OPTIONS or WITH, for readers of files.
     pub options: Properties,
     /// TBLPROPERTIES.

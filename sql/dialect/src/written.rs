@@ -68,9 +68,11 @@ pub fn written(statement: &Statement) -> Option<String> {
             let full = if *full { " FULL" } else { "" };
             format!("EXPLAIN REFRESH {}{full}{}", named(name), using_inputs(inputs))
         }
-        Statement::Verify { name, sample, wait } => {
+        Statement::Verify { name, run, sample, wait } => {
+            let run = run.as_ref().map(|run| format!(" AT RUN {}", literal(run)));
             let sample = sample.map(|percent| format!(" SAMPLE {percent} PERCENT OF KEYS"));
-            format!("VERIFY {}{}{}", named(name), sample.unwrap_or_default(), waiting(*wait))
+            let (run, sample) = (run.unwrap_or_default(), sample.unwrap_or_default());
+            format!("VERIFY {}{run}{sample}{}", named(name), waiting(*wait))
         }
         Statement::Backfill(backfill) => backfilled(backfill),
         Statement::Suspend { name } => format!("SUSPEND {}", named(name)),

@@ -283,7 +283,6 @@ fn what_cannot_mean_the_same_is_refused_with_what_to_write() {
         ),
         ("REFRESH MATERIALIZED VIEW m FOR (a => 3)", (1, 29), "leave it out"),
         ("CREATE MATERIALIZED VIEW m JOIN POLICY STRICT AS SELECT 1 AS a", (1, 28), "leave it out"),
-        ("VERIFY m AT RUN '0198f2c4-1'", (1, 10), "leave it out"),
         ("ALTER MATERIALIZED VIEW m ALTER COLUMN a COMMENT 'c'", (1, 27), "CREATE OR REFRESH"),
         ("ALTER STREAMING TABLE t ADD CONSTRAINT c CHECK (a > 0)", (1, 42), "EXPECT"),
     ] {

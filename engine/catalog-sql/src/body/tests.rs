@@ -1,6 +1,6 @@
 use model::{
     name::ObjectName,
-    object::{ObjectBody, Table, TableFormat, View},
+    object::{ObjectBody, PathColumn, Properties, Table, TableFormat, View},
     schedule::Schedule,
     transform::Transform,
 };
@@ -15,6 +15,15 @@ fn bodies() -> Vec<(ObjectBody, &'static str)> {
         external: true,
         options: [("header".to_owned(), "true".to_owned())].into(),
         primary_key: vec!["id".into()],
+        path_columns: Vec::new(),
+        complete_when: None,
+    };
+    let in_folders = Table {
+        location: "file:///lake/in/{day}/".into(),
+        path_columns: vec![PathColumn { name: "day".into(), data_type: "DATE".into() }],
+        complete_when: Some("_SUCCESS".into()),
+        options: Properties::new(),
+        ..table.clone()
     };
     let view = View { query: "q".into(), definition: "d".into(), reads: reads.clone() };
     let materialized = Transform {
@@ -34,6 +43,10 @@ fn bodies() -> Vec<(ObjectBody, &'static str)> {
         (
             ObjectBody::Table(table),
             r#"{"v":1,"kind":"table","location":"file:///lake/a/","format":"csv","external":true,"options":{"header":"true"},"primary_key":["id"]}"#,
+        ),
+        (
+            ObjectBody::Table(in_folders),
+            r#"{"v":1,"kind":"table","location":"file:///lake/in/{day}/","format":"csv","external":true,"options":{},"primary_key":["id"],"path_columns":[{"name":"day","data_type":"DATE"}],"complete_when":"_SUCCESS"}"#,
         ),
         (
             ObjectBody::View(view),

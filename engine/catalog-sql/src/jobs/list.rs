@@ -53,7 +53,7 @@ macro_rules! select_runs {
         "SELECT r.id, r.job_id, j.kind, r.object_id, j.object_schema, j.object_name, r.run_seq, r.state, \
          r.attempt, r.worker_id, r.started_at, r.finished_at, r.strategy, r.reason, r.rows_read, \
          r.rows_read_expected, r.rows_written, r.bytes_written, r.files, r.files_expected, \
-         r.output_version, r.result, r.error, r.report, j.graph_id \
+         r.output_version, r.result, r.error, r.report, j.graph_id, r.definition_hash \
          FROM runs r JOIN jobs j ON j.id = r.job_id "
     };
 }
@@ -241,6 +241,15 @@ pub(super) async fn runs(
     rows.into_iter().map(read_run).collect()
 }
 
+/// One run, if it is there.
+pub(super) async fn run(
+    tx: &mut impl Transaction,
+    run: RunId,
+) -> Result<Option<Run>, CatalogError> {
+    let found = tx.rows(sql!(select_runs "WHERE r.id = $1"), values![run]).await?;
+    found.into_iter().next().map(read_run).transpose()
+}
+
 /// Pinned inputs, in the order of `runs` and within a run in the order in which they were pinned.
 pub(super) async fn run_inputs(
     tx: &mut impl Transaction,
@@ -354,6 +363,7 @@ fn read_run(mut row: Row) -> Result<Run, CatalogError> {
         error: row.text_opt("error of a run")?,
         report: read_report(&mut row)?,
         graph: row.parsed_opt("graph run of a job")?,
+        definition_hash: row.text_opt("definition hash")?,
     })
 }
 

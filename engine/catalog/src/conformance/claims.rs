@@ -96,6 +96,7 @@ async fn a_taken_job_is_in_planning_with_its_first_run(catalog: C) {
         error: None,
         report: model::report::RunReport::default(),
         graph: None,
+        definition_hash: None,
     };
     assert_eq!(runs, [expected]);
 }

@@ -44,6 +44,8 @@ pub(super) fn table(of: &str) -> Object {
             external: false,
             options: [("a".to_owned(), "1".to_owned())].into(),
             primary_key: vec!["id".to_owned()],
+            path_columns: Vec::new(),
+            complete_when: None,
         }),
     )
 }

@@ -273,6 +273,7 @@ async fn inputs_of_runs_are_listed_in_the_order_of_the_runs(catalog: C) {
 }
 
 async fn runs_are_listed_newest_first(catalog: C) {
+    assert_eq!(catalog.run(RunId::generate()).await.unwrap(), None);
     let mut runs = Vec::new();
     for (of, seconds) in [("a", 1), ("b", 2), ("c", 3)] {
         queued(&catalog, of, &[]).await;
@@ -288,4 +289,6 @@ async fn runs_are_listed_newest_first(catalog: C) {
     let of_jobs: Vec<_> = of_jobs.into_iter().map(|run| run.id).collect();
     assert_eq!(of_jobs, [runs[1].lease.run, runs[0].lease.run]);
     assert!(catalog.runs(Some(&[]), 9).await.unwrap().is_empty());
+    let one = catalog.run(runs[1].lease.run).await.unwrap().unwrap();
+    assert_eq!((one.id, one.job, one.definition_hash), (runs[1].lease.run, runs[1].job.id, None));
 }

@@ -17,6 +17,8 @@ fn table(schema: &str, name: &str, owner: &str) -> Object {
             external: false,
             options: BTreeMap::new(),
             primary_key: Vec::new(),
+            path_columns: Vec::new(),
+            complete_when: None,
         }),
         comment: None,
         properties: BTreeMap::new(),

@@ -212,8 +212,9 @@ async fn run(
         Statement::Set { key, .. } => Err(QueryError::Unsupported(format!(
             "SET {key} is not supported in this version: settings belong to the server's configuration"
         ))),
-        Statement::Verify { name, sample, wait } => {
-            verify::run(queries, session, &name, sample, wait).await
+        Statement::Verify { name, run, sample, wait } => {
+            let verify = verify::Verify { name, run, sample, wait };
+            verify::run(queries, session, verify).await
         }
         Statement::AlterTransform(alter) => transforms::alter(queries, session, &alter).await,
         Statement::ExplainRefresh { name, full, inputs } => {

@@ -173,10 +173,14 @@ async fn partitions(inner: &Inner, object: &Object) -> Result<Vec<String>, Query
             let snapshot = inner.options.lake.snapshot(&table.location, At::Latest).await?;
             Ok(snapshot.partitioned_by().to_vec())
         }
+        // A condition on them leaves out files, as one on partitions does.
+        ObjectBody::Table(table) => {
+            Ok(table.path_columns.iter().map(|column| column.name.clone()).collect())
+        }
         ObjectBody::MaterializedView(view) | ObjectBody::StreamingTable(view) => {
             Ok(view.partitioned_by.clone())
         }
-        _ => Ok(Vec::new()),
+        ObjectBody::View(_) => Ok(Vec::new()),
     }
 }
 
@@ -203,7 +207,7 @@ async fn create_statement(
             "CREATE EXTERNAL TABLE {name}\nUSING {}\nLOCATION {}",
             table.format.as_sql(),
             literal(&table.location)
-        )
+        ) + &of_folders(table)
     } else {
         managed_table(inner, rights, object, table).await?
     };
@@ -217,6 +221,21 @@ async fn create_statement(
     properties.remove(CLUSTER_BY);
     push_map(&mut text, "TBLPROPERTIES", &properties);
     Ok(text)
+}
+
+/// PATH COLUMNS and COMPLETE WHEN, each on a line of its own.
+fn of_folders(table: &Table) -> String {
+    let mut text = String::new();
+    if !table.path_columns.is_empty() {
+        let columns = table.path_columns.iter();
+        let columns: Vec<String> =
+            columns.map(|column| format!("{} {}", quote(&column.name), column.data_type)).collect();
+        text.push_str(&format!("\nPATH COLUMNS ({})", columns.join(", ")));
+    }
+    if let Some(marker) = &table.complete_when {
+        text.push_str(&format!("\nCOMPLETE WHEN {}", literal(marker)));
+    }
+    text
 }
 
 async fn managed_table(

@@ -19,7 +19,7 @@ use crate::{
     clustering,
     error::QueryError,
     expect::quarantine_location,
-    plan,
+    folders, plan,
     queries::{Checked, CommandResult, Inner, Queries, check_query},
     session::Session,
 };
@@ -88,6 +88,8 @@ async fn create_delta(
         external,
         options: model::object::Properties::new(),
         primary_key: create.primary_key.clone(),
+        path_columns: Vec::new(),
+        complete_when: None,
     };
     let mut create = create;
     let columns = match create.like.take() {
@@ -253,6 +255,8 @@ async fn register_delta(
         external: true,
         options: model::object::Properties::new(),
         primary_key: create.primary_key.clone(),
+        path_columns: Vec::new(),
+        complete_when: None,
     };
     put(queries, session, &create, &name, table, existing.as_ref()).await
 }
@@ -280,16 +284,21 @@ async fn register_files(
         )));
     }
     let inner = &queries.inner;
-    let location = inner.options.lake.parse_location(location)?;
-    let state = inner.state(session.schema());
-    inner.options.lake.files(&location, format, &create.options, &state).await?;
+    let location = match create.path_columns.is_empty() {
+        true => inner.options.lake.parse_location(location)?,
+        false => inner.options.lake.parse_folders(location)?,
+    };
     let table = Table {
         location,
         format,
         external: true,
         options: create.options.clone(),
         primary_key: create.primary_key.clone(),
+        path_columns: create.path_columns.clone(),
+        complete_when: create.complete_when.clone(),
     };
+    // Opening them proves that they are there and readable.
+    folders::files_of(inner, &table, &inner.state(session.schema())).await?;
     put(queries, session, &create, &name, table, existing.as_ref()).await
 }
 

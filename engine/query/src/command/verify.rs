@@ -5,6 +5,8 @@
 //! Of a table whose partitions stand for different versions only those are compared that the last
 //! runs have computed from the same ones. Nothing is written.
 
+mod at_run;
+
 use std::{collections::HashMap, error::Error, sync::Arc};
 
 use arrow::{
@@ -20,7 +22,7 @@ use datafusion::{
     logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit},
     physical_plan::{execute_stream, execution_plan::collect},
 };
-use dialect::statement::{Percent, Wait};
+use dialect::statement::{NameParts, Percent, Wait};
 use futures::StreamExt;
 use lake::{At, LakeError, RowHasher, RowsHash, Snapshot};
 use model::{
@@ -36,6 +38,7 @@ use model::{
     work::JobKind,
 };
 
+pub(crate) use self::at_run::other_files;
 use super::tables::wrong_kind;
 use crate::{
     answer::{Answer, count},
@@ -57,13 +60,24 @@ const JOBS_MAX: u32 = 1_000;
 /// Refreshes of parts that are compared together.
 const PARTS_MAX: usize = 50;
 
+/// A VERIFY as it was said.
+pub(super) struct Verify {
+    /// The transform.
+    pub(super) name: NameParts,
+    /// The run whose result is compared; the newest result where none was said.
+    pub(super) run: Option<String>,
+    /// How much of it.
+    pub(super) sample: Option<Percent>,
+    /// When to answer.
+    pub(super) wait: Wait,
+}
+
 pub(super) async fn run(
     queries: &Queries,
     session: &Session,
-    name: &[String],
-    sample: Option<Percent>,
-    wait: Wait,
+    verify: Verify,
 ) -> Result<CommandResult, QueryError> {
+    let Verify { name, run, sample, wait } = verify;
     if !matches!(wait, Wait::ForTheEnd { timeout_ms: None }) {
         return Err(QueryError::Unsupported(
             "VERIFY is no job: it computes while its statement runs, and answers when it is through; leave \
@@ -72,7 +86,7 @@ pub(super) async fn run(
         ));
     }
     let inner = &queries.inner;
-    let name = ObjectName::from_parts(name, session.schema())?;
+    let name = ObjectName::from_parts(&name, session.schema())?;
     let object = inner.object_named(session, &name).await?;
     let rights = inner.rights(session.principal()).await?;
     let view = match (object.computed(), object.transform()) {
@@ -91,7 +105,15 @@ pub(super) async fn run(
             ));
         }
     };
+    if let Some(run) = run {
+        let verified = at_run::verified(inner, &rights, (&object, view), &run, sample).await?;
+        let told = verified.told(&object, shows_rows(&rights, &object));
+        return Ok(CommandResult::rows(answer(Some(&told))));
+    }
     if let Some(unknown) = redefined(inner, &object, view).await? {
+        return Ok(CommandResult::rows(answer(Some(&unknown))));
+    }
+    if let Some(unknown) = read_others(inner, &object, view).await? {
         return Ok(CommandResult::rows(answer(Some(&unknown))));
     }
     let verified =
@@ -122,9 +144,18 @@ fn files_gone(error: QueryError, object: &Object) -> QueryError {
 
 /// Whether an error is about a file of an older version that VACUUM has deleted.
 fn says_vacuumed(error: &QueryError) -> bool {
+    is_below(error, |error| matches!(error, LakeError::FileGone { .. }))
+}
+
+/// Whether an error is about something of an older version that is not there.
+fn says_gone(error: &QueryError) -> bool {
+    error.code() == Code::DataLoss || is_below(error, at_run::is_gone)
+}
+
+fn is_below(error: &QueryError, is_it: impl Fn(&LakeError) -> bool) -> bool {
     let mut below: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = below {
-        if matches!(error.downcast_ref(), Some(LakeError::FileGone { .. })) {
+        if error.downcast_ref::<LakeError>().is_some_and(&is_it) {
             return true;
         }
         below = error.source();
@@ -152,6 +183,22 @@ async fn redefined(
         object.name
     );
     Ok(Some(Told::unknown(object, last.output_version, note)))
+}
+
+/// What is said of a view over plain files that are others now: what was read cannot be read again.
+async fn read_others(
+    inner: &Inner,
+    object: &Object,
+    view: &Transform,
+) -> Result<Option<Told>, QueryError> {
+    let Some(last) = inner.options.catalog.last_refresh(object.id).await? else { return Ok(None) };
+    let Some(name) = other_files(inner, &last.inputs).await? else { return Ok(None) };
+    let table = inner.options.lake.snapshot(&view.location, At::Latest).await?;
+    let note = format!(
+        "the files of '{name}' are not those that the last run has read, and files have no versions to go \
+         back to: VERIFY again after a REFRESH"
+    );
+    Ok(Some(Told::unknown(object, table.version(), note)))
 }
 
 /// Whether the log of the table knows a later run than the one that was compared.
@@ -349,7 +396,21 @@ impl Inner {
             }
             table => table?,
         };
-        let Stands { run, inputs, part } = stands(self, object, &table).await?;
+        let stands = stands(self, object, &table).await?;
+        self.compared(object, view, &table, stands, sample).await
+    }
+
+    /// Compares a version of a transform's table, or a sample of it, with what its query gives over what
+    /// it stands for.
+    async fn compared(
+        &self,
+        object: &Object,
+        view: &Transform,
+        table: &Arc<Snapshot>,
+        stands: Stands,
+        sample: Option<Percent>,
+    ) -> Result<Verified, QueryError> {
+        let Stands { run, inputs, part } = stands;
         let owner = Principal::verified(&object.owner);
         let (resolved, logical) = self.resolve_transform(&owner, view, &inputs, None).await?;
         let state = &resolved.state;
@@ -369,7 +430,7 @@ impl Inner {
         let quarantining = Quarantining { run: run.id, at: self.options.clock.now() };
         let columns = Arc::clone(logical.schema().inner());
         let gate = Gate::new(state, &columns, &kept_out, quarantining)?;
-        let mut stored = chosen(state, stored(&table)?, part.as_deref())?;
+        let mut stored = chosen(state, stored(table)?, part.as_deref())?;
         let mut computed = logical;
         let mut notes: Vec<String> = part.as_deref().map(only_a_part).into_iter().collect();
         if let Some(percent) = sample {
@@ -396,7 +457,7 @@ impl Inner {
             let keys = primary_key(view);
             match self.differing(state, stored, computed, &stored_schema, &keys).await? {
                 Some(rows) => {
-                    let since = since_run(&table, &run);
+                    let since = since_run(table, &run);
                     verified.differing = Some(format!("{since}{rows}"));
                 }
                 None => notes.push("up to the last digits of floating point numbers".to_owned()),

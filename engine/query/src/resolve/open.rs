@@ -22,6 +22,7 @@ use crate::{
     command::quarantine::none_of,
     error::QueryError,
     expect::{quarantine_app_id, quarantine_location},
+    folders,
     queries::Inner,
     read_files,
     streaming::with_changes,
@@ -52,10 +53,7 @@ impl OpenTable {
         match self {
             Self::Delta(snapshot) => Ok(snapshot.provider()?),
             Self::Changes(changes) => Ok(Arc::clone(changes)),
-            Self::Files { table } => {
-                let lake = &queries.options.lake;
-                Ok(lake.files(&table.location, table.format, &table.options, state).await?)
-            }
+            Self::Files { table } => folders::files_of(queries, table, state).await,
         }
     }
 }

@@ -44,6 +44,8 @@ fn table(name: &str) -> Object {
             external: false,
             options: Properties::new(),
             primary_key: Vec::new(),
+            path_columns: Vec::new(),
+            complete_when: None,
         }),
     )
 }

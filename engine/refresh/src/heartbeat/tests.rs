@@ -179,6 +179,10 @@ impl Jobs for Beats {
         unreachable!()
     }
 
+    async fn run(&self, _: RunId) -> Result<Option<Run>, CatalogError> {
+        unreachable!()
+    }
+
     async fn run_inputs(&self, _: &[RunId]) -> Result<Vec<(RunId, PinnedInput)>, CatalogError> {
         unreachable!()
     }

@@ -64,6 +64,8 @@ impl Room {
             external: true,
             options: Properties::new(),
             primary_key: Vec::new(),
+            path_columns: Vec::new(),
+            complete_when: None,
         };
         self.put(name, ObjectBody::Table(table)).await
     }

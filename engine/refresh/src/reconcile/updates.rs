@@ -144,7 +144,7 @@ impl Updates {
         }
         let version = match &input.body {
             ObjectBody::Table(table) if table.format != TableFormat::Delta => {
-                Some(self.lake.files_fingerprint(&table.location).await?)
+                Some(self.lake.table_fingerprint(table).await?)
             }
             _ => match input.location() {
                 None => None,

@@ -317,6 +317,10 @@ impl Jobs for FlakyCatalog {
         self.inner.runs(jobs, limit).await
     }
 
+    async fn run(&self, run: RunId) -> Result<Option<Run>, CatalogError> {
+        self.inner.run(run).await
+    }
+
     async fn run_inputs(&self, runs: &[RunId]) -> Result<Vec<(RunId, PinnedInput)>, CatalogError> {
         self.inner.run_inputs(runs).await
     }

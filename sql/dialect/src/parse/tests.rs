@@ -163,7 +163,6 @@ fn statements_of_other_versions_are_refused_by_name() {
         ("DROP TABLE a, b", "DROP of several objects"),
         ("DROP TABLE a CASCADE", "DROP … CASCADE"),
         ("REFRESH v FOR (a => 1)", "REFRESH … FOR"),
-        ("VERIFY v AT RUN 'a1'", "VERIFY … AT RUN"),
         ("WAIT FOR JOB ?", "id of a job"),
         ("EXPLAIN FORMAT TREE SELECT 1", "EXPLAIN FORMAT"),
         ("EXPLAIN ANALYZE INSERT INTO t VALUES (1)", "EXPLAIN ANALYZE"),

@@ -44,6 +44,12 @@ fn samples_are_read_digit_by_digit() {
     }
     let Ok(Statement::Verify { name, sample: None, .. }) = parse("VERIFY sample") else { panic!() };
     assert_eq!(name, ["sample"]);
+    let Ok(Statement::Verify { name, run, sample: Some(_), .. }) =
+        parse("VERIFY at AT RUN 'a1' SAMPLE 5 PERCENT OF KEYS")
+    else {
+        panic!()
+    };
+    assert_eq!((name, run.as_deref()), (vec!["at".to_owned()], Some("a1")));
 }
 
 #[test]
@@ -101,8 +107,12 @@ fn mistakes_say_where() {
         ("VERIFY v SAMPLE 3 PERCENT", 26, "OF KEYS"),
         ("VERIFY v SAMPLE 3 PERCENT OF KEYS SNYC", 35, "ASYNC or SYNC"),
         ("VERIFY v SYNC SAMPLE 3 PERCENT OF KEYS", 15, "end of statement"),
-        ("VERIFY v AT RUN 'x'", 10, "VERIFY … AT RUN"),
-        ("VERIFY v SNYC", 10, "SAMPLE, ASYNC or SYNC"),
+        ("VERIFY v AT 'x'", 13, "RUN"),
+        ("VERIFY v AT RUN", 16, "the id of a run"),
+        ("VERIFY v AT RUN x", 17, "the id of a run"),
+        ("VERIFY v AT RUN 'x' SNYC", 21, "SAMPLE, ASYNC or SYNC"),
+        ("VERIFY v SAMPLE 3 PERCENT OF KEYS AT RUN 'x'", 35, "ASYNC or SYNC"),
+        ("VERIFY v SNYC", 10, "AT RUN, SAMPLE, ASYNC or SYNC"),
         ("BACKFILL v FROM now() TO 3", 17, "a number, a text or a time"),
         ("BACKFILL v FROM 1 TO 3 BY 0", 27, "between 1 and"),
         ("BACKFILL v FROM 1 TO 3 BY 1 FORTNIGHT", 29, "MINUTE"),

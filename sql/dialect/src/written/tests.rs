@@ -267,6 +267,7 @@ fn a_statement() -> BoxedStrategy<String> {
             format!("SUSPEND {name}"),
             format!("RESUME {name}"),
             format!("VERIFY {name} ASYNC"),
+            format!("VERIFY {name} AT RUN 'a''1' SAMPLE 5 PERCENT OF KEYS"),
             format!("VERIFY {name} SAMPLE 0.0500 PERCENT OF KEYS"),
             "SUSPEND FOLDER 'it''s/here'".to_owned(),
             "RESUME FOLDER \"silver\"".to_owned(),
