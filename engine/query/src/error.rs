@@ -528,20 +528,26 @@ fn engine_hint(error: &DataFusionError) -> Option<String> {
     }
 }
 
-/// How DataFusion's text of a subquery begins that none of its rules has made a join of.
-const NO_PLACE_FOR_A_SUBQUERY: &str = "Physical plan does not support logical expression";
+/// How DataFusion's texts of a subquery begin that none of its rules has made a join of.
+const NO_PLACE_FOR_A_SUBQUERY: [&str; 3] = [
+    "Physical plan does not support logical expression",
+    "Correlated scalar subquery can only be used in",
+    "In/Exist/SetComparison subquery can only be used in",
+];
 
 /// DataFusion's text without the type name that it puts in front.
 fn data_fusion_text(error: &DataFusionError) -> String {
     match error.find_root() {
-        // The planner says so of a function that does not take what it is given.
-        DataFusionError::Plan(text) => text.trim_start_matches("Internal error: ").to_owned(),
-        DataFusionError::NotImplemented(text) if text.starts_with(NO_PLACE_FOR_A_SUBQUERY) => {
+        DataFusionError::NotImplemented(text) | DataFusionError::Plan(text)
+            if NO_PLACE_FOR_A_SUBQUERY.iter().any(|words| text.starts_with(words)) =>
+        {
             "a subquery stands where it cannot be planned: what looks at the row outside has to compare columns \
              with it in a WHERE, a value by equality, and not below UNION, LIMIT or in the ON of an outer \
              join that names both sides; compute it in WITH or FROM, with the columns to compare by, and join that"
                 .to_owned()
         }
+        // The planner says so of a function that does not take what it is given.
+        DataFusionError::Plan(text) => text.trim_start_matches("Internal error: ").to_owned(),
         DataFusionError::Execution(text)
         | DataFusionError::NotImplemented(text)
         | DataFusionError::Configuration(text)

@@ -127,7 +127,7 @@ class Expressions:
         if pick < 0.4 and same:
             return chance.choice(same)
         if pick < 0.55:
-            condition = self.condition(scope, depth - 1, subqueries)
+            condition = self.condition(scope, depth - 1, subqueries=False)
             one, two = (self.value(kind, scope, depth - 1, subqueries) for _ in range(2))
             default = f" ELSE {two}" if chance.random() < 0.8 else ""
             return f"CASE WHEN {condition} THEN {one}{default} END"

@@ -161,17 +161,17 @@ class Statements:
         chance = self.chance
         target = self.target.relation("x")
         if chance.random() < 0.25:
-            items = [self.expressions.condition([target], 2) for _ in range(2)]
-            grouped = ", ".join(f"({item})" for item in items)
+            # Conditions as values: what is unknown is seen.
+            items = ", ".join(f"({self.expressions.condition([target], 2)})" for _ in range(2))
             if chance.random() < 0.4:
-                return f"SELECT {grouped}, count(*) FROM t AS x GROUP BY 1, 2"
-            return f"SELECT x.id, {grouped} FROM t AS x"
+                return f"SELECT {items}, count(*) FROM t AS x GROUP BY 1, 2"
+            return f"SELECT x.id, {items} FROM t AS x"
         if chance.random() < 0.7:
             return f"SELECT x.id, x.p, x.k FROM t AS x WHERE {self.expressions.condition([target], 2)}"
         source = self.source.relation("y")
         pairs, _ = self._pairs(target, source)
         kind = chance.choice(["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"]) if pairs == "x.id = y.id" else "JOIN"
-        condition = self.expressions.condition([target, source], 2)
+        condition = self.expressions.condition([target, source], 2, subqueries=False)
         return f"SELECT x.id, x.p, y.id, y.p FROM t AS x {kind} s AS y ON {pairs} WHERE {condition}"
 
     # --- INSERT ----------------------------------------------------------------------------------
@@ -327,7 +327,7 @@ class Statements:
         if pick < 0.7:
             return equal, key
         if pick < 0.8:
-            more = self.expressions.condition([target, source], 1)
+            more = self.expressions.condition([target, source], 1, subqueries=False)
             return f"{equal} AND ({more})", key
         if pick < 0.86:
             return f"({one} IS NOT DISTINCT FROM {two})", ""
@@ -346,7 +346,7 @@ class Statements:
         pairs, key = self._pairs(target, source)
         if self.chance.random() < 0.4:
             pairs = f"{pairs} AND ({self.expressions.condition([target, source], 1)})"
-        sets = self._assignments([target, source])
+        sets = self._assignments([target, source], subqueries=False)
         sql = f"UPDATE {named} SET {sets} FROM {relation} AS src WHERE {pairs}"
         several = f"SELECT 1 FROM {named} JOIN {relation} AS src ON true WHERE {pairs} GROUP BY {target.name}.rowid HAVING count(*) > 1"
         return Statement("UPDATE FROM", sql, [(sql, True)], [Refusal(several, SEVERAL_MATCH + key)])
@@ -418,7 +418,7 @@ class Statements:
         """The conditions of one or two clauses of a kind: only the last may take every row."""
         # Parentheses, because AND ends where THEN begins for some and at the first OR for others.
         conditions: list[str | None] = [
-            f"({self.expressions.condition(scope, 1)})" for _ in range(self.chance.choice([1, 1, 2]))
+            f"({self.expressions.condition(scope, 1, subqueries=False)})" for _ in range(self.chance.choice([1, 1, 2]))
         ]
         if self.chance.random() < 0.6:
             conditions[-1] = None
@@ -428,7 +428,7 @@ class Statements:
         if whole and self.chance.random() < 0.3:
             sets = ", ".join(f"{c.quoted} = src.{c.quoted}" for c in self.target.columns)
             return f"{clause}UPDATE SET *", f"{clause}UPDATE SET {sets}"
-        text = f"{clause}UPDATE SET {self._assignments(scope)}"
+        text = f"{clause}UPDATE SET {self._assignments(scope, subqueries=False)}"
         return text, text
 
     def _insert_clause(self, clause: str, source: Relation, whole: bool) -> tuple[str, str]:
@@ -442,7 +442,7 @@ class Statements:
             if column in source.columns and self.chance.random() < 0.6:
                 values.append(source.reference(column))
             else:
-                values.append(self.expressions.value(column.kind, [source], 1))
+                values.append(self.expressions.value(column.kind, [source], 1, subqueries=False))
         text = f"{clause}INSERT ({', '.join(c.quoted for c in columns)}) VALUES ({', '.join(values)})"
         return text, text
 
