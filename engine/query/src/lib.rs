@@ -16,6 +16,7 @@ mod cancel;
 mod care;
 mod clustering;
 mod command;
+mod copies;
 pub mod credentials;
 pub mod definition;
 pub mod describe;

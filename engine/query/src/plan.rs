@@ -29,7 +29,7 @@ use model::name::{CATALOG, DEFAULT_SCHEMA};
 
 use crate::{
     arithmetic::Arithmetic,
-    barrier,
+    barrier, copies,
     error::QueryError,
     extremes, growing,
     joins::SpillingJoins,
@@ -146,7 +146,8 @@ pub(crate) async fn logical_from(
 ) -> Result<LogicalPlan, QueryError> {
     numbers::exact(&mut statement);
     size::check(state, &statement).await?;
-    Ok(beside::in_plan(in_turn(state, state.statement_to_plan(statement)).await?)?)
+    let plan = in_turn(state, state.statement_to_plan(statement)).await?;
+    Ok(beside::in_plan(copies::counted(plan)?)?)
 }
 
 /// Optimizes and makes it physical. This is where files are chosen.
