@@ -48,6 +48,7 @@ mod plan;
 mod planning;
 pub mod postgres;
 pub mod queries;
+mod ranges;
 mod read_files;
 pub mod recipe;
 pub mod reins;

@@ -40,7 +40,7 @@ use crate::{
     options::QueryLimits,
     pause::Pauses,
     planning::{aside, in_turn},
-    same_names, size,
+    ranges, same_names, size,
     sorts::CompactSorts,
     sums,
     times::{self, Times},
@@ -147,6 +147,7 @@ pub(crate) async fn logical_from(
     numbers::exact(&mut statement);
     size::check(state, &statement).await?;
     let plan = in_turn(state, state.statement_to_plan(statement)).await?;
+    ranges::check(&plan)?;
     Ok(beside::in_plan(copies::counted(plan)?)?)
 }
 
