@@ -9,6 +9,7 @@ mod answer;
 mod arithmetic;
 pub mod audit;
 mod authorize;
+mod averages;
 mod barrier;
 mod bounds;
 mod caller;

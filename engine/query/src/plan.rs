@@ -29,7 +29,7 @@ use model::name::{CATALOG, DEFAULT_SCHEMA};
 
 use crate::{
     arithmetic::Arithmetic,
-    barrier, copies,
+    averages, barrier, copies,
     error::QueryError,
     extremes, growing,
     joins::SpillingJoins,
@@ -119,6 +119,7 @@ pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionS
     state.scalar_functions().get_or_insert_default().push(crate::streaming::unordered());
     state.aggregate_functions().get_or_insert_default().extend(extremes::functions());
     state.aggregate_functions().get_or_insert_default().push(sums::function());
+    state.aggregate_functions().get_or_insert_default().push(averages::function());
     state.build()
 }
 
