@@ -38,12 +38,13 @@ use crate::{
     null_keys,
     numbers::{self, beside},
     options::QueryLimits,
+    parts,
     pause::Pauses,
     planning::{aside, in_turn},
-    ranges, same_names, size,
+    ranges, rounding, same_names, size,
     sorts::CompactSorts,
-    sums,
-    times::{self, Times},
+    stand_ins, sums,
+    times::{self, Times, coalesce},
     truths::Truths,
     unknown_in::UnknownIn,
     windows::Windows,
@@ -110,12 +111,23 @@ pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionS
         .with_physical_optimizer_rule(Arc::new(CompactSorts))
         .with_physical_optimizer_rule(Arc::new(Windows))
         .with_physical_optimizer_rule(Arc::new(Pauses));
+    state.expr_planners().get_or_insert_default().insert(0, Arc::new(parts::Extracts));
     growing::bounded(state.scalar_functions().get_or_insert_default());
+    state.scalar_functions().get_or_insert_default().extend(parts::functions());
+    state.scalar_functions().get_or_insert_default().extend(stand_ins::functions());
+    state.scalar_functions().get_or_insert_default().push(rounding::function());
+    state.scalar_functions().get_or_insert_default().push(coalesce::function());
     state.scalar_functions().get_or_insert_default().push(like::function());
-    // Postgres' name for it.
+    // Postgres' names for them.
     let uuid = datafusion::functions::string::uuid().as_ref().clone();
     let uuid = Arc::new(uuid.with_aliases(["gen_random_uuid"]));
     state.scalar_functions().get_or_insert_default().push(uuid);
+    let sign = datafusion::functions::math::signum().as_ref().clone();
+    let sign = Arc::new(sign.with_aliases(["sign"]));
+    state.scalar_functions().get_or_insert_default().push(sign);
+    let variance = datafusion::functions_aggregate::variance::var_samp_udaf().as_ref().clone();
+    let variance = Arc::new(variance.with_aliases(["variance"]));
+    state.aggregate_functions().get_or_insert_default().push(variance);
     state.scalar_functions().get_or_insert_default().push(crate::streaming::unordered());
     state.aggregate_functions().get_or_insert_default().extend(extremes::functions());
     state.aggregate_functions().get_or_insert_default().push(sums::function());
