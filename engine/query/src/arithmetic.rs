@@ -1,19 +1,23 @@
 //! `+`, `-`, `*` and the sign of whole numbers and decimals, which fail where the type of their answer
-//! cannot hold it.
+//! cannot hold it; and `/` of decimals, which rounds half away from zero, as Postgres and Spark do.
 //!
 //! In DataFusion 55 whole numbers wrap around, and decimals get more digits than their type has. There
 //! is no option for it, and literals are computed while a plan is made. So what could overflow becomes a
 //! function of the same name and answer that looks. What cannot, by the types and literals that it is
-//! computed of, stays as it is: the planner knows more about it, and it costs nothing.
+//! computed of, stays as it is: the planner knows more about it, and it costs nothing. Its quotients of
+//! decimals are cut off, 2 / 3 at 0.666666.
 
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, Datum},
-    compute::kernels::numeric::{add, mul, neg, sub},
+    array::{Array, ArrayRef, ArrowNativeTypeOp, AsArray, Datum, Decimal128Array, new_null_array},
+    compute::kernels::{
+        arity::try_binary,
+        numeric::{add, div, mul, neg, sub},
+    },
     datatypes::{
-        DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, Decimal128Type,
-        Decimal256Type, Field, FieldRef,
+        DECIMAL128_MAX_PRECISION, DECIMAL128_MAX_SCALE, DECIMAL256_MAX_PRECISION, DataType,
+        Decimal128Type, Decimal256Type, Field, FieldRef,
     },
     error::ArrowError,
 };
@@ -116,7 +120,7 @@ fn looking(expr: Expr, columns: &DFSchema) -> Transformed<Expr> {
         Expr::Negative(_) => Some(Sign::Negative),
         _ => None,
     };
-    let Some(sign) = sign.filter(|sign| sign.could_overflow(&expr, columns)) else {
+    let Some(sign) = sign.filter(|sign| sign.is_other(&expr, columns)) else {
         return Transformed::no(expr);
     };
     let text = expr.human_display().to_string();
@@ -134,6 +138,7 @@ enum Sign {
     Plus,
     Minus,
     Times,
+    Over,
     Negative,
 }
 
@@ -143,6 +148,7 @@ impl Sign {
             Operator::Plus => Some(Self::Plus),
             Operator::Minus => Some(Self::Minus),
             Operator::Multiply => Some(Self::Times),
+            Operator::Divide => Some(Self::Over),
             _ => None,
         }
     }
@@ -152,7 +158,21 @@ impl Sign {
             Self::Plus => Some(Operator::Plus),
             Self::Minus => Some(Operator::Minus),
             Self::Times => Some(Operator::Multiply),
+            Self::Over => Some(Operator::Divide),
             Self::Negative => None,
+        }
+    }
+
+    /// Whether the answer is another one than the planner's own.
+    fn is_other(self, expr: &Expr, columns: &DFSchema) -> bool {
+        match (self, expr) {
+            (Self::Over, Expr::BinaryExpr(BinaryExpr { left, right, .. })) => {
+                let is_decimal = |of: &Expr| {
+                    of.get_type(columns).is_ok_and(|of| matches!(of, DataType::Decimal128(..)))
+                };
+                is_decimal(left) && is_decimal(right)
+            }
+            _ => self.could_overflow(expr, columns),
         }
     }
 
@@ -268,6 +288,7 @@ impl ScalarUDFImpl for Looking {
             Sign::Plus => "+",
             Sign::Minus | Sign::Negative => "-",
             Sign::Times => "*",
+            Sign::Over => "/",
         }
     }
 
@@ -307,6 +328,7 @@ impl ScalarUDFImpl for Looking {
             Sign::Plus => add,
             Sign::Minus => sub,
             Sign::Times => mul,
+            Sign::Over => quotients,
             Sign::Negative => {
                 let [value] = args.args.as_slice() else { return Err(self.wrong_arguments()) };
                 let negated =
@@ -402,6 +424,52 @@ pub(crate) fn out_of_range(what: &str, of: &DataType, value: &str) -> DataFusion
         "{what} is out of the range of {}: {value}; {instead}",
         sql_type(of)
     ))
+}
+
+/// The quotients of decimals, with the types and errors of [`div`].
+fn quotients(left: &dyn Datum, right: &dyn Datum) -> Result<ArrayRef, ArrowError> {
+    let ((l, l_is_scalar), (r, r_is_scalar)) = (left.get(), right.get());
+    let (&DataType::Decimal128(precision, l_scale), &DataType::Decimal128(_, r_scale)) =
+        (l.data_type(), r.data_type())
+    else {
+        return div(left, right);
+    };
+    let scale = l_scale.saturating_add(4).min(DECIMAL128_MAX_SCALE);
+    let more = i32::from(scale) - i32::from(l_scale) + i32::from(r_scale);
+    let precision = u8::try_from(i32::from(precision) + more).unwrap_or(u8::MAX);
+    let power = |of: i32| 10_i128.pow_checked(u32::try_from(of).unwrap_or(0));
+    let (l_times, r_times) = (power(more)?, power(-more)?);
+    let over = |l: i128, r: i128| rounded(l.mul_checked(l_times)?, r.mul_checked(r_times)?);
+    let (l, r) = (l.as_primitive::<Decimal128Type>(), r.as_primitive::<Decimal128Type>());
+    let nulls = |like: &Decimal128Array| new_null_array(like.data_type(), like.len());
+    let answer: ArrayRef = match (l_is_scalar, r_is_scalar) {
+        (true, false) if l.is_null(0) => nulls(r),
+        (false, true) if r.is_null(0) => nulls(l),
+        (true, false) => {
+            let l = l.value(0);
+            Arc::new(r.try_unary::<_, Decimal128Type, ArrowError>(|r| over(l, r))?)
+        }
+        (false, true) => {
+            let r = r.value(0);
+            Arc::new(l.try_unary::<_, Decimal128Type, ArrowError>(|l| over(l, r))?)
+        }
+        _ => Arc::new(try_binary::<_, _, _, Decimal128Type>(l, r, over)?),
+    };
+    let answer = answer.as_primitive::<Decimal128Type>().clone();
+    let precision = precision.min(DECIMAL128_MAX_PRECISION);
+    Ok(Arc::new(answer.with_precision_and_scale(precision, scale)?))
+}
+
+/// A quotient, rounded half away from zero.
+fn rounded(of: i128, by: i128) -> Result<i128, ArrowError> {
+    let cut = of.div_checked(by)?;
+    let (rest, whole) = (of.mod_checked(by)?.unsigned_abs(), by.unsigned_abs());
+    let away = match (rest >= whole - rest, (of < 0) == (by < 0)) {
+        (false, _) => 0,
+        (true, true) => 1,
+        (true, false) => -1,
+    };
+    cut.add_checked(away)
 }
 
 /// Fails on a decimal with more digits than there are. Of those with fewer the types grow with them.

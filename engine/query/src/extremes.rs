@@ -5,6 +5,7 @@
 //! there, so what it answered depended on the order of the rows; and a group that had nothing but
 //! `-Infinity` had a greatest number that is none of its own. Here each number is compared as the
 //! whole number that has its place in the order (IEEE 754, totalOrder), which DataFusion does right.
+//! A MAP, for which it has an internal error, is refused.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use arrow::{
 };
 use datafusion::{
     common::ScalarValue,
-    error::Result,
+    error::{DataFusionError, Result},
     functions_aggregate::min_max::{Max, Min},
     logical_expr::{
         Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator,
@@ -45,6 +46,13 @@ impl<F: AggregateUDFImpl + Eq + std::hash::Hash + 'static> AggregateUDFImpl for 
     }
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        if arguments.iter().any(holds_map) {
+            let name = self.name();
+            return Err(DataFusionError::Plan(format!(
+                "{name} takes no MAP, which has no order; write {name} of a value in it, such as \
+                 {name}(m['key']), or of map_keys(m)"
+            )));
+        }
         self.0.return_type(arguments)
     }
 
@@ -103,6 +111,20 @@ impl<F: AggregateUDFImpl + Eq + std::hash::Hash + 'static> AggregateUDFImpl for 
 
     fn set_monotonicity(&self, data_type: &DataType) -> SetMonotonicity {
         self.0.set_monotonicity(data_type)
+    }
+}
+
+/// Whether a type is a map or has one inside.
+fn holds_map(of: &DataType) -> bool {
+    match of {
+        DataType::Map(..) => true,
+        DataType::Struct(fields) => fields.iter().any(|field| holds_map(field.data_type())),
+        DataType::List(of)
+        | DataType::LargeList(of)
+        | DataType::ListView(of)
+        | DataType::LargeListView(of)
+        | DataType::FixedSizeList(of, _) => holds_map(of.data_type()),
+        _ => false,
     }
 }
 

@@ -33,7 +33,7 @@ use model::name::{CATALOG, DEFAULT_SCHEMA};
 
 use crate::{
     arithmetic::Arithmetic,
-    barrier,
+    averages, barrier, copies,
     error::QueryError,
     extremes, growing,
     joins::SpillingJoins,
@@ -42,15 +42,17 @@ use crate::{
     null_keys,
     numbers::{self, beside},
     options::QueryLimits,
+    parts,
     pause::Pauses,
     planning::{aside, in_turn},
-    same_names,
+    ranges, rounding, same_names,
     sides::Sides,
     size,
     sorts::CompactSorts,
+    stand_ins,
     subqueries::{Marks, Subqueries},
     sums,
-    times::{self, Times},
+    times::{self, Times, coalesce},
     truths::Truths,
     windows::Windows,
 };
@@ -108,6 +110,9 @@ pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionS
     // See the lake's notes on joins over partition columns: the in-list form loses NULL matches.
     options.optimizer.hash_join_inlist_pushdown_max_size = 0;
     options.optimizer.hash_join_inlist_pushdown_max_distinct_values = 0;
+    // The logical plan knows of `CASE WHEN a > b THEN a ELSE 0 END` that it is never NULL, and the
+    // physical one does not. Both are right; only below a group the difference is an error.
+    options.execution.skip_physical_aggregate_schema_check = true;
     let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(env)
@@ -124,15 +129,27 @@ pub(crate) fn base_state(limits: &QueryLimits, env: Arc<RuntimeEnv>) -> SessionS
         .with_physical_optimizer_rule(Arc::new(CompactSorts))
         .with_physical_optimizer_rule(Arc::new(Windows))
         .with_physical_optimizer_rule(Arc::new(Pauses));
+    state.expr_planners().get_or_insert_default().insert(0, Arc::new(parts::Extracts));
     growing::bounded(state.scalar_functions().get_or_insert_default());
+    state.scalar_functions().get_or_insert_default().extend(parts::functions());
+    state.scalar_functions().get_or_insert_default().extend(stand_ins::functions());
+    state.scalar_functions().get_or_insert_default().push(rounding::function());
+    state.scalar_functions().get_or_insert_default().push(coalesce::function());
     state.scalar_functions().get_or_insert_default().push(like::function());
-    // Postgres' name for it.
+    // Postgres' names for them.
     let uuid = datafusion::functions::string::uuid().as_ref().clone();
     let uuid = Arc::new(uuid.with_aliases(["gen_random_uuid"]));
     state.scalar_functions().get_or_insert_default().push(uuid);
+    let sign = datafusion::functions::math::signum().as_ref().clone();
+    let sign = Arc::new(sign.with_aliases(["sign"]));
+    state.scalar_functions().get_or_insert_default().push(sign);
+    let variance = datafusion::functions_aggregate::variance::var_samp_udaf().as_ref().clone();
+    let variance = Arc::new(variance.with_aliases(["variance"]));
+    state.aggregate_functions().get_or_insert_default().push(variance);
     state.scalar_functions().get_or_insert_default().push(crate::streaming::unordered());
     state.aggregate_functions().get_or_insert_default().extend(extremes::functions());
     state.aggregate_functions().get_or_insert_default().push(sums::function());
+    state.aggregate_functions().get_or_insert_default().push(averages::function());
     state.build()
 }
 
@@ -160,7 +177,9 @@ pub(crate) async fn logical_from(
 ) -> Result<LogicalPlan, QueryError> {
     numbers::exact(&mut statement);
     size::check(state, &statement).await?;
-    Ok(beside::in_plan(in_turn(state, state.statement_to_plan(statement)).await?)?)
+    let plan = in_turn(state, state.statement_to_plan(statement)).await?;
+    ranges::check(&plan)?;
+    Ok(beside::in_plan(copies::counted(plan)?)?)
 }
 
 /// Optimizes and makes it physical. This is where files are chosen.

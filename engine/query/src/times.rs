@@ -1,7 +1,10 @@
 //! `TIMESTAMP` without a precision has microseconds, as Delta and Postgres have it.
 //!
 //! DataFusion takes it for nanoseconds, of which 64 bits end in 2262: the 9999-12-31 of tables that keep
-//! history would be refused.
+//! history would be refused. What becomes of dates and texts beside times is told in [`meet`].
+
+pub(crate) mod coalesce;
+pub(crate) mod meet;
 
 use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::{

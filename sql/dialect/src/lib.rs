@@ -22,6 +22,7 @@ mod like;
 mod live;
 mod maintain;
 mod maps;
+mod merged;
 mod metadata;
 mod parse;
 mod print;

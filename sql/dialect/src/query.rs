@@ -14,7 +14,7 @@ use sqlparser::{
 
 use crate::{
     error::SyntaxError,
-    files, like, metadata,
+    files, like, merged, metadata,
     scope::{Scope, name_parts},
     statement::{FilesUse, Query, TableUse, TimeTravel},
     tokens::{Travels, misplaced, normal},
@@ -63,6 +63,10 @@ impl VisitorMut for Walk<'_> {
             check_after_with(&query.body)?;
         }
         check_body(&query.body)?;
+        if let SetExpr::Select(select) = query.body.as_mut() {
+            all_of_from(select);
+        }
+        written_out(merged::write_out(query))?;
         limit_of_fetch(query);
         self.check_tail(query)
     }
@@ -79,10 +83,8 @@ impl VisitorMut for Walk<'_> {
     }
 
     fn pre_visit_select(&mut self, select: &mut ast::Select) -> Step {
-        if select.projection.is_empty() && select.flavor == SelectFlavor::FromFirstNoSelect {
-            select.projection.push(SelectItem::Wildcard(WildcardAdditionalOptions::default()));
-            select.flavor = SelectFlavor::Standard;
-        }
+        all_of_from(select);
+        written_out(merged::write_out_select(select))?;
         name_repeated(&mut select.projection);
         let Some(into) = &select.into else { return ControlFlow::Continue(()) };
         let error = unsupported(into.name.span().start, "SELECT INTO");
@@ -240,6 +242,18 @@ impl Walk<'_> {
             None => ControlFlow::Continue(()),
         }
     }
+}
+
+/// `FROM t`, which is `SELECT * FROM t`.
+fn all_of_from(select: &mut ast::Select) {
+    if select.projection.is_empty() && select.flavor == SelectFlavor::FromFirstNoSelect {
+        select.projection.push(SelectItem::Wildcard(WildcardAdditionalOptions::default()));
+        select.flavor = SelectFlavor::Standard;
+    }
+}
+
+fn written_out(result: Result<(), SyntaxError>) -> Step {
+    result.map_or_else(stop, ControlFlow::Continue)
 }
 
 /// `FETCH FIRST 5 ROWS ONLY`, the standard's word for `LIMIT 5`, which the planner knows. Its other

@@ -13,7 +13,7 @@ use sqlparser::{
 
 use crate::{
     error::SyntaxError,
-    live,
+    live, maps,
     statement::{StreamRead, StreamStart, TimeTravel},
     streams::{self, Places},
 };
@@ -101,6 +101,8 @@ pub(crate) fn settle(mut tokens: Vec<TokenWithSpan>) -> Result<Tokens, SyntaxErr
     check_quoted_names(&tokens)?;
     let parameters = number_placeholders(&mut tokens)?;
     call_without_parentheses(&mut tokens);
+    leave_out_materialized(&mut tokens);
+    check_casts(&tokens)?;
     let end = tokens.last().map_or(Location { line: 1, column: 1 }, |token| token.span.end);
     let (tokens, travels) = take_travels(tokens)?;
     Ok(Tokens { tokens, travels, parameters, end })
@@ -169,6 +171,39 @@ fn call_without_parentheses(tokens: &mut Vec<TokenWithSpan>) {
         }
         n += 1;
     }
+}
+
+/// `WITH q AS MATERIALIZED (SELECT …)`, and NOT: a word on how a query is run, which the planner decides.
+fn leave_out_materialized(tokens: &mut Vec<TokenWithSpan>) {
+    let mut n = 0;
+    while n + 3 < tokens.len() {
+        let said = n + 1 + usize::from(is_word(tokens, n + 1, "NOT"));
+        let is_query =
+            ["SELECT", "WITH", "VALUES", "FROM"].iter().any(|head| is_word(tokens, said + 2, head));
+        let is_hint = is_word(tokens, n, "AS")
+            && is_word(tokens, said, "MATERIALIZED")
+            && tokens.get(said + 1).is_some_and(|token| token.token == Token::LParen)
+            && is_query;
+        if is_hint {
+            tokens.drain(n + 1..=said);
+        }
+        n += 1;
+    }
+}
+
+/// Refuses `CAST(x AS MAP<K, V>)` and `x::MAP<K, V>`.
+fn check_casts(tokens: &[TokenWithSpan]) -> Result<(), SyntaxError> {
+    for (n, token) in tokens.iter().enumerate() {
+        let is_cast = token.token == Token::DoubleColon || is_unquoted(&token.token, "AS");
+        let ahead = tokens.get(n + 1..).unwrap_or_default();
+        if is_cast && maps::begin_with_one(ahead.iter().map(|token| &token.token)) {
+            let at = ahead.first().map_or(token.span.end, |token| token.span.start);
+            let text = "a CAST to a MAP is not supported in this version";
+            return Err(SyntaxError::unsupported(at, text)
+                .with_hint("write map(map_keys(m), map_values(m)), and CAST the lists in it"));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses names that the SQL parser cannot print back as they are.

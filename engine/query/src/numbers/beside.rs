@@ -4,6 +4,8 @@
 //! DOUBLE's fifteen digits becomes a part of what is compared, and large, small and infinite ones have
 //! no place there at all. Here a number that the statement has written becomes what it is written as,
 //! in the kind of what it stands beside, and a DECIMAL beside a DOUBLE that was computed becomes a DOUBLE.
+//! On the same walk times that meet dates and texts become times ([`meet`]), and functions what they
+//! stand for ([`stand_ins`]).
 
 use std::sync::Arc;
 
@@ -22,6 +24,10 @@ use datafusion::{
 };
 
 use super::DECIMAL_DIGITS;
+use crate::{
+    stand_ins,
+    times::meet::{self, Meeting},
+};
 
 /// Functions whose arguments, from this one on, are of one type.
 const OF_ONE_TYPE: [(&str, usize); 8] = [
@@ -86,7 +92,7 @@ fn of_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
             let mut changed = false;
             for (left, right) in &mut join.on {
                 let pair = vec![left.clone(), right.clone()];
-                if let Some(pair) = of_one_kind(pair, &columns) {
+                if let Some(pair) = of_one_kind(&pair, Meeting::Compared, &columns) {
                     changed = true;
                     if let Ok([new_left, new_right]) = <[Expr; 2]>::try_from(pair) {
                         (*left, *right) = (new_left, new_right);
@@ -113,7 +119,10 @@ fn has_meetings(node: &LogicalPlan) -> Result<bool> {
                 | Expr::InSubquery(_)
                 | Expr::Cast(_)
                 | Expr::TryCast(_) => true,
-                Expr::ScalarFunction(function) => takes_one_type(function.func.name()).is_some(),
+                Expr::ScalarFunction(function) => {
+                    takes_one_type(function.func.name()).is_some()
+                        || stand_ins::could_mean_another(function)
+                }
                 _ => false,
             })
         })?;
@@ -218,14 +227,14 @@ fn together(
     Ok(match expr {
         Expr::BinaryExpr(mut binary) if compares(binary.op) => {
             let pair = vec![*binary.left, *binary.right];
-            let (mut pair, changed) = one_kind_or_same(pair, columns);
+            let (mut pair, changed) = one_kind_or_same(pair, Meeting::Compared, columns);
             binary.right = Box::new(pair.swap_remove(1));
             binary.left = Box::new(pair.swap_remove(0));
             transformed(Expr::BinaryExpr(binary), changed)
         }
         Expr::Between(mut between) => {
             let three = vec![*between.expr, *between.low, *between.high];
-            let (mut three, changed) = one_kind_or_same(three, columns);
+            let (mut three, changed) = one_kind_or_same(three, Meeting::Compared, columns);
             between.high = Box::new(three.swap_remove(2));
             between.low = Box::new(three.swap_remove(1));
             between.expr = Box::new(three.swap_remove(0));
@@ -234,7 +243,7 @@ fn together(
         Expr::InList(InList { expr, list, negated }) => {
             let mut all = vec![*expr];
             all.extend(list);
-            let (mut all, changed) = one_kind_or_same(all, columns);
+            let (mut all, changed) = one_kind_or_same(all, Meeting::Compared, columns);
             let expr = Box::new(all.remove(0));
             transformed(Expr::InList(InList { expr, list: all, negated }), changed)
         }
@@ -243,11 +252,14 @@ fn together(
             transformed(Expr::Case(case), changed)
         }
         Expr::ScalarFunction(mut function) => {
+            if let Some(meant) = stand_ins::meant(&function, columns)? {
+                return Ok(Transformed::yes(meant));
+            }
             let Some(from) = takes_one_type(function.func.name()) else {
                 return Ok(Transformed::no(Expr::ScalarFunction(function)));
             };
             let rest = function.args.split_off(from.min(function.args.len()));
-            let (rest, changed) = one_kind_or_same(rest, columns);
+            let (rest, changed) = one_kind_or_same(rest, Meeting::Chosen, columns);
             function.args.extend(rest);
             transformed(Expr::ScalarFunction(function), changed)
         }
@@ -283,13 +295,13 @@ fn of_case(case: Case, columns: &DFSchema) -> (Case, bool) {
     let (mut base, mut whens_changed) = (None, false);
     if let Some(expr) = expr {
         whens.insert(0, *expr);
-        (whens, whens_changed) = one_kind_or_same(whens, columns);
+        (whens, whens_changed) = one_kind_or_same(whens, Meeting::Compared, columns);
         base = Some(Box::new(whens.remove(0)));
     }
     let mut answers = thens;
     let has_else = else_expr.is_some();
     answers.extend(else_expr.map(|expr| *expr));
-    let (mut answers, answers_changed) = one_kind_or_same(answers, columns);
+    let (mut answers, answers_changed) = one_kind_or_same(answers, Meeting::Answered, columns);
     let else_expr = if has_else { answers.pop().map(Box::new) } else { None };
     let pairs = whens.into_iter().zip(answers);
     let when_then_expr = pairs.map(|(when, then)| (Box::new(when), Box::new(then))).collect();
@@ -360,24 +372,23 @@ fn is_decimal(data_type: &DataType) -> bool {
     )
 }
 
-fn one_kind_or_same(exprs: Vec<Expr>, columns: &DFSchema) -> (Vec<Expr>, bool) {
+fn one_kind_or_same(exprs: Vec<Expr>, meeting: Meeting, columns: &DFSchema) -> (Vec<Expr>, bool) {
     // Types are asked for only where there can be two of them.
     if exprs.len() < 2 {
         return (exprs, false);
     }
-    let kinds: Vec<Kind> = exprs.iter().map(|expr| Kind::of(expr, columns)).collect();
-    if kinds.iter().all(|kind| matches!(kind, Kind::Other)) {
-        return (exprs, false);
-    }
-    match of_kinds(exprs.clone(), &kinds) {
+    match of_one_kind(&exprs, meeting, columns) {
         Some(changed) => (changed, true),
         None => (exprs, false),
     }
 }
 
-fn of_one_kind(exprs: Vec<Expr>, columns: &DFSchema) -> Option<Vec<Expr>> {
+fn of_one_kind(exprs: &[Expr], meeting: Meeting, columns: &DFSchema) -> Option<Vec<Expr>> {
     let kinds: Vec<Kind> = exprs.iter().map(|expr| Kind::of(expr, columns)).collect();
-    of_kinds(exprs, &kinds)
+    if kinds.iter().all(|kind| matches!(kind, Kind::Other)) {
+        return meet::of_one_type(exprs, meeting, columns);
+    }
+    of_kinds(exprs.to_vec(), &kinds)
 }
 
 /// What meets, as numbers of one kind; `None` where that is so already.
