@@ -5,7 +5,7 @@
 //! over both, and the join one with ON. What cannot be told from the text is refused; columns that are
 //! written with their table mean what they say in any case.
 
-use std::ops::ControlFlow;
+use std::{collections::HashSet, ops::ControlFlow};
 
 use sqlparser::ast::{
     self, BinaryOperator, ExceptSelectItem, Expr, Function, FunctionArg, FunctionArgExpr,
@@ -65,7 +65,21 @@ fn of_select(select: &Select) -> Vec<Merged> {
     for table in &select.from {
         of_table(table, &mut merged);
     }
+    if !are_told_apart(&select.from) {
+        merged.iter_mut().for_each(|of| of.meant = None);
+    }
     merged
+}
+
+/// Whether the tables have different names, without their schemas: a column is written with those.
+fn are_told_apart(from: &[TableWithJoins]) -> bool {
+    let mut known = HashSet::new();
+    from.iter()
+        .flat_map(|table| {
+            [&table.relation].into_iter().chain(table.joins.iter().map(|join| &join.relation))
+        })
+        .filter_map(name_of)
+        .all(|name| known.insert(ident_name(&name)))
 }
 
 fn of_table(table: &TableWithJoins, merged: &mut Vec<Merged>) {
@@ -154,6 +168,14 @@ fn name_of(table: &TableFactor) -> Option<Ident> {
         | TableFactor::Derived { alias: Some(alias), .. } => Some(alias.name.clone()),
         TableFactor::Table { name, args: None, .. } => name.0.last()?.as_ident().cloned(),
         _ => None,
+    }
+}
+
+/// What `*` is written with: of a table in a schema the planner wants both names.
+fn whole_name_of(table: &TableFactor) -> Option<ObjectName> {
+    match table {
+        TableFactor::Table { alias: None, name, args: None, .. } => Some(name.clone()),
+        table => Some(vec![name_of(table)?].into()),
     }
 }
 
@@ -269,8 +291,8 @@ fn of_two([left, right]: [&TableFactor; 2], merged: &[Merged]) -> Option<Vec<Sel
     let additional_elements = names.split_off(1);
     let opt_replace = Some(ReplaceSelectItem { items });
     let opt_except = Some(ExceptSelectItem { first_element, additional_elements });
-    let all_of = |table, options| {
-        let name = SelectItemQualifiedWildcardKind::ObjectName(vec![name_of(table)?].into());
+    let all_of = |table: &TableFactor, options| {
+        let name = SelectItemQualifiedWildcardKind::ObjectName(whole_name_of(table)?);
         Some(SelectItem::QualifiedWildcard(name, options))
     };
     let plain = WildcardAdditionalOptions::default;
@@ -336,6 +358,9 @@ impl VisitorMut for Columns<'_> {
 /// Joins whose columns are known become joins with ON: what was not seen, such as a column in a
 /// subquery, is ambiguous then, and no longer that of the left table.
 fn settle(select: &mut Select) {
+    if !are_told_apart(&select.from) {
+        return;
+    }
     for table in &mut select.from {
         let on: Vec<Option<Expr>> = (0..table.joins.len()).map(|n| condition(table, n)).collect();
         for (join, on) in table.joins.iter_mut().zip(on) {
@@ -417,6 +442,11 @@ mod tests {
                 "SELECT * FROM t RIGHT JOIN u USING (a)",
                 "SELECT t.* REPLACE (u.a AS \"a\"), u.* EXCEPT (\"a\") FROM t RIGHT JOIN u ON t.a = u.a",
             ),
+            (
+                "SELECT * FROM s.t FULL JOIN s.u AS v USING (a)",
+                "SELECT s.t.* REPLACE (coalesce(t.a, v.a) AS \"a\"), v.* EXCEPT (\"a\") FROM s.t \
+                 FULL JOIN s.u AS v ON t.a = v.a",
+            ),
             // As it was: these are the planner's own.
             ("SELECT a FROM t LEFT JOIN u USING (a)", "SELECT a FROM t LEFT JOIN u USING(a)"),
             (
@@ -435,6 +465,7 @@ mod tests {
             "SELECT * FROM t NATURAL RIGHT JOIN u",
             "SELECT a FROM t JOIN u ON t.c = u.c FULL JOIN v USING (a)",
             "SELECT * FROM t FULL JOIN u USING (a) FULL JOIN v USING (a)",
+            "SELECT a FROM r.t FULL JOIN s.t USING (a)",
             "SELECT 1 AS x UNION SELECT a FROM t NATURAL FULL JOIN u",
         ] {
             assert!(made_of(sql).starts_with("refused"), "{sql}: {}", made_of(sql));
