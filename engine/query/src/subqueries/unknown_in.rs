@@ -137,7 +137,7 @@ fn quantified(comparison: SetComparison, schema: &DFSchema) -> Result<Expr> {
         _ => {}
     }
     let asked = Asked::new(subquery)?;
-    let (value, outer) = asked.from_outside(&expr, schema)?;
+    let (value, outer) = asked.looked_at(&expr, schema)?;
     let compared = binary_expr(value, op, Asked::column());
     let unknown = asked.has(Some(compared.clone().is_null()), &outer)?;
     match quantifier {
@@ -224,7 +224,7 @@ fn told(within: InSubquery, schema: &DFSchema) -> Result<Transformed<Expr>> {
         return Ok(Transformed::no(Expr::InSubquery(InSubquery { expr, subquery, negated })));
     }
     let asked = Asked::new(subquery)?;
-    let (value, outer) = asked.from_outside(&expr, schema)?;
+    let (value, outer) = asked.looked_at(&expr, schema)?;
     let mut cases = when(asked.has(Some(Asked::column().eq(value)), &outer)?, lit(true));
     let alone = &asked.subquery.outer_ref_columns;
     if is_nullable {
@@ -260,7 +260,7 @@ impl Asked {
     }
 
     /// A value of the rows around it, as one may be used inside; and all that is used of them.
-    fn from_outside(&self, value: &Expr, schema: &DFSchema) -> Result<(Expr, Vec<Expr>)> {
+    fn looked_at(&self, value: &Expr, schema: &DFSchema) -> Result<(Expr, Vec<Expr>)> {
         let mut outer = self.subquery.outer_ref_columns.clone();
         let value = value.clone().transform_up(|part| match part {
             Expr::Column(column) => {
