@@ -41,6 +41,7 @@ NOT_PLANNED = re.compile(
     "a subquery stands where it cannot be planned"
     "|null_aware anti join only supports single column join key"
     "|Projections require unique expression names"
+    "|Schema contains duplicate unqualified field name"
 )
 
 
