@@ -1,7 +1,7 @@
 //! A comparison with a constant has it on the right.
 //!
 //! Where two conditions say that one column equals a constant, DataFusion 55 compares the conditions as they
-//! are written: it takes `x = 1 AND 1 = x` for a contradiction, and finds no row. It writes such pairs itself, where a
+//! are written: it takes `g = 'x' AND 'x' = g` for a contradiction, and finds no row. It writes such pairs itself, where a
 //! condition goes through a join.
 
 use std::sync::Arc;
